@@ -1,0 +1,22 @@
+"""No denoising: the yardstick, and the plain SVD projection when used in the chain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xanesum.denoisers._base import Image, ImageDenoiser
+
+__all__ = ["NoDenoiser"]
+
+
+@dataclass(frozen=True)
+class NoDenoiser(ImageDenoiser):
+    """Return a copy of the images; sigma is checked and otherwise ignored."""
+
+    name: ClassVar[str] = "none"
+    uses_sigma: ClassVar[bool] = False
+    takes_sigma_map: ClassVar[bool] = True
+
+    def _denoise_image(self, image: Image, sigma: float | Image) -> Image:
+        return image

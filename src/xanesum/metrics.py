@@ -1,0 +1,115 @@
+"""How close to the truth (PSNR, map correlation, map error), and how white a residual is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "ResidualCorrelation",
+    "frame_psnr",
+    "map_correlation",
+    "map_rmse_ev",
+    "residual_correlation",
+    "spectrum_psnr",
+]
+
+PEAK = 255.0
+CAP_DB = 100.0
+
+
+def frame_psnr(estimate: Iterable[NDArray[np.floating]], truth: Iterable[NDArray[np.floating]], *, peak: float = PEAK) -> float:
+    """Return the mean over energies of each frame's peak signal-to-noise ratio in dB, capped at 100 dB each.
+
+    Parameters
+    ----------
+    estimate, truth : array or iterable of (Y, X) arrays
+        Stacks of one shape; frames are taken one at a time.
+    peak : float
+        The value that counts as full signal.
+    """
+    return float(np.mean([_psnr(_mean_square(e, t), peak) for e, t in zip(estimate, truth, strict=True)]))
+
+
+def spectrum_psnr(
+    estimate: Iterable[NDArray[np.floating]], truth: Iterable[NDArray[np.floating]], *, peak: float = PEAK
+) -> float:
+    """Return the mean over pixels of each spectrum's PSNR in dB, capped at 100 dB each; see `frame_psnr`."""
+    total, n_frames = np.float64(0), 0
+    for e, t in zip(estimate, truth, strict=True):
+        total = total + (np.asarray(e, np.float64) - t) ** 2
+        n_frames += 1
+    return float(np.mean(_psnr(total / n_frames, peak)))
+
+
+def map_correlation(
+    estimate: NDArray[np.floating], truth: NDArray[np.floating], mask: NDArray[np.bool_]
+) -> float:
+    """Return Pearson's correlation of two maps within `mask`; 0 where either is constant.
+
+    Pixels for which the estimate is NaN carry no information: they take the mean of the others.
+    """
+    known = np.where(np.isfinite(estimate), estimate, np.nan)[mask].astype(np.float64)
+    if not np.any(np.isfinite(known)):
+        return 0.0
+    known = np.where(np.isnan(known), np.nanmean(known), known)
+    reference = truth[mask].astype(np.float64)
+    if np.ptp(known) == 0 or np.ptp(reference) == 0:
+        return 0.0
+    return float(np.corrcoef(known, reference)[0, 1])
+
+
+def map_rmse_ev(estimate: NDArray[np.floating], truth: NDArray[np.floating], mask: NDArray[np.bool_]) -> float:
+    """Return the root mean square error in eV of a map within `mask`; NaN counts as the mean of the others."""
+    known = np.where(np.isfinite(estimate), estimate, np.nan)[mask].astype(np.float64)
+    if not np.any(np.isfinite(known)):
+        return float("nan")
+    known = np.where(np.isnan(known), np.nanmean(known), known)
+    return float(np.sqrt(np.mean((known - truth[mask]) ** 2)))
+
+
+@dataclass(frozen=True, slots=True)
+class ResidualCorrelation:
+    """Autocorrelation at lag 1 along each axis, and the size that chance alone gives it."""
+
+    x: float
+    y: float
+    energy: float
+    standard_error: float  # of each, for white noise: 1 / sqrt(number of pairs)
+
+
+def residual_correlation(residual: NDArray[np.floating], *, mask: NDArray[np.bool_] | None = None) -> ResidualCorrelation:
+    """Return the autocorrelation at lag 1 of a residual stack (E, Y, X) along x, y and energy.
+
+    White noise gives zero within a few standard errors.  Structure that a denoiser took away shows as a
+    positive value in space; a resampled detector image does so too.  Pixels outside `mask`, and values that
+    are not finite, are left out.
+    """
+    keep = np.isfinite(residual)
+    if mask is not None:
+        keep &= mask
+    values = np.where(keep, residual, 0).astype(np.float32)
+    values -= np.where(keep, values.sum(dtype=np.float64) / max(int(keep.sum()), 1), 0).astype(np.float32)
+    lagged = [_lag_one(np.moveaxis(values, axis, 0), np.moveaxis(keep, axis, 0)) for axis in (2, 1, 0)]
+    return ResidualCorrelation(*lagged, standard_error=float(1 / np.sqrt(max(int(keep.sum()), 1))))
+
+
+def _lag_one(values: NDArray[np.float32], keep: NDArray[np.bool_]) -> float:
+    if len(values) < 2:
+        return float("nan")
+    both = keep[1:] & keep[:-1]
+    product = np.sum(values[1:] * values[:-1] * both, dtype=np.float64)
+    power = np.sum((values[1:] ** 2 + values[:-1] ** 2) * both, dtype=np.float64) / 2
+    return float(product / power) if power > 0 else float("nan")
+
+
+def _mean_square(estimate: NDArray[np.floating], truth: NDArray[np.floating]) -> np.float64:
+    return np.float64(np.mean((np.asarray(estimate, np.float64) - truth) ** 2))
+
+
+def _psnr(mean_square: NDArray[np.float64] | np.float64, peak: float) -> NDArray[np.float64]:
+    floor = peak**2 * 10 ** (-CAP_DB / 10)
+    return np.asarray(10 * np.log10(peak**2 / np.maximum(mean_square, floor)))

@@ -1,0 +1,145 @@
+"""Noise level from the data alone, for the whole stack and for every energy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pywt
+from numpy.typing import NDArray
+from scipy.integrate import quad
+from scipy.optimize import brentq
+
+from xanesum.errors import SigmaError
+from xanesum.subspace import fit_basis, project
+
+__all__ = ["count_above_noise", "estimate_sigma", "marchenko_pastur_median", "sigma_per_energy", "wavelet_sigma"]
+
+MIN_ENERGIES = 12  # below this the median singular value is a signal's
+MAD_TO_SIGMA = 0.6744897501960817  # median of |z| for standard normal z
+PIXELS_PER_ENERGY = 20  # sample size of the Marchenko-Pastur estimate: error about 1 / sqrt(40 E^2)
+MIN_PIXELS = 4000
+
+
+def estimate_sigma(
+    stack: NDArray[np.floating], *, mask: NDArray[np.bool_] | None = None, rng: np.random.Generator
+) -> float:
+    """Estimate the standard deviation of white noise in `stack`.
+
+    The median singular value of a random sample of pixels is compared with that of a noise matrix
+    (Marchenko-Pastur law, as in [1]_), after removing the singular values that stand above the noise.
+    Pixels drawn at random are far apart, so that noise correlated between neighbours is taken right too.
+    With fewer than 12 energies, or fewer pixels than energies, the finest wavelet coefficients are used
+    (`wavelet_sigma`).
+
+    Parameters
+    ----------
+    stack : ndarray, shape (E, Y, X)
+        Finite wherever `mask` holds.
+    mask : ndarray of bool, shape (Y, X), optional
+        Pixels that count.
+    rng : numpy.random.Generator
+        Draws the sample of pixels.
+
+    Returns
+    -------
+    float
+        Sigma in the unit of the stack; 0 for a stack without noise.
+
+    Raises
+    ------
+    SigmaError
+        If fewer than two pixels are usable.
+
+    References
+    ----------
+    .. [1] M. Gavish, D. L. Donoho, "The optimal hard threshold for singular values is 4/sqrt(3)",
+       IEEE Trans. Inf. Theory 60 (2014) 5040-5053.
+    """
+    usable = np.flatnonzero(np.ones(stack[0].size, bool) if mask is None else mask.ravel())
+    if usable.size < 2:
+        raise SigmaError(f"sigma cannot be estimated from {usable.size} usable pixels; give it (sigma=, --sigma)")
+    n_energies = len(stack)
+    if n_energies < MIN_ENERGIES or usable.size < 2 * n_energies:
+        return float(np.sqrt(np.mean(wavelet_sigma(stack, mask=mask) ** 2)))
+    n_sample = min(usable.size, max(PIXELS_PER_ENERGY * n_energies, MIN_PIXELS))
+    sample = np.sort(rng.choice(usable, n_sample, replace=False))
+    pixels = stack.reshape(n_energies, -1)[:, sample]
+    values = fit_basis(pixels[:, None, :], rng=rng, route="gram").singular_values ** 2
+    return _sigma_from_spectrum(values, n_sample)
+
+
+def marchenko_pastur_median(beta: float) -> float:
+    """Median of the Marchenko-Pastur law for aspect ratio ``0 < beta <= 1`` and unit variance."""
+    low, high = (1 - np.sqrt(beta)) ** 2, (1 + np.sqrt(beta)) ** 2
+
+    def share_below(angle: float) -> float:
+        # x = mid - half cos(t) takes the square-root ends of the density away
+        mid, half = (low + high) / 2, (high - low) / 2
+        density = lambda t: (half * np.sin(t)) ** 2 / (2 * np.pi * beta * (mid - half * np.cos(t)))  # noqa: E731
+        return float(quad(density, 0.0, angle)[0])
+
+    angle = brentq(lambda t: share_below(t) - 0.5 * share_below(np.pi), 0.0, np.pi, xtol=1e-12)
+    return float((low + high) / 2 - (high - low) / 2 * np.cos(angle))
+
+
+def count_above_noise(singular_values: NDArray[np.floating], n_pixels: int, sigma: float) -> int:
+    """Count singular values of an (E, `n_pixels`) matrix above the largest that noise alone reaches."""
+    n_energies = len(singular_values)
+    return int(np.count_nonzero(singular_values > 1.02 * sigma * (np.sqrt(n_pixels) + np.sqrt(n_energies))))
+
+
+def wavelet_sigma(stack: NDArray[np.floating], *, mask: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+    """Estimate sigma of each frame, shape (E,), from the median of its finest diagonal wavelet coefficients.
+
+    Robust against edges, which are few; too large where a frame has structure in every pixel.  Coefficients
+    that touch a pixel outside `mask` are left out.
+
+    References
+    ----------
+    D. L. Donoho, I. M. Johnstone, "Ideal spatial adaptation by wavelet shrinkage", Biometrika 81 (1994) 425-455.
+    """
+    if min(stack.shape[1:]) < 2:
+        difference = np.diff(stack.reshape(len(stack), -1), axis=1) / np.sqrt(2)
+        return np.median(np.abs(difference), axis=1).astype(np.float64) / MAD_TO_SIGMA
+    bad = np.zeros(stack.shape[1:], bool) if mask is None else ~mask
+    touched = bad[:-1:2, :-1:2] | bad[1::2, :-1:2] | bad[:-1:2, 1::2] | bad[1::2, 1::2]
+    ny, nx = 2 * touched.shape[0], 2 * touched.shape[1]
+    keep = ~touched if not touched.all() else np.ones_like(touched)
+    return np.array(
+        [np.median(np.abs(pywt.dwt2(frame[:ny, :nx], "haar")[1][2][keep])) / MAD_TO_SIGMA for frame in stack]
+    )
+
+
+def sigma_per_energy(
+    stack: NDArray[np.floating],
+    spectra: NDArray[np.floating],
+    *,
+    mask: NDArray[np.bool_] | None = None,
+    n_pixels: int = 20_000,
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    """Estimate sigma at each energy, shape (E,), from what `spectra` (K, E) leave over in a sample of pixels.
+
+    The median absolute residual is divided by the share of noise that a K-dimensional fit leaves at that
+    energy, ``sqrt(1 - sum_k spectra[k, e]**2)``.
+    """
+    usable = np.flatnonzero(np.ones(stack[0].size, bool) if mask is None else mask.ravel())
+    sample = np.sort(rng.choice(usable, min(n_pixels, usable.size), replace=False))
+    pixels = stack.reshape(len(stack), -1)[:, sample]
+    residual = pixels - spectra.T.astype(pixels.dtype) @ project(spectra, pixels[:, None, :])[:, 0]
+    left_over = np.sqrt(np.clip(1 - np.sum(spectra**2, axis=0), 1e-6, 1))
+    return np.median(np.abs(residual), axis=1).astype(np.float64) / MAD_TO_SIGMA / left_over
+
+
+def _sigma_from_spectrum(values: NDArray[np.float64], n_pixels: int) -> float:
+    """Sigma from the squared singular values (E,), descending, of an (E, n_pixels) matrix."""
+    n_signal = 0
+    sigma = 0.0
+    for _ in range(20):
+        noise_values = values[n_signal:]
+        median = marchenko_pastur_median(len(noise_values) / n_pixels)
+        sigma = float(np.sqrt(max(np.median(noise_values), 0.0) / (n_pixels * median)))
+        found = min(count_above_noise(np.sqrt(values), n_pixels, sigma), len(values) // 2)
+        if found == n_signal:
+            break
+        n_signal = found
+    return sigma

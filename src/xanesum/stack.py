@@ -1,0 +1,258 @@
+"""The stack: one ``xarray.DataArray`` (energy, y, x), its rules in one place, and its lazy form."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from xanesum.errors import EnergyError, StackError, XanesumWarning
+
+__all__ = [
+    "DIMS",
+    "QUANTITIES",
+    "add_history",
+    "check_stack",
+    "lazy_array",
+    "load_stack",
+    "make_stack",
+    "usable_mask",
+    "usable_weight",
+]
+
+DIMS = ("energy", "y", "x")
+QUANTITIES = ("counts", "transmission", "optical_density", "intensity")
+KEV_LIMIT = 100.0  # no microscope works below 100 eV, none above 100 keV: smaller numbers are keV
+
+
+def make_stack(
+    values: ArrayLike | xr.Variable,
+    energy: ArrayLike,
+    *,
+    quantity: str = "optical_density",
+    pixel_size_nm: float | None = None,
+    history: Iterable[str] = (),
+) -> xr.DataArray:
+    """Build a stack, mending the energies where that is safe.
+
+    Energies below 100 are taken for keV and converted, unsorted ones are sorted with their images, and
+    images at one and the same energy are averaged.  Each of these is announced by a `XanesumWarning` and
+    noted in ``attrs["history"]``.
+
+    Parameters
+    ----------
+    values : array_like, shape (E, Y, X)
+        One image per energy; integers become float32.  A lazy `xarray.Variable` stays lazy where its
+        energies need no mending.
+    energy : array_like, shape (E,)
+        Photon energies in eV (or keV).
+    quantity : {"optical_density", "counts", "transmission", "intensity"}
+        What the values are.
+    pixel_size_nm : float, optional
+        Size of a pixel in the sample plane.
+    history : iterable of str
+        What happened to the data so far, oldest first.
+
+    Raises
+    ------
+    StackError
+        If `values` has not three axes, or `quantity` is unknown.
+    EnergyError
+        If `energy` has the wrong length, or holds NaN, infinity or a number that is not positive.
+    """
+    variable = values if isinstance(values, xr.Variable) else xr.Variable(DIMS, _as_float(values))
+    if variable.ndim != 3:
+        raise StackError(f"expected three axes (energy, y, x), got {variable.ndim} with shape {variable.shape}")
+    if quantity not in QUANTITIES:
+        raise StackError(f"quantity must be one of {', '.join(QUANTITIES)}, got {quantity!r}")
+    energy_ev, notes = _energies_in_ev(energy, variable.shape[0])
+    stack = xr.DataArray(variable, dims=DIMS, coords={"energy": energy_ev}, name="stack")
+    stack.attrs["quantity"] = quantity
+    if pixel_size_nm is not None:
+        stack.attrs["pixel_size_nm"] = float(pixel_size_nm)
+    stack, sorting_notes = _sort_and_merge(stack)
+    for note in (*notes, *sorting_notes):
+        warnings.warn(note, XanesumWarning, stacklevel=2)
+    stack.energy.attrs["units"] = "eV"
+    return add_history(stack, *history, *notes, *sorting_notes)
+
+
+def add_history(stack: xr.DataArray, *notes: str) -> xr.DataArray:
+    """Return `stack` with `notes` appended to ``attrs["history"]`` (a list of str); data are shared."""
+    stack = stack.copy(deep=False)
+    stack.attrs["history"] = [*stack.attrs.get("history", ()), *notes]
+    return stack
+
+
+def check_stack(stack: xr.DataArray, *, min_energies: int = 1) -> None:
+    """Raise unless `stack` keeps the rules; touches no pixel value.
+
+    Parameters
+    ----------
+    stack : DataArray, dims (energy, y, x)
+        Energies in eV, finite and strictly increasing.
+    min_energies : int
+        The least number of energies that the caller can work with.
+
+    Raises
+    ------
+    StackError
+        If dimensions, dtype, quantity or the shapes of `mask` and `weight` are wrong.
+    EnergyError
+        If energies are missing, not finite, not increasing or too few.
+    """
+    if not isinstance(stack, xr.DataArray):
+        raise StackError(f"expected an xarray.DataArray (see xanesum.make_stack), got {type(stack).__name__}")
+    if stack.dims != DIMS:
+        raise StackError(f"expected dimensions (energy, y, x), got {stack.dims}")
+    if min(stack.shape) < 1:
+        raise StackError(f"the stack is empty: its shape is {stack.shape}")
+    if stack.dtype not in (np.float32, np.float64):
+        raise StackError(f"expected float32 or float64 values, got {stack.dtype}")
+    if stack.attrs.get("quantity") not in QUANTITIES:
+        got = stack.attrs.get("quantity")
+        raise StackError(f'attrs["quantity"] must be one of {", ".join(QUANTITIES)}, got {got!r}')
+    for name, dims in (("mask", ("y", "x")), ("weight", ("energy",))):
+        if name in stack.coords and stack[name].dims != dims:
+            raise StackError(f"coordinate {name} must have dimensions {dims}, got {stack[name].dims}")
+    _check_energies(stack, min_energies)
+
+
+def load_stack(stack: xr.DataArray, *, allow_missing: bool = False, min_energies: int = 1) -> NDArray[np.float32]:
+    """Check `stack` and return its values as float32, shape (E, Y, X), in memory.
+
+    Parameters
+    ----------
+    stack : DataArray, dims (energy, y, x)
+        A stack that keeps the rules of `check_stack`.
+    allow_missing : bool
+        Whether NaN may stand for "not measured" at usable pixels and energies.  Always allowed where
+        ``attrs["missing_values"]`` says that a preprocessing step marked them.
+    min_energies : int
+        The least number of energies that the caller can work with.
+
+    Raises
+    ------
+    StackError
+        As `check_stack`; also for values that are not finite, and frames that are zero everywhere.
+    """
+    check_stack(stack, min_energies=min_energies)
+    values = np.asarray(stack.data if isinstance(stack.data, np.ndarray) else stack.values, dtype=np.float32)
+    weight = usable_weight(stack)
+    if not (allow_missing or stack.attrs.get("missing_values", 0)):
+        _require_finite(values[weight] if not weight.all() else values, usable_mask(stack))
+    blank = [e for e in np.flatnonzero(weight) if not np.any(values[e])]
+    if blank:
+        named = ", ".join(f"{stack.energy.values[e]:.1f}" for e in blank[:5])
+        more = " ..." if len(blank) > 5 else ""
+        raise StackError(
+            f"{len(blank)} of {len(values)} frames are zero everywhere (at {named}{more} eV); "
+            "leave them out, or give them weight 0 (xanesum.preprocess.mark_bad_values, --allow-missing)"
+        )
+    return values
+
+
+def usable_mask(stack: xr.DataArray) -> NDArray[np.bool_]:
+    """Return the pixels to be used, shape (Y, X): coordinate `mask`, or all."""
+    if "mask" in stack.coords:
+        return np.asarray(stack["mask"].values, dtype=bool)
+    return np.ones(stack.shape[1:], dtype=bool)
+
+
+def usable_weight(stack: xr.DataArray) -> NDArray[np.bool_]:
+    """Return the frames to be used, shape (E,): coordinate `weight` above zero, or all."""
+    if "weight" in stack.coords:
+        return np.asarray(stack["weight"].values) > 0
+    return np.ones(stack.shape[0], dtype=bool)
+
+
+def lazy_array(
+    shape: tuple[int, ...], read: Callable[[tuple[Any, ...]], NDArray[Any]], *, dtype: Any = np.float32
+) -> xr.Variable:
+    """Return a (energy, y, x) variable that calls `read` with a tuple of slices and integers when indexed."""
+    return xr.Variable(DIMS, indexing.LazilyIndexedArray(_OnDemand(shape, np.dtype(dtype), read)))
+
+
+class _OnDemand(BackendArray):
+    """Array whose values come from a function of the index."""
+
+    def __init__(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], read: Callable[[tuple[Any, ...]], NDArray[Any]]
+    ) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self._read = read
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._get)
+
+    def _get(self, key: tuple[Any, ...]) -> NDArray[Any]:
+        return np.asarray(self._read(key), dtype=self.dtype)
+
+
+def _as_float(values: ArrayLike) -> NDArray[np.floating]:
+    array = np.asarray(values)
+    if array.dtype in (np.float32, np.float64):
+        return array
+    if array.dtype.kind not in "iufb":
+        raise StackError(f"expected numbers, got values of type {array.dtype}")
+    return array.astype(np.float32)
+
+
+def _energies_in_ev(energy: ArrayLike, n_images: int) -> tuple[NDArray[np.float64], list[str]]:
+    """Return the energies as float64 eV and a note for every assumption made."""
+    try:
+        energy_ev = np.array(energy, dtype=np.float64).ravel()
+    except (TypeError, ValueError) as error:
+        raise EnergyError(f"energies must be numbers: {error}") from error
+    if energy_ev.size != n_images:
+        raise EnergyError(
+            f"{energy_ev.size} energies for {n_images} images; give one energy per image, in the order of the images"
+        )
+    if n_bad := int(np.count_nonzero(~np.isfinite(energy_ev) | (energy_ev <= 0))):
+        raise EnergyError(f"{n_bad} of {energy_ev.size} energies are not finite positive numbers; correct the list")
+    if energy_ev.max() < KEV_LIMIT:
+        return energy_ev * 1e3, [f"energies below {KEV_LIMIT:g} were taken for keV and converted to eV"]
+    return energy_ev, []
+
+
+def _sort_and_merge(stack: xr.DataArray) -> tuple[xr.DataArray, list[str]]:
+    notes = []
+    energy = stack.energy.values
+    if np.any(np.diff(energy) < 0):
+        stack = stack.isel(energy=np.argsort(energy, kind="stable"))
+        notes.append("energies were not in increasing order; images were sorted by energy")
+    unique, counts = np.unique(stack.energy.values, return_counts=True)
+    if len(unique) < len(energy):
+        notes.append(f"{len(energy) - len(unique)} images repeat an energy; images at the same energy were averaged")
+        attrs = stack.attrs
+        starts = np.r_[0, np.cumsum(counts)[:-1]]
+        values = np.add.reduceat(stack.values, starts, axis=0) / counts[:, None, None]
+        stack = xr.DataArray(values.astype(stack.dtype), dims=DIMS, coords={"energy": unique}, name="stack", attrs=attrs)
+    return stack, notes
+
+
+def _check_energies(stack: xr.DataArray, min_energies: int) -> None:
+    if "energy" not in stack.coords:
+        raise EnergyError("the stack has no energies; add them as coordinate 'energy' in eV")
+    energy = stack.energy.values
+    if not np.all(np.isfinite(energy)) or np.any(np.diff(energy) <= 0):
+        raise EnergyError("energies must be finite and strictly increasing; xanesum.make_stack mends their order")
+    n_usable = int(usable_weight(stack).sum())
+    if n_usable < min_energies:
+        raise EnergyError(f"this step needs at least {min_energies} energies, the stack has {n_usable}")
+
+
+def _require_finite(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> None:
+    n_bad = sum(int(np.count_nonzero(~np.isfinite(frame) & mask)) for frame in values)
+    if n_bad:
+        raise StackError(
+            f"{n_bad} of {values.size} values are not finite; give them weight 0 first "
+            "(xanesum.preprocess.mark_bad_values, --allow-missing)"
+        )

@@ -1,0 +1,184 @@
+"""Spectral subspace of a stack: exact by the Gram matrix, or randomized; then small matrices only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import blas, eigh
+
+from xanesum.errors import RankError, StackError
+
+__all__ = ["ROUTES", "Basis", "fill_missing", "fit_basis", "project", "reconstruct", "signed_basis"]
+
+ROUTES = ("auto", "gram", "randomized")
+GRAM_LIMIT = 2048  # energies up to which E x E matrices are cheap beside one pass over the stack
+BLOCK_BYTES = 64_000_000  # pixels are taken in blocks of about this size, so that no copy of a stack is made
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Basis:
+    """Orthonormal spectra, strongest first."""
+
+    spectra: NDArray[np.float64]  # (K, E), orthonormal rows, dimensionless
+    singular_values: NDArray[np.float64]  # (K,), descending, unit of the stack
+    complete: bool  # whether the discarded singular values are known too: K = E
+
+
+def fit_basis(
+    stack: NDArray[np.floating],
+    rank: int | None = None,
+    *,
+    mask: NDArray[np.bool_] | None = None,
+    route: str = "auto",
+    rng: np.random.Generator,
+    n_oversample: int = 10,
+    n_power: int = 2,
+) -> Basis:
+    """Return the leading left singular vectors of `stack` taken as an (E, Y * X) matrix, uncentred.
+
+    Parameters
+    ----------
+    stack : ndarray of float32 or float64, shape (E, Y, X)
+        Finite wherever `mask` holds.  Read only.
+    rank : int, optional
+        Number of components K; all E of them by default (the Gram route gives them at no extra cost).
+    mask : ndarray of bool, shape (Y, X), optional
+        Pixels that count; all by default.
+    route : {"auto", "gram", "randomized"}
+        "gram" diagonalizes the E x E matrix of inner products, summed in float64: exact to about 1e-8 of
+        the largest singular value.  "randomized" [1]_ needs ``2 * n_power + 2`` passes with ``rank +
+        n_oversample`` columns and is cheaper where E is large.  "auto" takes "gram" up to 2048 energies.
+    rng : numpy.random.Generator
+        Draws the probes of the randomized route.
+    n_oversample, n_power : int
+        Probes beyond K, and power passes, of the randomized route.
+
+    Raises
+    ------
+    StackError
+        If `stack` has other than three axes, or `mask` leaves no pixel.
+    RankError
+        If `rank` lies outside ``1 .. min(E, number of pixels)``.
+
+    References
+    ----------
+    .. [1] P.-G. Martinsson, V. Rokhlin, M. Tygert, "A randomized algorithm for the decomposition of
+       matrices", Appl. Comput. Harmon. Anal. 30 (2011) 47-68.
+    """
+    if stack.ndim != 3:
+        raise StackError(f"expected axes (energy, y, x), got shape {stack.shape}")
+    n_pixels = stack[0].size if mask is None else int(np.count_nonzero(mask))
+    limit = min(len(stack), n_pixels)
+    if limit == 0:
+        raise StackError("no usable pixel is left: the mask excludes all of them")
+    if rank is not None and not 1 <= rank <= limit:
+        raise RankError(f"rank must lie in 1..{limit} for {len(stack)} energies and {n_pixels} pixels, got {rank}")
+    if route not in ROUTES:
+        raise RankError(f"route must be one of {', '.join(ROUTES)}, got {route!r}")
+    if route == "gram" or (route == "auto" and len(stack) <= GRAM_LIMIT):
+        return _gram_basis(stack, rank, mask)
+    n_probes = min((rank or limit) + n_oversample, limit)
+    return _randomized_basis(stack, rank or limit, mask, rng.standard_normal((len(stack), n_probes)), n_power)
+
+
+def project(spectra: NDArray[np.floating], stack: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return the images (K, Y, X) that weight `spectra` (K, E) in `stack` (E, Y, X): one matrix product."""
+    flat = np.asarray(spectra, dtype=stack.dtype) @ stack.reshape(len(stack), -1)
+    return flat.reshape(len(spectra), *stack.shape[1:]).astype(np.float32, copy=False)
+
+
+def reconstruct(spectra: NDArray[np.floating], coefficients: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ``sum_k spectra[k, e] * coefficients[k]`` as float32, shape (E, Y, X)."""
+    return np.tensordot(np.asarray(spectra, np.float32), coefficients, axes=(0, 0))
+
+
+def signed_basis(spectra: NDArray[np.float64], images: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return +1 or -1 for each component, shape (K,), so that its image's mean becomes positive."""
+    means = images.reshape(len(images), -1).mean(axis=1, dtype=np.float64)
+    return np.where(means < 0, -1.0, 1.0)[: len(spectra)]
+
+
+def fill_missing(
+    stack: NDArray[np.float32], *, rank: int, mask: NDArray[np.bool_] | None = None, n_rounds: int = 5
+) -> NDArray[np.float32]:
+    """Return `stack` with every NaN replaced by a low-rank fit to the values that are there.
+
+    Values that are missing carry weight 0: they start at the mean spectrum's value and are replaced, round by
+    round, by the rank-`rank` approximation (hard imputation [1]_), which leaves them no say in the fit at
+    convergence.  Pixels outside `mask` become 0.
+
+    Parameters
+    ----------
+    stack : ndarray of float32, shape (E, Y, X)
+        Returned as it is where nothing is missing; never written to.
+    rank : int
+        Components of the fit.
+    mask : ndarray of bool, shape (Y, X), optional
+        Pixels that count.
+    n_rounds : int
+        Rounds of fit and replacement; the fit of voxels missing at random settles in three or four.
+
+    References
+    ----------
+    .. [1] R. Mazumder, T. Hastie, R. Tibshirani, "Spectral regularization algorithms for learning large
+       incomplete matrices", J. Mach. Learn. Res. 11 (2010) 2287-2322.
+    """
+    missing = ~np.isfinite(stack)
+    if not missing.any():
+        return stack
+    keep = np.ones(stack.shape[1:], bool) if mask is None else mask
+    filled = np.where(missing, 0, stack)
+    filled[:, ~keep] = 0
+    at_energy, at_y, at_x = np.nonzero(missing & keep)
+    n_present = np.maximum(np.count_nonzero(~missing[:, keep], axis=1), 1)
+    filled[at_energy, at_y, at_x] = (filled[:, keep].sum(axis=1, dtype=np.float64) / n_present)[at_energy]
+    rank = min(rank, len(stack), int(keep.sum()))
+    for _ in range(n_rounds):
+        spectra = _gram_basis(filled, rank, mask).spectra
+        images = project(spectra, filled)[:, at_y, at_x]
+        filled[at_energy, at_y, at_x] = np.einsum("kn,kn->n", spectra[:, at_energy], images)
+    return filled
+
+
+def _pixel_blocks(stack: NDArray[np.floating], mask: NDArray[np.bool_] | None) -> Iterator[NDArray[np.floating]]:
+    """Yield (E, n) blocks of usable pixels, each about BLOCK_BYTES in float64."""
+    rows = max(1, BLOCK_BYTES // (8 * len(stack) * stack.shape[2]))
+    for start in range(0, stack.shape[1], rows):
+        block = stack[:, start : start + rows]
+        flat = block.reshape(len(stack), -1)
+        yield flat if mask is None else flat[:, mask[start : start + rows].ravel()]
+
+
+def _gram_basis(stack: NDArray[np.floating], rank: int | None, mask: NDArray[np.bool_] | None) -> Basis:
+    gram = np.zeros((len(stack), len(stack)), order="F")
+    for block in _pixel_blocks(stack, mask):
+        columns = np.asarray(block, dtype=np.float64).T  # (n, E), Fortran order: BLAS takes it without a copy
+        gram = blas.dsyrk(1.0, columns, beta=1.0, c=gram, trans=1, lower=1, overwrite_c=1)
+    values, vectors = eigh(gram, lower=True, overwrite_a=True, check_finite=False)
+    keep = slice(None, None, -1)
+    spectra = np.ascontiguousarray(vectors[:, keep].T[:rank])
+    singular_values = np.sqrt(np.maximum(values[keep][:rank], 0))
+    return Basis(spectra, singular_values, len(spectra) == len(stack))
+
+
+def _randomized_basis(
+    stack: NDArray[np.floating], rank: int, mask: NDArray[np.bool_] | None, span: NDArray[np.float64], n_power: int
+) -> Basis:
+    """Subspace iteration from random spectra (E, n); each half is orthonormalised, so that float32 survives."""
+    for _ in range(n_power + 1):
+        columns = np.linalg.qr(span).Q
+        span = np.zeros_like(columns)
+        for block in _pixel_blocks(stack, mask):
+            span += block @ (block.T @ columns.astype(block.dtype))
+    columns = np.linalg.qr(span).Q
+    small = np.zeros((columns.shape[1],) * 2)
+    for block in _pixel_blocks(stack, mask):
+        images = (columns.T.astype(block.dtype) @ block).astype(np.float64)
+        small += images @ images.T
+    values, vectors = np.linalg.eigh(small)
+    order = np.argsort(values)[::-1][:rank]
+    spectra = (columns @ vectors[:, order]).T
+    return Basis(spectra, np.sqrt(np.maximum(values[order], 0)), len(spectra) == len(stack))

@@ -1,0 +1,291 @@
+"""Unbiased risk of the whole map from noisy stack to clean stack, basis included; choice of the rank."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xanesum.errors import SigmaError
+from xanesum.subspace import Basis, project
+
+__all__ = ["Divergence", "RankRisk", "RankTrial", "monte_carlo_divergence", "try_ranks"]
+
+PROBE_STEP = 0.05  # in units of sigma: above float32 rounding at contrast 100, below the scale of a shrinkage curve
+ImageMap = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """Monte-Carlo estimate of the trace of a Jacobian."""
+
+    value: float
+    standard_error: float  # of `value`, from the scatter between probes; NaN for a single probe
+
+    @property
+    def relative_error(self) -> float:
+        """Standard error over value."""
+        return self.standard_error / abs(self.value) if self.value else float("inf")
+
+
+def monte_carlo_divergence(
+    function: Callable[[NDArray[np.floating]], NDArray[np.floating]],
+    values: NDArray[np.floating],
+    *,
+    sigma: float,
+    rng: np.random.Generator,
+    n_probes: int = 4,
+    step: float = PROBE_STEP,
+) -> Divergence:
+    """Estimate the divergence of any function from random probes, as in [1]_.
+
+    Parameters
+    ----------
+    function : callable
+        Takes and returns an array of the shape of `values`; called ``n_probes + 1`` times.
+    values : ndarray
+        Where the divergence is wanted.
+    sigma : float
+        Noise level of `values`, the unit of `step`.
+    rng : numpy.random.Generator
+        Draws the probes, +1 or -1 at each element.
+    n_probes : int
+        Probes; the standard error falls with the root of their number.
+    step : float
+        Length of a probe in units of sigma.
+
+    References
+    ----------
+    .. [1] S. Ramani, T. Blu, M. Unser, "Monte-Carlo SURE", IEEE Trans. Image Process. 17 (2008) 1540-1554.
+    """
+    length = _step_length(sigma, step)
+    base = function(values)
+    found = []
+    for _ in range(n_probes):
+        probe = _signs(values.shape, rng)
+        change = function(values + values.dtype.type(length) * probe) - base
+        found.append(float(np.vdot(probe, change.astype(np.float64))) / length)
+    return _summary(np.array(found))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RankRisk:
+    """Estimated mean squared error for each number of components tried."""
+
+    ranks: NDArray[np.int64]  # (R,), 0, 1, 2, ...
+    risk: NDArray[np.float64]  # (R,), mean squared error per value, squared unit of the stack
+    standard_error: NDArray[np.float64]  # (R,), of `risk`, from the scatter between probes
+    difference_error: NDArray[np.float64]  # (R,), of ``risk - risk[best]``
+    divergence: NDArray[np.float64]  # (R,), of the whole map
+
+    @property
+    def least(self) -> int:
+        """The number of components with the least risk, whatever its error."""
+        return int(self.ranks[np.argmin(self.risk)])
+
+    @property
+    def chosen(self) -> int:
+        """The smallest number of components whose risk cannot be told from the least."""
+        tied = self.risk <= self.risk.min() + self.difference_error
+        return int(self.ranks[np.flatnonzero(tied)[0]])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RankTrial:
+    """Risk table, with the images that were denoised on the way."""
+
+    risk: RankRisk
+    noisy: NDArray[np.float32]  # (K, Y, X), coefficient images of every component tried
+    denoised: NDArray[np.float32]  # (K, Y, X)
+    component_divergence: NDArray[np.float64]  # (n_probes, K), what each component adds to the divergence
+
+
+def try_ranks(
+    stack: NDArray[np.float32],
+    basis: Basis,
+    denoise: ImageMap,
+    sigma: float,
+    *,
+    max_rank: int,
+    rng: np.random.Generator,
+    mask: NDArray[np.bool_] | None = None,
+    n_probes: int = 4,
+    patience: int | None = None,
+    step: float = PROBE_STEP,
+    progress: Callable[[float], None] = lambda share: None,
+) -> RankTrial:
+    r"""Estimate the risk of ``F_K(y) = sum_k u_k D(u_k' y)`` for K = 0 ... `max_rank` by Stein's formula.
+
+    The singular vectors ``u_k`` depend on the noise as well, so the divergence is that of the whole map.
+    With ``c_k = u_k' y``, squared singular values ``l_k`` and white probes ``b_k`` it is the expectation of
+
+    .. math:: \sum_k \Big[ c_k \cdot D(c_k) \sum_{j \ne k} \frac{1}{l_k - l_j}
+              + b_k \cdot J_k \big(b_k + \sum_{j \ne k} c_j \frac{c_j \cdot b_k}{l_k - l_j}\big) \Big]
+
+    from the first-order change of singular vectors; ``J_k``, the Jacobian of the denoiser at ``c_k``, acts
+    through one more call of the denoiser.  For a denoiser that does nothing it becomes the closed form of
+    [1]_.  Each component adds a term of its own, so that one set of calls serves every K.
+
+    Parameters
+    ----------
+    stack : ndarray of float32, shape (E, Y, X)
+        Noisy values, finite everywhere (those outside `mask` do not count).
+    basis : Basis
+        From the same stack and mask.  If it is not complete, the singular values that are not known are
+        taken to be equal, their squares summing to what is left of the stack's energy.
+    denoise : callable
+        Takes and returns images (K, Y, X), each treated on its own.
+    sigma : float
+        Noise level of the stack.
+    max_rank : int
+        Largest K tried.
+    rng : numpy.random.Generator
+        Draws the probes.
+    mask : ndarray of bool, shape (Y, X), optional
+        Pixels that count.
+    n_probes : int
+        Probes per component.
+    patience : int, optional
+        Stop once the risk has grown for this many components in a row; never by default.
+    step : float
+        Length of a probe in units of sigma.
+    progress : callable
+        Called with the share of components done.
+
+    Raises
+    ------
+    SigmaError
+        If `sigma` is not positive.
+
+    References
+    ----------
+    .. [1] E. J. Candes, C. A. Sing-Long, J. D. Trzasko, "Unbiased risk estimates for singular value
+       thresholding and spectral estimators", IEEE Trans. Signal Process. 61 (2013) 4643-4657.
+    """
+    length = _step_length(sigma, step)
+    keep = np.ones(stack.shape[1:], bool) if mask is None else mask
+    energy = _energy(stack, keep)
+    max_rank = min(max_rank, len(basis.spectra))
+    noisy = project(basis.spectra[:max_rank], stack)
+    probes = [_signs(noisy.shape, rng) * keep for _ in range(n_probes)]
+    directions = [_whole_directions(stack, basis, probe, energy) * keep for probe in probes]
+    lever = _inverse_gaps(basis, max_rank, energy, len(stack)).sum(axis=0)
+    denoised = np.zeros_like(noisy)
+    divergence = np.zeros((n_probes, max_rank))
+    misfit = np.zeros(max_rank)
+    n_tried = 0
+    for k in range(max_rank):
+        images = noisy[k : k + 1]
+        denoised[k] = denoise(images)[0]
+        misfit[k] = np.sum((denoised[k] - images[0])[keep].astype(np.float64) ** 2)
+        turned = lever[k] * np.vdot(images[0] * keep, denoised[k].astype(np.float64))
+        for p in range(n_probes):
+            moved = denoise(images + np.float32(length) * directions[p][k])[0] - denoised[k]
+            divergence[p, k] = turned + np.vdot(probes[p][k], moved.astype(np.float64)) / length
+        n_tried = k + 1
+        progress(n_tried / max_rank)
+        if patience and _has_grown(_risk_steps(noisy, misfit, divergence, sigma, keep)[:n_tried], patience):
+            break
+    risk = _rank_risk(energy, noisy[:n_tried], misfit[:n_tried], divergence[:, :n_tried], sigma, keep, len(stack))
+    return RankTrial(risk, noisy[:n_tried], denoised[:n_tried], divergence[:, :n_tried])
+
+
+def _rank_risk(
+    energy: float,
+    noisy: NDArray[np.float32],
+    misfit: NDArray[np.float64],
+    divergence: NDArray[np.float64],
+    sigma: float,
+    keep: NDArray[np.bool_],
+    n_energies: int,
+) -> RankRisk:
+    """Sum the components' terms up to each K."""
+    n_values = n_energies * int(keep.sum())
+    captured = np.sum(noisy[:, keep].astype(np.float64) ** 2, axis=1)
+    residual = energy - np.r_[0, np.cumsum(captured - misfit)]
+    total = np.pad(np.cumsum(divergence, axis=1), ((0, 0), (1, 0)))
+    risk = residual / n_values - sigma**2 + 2 * sigma**2 * total.mean(axis=0) / n_values
+    difference = total - total[:, [int(np.argmin(risk))]]
+    return RankRisk(
+        ranks=np.arange(len(risk)),
+        risk=risk,
+        standard_error=2 * sigma**2 / n_values * _standard_error(total),
+        difference_error=2 * sigma**2 / n_values * _standard_error(difference),
+        divergence=total.mean(axis=0),
+    )
+
+
+def _whole_directions(
+    stack: NDArray[np.float32], basis: Basis, probes: NDArray[np.float32], energy: float
+) -> NDArray[np.float32]:
+    """Return the change (K, Y, X) of each coefficient image: the probe's own and that of the turned basis."""
+    n_energies, n_probes = len(stack), len(probes)
+    met = stack.reshape(n_energies, -1) @ probes.reshape(n_probes, -1).T.astype(stack.dtype)  # (E, K)
+    inside = basis.spectra @ met
+    gaps = _inverse_gaps(basis, n_probes, energy, n_energies)
+    turned = basis.spectra.T @ (gaps[: len(basis.spectra)] * inside)
+    if not basis.complete:
+        outside = met - basis.spectra.T @ inside
+        turned += outside * gaps[-1] / max(n_energies - len(basis.spectra), 1)
+    return probes + project(turned.T, stack)
+
+
+def _inverse_gaps(basis: Basis, n_columns: int, energy: float, n_energies: int) -> NDArray[np.float64]:
+    """Return ``1 / (l_k - l_j)``, shape (M, K), zero for j = k; for an incomplete basis one more row for the rest.
+
+    The last row is then the sum over the unknown values, all taken equal.
+    """
+    values = basis.singular_values**2
+    floor = 1e-12 * max(values[0], np.finfo(float).tiny)
+    gaps = values[None, :n_columns] - values[:, None]
+    inverse = np.where(np.abs(gaps) > floor, 1 / np.where(np.abs(gaps) > floor, gaps, 1), 0.0)
+    if basis.complete:
+        return inverse
+    n_rest = n_energies - len(values)
+    rest = max(energy - values.sum(), 0) / max(n_rest, 1)
+    return np.vstack([inverse, n_rest / np.maximum(values[:n_columns] - rest, floor)])
+
+
+def _risk_steps(
+    noisy: NDArray[np.float32],
+    misfit: NDArray[np.float64],
+    divergence: NDArray[np.float64],
+    sigma: float,
+    keep: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    """Return what each component adds to the summed squared error, shape (K,)."""
+    captured = np.array([np.sum(image[keep].astype(np.float64) ** 2) for image in noisy])
+    return misfit - captured + 2 * sigma**2 * divergence.mean(axis=0)
+
+
+def _has_grown(steps: NDArray[np.float64], patience: int) -> bool:
+    return len(steps) >= patience and bool(np.all(steps[-patience:] > 0))
+
+
+def _energy(stack: NDArray[np.float32], keep: NDArray[np.bool_]) -> float:
+    """Sum of squares of the usable values, in float64."""
+    return float(sum(np.sum(np.square(frame, dtype=np.float64), where=keep) for frame in stack))
+
+
+def _signs(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+    return (2 * rng.integers(0, 2, shape, dtype=np.int8) - 1).astype(np.float32)
+
+
+def _step_length(sigma: float, step: float) -> float:
+    if not (np.isfinite(sigma) and sigma > 0):
+        raise SigmaError(f"a risk estimate needs a positive sigma, got {sigma}")
+    return step * sigma
+
+
+def _standard_error(samples: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Standard error of the mean over the first axis."""
+    if len(samples) < 2:
+        return np.zeros(samples.shape[1:])
+    return np.asarray(samples.std(axis=0, ddof=1) / np.sqrt(len(samples)))
+
+
+def _summary(found: NDArray[np.float64]) -> Divergence:
+    error = float(_standard_error(found)) if len(found) > 1 else float("nan")
+    return Divergence(float(found.mean()), error)
