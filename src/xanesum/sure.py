@@ -100,6 +100,7 @@ class RankTrial:
     noisy: NDArray[np.float32]  # (K, Y, X), coefficient images of every component tried
     denoised: NDArray[np.float32]  # (K, Y, X)
     component_divergence: NDArray[np.float64]  # (n_probes, K), what each component adds to the divergence
+    component_risk: NDArray[np.float64]  # (K,), estimated mean squared error of each denoised image
 
 
 def try_ranks(
@@ -119,14 +120,15 @@ def try_ranks(
     r"""Estimate the risk of ``F_K(y) = sum_k u_k D(u_k' y)`` for K = 0 ... `max_rank` by Stein's formula.
 
     The singular vectors ``u_k`` depend on the noise as well, so the divergence is that of the whole map.
-    With ``c_k = u_k' y``, squared singular values ``l_k`` and white probes ``b_k`` it is the expectation of
+    With ``c_k = u_k' y`` and squared singular values ``l_k`` it is
 
-    .. math:: \sum_k \Big[ c_k \cdot D(c_k) \sum_{j \ne k} \frac{1}{l_k - l_j}
-              + b_k \cdot J_k \big(b_k + \sum_{j \ne k} c_j \frac{c_j \cdot b_k}{l_k - l_j}\big) \Big]
+    .. math:: \sum_k \Big[ c_k \cdot D(c_k) \sum_{j \ne k} \frac{1}{l_k - l_j} + \operatorname{tr} J_k
+              + \sum_{j \ne k} \frac{c_j \cdot J_k c_j}{l_k - l_j} \Big]
 
-    from the first-order change of singular vectors; ``J_k``, the Jacobian of the denoiser at ``c_k``, acts
-    through one more call of the denoiser.  For a denoiser that does nothing it becomes the closed form of
-    [1]_.  Each component adds a term of its own, so that one set of calls serves every K.
+    from the first-order change of singular vectors.  ``J_k``, the Jacobian of the denoiser at ``c_k``, acts
+    through one more call of the denoiser per probe, in a random direction that holds white noise for the
+    trace and every ``c_j`` with a random sign for the sum.  For a denoiser that does nothing it becomes the
+    closed form of [1]_.  Each component adds a term of its own, so that one set of calls serves every K.
 
     Parameters
     ----------
@@ -169,9 +171,9 @@ def try_ranks(
     energy = _energy(stack, keep)
     max_rank = min(max_rank, len(basis.spectra))
     noisy = project(basis.spectra[:max_rank], stack)
-    probes = [_signs(noisy.shape, rng) * keep for _ in range(n_probes)]
-    directions = [_whole_directions(stack, basis, probe, energy) * keep for probe in probes]
-    lever = _inverse_gaps(basis, max_rank, energy, len(stack)).sum(axis=0)
+    gaps = _inverse_gaps(basis, max_rank, energy, len(stack))
+    lever = gaps.sum(axis=0)
+    probes = [_probe_pair(stack, basis, gaps, keep, rng) for _ in range(n_probes)]
     denoised = np.zeros_like(noisy)
     divergence = np.zeros((n_probes, max_rank))
     misfit = np.zeros(max_rank)
@@ -182,14 +184,18 @@ def try_ranks(
         misfit[k] = np.sum((denoised[k] - images[0])[keep].astype(np.float64) ** 2)
         turned = lever[k] * np.vdot(images[0] * keep, denoised[k].astype(np.float64))
         for p in range(n_probes):
-            moved = denoise(images + np.float32(length) * directions[p][k])[0] - denoised[k]
-            divergence[p, k] = turned + np.vdot(probes[p][k], moved.astype(np.float64)) / length
+            along, against = probes[p]
+            moved = denoise(images + np.float32(length) * (along[k] - against[k]))[0] - denoised[k]
+            divergence[p, k] = turned + np.vdot(along[k] + against[k], moved.astype(np.float64)) / length
         n_tried = k + 1
         progress(n_tried / max_rank)
         if patience and _has_grown(_risk_steps(noisy, misfit, divergence, sigma, keep)[:n_tried], patience):
             break
     risk = _rank_risk(energy, noisy[:n_tried], misfit[:n_tried], divergence[:, :n_tried], sigma, keep, len(stack))
-    return RankTrial(risk, noisy[:n_tried], denoised[:n_tried], divergence[:, :n_tried])
+    own_risk = (misfit + 2 * sigma**2 * divergence.mean(axis=0)) / np.count_nonzero(keep) - sigma**2
+    return RankTrial(
+        risk, noisy[:n_tried], denoised[:n_tried], divergence[:, :n_tried], np.maximum(own_risk[:n_tried], 0)
+    )
 
 
 def _rank_risk(
@@ -217,19 +223,28 @@ def _rank_risk(
     )
 
 
-def _whole_directions(
-    stack: NDArray[np.float32], basis: Basis, probes: NDArray[np.float32], energy: float
-) -> NDArray[np.float32]:
-    """Return the change (K, Y, X) of each coefficient image: the probe's own and that of the turned basis."""
-    n_energies, n_probes = len(stack), len(probes)
-    met = stack.reshape(n_energies, -1) @ probes.reshape(n_probes, -1).T.astype(stack.dtype)  # (E, K)
-    inside = basis.spectra @ met
-    gaps = _inverse_gaps(basis, n_probes, energy, n_energies)
-    turned = basis.spectra.T @ (gaps[: len(basis.spectra)] * inside)
+def _probe_pair(
+    stack: NDArray[np.float32],
+    basis: Basis,
+    gaps: NDArray[np.float64],
+    keep: NDArray[np.bool_],
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return images (K, Y, X) v and w such that ``(v + w) . J (v - w)`` has the wanted expectation.
+
+    v holds white noise and the components weaker than k, w the stronger ones, each with a random sign and
+    the root of its weight ``1 / |l_k - l_j|``.
+    """
+    n_known, n_columns = len(basis.spectra), gaps.shape[1]
+    signed = np.sqrt(np.abs(gaps)) * _signs(gaps.shape, rng)
+    along = basis.spectra.T @ np.where(gaps > 0, signed, 0)[:n_known]
+    against = basis.spectra.T @ np.where(gaps < 0, signed, 0)[:n_known]
     if not basis.complete:
-        outside = met - basis.spectra.T @ inside
-        turned += outside * gaps[-1] / max(n_energies - len(basis.spectra), 1)
-    return probes + project(turned.T, stack)
+        probe = _signs((len(stack), n_columns), rng)
+        outside = probe - basis.spectra.T @ (basis.spectra @ probe)
+        along += outside * np.sqrt(gaps[-1] / max(len(stack) - n_known, 1))
+    both = project(np.hstack([along, against]).T, stack) * keep
+    return both[:n_columns] + _signs(both[:n_columns].shape, rng) * keep, both[n_columns:]
 
 
 def _inverse_gaps(basis: Basis, n_columns: int, energy: float, n_energies: int) -> NDArray[np.float64]:

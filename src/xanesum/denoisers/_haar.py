@@ -19,7 +19,7 @@ _HALF = np.float32(0.5)
 
 
 class Details(NamedTuple):
-    """The three difference bands of one level, each (Y + 1, X + 1), white noise of sigma at 2^-(level + 1) sigma."""
+    """The three difference bands of a level, (Y + 1, X + 1) each; white noise falls to 2^-(level + 1)."""
 
     across_x: Image
     across_y: Image
@@ -27,7 +27,7 @@ class Details(NamedTuple):
 
 
 def split_image(image: Image, level: int) -> tuple[Image, Details]:
-    """Return the averages and the differences of `image`, which is the pixels (level 0) or the last averages."""
+    """Return averages and differences of `image`: the pixels for level 0, else the last averages."""
     low_y, high_y = _split(image, level, 0)
     low, across_x = _split(low_y, level, 1)
     across_y, across_both = _split(high_y, level, 1)
@@ -77,12 +77,12 @@ def _neighbours(image: Image, level: int, axis: int) -> tuple[Image, Image]:
 
 
 def _shift(image: Image, mirrored: Image, step: int, axis: int) -> Image:
-    """Return ``image[k + step]`` along `axis`, and `mirrored` where that lies an odd number of mirrors away."""
+    """Return ``image[k + step]`` along `axis`, and `mirrored` where that lies in the mirror."""
     period = max(2 * (image.shape[axis] - 1), 1)
     index = (np.arange(image.shape[axis]) + step) % period
     outside = index >= image.shape[axis]
     index[outside] = period - index[outside]
-    shifted = np.take(image, index, axis=axis)
+    shifted: Image = np.take(image, index, axis=axis, mode="clip")
     if mirrored is not image and outside.any():
         target = (outside, slice(None)) if axis == 0 else (slice(None), outside)
         shifted[target] = np.take(mirrored, index[outside], axis=axis)

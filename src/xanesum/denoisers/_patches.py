@@ -1,10 +1,11 @@
-"""Wiener filter on overlapping patches in the cosine basis, with signal energies read off a pilot estimate."""
+"""Wiener filter on overlapping patches in the cosine basis; the signal's energies come from a pilot."""
 
 from __future__ import annotations
 
 from functools import cache
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.fft import dct
 
@@ -12,7 +13,10 @@ __all__ = ["bin_image", "interpolate_bins", "wiener_patches"]
 
 Image = NDArray[np.float32]
 _PATCH, _STEP = 8, 2  # pixels
-_ROWS = 16  # rows of patches at a time: about 2 MB, so that the work stays in the processor's cache
+_SHIFTS = _PATCH // _STEP
+# 1 MB of coefficients stays in the cache, and products this small stay in one thread: OpenBLAS's threads cost
+# more than they bring here, ten times as much where the cores are busy
+_PATCHES_AT_ONCE = 4096
 
 
 def wiener_patches(image: Image, pilot: Image, variance: Image) -> Image:
@@ -25,7 +29,7 @@ def wiener_patches(image: Image, pilot: Image, variance: Image) -> Image:
     ----------
     image, pilot : ndarray of float32, shape (Y, X)
         The noisy image and a first estimate of it.
-    variance : ndarray of float32, shape (Y, X)
+    variance : ndarray of float32, shape () or (Y, X)
         Variance of the noise.
 
     References
@@ -33,72 +37,98 @@ def wiener_patches(image: Image, pilot: Image, variance: Image) -> Image:
     .. [1] K. Dabov, A. Foi, V. Katkovnik, K. Egiazarian, "Image denoising by sparse 3-D transform-domain
        collaborative filtering", IEEE Trans. Image Process. 16 (2007) 2080-2095, Eqs. 10 and 11.
     """
-    noisy, first, noise = _pad(image), _pad(pilot), _pad(variance)
-    total, weights = np.zeros_like(noisy), np.zeros_like(noisy)
-    n_rows = (noisy.shape[0] - _PATCH) // _STEP + 1
-    for start in range(0, n_rows, _ROWS):
-        rows = slice(start * _STEP, (min(start + _ROWS, n_rows) - 1) * _STEP + _PATCH)
-        _add_filtered(total[rows], weights[rows], noisy[rows], first[rows], noise[rows])
-    border = _PATCH - _STEP
-    inside = (slice(border, border + image.shape[0]), slice(border, border + image.shape[1]))
-    return total[inside] / weights[inside]
+    shape = image.shape
+    noisy, first = _to_phases(image), _to_phases(pilot)
+    noise = _to_phases(np.broadcast_to(variance, image.shape))[:1, :1]  # one of four pixels tells enough
+    total = np.zeros_like(noisy)
+    n_rows, n_columns = (size - _SHIFTS + 1 for size in noisy.shape[2:])
+    weights = np.empty((n_rows, n_columns), dtype=np.float32)
+    rows_at_once = max(1, _PATCHES_AT_ONCE // n_columns)
+    for start in range(0, n_rows, rows_at_once):
+        patches = slice(start, min(start + rows_at_once, n_rows))
+        rows = slice(patches.start, patches.stop + _SHIFTS - 1)
+        _add_filtered(total[:, :, rows], weights[patches], noisy[:, :, rows], first[:, :, rows], noise[:, :, rows])
+    return _from_phases(total / _spread_weights(weights), shape)
 
 
 def _add_filtered(total: Image, weights: Image, noisy: Image, pilot: Image, variance: Image) -> None:
-    """Add the filtered patches of a band of rows to `total`, and their weights to `weights`."""
-    basis = _cosine_basis()
-    columns = _gather(noisy)
-    shape = columns.shape[1:]
-    coefficients = basis @ columns.reshape(len(basis), -1)
-    expected = basis @ _gather(pilot).reshape(len(basis), -1)
-    local = _gather(variance, every=_STEP).mean(axis=0).reshape(-1)
+    """Add the filtered patches of a band of rows to `total`, and put their weights into `weights`."""
+    coefficients = _transform(_gather(noisy), _cosines())
+    expected = _transform(_gather(pilot), _cosines())
+    local = _gather(variance).mean(axis=(0, 1))
     gain = expected * expected
     gain /= gain + local
     coefficients *= gain
-    coefficients[0] = expected[0]
-    spread = np.einsum("ij,ij->j", gain[1:], gain[1:]) + np.float32(0.1)  # 0.1: a flat patch is not infinitely sure
-    weight = (local * spread) ** np.float32(-1.5)
-    coefficients *= weight
-    _scatter(total, (basis.T @ coefficients).reshape(-1, *shape))
-    _scatter(weights, np.broadcast_to(weight.reshape(shape), (len(basis), *shape)))
+    coefficients[0, 0] = expected[0, 0]
+    gain[0, 0] = 0
+    # 0.1: even a patch that needs no coefficient is not infinitely sure of its mean
+    np.power(local * (np.einsum("ij...,ij...->...", gain, gain) + np.float32(0.1)), np.float32(-1.5), out=weights)
+    coefficients *= weights
+    _scatter(total, _transform(coefficients, _cosines().T))
 
 
 @cache
-def _cosine_basis() -> Image:
-    """Return the orthonormal two-dimensional cosine basis, (64, 64): one row per frequency, the mean first."""
-    line = dct(np.eye(_PATCH), axis=0, norm="ortho")
-    return np.kron(line, line).astype(np.float32)
+def _cosines() -> Image:
+    """Return the orthonormal cosine basis of a line of pixels, (8, 8): one row per frequency."""
+    return dct(np.eye(_PATCH), axis=0, norm="ortho").astype(np.float32)
 
 
-def _gather(image: Image, every: int = 1) -> Image:
-    """Return pixel (i, j) of every patch: shape (number of pixels, rows of patches, patches in a row)."""
-    return np.stack([_pixel(image, i, j) for i in range(0, _PATCH, every) for j in range(0, _PATCH, every)])
+def _transform(patches: Image, basis: Image) -> Image:
+    """Multiply both axes of `patches` (8, 8, rows, columns) by `basis`."""
+    lines = patches.reshape(_PATCH, _PATCH, -1)
+    lines = np.matmul(basis, lines)
+    return np.matmul(basis, lines.swapaxes(0, 1)).swapaxes(0, 1).reshape(patches.shape)
 
 
-def _scatter(image: Image, pixels: Image) -> None:
-    """Add `pixels` as `_gather` gives them to `image`, where patches overlap."""
-    for index in range(_PATCH * _PATCH):
-        view = _pixel(image, *divmod(index, _PATCH))
-        view += pixels[index]
+def _gather(phases: Image) -> Image:
+    """Return each patch's pixels, (8, 8, rows, columns) or fewer where `phases` are fewer than 2 by 2."""
+    rows, columns = (size - _SHIFTS + 1 for size in phases.shape[2:])
+    patches = np.empty((_SHIFTS, phases.shape[0], _SHIFTS, phases.shape[1], rows, columns), dtype=np.float32)
+    for i in range(_SHIFTS):
+        for j in range(_SHIFTS):
+            patches[i, :, j] = phases[:, :, i : i + rows, j : j + columns]
+    return patches.reshape(_SHIFTS * phases.shape[0], _SHIFTS * phases.shape[1], rows, columns)
 
 
-def _pixel(image: Image, i: int, j: int) -> Image:
-    """Return a view of pixel (i, j) of every patch of `image`."""
-    rows, columns = (size - _PATCH + 1 for size in image.shape)
-    return image[i : i + rows : _STEP, j : j + columns : _STEP]
+def _scatter(phases: Image, patches: Image) -> None:
+    """Add the pixels of `patches` to `phases` where they came from: the adjoint of `_gather`."""
+    rows, columns = patches.shape[2:]
+    parts = patches.reshape(_SHIFTS, _STEP, _SHIFTS, _STEP, rows, columns)
+    for i in range(_SHIFTS):
+        for j in range(_SHIFTS):
+            phases[:, :, i : i + rows, j : j + columns] += parts[i, :, j]
 
 
-def _pad(image: Image) -> Image:
-    """Mirror `image` at its borders so that each pixel lies in equally many patches."""
+def _spread_weights(weights: Image) -> Image:
+    """Return the sum of the weights of the patches that see a pixel; it is the same for all phases."""
+    for axis in (0, 1):
+        padding = [(_SHIFTS - 1, _SHIFTS - 1) if axis == each else (0, 0) for each in (0, 1)]
+        weights = sliding_window_view(np.pad(weights, padding), _SHIFTS, axis=axis).sum(axis=-1)
+    return weights
+
+
+def _to_phases(image: Image) -> Image:
+    """Mirror `image` at its borders and sort its pixels by their position modulo the step: (2, 2, rows, columns)."""
+    border = _PATCH - _STEP  # each pixel lies in equally many patches
+    padded = np.pad(image, [(border, border + size % _STEP) for size in image.shape], mode="symmetric")
+    rows, columns = (size // _STEP for size in padded.shape)
+    return np.ascontiguousarray(padded.reshape(rows, _STEP, columns, _STEP).transpose(1, 3, 0, 2))
+
+
+def _from_phases(phases: Image, shape: tuple[int, ...]) -> Image:
+    """Invert `_to_phases`."""
+    rows, columns = (size * _STEP for size in phases.shape[2:])
     border = _PATCH - _STEP
-    return np.pad(image, [(border, border + size % _STEP) for size in image.shape], mode="symmetric")
+    padded = phases.transpose(2, 0, 3, 1).reshape(rows, columns)
+    return padded[border : border + shape[0], border : border + shape[1]]
 
 
 def bin_image(image: Image, size: int) -> Image:
     """Average squares of `size` pixels; an incomplete square is completed by mirroring."""
     padded = np.pad(image, [(0, -length % size) for length in image.shape], mode="symmetric")
     rows, columns = (length // size for length in padded.shape)
-    return padded.reshape(rows, size, columns, size).mean(axis=(1, 3))
+    binned: Image = padded.reshape(rows, size, columns, size).mean(axis=(1, 3), dtype=np.float32)
+    return binned
 
 
 def interpolate_bins(binned: Image, size: int, shape: tuple[int, ...]) -> Image:

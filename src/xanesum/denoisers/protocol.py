@@ -18,7 +18,8 @@ class Denoiser(Protocol):
 
     Calling it twice with equal arguments gives equal results.  `sigma` is in the unit of the images; a
     denoiser whose `uses_sigma` is false ignores it and one whose `takes_sigma_map` is false raises
-    `DenoiserError` for an array.  Where `mask` is false, input values are to be ignored and output values
+    `DenoiserError` for an array.  A negative or NaN sigma raises `SigmaError`; 0 returns the images
+    unchanged.  Where `mask` is false, input values are to be ignored and output values
     mean nothing.
     """
 
@@ -31,5 +32,5 @@ class Denoiser(Protocol):
     def denoise(
         self, images: NDArray[np.float32], sigma: Sigma, *, mask: NDArray[np.bool_] | None = None
     ) -> NDArray[np.float32]:
-        """Denoise each of `images` (K, Y, X) whose noise has standard deviation `sigma` (scalar or (Y, X))."""
+        """Denoise each of `images` (K, Y, X) with noise of standard deviation `sigma`, scalar or (Y, X)."""
         ...

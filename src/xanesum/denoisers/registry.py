@@ -32,7 +32,7 @@ class Availability(NamedTuple):
     extra: str | None
 
 
-# Kept here as well as in pyproject.toml, so that a source tree without metadata works; a test compares the two.
+# Also in pyproject.toml; kept here so that a source tree without metadata works.  A test compares the two.
 BUILTINS: Mapping[str, Builtin] = {
     "bm3d": Builtin("xanesum.denoisers.bm3d:BM3DDenoiser", extra="bm3d"),
     "nlm": Builtin("xanesum.denoisers.nlm:NonLocalMeansDenoiser"),
@@ -71,7 +71,7 @@ def get_denoiser(name_or_object: str | Denoiser, **options: object) -> Denoiser:
         return factory(**options)
     _require_denoiser(name_or_object)
     if options:
-        raise DenoiserError(f"options {sorted(options)} need a denoiser's name; set them on the object instead")
+        raise DenoiserError(f"options {sorted(options)} need a denoiser's name; set them on the object")
     return name_or_object
 
 
@@ -109,7 +109,8 @@ def _load(name: str) -> Callable[..., Denoiser]:
     try:
         return cast("Callable[..., Denoiser]", plugins[name].load())
     except ImportError as error:
-        raise MissingExtraError(f"denoiser {name!r} ({plugins[name].value}) cannot be imported: {error}") from error
+        target = plugins[name].value
+        raise MissingExtraError(f"denoiser {name!r} ({target}) cannot be imported: {error}") from error
 
 
 def _plugins() -> dict[str, EntryPoint]:
@@ -125,7 +126,9 @@ def _require_extra(name: str, extra: str | None) -> None:
         )
 
 
-def _require_known_options(name: str, factory: Callable[..., Denoiser], options: Mapping[str, object]) -> None:
+def _require_known_options(
+    name: str, factory: Callable[..., Denoiser], options: Mapping[str, object]
+) -> None:
     """Raise DenoiserError for an option that `factory` does not have."""
     parameters = inspect.signature(factory).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
@@ -141,7 +144,7 @@ def _require_known_options(name: str, factory: Callable[..., Denoiser], options:
 def _require_denoiser(candidate: object) -> None:
     """Raise DenoiserError unless `candidate` is an instance that follows the protocol."""
     if isinstance(candidate, type):
-        raise DenoiserError(f"got the class {candidate.__name__}; pass an instance of it, or its registered name")
+        raise DenoiserError(f"got the class {candidate.__name__}; pass an instance or a registered name")
     if not isinstance(candidate, Denoiser):
         needed = "denoise, name, uses_sigma, takes_sigma_map, device, extra"
         raise DenoiserError(f"{type(candidate).__name__} is not a denoiser: it needs the attributes {needed}")

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.ndimage import uniform_filter
 
-from xanesum.denoisers._base import Image, ImageDenoiser
+from xanesum.denoisers.base import Image, ImageDenoiser
 from xanesum.denoisers._haar import Details, join_image, split_average, split_image
 from xanesum.denoisers._patches import bin_image, interpolate_bins, wiener_patches
 from xanesum.errors import DenoiserError
@@ -63,7 +63,7 @@ class WaveletDenoiser(ImageDenoiser):
     def _denoise_image(self, image: Image, sigma: float | Image) -> Image:
         scale = np.float32(np.sqrt(np.mean(np.square(sigma, dtype=np.float64))))
         noisy = image / scale
-        variance = np.broadcast_to(np.square(sigma / scale, dtype=np.float32), image.shape)
+        variance = np.square(np.asarray(sigma, dtype=np.float32) / scale)
         estimate = _shrink_haar(noisy, variance, self.levels, np.float32(self.threshold))
         for size in _BIN_SIZES:
             estimate = estimate + _coarse_correction(noisy, estimate, variance, size)
@@ -74,17 +74,19 @@ def _coarse_correction(noisy: Image, estimate: Image, variance: Image, size: int
     """Return what a Wiener filter on squares of `size` pixels would add to `estimate`."""
     gain = np.float32(size)  # averaging size * size pixels divides the noise by size
     first = bin_image(estimate, size) * gain
-    better = wiener_patches(bin_image(noisy, size) * gain, first, bin_image(variance, size))
-    return interpolate_bins((better - first) / gain, size, noisy.shape)
+    coarse_variance = bin_image(variance, size) if variance.ndim else variance
+    correction: Image = wiener_patches(bin_image(noisy, size) * gain, first, coarse_variance) - first
+    return interpolate_bins(correction / gain, size, noisy.shape)
 
 
 def _shrink_haar(image: Image, variance: Image, levels: int, threshold: np.float32) -> Image:
-    """Denoise `image` (Y, X) whose noise has `variance` by shrinking undecimated Haar coefficients."""
+    """Denoise `image` whose noise has `variance`, () or (Y, X), by shrinking undecimated Haar coefficients."""
     kept: list[Details] = []
     low, low_variance = image, variance
     for level in range(levels):
         low, details = split_image(low, level)
-        low_variance = split_average(low_variance, level)
+        if variance.ndim:
+            low_variance = split_average(low_variance, level)
         kept.append(_shrink(details, low_variance * (threshold / np.float32(4 ** (level + 1))), level))
     for level in reversed(range(levels)):
         low = join_image(low, kept[level], level)
@@ -95,6 +97,16 @@ def _shrink(details: Details, limit: Image, level: int) -> Details:
     """Shrink each coefficient by how much the energy around it exceeds `limit`."""
     width = 2 ** (level + 1) + 1  # twice the spacing of independent coefficients
     energies = [uniform_filter(band * band, width, mode="mirror") for band in details]
-    shared = sum(energies) * ((1 - _OWN) / np.float32(3))
-    gains = (np.maximum(0, 1 - limit / np.maximum(_OWN * own + shared, limit * _TINY)) for own in energies)
-    return Details(*(band * gain for band, gain in zip(details, gains, strict=True)))
+    shared = (energies[0] + energies[1] + energies[2]) * ((1 - _OWN) / np.float32(3)) + limit * _TINY
+    return Details(*(_shrink_band(*pair, shared, limit) for pair in zip(details, energies, strict=True)))
+
+
+def _shrink_band(band: Image, energy: Image, shared: Image, limit: Image) -> Image:
+    """Shrink one band, in the memory of its `energy`: the arithmetic is bound by memory."""
+    energy *= _OWN
+    energy += shared
+    gain = np.divide(limit, energy, out=energy)
+    np.subtract(np.float32(1), gain, out=gain)
+    np.maximum(gain, np.float32(0), out=gain)
+    gain *= band
+    return gain

@@ -1,4 +1,4 @@
-"""What every built-in shares: arguments checked, masked pixels filled, one image at a time."""
+"""What the built-ins share, and a plug-in may: arguments checked, masked pixels filled, one image at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from scipy.ndimage import distance_transform_edt
 from xanesum.denoisers.protocol import Sigma
 from xanesum.errors import DenoiserError, SigmaError, StackError
 
-__all__ = ["ImageDenoiser", "checked_images", "checked_mask", "checked_sigma", "fill_from_nearest"]
+__all__ = [
+    "Image",
+    "ImageDenoiser",
+    "checked_images",
+    "checked_mask",
+    "checked_sigma",
+    "fill_from_nearest",
+    "grow_to",
+]
 
 Image = NDArray[np.float32]
 
@@ -64,7 +72,8 @@ class ImageDenoiser(ABC):
         sigma = self._checked_sigma(sigma, images.shape[1:], mask)
         if not np.any(sigma) or not images.size or not mask.any():
             return np.where(mask, images, np.float32(0)).astype(np.float32)
-        return np.stack([self._denoise_around_mean(fill_from_nearest(image, mask), sigma) for image in images])
+        filled = (fill_from_nearest(image, mask) for image in images)
+        return np.stack([self._denoise_around_mean(image, sigma) for image in filled])
 
     def _checked_sigma(self, sigma: Sigma, shape: tuple[int, ...], mask: NDArray[np.bool_]) -> float | Image:
         """Return `sigma` as a float or as a float32 map that is positive everywhere."""
@@ -79,7 +88,8 @@ class ImageDenoiser(ABC):
         """Denoise one finite image (Y, X), with its mean taken away meanwhile."""
         mean = image.mean(dtype=np.float64)
         centred = (image - mean).astype(np.float32)
-        return (self._denoise_image(centred, sigma) + mean).astype(np.float32)
+        denoised: Image = (self._denoise_image(centred, sigma) + mean).astype(np.float32)
+        return denoised
 
     @abstractmethod
     def _denoise_image(self, image: Image, sigma: float | Image) -> Image:
@@ -93,7 +103,7 @@ def checked_images(images: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDA
         raise StackError(f"images must be float32, got {images.dtype}")
     images = images.astype(np.float32, copy=False)
     if n_bad := np.count_nonzero(~np.isfinite(images[:, mask])):
-        raise StackError(f"{n_bad} values inside the mask are not finite; mask those pixels (mask=) or replace them")
+        raise StackError(f"{n_bad} values where mask is true are not finite; mask or replace them")
     return images
 
 
@@ -105,7 +115,7 @@ def checked_mask(mask: NDArray[np.bool_] | None, shape: tuple[int, ...]) -> NDAr
         return np.ones(shape[1:], dtype=bool)
     mask = np.asarray(mask)
     if mask.dtype != np.bool_ or mask.shape != shape[1:]:
-        raise StackError(f"mask must be bool with shape {shape[1:]}, got {mask.dtype} with shape {mask.shape}")
+        raise StackError(f"mask must be bool of shape {shape[1:]}, got {mask.dtype} of shape {mask.shape}")
     return mask
 
 
@@ -119,16 +129,22 @@ def checked_sigma(sigma: Sigma, shape: tuple[int, ...], mask: NDArray[np.bool_])
     if values.shape != shape:
         raise SigmaError(f"a sigma map must have the shape of one image, {shape}, got {values.shape}")
     if n_bad := np.count_nonzero(~(np.isfinite(values[mask]) & (values[mask] > 0))):
-        raise SigmaError(f"{n_bad} values of the sigma map are not finite and positive; mask those pixels (mask=)")
+        raise SigmaError(f"{n_bad} values of the sigma map are not finite and positive; mask those pixels")
     return fill_from_nearest(values, mask)
 
 
 def fill_from_nearest(image: Image, mask: NDArray[np.bool_]) -> Image:
-    """Return `image` (Y, X) with each pixel where `mask` is false taken from the nearest one where it is true.
+    """Return `image` (Y, X) with each pixel where `mask` is false taken from the nearest other one.
 
-    An empty mask leaves the image as it is.
+    A mask without any true pixel leaves the image as it is.
     """
     if mask.all() or not mask.any():
         return image
     nearest = distance_transform_edt(~mask, return_distances=False, return_indices=True)
-    return image[tuple(nearest)]
+    filled: Image = image[tuple(nearest)]
+    return filled
+
+
+def grow_to(image: Image, smallest_px: int) -> Image:
+    """Mirror `image` (Y, X) beyond its end, where an axis is shorter than `smallest_px`."""
+    return np.pad(image, [(0, max(0, smallest_px - size)) for size in image.shape], mode="symmetric")

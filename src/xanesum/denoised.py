@@ -1,0 +1,149 @@
+"""What denoising returns: a few spectra and as many images, from which any part of the stack follows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xanesum.errors import ReadError
+from xanesum.io.atomic import atomic_path
+from xanesum.stack import DIMS, add_history, lazy_array
+
+__all__ = ["Denoised", "load_result"]
+
+DEFINITION = "xanesum_result"
+ARRAYS = ("spectra", "coefficients", "sigma_energy")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Denoised:
+    """A clean stack as factors: ``spectra`` times ``coefficients``."""
+
+    spectra: xr.DataArray  # (component, energy), orthonormal rows; 0 at energies of weight 0
+    coefficients: xr.DataArray  # (component, y, x), float32, denoised, unit of the stack
+    components: xr.Dataset  # along tried: singular_value, risk (mean squared error of the image), of all tried
+    sigma: float  # noise level that the denoiser was told, unit of the stack
+    sigma_energy: xr.DataArray  # (energy,), noise level at each energy, unit of the stack
+    risk: xr.Dataset  # along rank: risk, standard_error, divergence, chosen
+    attrs: dict[str, Any]  # of the stack: quantity, pixel_size_nm, history
+    provenance: dict[str, Any]  # method, options, versions, hash of the input, seconds
+
+    @property
+    def rank(self) -> int:
+        """Number of components kept; may be 0."""
+        return int(self.spectra.sizes["component"])
+
+    def reconstruct(self) -> xr.DataArray:
+        """Return the clean stack (energy, y, x), float32, computed where it is looked at.
+
+        ``result.reconstruct().isel(energy=3)`` computes one frame, ``.sel(...)`` of a pixel one spectrum.  At
+        energies of weight 0 the spectra are interpolated.
+        """
+        shape = tuple(self.coefficients.sizes[d] if d != "energy" else self.spectra.sizes[d] for d in DIMS)
+        spectra = self._filled_spectra()
+        images = self.coefficients.values
+
+        def read(key: tuple[Any, ...]) -> NDArray[np.float32]:
+            return np.tensordot(spectra[:, key[0]].T, images[(slice(None), *key[1:])], axes=1)
+
+        coords = {**self.coefficients.coords, **self.spectra.coords}
+        stack = xr.DataArray(lazy_array(shape, read), coords=coords, name="stack", attrs=dict(self.attrs))
+        stack.attrs.pop("missing_values", None)
+        return add_history(stack, f"denoised by xanesum {self.provenance.get('xanesum')}, rank {self.rank}")
+
+    def save(self, path: str | Path) -> Path:
+        """Write the result to one HDF5 file, whole or not at all; `load_result` reads it back.
+
+        Raises
+        ------
+        WriteError
+            If the file cannot be written.
+        """
+        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+            file.attrs["default"] = "entry"
+            entry = file.create_group("entry")
+            entry.attrs.update({"NX_class": "NXentry", "default": "coefficients"})
+            entry["definition"] = DEFINITION
+            for name in ARRAYS:
+                _write_array(entry, name, getattr(self, name))
+            for group, table in (("risk", self.risk), ("components", self.components)):
+                for name in (*table.coords, *table.data_vars):
+                    entry[f"{group}/{name}"] = table[name].values
+            entry["sigma"] = self.sigma
+            process = entry.create_group("process")
+            process.attrs["NX_class"] = "NXprocess"
+            process["program"] = "xanesum"
+            process["attrs"] = json.dumps(self.attrs, default=_plain)
+            process["provenance"] = json.dumps(self.provenance, default=_plain)
+        return Path(path)
+
+    def _filled_spectra(self) -> NDArray[np.float32]:
+        """Return the spectra with energies of weight 0 interpolated."""
+        spectra = self.spectra.values.astype(np.float32)
+        if "weight" not in self.spectra.coords:
+            return spectra
+        used = self.spectra["weight"].values > 0
+        energy = self.spectra.energy.values
+        return np.array([np.interp(energy, energy[used], row[used]) for row in spectra], np.float32).reshape(spectra.shape)
+
+
+def load_result(path: str | Path) -> Denoised:
+    """Read a result written by `Denoised.save`.
+
+    Raises
+    ------
+    ReadError
+        If the file is missing, damaged, or not a result.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            entry = file["entry"]
+            if entry["definition"].asstr()[()] != DEFINITION:
+                raise KeyError(DEFINITION)
+            return Denoised(
+                **{name: _read_array(entry[name]) for name in ARRAYS},
+                components=_read_table(entry["components"], "tried"),
+                sigma=float(entry["sigma"][()]),
+                risk=_read_table(entry["risk"], "rank"),
+                attrs=json.loads(entry["process/attrs"].asstr()[()]),
+                provenance=json.loads(entry["process/provenance"].asstr()[()]),
+            )
+    except FileNotFoundError as error:
+        raise ReadError(f"{path}: no such file") from error
+    except (OSError, KeyError, ValueError, AttributeError) as error:
+        raise ReadError(f"{path}: not a xanesum result ({error}); expected a file written by Denoised.save") from error
+
+
+def _write_array(parent: h5py.Group, name: str, array: xr.DataArray) -> None:
+    group = parent.create_group(name)
+    group.attrs.update({"NX_class": "NXdata", "signal": "data", "axes": [str(d) for d in array.dims]})
+    group["data"] = array.values
+    for key, coord in array.coords.items():
+        dataset = group.create_dataset(str(key), data=coord.values)
+        dataset.attrs["dims"] = [str(d) for d in coord.dims]
+        if key == "energy":
+            dataset.attrs["units"] = "eV"
+
+
+def _read_array(group: h5py.Group) -> xr.DataArray:
+    coords = {
+        key: ([str(d) for d in group[key].attrs["dims"]], group[key][()]) for key in group if key != "data"
+    }
+    return xr.DataArray(group["data"][()], dims=[str(d) for d in group.attrs["axes"]], coords=coords)
+
+
+def _read_table(group: h5py.Group, dim: str) -> xr.Dataset:
+    columns = {name: (dim, group[name][()]) for name in group}
+    return xr.Dataset(columns).set_coords(dim)
+
+
+def _plain(value: Any) -> Any:
+    """Turn NumPy scalars and tuples into what JSON knows."""
+    return value.item() if isinstance(value, np.generic) else list(value)

@@ -1,0 +1,98 @@
+"""A phantom: factors of the clean stack, its truth, and noisy stacks made from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xanesum.errors import EnergyError, SigmaError
+from xanesum.phantom import parameters as p
+from xanesum.phantom.scenes import draw_scene
+from xanesum.phantom.spectra import energy_grid_ev, state_spectra
+from xanesum.stack import make_stack
+
+__all__ = ["Phantom", "simulate"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Phantom:
+    """Clean stack as factors ``spectra.T @ images``, with what a map should show."""
+
+    kind: str
+    energy_ev: NDArray[np.float64]  # (E,)
+    spectra: NDArray[np.float64]  # (R, E), edge step 1
+    images: NDArray[np.float32]  # (R, Y, X), 0 ... 255: thickness where the pixel is in that state
+    mask: NDArray[np.bool_]  # (Y, X), the sample
+
+    @property
+    def half_step_energy_ev(self) -> NDArray[np.float64]:
+        """Half-step energy of each pixel's spectrum in eV, shape (Y, X); NaN outside the sample."""
+        state = np.argmax(self.images, axis=0)
+        return np.where(self.mask, np.array(p.HALF_STEP_EV)[state], np.nan)
+
+    def clean(self) -> xr.DataArray:
+        """Return the stack without noise, float32, largest value 255."""
+        return make_stack(np.tensordot(self.spectra.T.astype(np.float32), self.images, axes=1), self.energy_ev)
+
+    def noisy(self, sigma: float, *, rng: np.random.Generator) -> xr.DataArray:
+        """Return the stack with white Gaussian noise of standard deviation `sigma`, never clipped.
+
+        Raises
+        ------
+        SigmaError
+            If `sigma` is negative or not finite.
+        """
+        if not (np.isfinite(sigma) and sigma >= 0):
+            raise SigmaError(f"sigma must be a number from 0 on, got {sigma}")
+        stack = self.clean()
+        for frame in stack.values:
+            frame += np.float32(sigma) * rng.standard_normal(frame.shape, dtype=np.float32)
+        stack.attrs["history"] = [f"phantom {self.kind}, sigma {sigma:g}"]
+        return stack
+
+    def singular_values(self) -> NDArray[np.float64]:
+        """Return the singular values of the clean stack, descending, shape (R,), uncentred."""
+        small = np.linalg.qr(self.spectra.T)[1]
+        flat = self.images.reshape(len(self.images), -1).astype(np.float64)
+        return np.sqrt(np.maximum(np.linalg.eigvalsh(small @ (flat @ flat.T) @ small.T)[::-1], 0))
+
+
+def simulate(
+    kind: str = "particle",
+    *,
+    shape: tuple[int, int] | None = None,
+    n_energies: int = p.N_ENERGIES,
+    rng: np.random.Generator | None = None,
+) -> Phantom:
+    """Draw a phantom.
+
+    Parameters
+    ----------
+    kind : {"particle", "catalyst", "round", "electrode", "wedge", "brine"}
+        The first three look like projections, the others like reconstructed slices.
+    shape : (int, int), optional
+        Y and X in pixels; each kind has a size of its own.
+    n_energies : int
+        At least 2.
+    rng : numpy.random.Generator, optional
+        Draws the scene; ``default_rng(0)`` by default.
+
+    Raises
+    ------
+    RecipeError
+        If `kind` is unknown or `shape` too small.
+    EnergyError
+        If there are fewer than two energies.
+    """
+    if n_energies < 2:
+        raise EnergyError(f"a phantom needs at least 2 energies, got {n_energies}")
+    scene = draw_scene(kind, shape, n_states=len(p.HALF_STEP_EV), rng=np.random.default_rng(0) if rng is None else rng)
+    energy_ev = energy_grid_ev(n_energies)
+    spectra = state_spectra(energy_ev)
+    states = scene.regions[None] == np.arange(len(spectra))[:, None, None]
+    images = np.where(states, scene.thickness, 0).astype(np.float32)
+    brightest = max(float(image.max()) * float(row.max()) for image, row in zip(images, spectra, strict=True))
+    return Phantom(kind, energy_ev, spectra, images * np.float32(p.PEAK / brightest), scene.thickness >= p.MASK_THICKNESS)
