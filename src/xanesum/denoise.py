@@ -17,7 +17,7 @@ from xanesum.denoisers import Denoiser, get_denoiser
 from xanesum.errors import RankError, RecipeError, SigmaError
 from xanesum.noise import estimate_sigma, sigma_per_energy
 from xanesum.stack import load_stack, usable_mask, usable_weight
-from xanesum.subspace import Basis, fill_missing, fit_basis, signed_basis
+from xanesum.subspace import Basis, fill_missing, fit_basis, mean_signs
 from xanesum.sure import RankTrial, try_ranks
 
 __all__ = ["METHODS", "denoise"]
@@ -155,7 +155,7 @@ def _assemble(
 ) -> Denoised:
     """Label the factors; frames of weight 0 get spectra of 0."""
     weight = usable_weight(stack)
-    sign = signed_basis(basis.spectra[:rank], trial.denoised[:rank])
+    sign = mean_signs(trial.denoised[:rank])
     spectra = np.zeros((rank, len(weight)))
     spectra[:, weight] = basis.spectra[:rank] * sign[:, None]
     sigma_energy = np.full(len(weight), np.nan)

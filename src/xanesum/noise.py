@@ -27,8 +27,8 @@ def estimate_sigma(
     The median singular value of a random sample of pixels is compared with that of a noise matrix
     (Marchenko-Pastur law, as in [1]_), after removing the singular values that stand above the noise.
     Pixels drawn at random are far apart, so that noise correlated between neighbours is taken right too.
-    With fewer than 12 energies, or fewer pixels than energies, the finest wavelet coefficients are used
-    (`wavelet_sigma`).
+    With fewer than 12 energies, or few pixels, the finest wavelet coefficients (`wavelet_sigma`) of what the
+    stronger half of the components leaves over are used.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def estimate_sigma(
         raise SigmaError(f"sigma cannot be estimated from {usable.size} usable pixels; give it (sigma=, --sigma)")
     n_energies = len(stack)
     if n_energies < MIN_ENERGIES or usable.size < 2 * n_energies:
-        return float(np.sqrt(np.mean(wavelet_sigma(stack, mask=mask) ** 2)))
+        return _sigma_of_few_energies(stack, mask, rng)
     n_sample = min(usable.size, max(PIXELS_PER_ENERGY * n_energies, MIN_PIXELS))
     sample = np.sort(rng.choice(usable, n_sample, replace=False))
     pixels = stack.reshape(n_energies, -1)[:, sample]
@@ -119,15 +119,39 @@ def sigma_per_energy(
 ) -> NDArray[np.float64]:
     """Estimate sigma at each energy, shape (E,), from what `spectra` (K, E) leave over in a sample of pixels.
 
-    The median absolute residual is divided by the share of noise that a K-dimensional fit leaves at that
-    energy, ``sqrt(1 - sum_k spectra[k, e]**2)``.
+    The fit takes a share of each energy's noise and spreads some of it over the others: with ``Q = 1 - U U'``
+    the residual's variance is ``(Q * Q) @ sigma**2``, element by element, which is solved for sigma.
     """
     usable = np.flatnonzero(np.ones(stack[0].size, bool) if mask is None else mask.ravel())
     sample = np.sort(rng.choice(usable, min(n_pixels, usable.size), replace=False))
     pixels = stack.reshape(len(stack), -1)[:, sample]
-    residual = pixels - spectra.T.astype(pixels.dtype) @ project(spectra, pixels[:, None, :])[:, 0]
-    left_over = np.sqrt(np.clip(1 - np.sum(spectra**2, axis=0), 1e-6, 1))
-    return np.median(np.abs(residual), axis=1).astype(np.float64) / MAD_TO_SIGMA / left_over
+    residual = _residual(pixels[:, None, :], spectra)[:, 0]
+    left_over = (np.median(np.abs(residual), axis=1).astype(np.float64) / MAD_TO_SIGMA) ** 2
+    alone = left_over / _noise_share(spectra) ** 2  # as if all energies had the same noise
+    spread = (np.eye(len(stack)) - spectra.T @ spectra) ** 2
+    correction = np.linalg.lstsq(spread, left_over - spread @ alone, rcond=0.1)[0]
+    return np.sqrt(np.maximum(alone + correction, 0))
+
+
+def _residual(stack: NDArray[np.floating], spectra: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return what a fit of `spectra` (K, E) leaves of a stack (E, Y, X)."""
+    return stack - np.tensordot(spectra.T.astype(stack.dtype), project(spectra, stack), axes=1)
+
+
+def _noise_share(spectra: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return how much of sigma is left at each energy, shape (E,), after a fit of `spectra`."""
+    return np.sqrt(np.clip(1 - np.sum(np.asarray(spectra, np.float64) ** 2, axis=0), 1e-6, 1))
+
+
+def _sigma_of_few_energies(
+    stack: NDArray[np.floating], mask: NDArray[np.bool_] | None, rng: np.random.Generator
+) -> float:
+    n_removed = min(len(stack), stack[0].size) // 2
+    if not n_removed:
+        return float(np.median(wavelet_sigma(stack, mask=mask)))
+    spectra = fit_basis(stack, n_removed, mask=mask, route="gram", rng=rng).spectra
+    left_over = wavelet_sigma(_residual(stack, spectra), mask=mask)
+    return float(np.sqrt(np.sum(left_over**2) / np.sum(_noise_share(spectra) ** 2)))
 
 
 def _sigma_from_spectrum(values: NDArray[np.float64], n_pixels: int) -> float:

@@ -11,7 +11,7 @@ from scipy.linalg import blas, eigh
 
 from xanesum.errors import RankError, StackError
 
-__all__ = ["ROUTES", "Basis", "fill_missing", "fit_basis", "project", "reconstruct", "signed_basis"]
+__all__ = ["ROUTES", "Basis", "fill_missing", "fit_basis", "mean_signs", "project", "reconstruct"]
 
 ROUTES = ("auto", "gram", "randomized")
 GRAM_LIMIT = 2048  # energies up to which E x E matrices are cheap beside one pass over the stack
@@ -95,52 +95,66 @@ def reconstruct(spectra: NDArray[np.floating], coefficients: NDArray[np.float32]
     return np.tensordot(np.asarray(spectra, np.float32), coefficients, axes=(0, 0))
 
 
-def signed_basis(spectra: NDArray[np.float64], images: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return +1 or -1 for each component, shape (K,), so that its image's mean becomes positive."""
-    means = images.reshape(len(images), -1).mean(axis=1, dtype=np.float64)
-    return np.where(means < 0, -1.0, 1.0)[: len(spectra)]
+def mean_signs(images: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return +1 or -1 for each of `images` (K, Y, X), shape (K,), so that its mean becomes positive."""
+    return np.where(images.mean(axis=(1, 2), dtype=np.float64) < 0, -1.0, 1.0)
 
 
 def fill_missing(
-    stack: NDArray[np.float32], *, rank: int, mask: NDArray[np.bool_] | None = None, n_rounds: int = 5
+    stack: NDArray[np.float32], *, rank: int, mask: NDArray[np.bool_] | None = None, n_rounds: int = 3
 ) -> NDArray[np.float32]:
     """Return `stack` with every NaN replaced by a low-rank fit to the values that are there.
 
-    Values that are missing carry weight 0: they start at the mean spectrum's value and are replaced, round by
-    round, by the rank-`rank` approximation (hard imputation [1]_), which leaves them no say in the fit at
-    convergence.  Pixels outside `mask` become 0.
+    Values that are missing carry weight 0.  The first spectra come from inner products over the pixels that
+    have both energies; then, in turns, each incomplete pixel is fitted by least squares on the energies it
+    has, and the spectra are fitted again (alternating least squares, see [1]_).
 
     Parameters
     ----------
     stack : ndarray of float32, shape (E, Y, X)
         Returned as it is where nothing is missing; never written to.
     rank : int
-        Components of the fit.
+        Components of the fit; fewer where the stack is smaller.
     mask : ndarray of bool, shape (Y, X), optional
-        Pixels that count.
+        Pixels that count; the others become 0.
     n_rounds : int
-        Rounds of fit and replacement; the fit of voxels missing at random settles in three or four.
+        Turns of fit and replacement.
 
     References
     ----------
-    .. [1] R. Mazumder, T. Hastie, R. Tibshirani, "Spectral regularization algorithms for learning large
-       incomplete matrices", J. Mach. Learn. Res. 11 (2010) 2287-2322.
+    .. [1] T. Hastie, R. Mazumder, J. Lee, R. Zadeh, "Matrix completion and low-rank SVD via fast alternating
+       least squares", J. Mach. Learn. Res. 16 (2015) 3367-3402.
     """
-    missing = ~np.isfinite(stack)
-    if not missing.any():
+    present = np.isfinite(stack)
+    if present.all():
         return stack
     keep = np.ones(stack.shape[1:], bool) if mask is None else mask
-    filled = np.where(missing, 0, stack)
-    filled[:, ~keep] = 0
-    at_energy, at_y, at_x = np.nonzero(missing & keep)
-    n_present = np.maximum(np.count_nonzero(~missing[:, keep], axis=1), 1)
-    filled[at_energy, at_y, at_x] = (filled[:, keep].sum(axis=1, dtype=np.float64) / n_present)[at_energy]
+    filled = np.where(present & keep, stack, 0)
     rank = min(rank, len(stack), int(keep.sum()))
-    for _ in range(n_rounds):
-        spectra = _gram_basis(filled, rank, mask).spectra
-        images = project(spectra, filled)[:, at_y, at_x]
-        filled[at_energy, at_y, at_x] = np.einsum("kn,kn->n", spectra[:, at_energy], images)
+    spectra = _spectra_of_pairs(filled, (present & keep).astype(np.float32), rank)
+    at_y, at_x = np.nonzero(~present.all(axis=0) & keep)
+    seen = present[:, at_y, at_x]
+    for turn in range(n_rounds):
+        if turn:
+            spectra = _gram_basis(filled, rank, mask).spectra
+        fitted = spectra.T @ _fit_seen(spectra, filled[:, at_y, at_x], seen)
+        filled[:, at_y, at_x] = np.where(seen, filled[:, at_y, at_x], fitted)
     return filled
+
+
+def _spectra_of_pairs(filled: NDArray[np.float32], seen: NDArray[np.float32], rank: int) -> NDArray[np.float64]:
+    """Leading eigenvectors (K, E) of the mean products of two energies, each over the pixels that have both."""
+    products, pairs = _gram(filled, None), _gram(seen, None)
+    return eigh(products / np.maximum(pairs, 1))[1][:, ::-1].T[:rank]
+
+
+def _fit_seen(
+    spectra: NDArray[np.float64], pixels: NDArray[np.float32], seen: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Least-squares coefficients (K, n) of pixels (E, n) on the energies that were seen, lightly damped."""
+    normal = np.einsum("ke,en,le->nkl", spectra, seen.astype(np.float64), spectra, optimize=True)
+    right = (spectra @ np.where(seen, pixels, 0)).T[..., None]
+    return np.linalg.solve(normal + 1e-6 * np.eye(len(spectra)), right)[..., 0].T
 
 
 def _pixel_blocks(stack: NDArray[np.floating], mask: NDArray[np.bool_] | None) -> Iterator[NDArray[np.floating]]:
@@ -152,12 +166,17 @@ def _pixel_blocks(stack: NDArray[np.floating], mask: NDArray[np.bool_] | None) -
         yield flat if mask is None else flat[:, mask[start : start + rows].ravel()]
 
 
-def _gram_basis(stack: NDArray[np.floating], rank: int | None, mask: NDArray[np.bool_] | None) -> Basis:
+def _gram(stack: NDArray[np.floating], mask: NDArray[np.bool_] | None) -> NDArray[np.float64]:
+    """Inner products of all pairs of frames over the usable pixels, symmetric (E, E)."""
     gram = np.zeros((len(stack), len(stack)), order="F")
     for block in _pixel_blocks(stack, mask):
         columns = np.asarray(block, dtype=np.float64).T  # (n, E), Fortran order: BLAS takes it without a copy
         gram = blas.dsyrk(1.0, columns, beta=1.0, c=gram, trans=1, lower=1, overwrite_c=1)
-    values, vectors = eigh(gram, lower=True, overwrite_a=True, check_finite=False)
+    return np.tril(gram) + np.tril(gram, -1).T
+
+
+def _gram_basis(stack: NDArray[np.floating], rank: int | None, mask: NDArray[np.bool_] | None) -> Basis:
+    values, vectors = eigh(_gram(stack, mask), overwrite_a=True, check_finite=False)
     keep = slice(None, None, -1)
     spectra = np.ascontiguousarray(vectors[:, keep].T[:rank])
     singular_values = np.sqrt(np.maximum(values[keep][:rank], 0))

@@ -47,7 +47,9 @@ def wiener_patches(image: Image, pilot: Image, variance: Image) -> Image:
     for start in range(0, n_rows, rows_at_once):
         patches = slice(start, min(start + rows_at_once, n_rows))
         rows = slice(patches.start, patches.stop + _SHIFTS - 1)
-        _add_filtered(total[:, :, rows], weights[patches], noisy[:, :, rows], first[:, :, rows], noise[:, :, rows])
+        _add_filtered(
+            total[:, :, rows], weights[patches], noisy[:, :, rows], first[:, :, rows], noise[:, :, rows]
+        )
     return _from_phases(total / _spread_weights(weights), shape)
 
 
@@ -62,7 +64,9 @@ def _add_filtered(total: Image, weights: Image, noisy: Image, pilot: Image, vari
     coefficients[0, 0] = expected[0, 0]
     gain[0, 0] = 0
     # 0.1: even a patch that needs no coefficient is not infinitely sure of its mean
-    np.power(local * (np.einsum("ij...,ij...->...", gain, gain) + np.float32(0.1)), np.float32(-1.5), out=weights)
+    np.power(
+        local * (np.einsum("ij...,ij...->...", gain, gain) + np.float32(0.1)), np.float32(-1.5), out=weights
+    )
     coefficients *= weights
     _scatter(total, _transform(coefficients, _cosines().T))
 
@@ -70,14 +74,15 @@ def _add_filtered(total: Image, weights: Image, noisy: Image, pilot: Image, vari
 @cache
 def _cosines() -> Image:
     """Return the orthonormal cosine basis of a line of pixels, (8, 8): one row per frequency."""
-    return dct(np.eye(_PATCH), axis=0, norm="ortho").astype(np.float32)
+    line: Image = dct(np.eye(_PATCH), axis=0, norm="ortho").astype(np.float32)
+    return line
 
 
 def _transform(patches: Image, basis: Image) -> Image:
     """Multiply both axes of `patches` (8, 8, rows, columns) by `basis`."""
-    lines = patches.reshape(_PATCH, _PATCH, -1)
-    lines = np.matmul(basis, lines)
-    return np.matmul(basis, lines.swapaxes(0, 1)).swapaxes(0, 1).reshape(patches.shape)
+    lines: Image = np.matmul(basis, patches.reshape(_PATCH, _PATCH, -1))
+    lines = np.matmul(basis, lines.swapaxes(0, 1)).swapaxes(0, 1)
+    return lines.reshape(patches.shape)
 
 
 def _gather(phases: Image) -> Image:
@@ -108,7 +113,7 @@ def _spread_weights(weights: Image) -> Image:
 
 
 def _to_phases(image: Image) -> Image:
-    """Mirror `image` at its borders and sort its pixels by their position modulo the step: (2, 2, rows, columns)."""
+    """Mirror `image` at its borders; sort the pixels by position modulo the step: (2, 2, rows, columns)."""
     border = _PATCH - _STEP  # each pixel lies in equally many patches
     padded = np.pad(image, [(border, border + size % _STEP) for size in image.shape], mode="symmetric")
     rows, columns = (size // _STEP for size in padded.shape)

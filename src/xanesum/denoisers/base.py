@@ -1,4 +1,4 @@
-"""What the built-ins share, and a plug-in may: arguments checked, masked pixels filled, one image at a time."""
+"""What the built-ins share, and a plug-in may: checked arguments, filled masks, one image at a time."""
 
 from __future__ import annotations
 

@@ -1,0 +1,121 @@
+"""Data Exchange: the MANTiS flavour (x, y, energy) and the APS 32-ID flavour (energy, y, x) in one reader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from xanesum.errors import EnergyError, ReadError
+from xanesum.io.hdf5 import has_keys, numbers, open_h5, reader, scalar_text, stack_dataset
+from xanesum.io.scan import Format, Scan
+
+__all__ = ["FORMAT"]
+
+DATA = "exchange/data"
+WHITE = "spectromicroscopy/normalization/white_spectrum"
+
+
+def _open(path: Path) -> Scan:
+    with open_h5(path) as file:
+        dataset = stack_dataset(path, file, DATA)
+        energy = numbers(file, "exchange/energy")
+        energy = None if energy is None else energy.ravel()
+        energy_last, order_note = _axis_order(path, file, dataset.shape, energy)
+        energy, unit_note = _in_ev(file, energy)
+        shape = dataset.shape[::-1] if energy_last else dataset.shape
+        return Scan(
+            shape=shape,
+            dtype=dataset.dtype,
+            read=reader(path, DATA, reverse_axes=energy_last),
+            energy=energy,
+            quantity="counts",
+            pixel_size_nm=_pixel_size_nm(file),
+            coords=_references(file, shape, energy),
+            history=(f"read {DATA} of {path.name} as counts",),
+            notes=tuple(f"{path.name}: {note}" for note in (order_note, unit_note) if note),
+        )
+
+
+def _axis_order(
+    path: Path, file: h5py.File, shape: tuple[int, ...], energy: NDArray[np.float64] | None
+) -> tuple[bool, str]:
+    """Return whether the energy axis is the last one, and how that was found."""
+    if energy is None:
+        return False, "no exchange/energy: the axes of exchange/data were taken as (energy, y, x)"
+    first, last = shape[0] == energy.size, shape[2] == energy.size
+    if not (first or last):
+        raise EnergyError(
+            f"{path}: {energy.size} energies match neither the first nor the last axis of {DATA} {shape}; "
+            "correct exchange/energy, or name the dataset and its energies (data=, energies=)"
+        )
+    if first and last:
+        energy_last = "exchange/data_white" not in file and "exchange/x" in file
+        reason = (
+            "both ends have that length; " + ("exchange/x" if energy_last else "no exchange/x") + " decided"
+        )
+    else:
+        energy_last, reason = last, f"the length of exchange/energy ({energy.size}) decided"
+    order = "(x, y, energy)" if energy_last else "(energy, y, x)"
+    return energy_last, f"axes of {DATA} {shape} were taken as {order}: {reason}"
+
+
+def _in_ev(file: h5py.File, energy: NDArray[np.float64] | None) -> tuple[NDArray[np.float64] | None, str]:
+    if energy is None or not energy.size:
+        return energy, ""
+    unit = scalar_text(file["exchange/energy"].attrs.get("units", "")).strip().lower()
+    if unit == "kev" or (unit != "ev" and np.nanmax(energy) < 100):
+        return energy * 1e3, "" if unit else "energies without a unit, below 100, were taken as keV"
+    return energy, "" if unit else "energies without a unit were taken as eV"
+
+
+def _references(
+    file: h5py.File, shape: tuple[int, ...], energy: NDArray[np.float64] | None
+) -> dict[str, tuple[tuple[str, ...], Any]]:
+    """Return I0 spectrum, flat and dark image as coordinates, those that are there."""
+    found: dict[str, tuple[tuple[str, ...], Any]] = {}
+    white = numbers(file, WHITE)
+    if white is not None and energy is not None and white.size == shape[0]:
+        found["i0"] = (("energy",), white.ravel())
+    for name, key in (("flat", "exchange/data_white"), ("dark", "exchange/data_dark")):
+        image = _reference_images(Path(file.filename), file, key, shape)
+        if image is not None:
+            found[name] = (("energy", "y", "x")[-image.ndim :], image)
+    return found
+
+
+def _reference_images(
+    path: Path, file: h5py.File, key: str, shape: tuple[int, ...]
+) -> NDArray[np.float32] | None:
+    """Return flats as stored where there is one per energy, else the mean of all of them."""
+    if key not in file:
+        return None
+    dataset = stack_dataset(path, file, key)
+    if dataset.shape[1:] != shape[1:]:
+        raise ReadError(f"{path}: {key} has shape {dataset.shape}, images of the scan are {shape[1:]}")
+    if dataset.shape[0] == shape[0] and key.endswith("white"):
+        return np.asarray(dataset[()], dtype=np.float32)
+    return np.asarray(sum(frame.astype(np.float64) for frame in dataset) / len(dataset), dtype=np.float32)
+
+
+def _pixel_size_nm(file: h5py.File) -> float | None:
+    """Return the median distance between pixels along x."""
+    positions = numbers(file, "exchange/x")
+    if positions is None or not positions.size:
+        return None
+    along = [np.diff(positions, axis=axis) for axis in range(positions.ndim)]  # a list, or a value per pixel
+    step = max((float(np.median(np.abs(d))) for d in along if d.size), default=0.0)
+    unit = scalar_text(file["exchange/x"].attrs.get("units", "um")).lower()
+    return step * {"nm": 1.0, "mm": 1e6, "m": 1e9}.get(unit, 1e3) or None
+
+
+FORMAT = Format(
+    name="dataexchange",
+    description="Data Exchange (MANTiS, APS)",
+    suffixes=(".hdf5", ".h5", ".hdf"),
+    matches=lambda path, head: has_keys(path, head, DATA),
+    open=_open,
+)

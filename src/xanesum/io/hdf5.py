@@ -1,0 +1,175 @@
+"""What the HDF5 formats share: opening, size checks, lazy reading; and any dataset named by the user."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from xanesum.errors import ReadError
+from xanesum.io.scan import Format, Key, Scan, reading
+
+__all__ = [
+    "FORMAT",
+    "has_keys",
+    "is_hdf5",
+    "numbers",
+    "open_dataset",
+    "open_h5",
+    "reader",
+    "scalar_text",
+    "stack_dataset",
+]
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+MAX_RATIO = 2000  # deflate shrinks at most 1032 times; what claims more has nothing behind it
+ENERGY_NAMES = ("energy", "X_eng", "XEng", "energies", "eng_list", "eng")
+
+
+def is_hdf5(head: bytes) -> bool:
+    """Whether a file that begins with `head` is HDF5; the signature may follow a user block."""
+    return any(head.startswith(MAGIC, start) for start in (0, 512, 1024, 2048))
+
+
+@contextmanager
+def open_h5(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading; every failure inside becomes a ReadError."""
+    with reading(path), h5py.File(path, "r") as file:
+        yield file
+
+
+def has_keys(path: Path, head: bytes, *keys: str) -> bool:
+    """Whether `path` is an HDF5 file that has every one of `keys`."""
+    if not is_hdf5(head):
+        return False
+    with open_h5(path) as file:
+        return all(key in file for key in keys)
+
+
+def stack_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
+    """Return the dataset of a stack after checking what it claims against what the file holds.
+
+    Raises
+    ------
+    ReadError
+        If it is missing, has not three axes of numbers, points out of the folder, or claims more data than
+        the file can hold.
+    """
+    item = file.get(name)
+    if not isinstance(item, h5py.Dataset):
+        raise ReadError(f"{path}: has no dataset {name}; {_what_there_is(file)}")
+    if item.ndim != 3 or min(item.shape) < 1:
+        raise ReadError(f"{path}: {name} has shape {item.shape}; expected three axes, one image per energy")
+    if item.dtype.kind not in "iufb":
+        raise ReadError(f"{path}: {name} holds {item.dtype}, expected numbers")
+    _require_same_folder(path, item)
+    _require_stored(path, item)
+    return item
+
+
+def reader(path: Path, name: str, *, reverse_axes: bool = False) -> Callable[[Key], NDArray[Any]]:
+    """Return a function index -> values that opens the file anew at each call.
+
+    With `reverse_axes` the file keeps (x, y, energy) and the function still takes and gives (energy, y, x).
+    """
+
+    def read(key: Key) -> NDArray[Any]:
+        with open_h5(path) as file:
+            dataset = stack_dataset(path, file, name)
+            values = dataset[key[::-1]].T if reverse_axes else dataset[key]
+            return np.asarray(values)
+
+    return read
+
+
+def numbers(file: h5py.File, name: str) -> NDArray[np.float64] | None:
+    """Return a small dataset as float64, or None where there is none."""
+    item = file.get(name)
+    if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "iuf" or item.size > 2**20:
+        return None
+    return np.asarray(item[()], dtype=np.float64)
+
+
+def scalar_text(value: Any) -> str:
+    """Return an HDF5 string, stored in any of the usual ways, as str."""
+    if isinstance(value, np.ndarray):
+        value = value.ravel()[0] if value.size else ""
+    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def open_dataset(path: Path, name: str) -> Scan:
+    """Open the dataset that the user named, with energies from beside it where there are some."""
+    with open_h5(path) as file:
+        dataset = stack_dataset(path, file, name)
+        quantity = "counts" if dataset.dtype.kind in "iu" else "intensity"
+        return Scan(
+            shape=dataset.shape,
+            dtype=dataset.dtype,
+            read=reader(path, name),
+            energy=_energies_near(file, dataset),
+            quantity=quantity,
+            history=(f"read {name} of {path.name}, taken as (energy, y, x) and as {quantity}",),
+        )
+
+
+def _open_unknown(path: Path) -> Scan:
+    with open_h5(path) as file:
+        raise ReadError(f"{path}: HDF5 of an unknown layout; {_what_there_is(file)}")
+
+
+def _energies_near(file: h5py.File, dataset: h5py.Dataset) -> NDArray[np.float64] | None:
+    for group in (dataset.parent, file):
+        for name in ENERGY_NAMES:
+            found = numbers(group, name)
+            if found is not None and found.size == dataset.shape[0]:
+                return found.ravel()
+    return None
+
+
+def _what_there_is(file: h5py.File) -> str:
+    """Return the advice for a file without the expected dataset: the names of those with three axes."""
+    found: list[str] = []
+    file.visititems(lambda name, item: found.append(name) if getattr(item, "ndim", 0) == 3 else None)
+    if not found:
+        return "it holds no dataset with three axes"
+    return f"name a dataset with three axes (data=, --data): {', '.join(found[:8])}"
+
+
+def _require_same_folder(path: Path, dataset: h5py.Dataset) -> None:
+    """Refuse pixels that a link, a virtual dataset or external storage fetches from elsewhere on the disk."""
+    folder = path.resolve().parent
+    names = [dataset.file.filename, *(name for name, _, _ in dataset.external or ())]
+    if dataset.is_virtual:
+        names += [source.file_name for source in dataset.virtual_sources() if source.file_name != "."]
+    for name in names:
+        if not (folder / name).resolve().is_relative_to(folder):
+            raise ReadError(
+                f"{path}: {dataset.name} points to {name} outside its folder; copy that file beside it"
+            )
+
+
+def _require_stored(path: Path, dataset: h5py.Dataset) -> None:
+    if dataset.is_virtual or dataset.external:
+        return
+    declared = math.prod(dataset.shape) * dataset.dtype.itemsize
+    stored = min(dataset.id.get_storage_size(), path.stat().st_size)
+    if declared > stored * (1 if dataset.chunks is None else MAX_RATIO):
+        raise ReadError(
+            f"{path}: {dataset.name} declares {declared} bytes of shape {dataset.shape}, "
+            f"the file holds {stored}; it was cut short or never filled"
+        )
+
+
+FORMAT = Format(
+    name="hdf5",
+    description="any HDF5 dataset with three axes, named by data=",
+    suffixes=(".h5", ".hdf5", ".hdf", ".nxs"),
+    matches=lambda _path, head: is_hdf5(head),
+    open=_open_unknown,
+)

@@ -1,0 +1,183 @@
+"""The native file: HDF5 in NeXus form, read lazily, written frame by frame."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import xarray as xr
+
+from xanesum.errors import ReadError, XanesumWarning
+from xanesum.io.atomic import atomic_path
+from xanesum.io.hdf5 import has_keys, numbers, open_h5, reader, scalar_text, stack_dataset
+from xanesum.io.scan import Format, Scan, reading
+from xanesum.stack import DIMS, QUANTITIES, check_stack
+
+__all__ = ["FORMAT", "SUFFIXES", "write"]
+
+SUFFIXES = (".h5", ".hdf5", ".nxs")
+DEFINITION = "xanesum_stack"
+DATA = "entry/data/data"
+COORDS = ("mask", "weight", "i0", "flat", "dark", "exposure_s", "flat_exposure_s")
+APART = ("history", "options")  # attributes kept in NXprocess, the others beside the data
+
+
+def write(stack: xr.DataArray, path: Path) -> Path:
+    """Write `stack` to a NeXus file, whole or not at all, one frame in memory at a time.
+
+    Raises
+    ------
+    WriteError
+        If the file cannot be written.
+    """
+    check_stack(stack)
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update({"NX_class": "NXroot", "default": "entry", "creator": "xanesum"})
+        entry = _group(file, "entry", "NXentry", default="data")
+        entry["definition"] = DEFINITION
+        data = _group(entry, "data", "NXdata", signal="data", axes=list(DIMS))
+        _write_frames(data, stack)
+        _write_axes(data, stack)
+        for name in COORDS:
+            if name in stack.coords:
+                data.create_dataset(name, data=stack[name].values).attrs["dims"] = list(stack[name].dims)
+        _write_process(entry, stack)
+    return path
+
+
+def _open(path: Path) -> Scan:
+    with open_h5(path) as file:
+        dataset = stack_dataset(path, file, DATA)
+        attrs = _attrs(file, dataset)
+        quantity = attrs.pop("quantity", "intensity")
+        if quantity not in QUANTITIES:
+            raise ReadError(f"{path}: unknown quantity {quantity!r}; expected one of {', '.join(QUANTITIES)}")
+        return Scan(
+            shape=dataset.shape,
+            dtype=dataset.dtype,
+            read=reader(path, DATA),
+            energy=numbers(file, "entry/data/energy"),
+            quantity=quantity,
+            pixel_size_nm=attrs.pop("pixel_size_nm", None),
+            coords=_coords(file["entry/data"], dataset.shape),
+            history=tuple(attrs.pop("history", ())),
+            attrs=attrs,
+        )
+
+
+def _matches(path: Path, head: bytes) -> bool:
+    if not has_keys(path, head, "entry/definition", DATA, "entry/data/energy"):
+        return False
+    with open_h5(path) as file:
+        return scalar_text(file["entry/definition"][()]) == DEFINITION
+
+
+def _group(parent: h5py.Group, name: str, nx_class: str, **attrs: Any) -> h5py.Group:
+    group = parent.create_group(name)
+    group.attrs.update({"NX_class": nx_class, **attrs})
+    return group
+
+
+def _write_frames(data: h5py.Group, stack: xr.DataArray) -> None:
+    dataset = data.create_dataset(
+        "data", shape=stack.shape, dtype=stack.dtype
+    )  # contiguous: a frame is one read
+    for e in range(len(stack)):
+        dataset[e] = stack[e].values
+    kept, left = {}, []
+    for name, value in stack.attrs.items():
+        if name not in APART:
+            (kept.__setitem__(name, _plain(value)) if _is_plain(value) else left.append(name))
+    if left:
+        named = ", ".join(map(str, left))
+        warnings.warn(
+            f"attributes that JSON cannot hold were not written: {named}", XanesumWarning, stacklevel=4
+        )
+    dataset.attrs["quantity"] = stack.attrs["quantity"]
+    dataset.attrs["xanesum_attrs"] = json.dumps(kept)
+
+
+def _write_axes(data: h5py.Group, stack: xr.DataArray) -> None:
+    energy = data.create_dataset("energy", data=stack.energy.values)
+    energy.attrs["units"] = "eV"
+    step = stack.attrs.get("pixel_size_nm")
+    for name, size in zip(DIMS[1:], stack.shape[1:], strict=True):
+        known = name in stack.coords
+        values = stack[name].values if known else np.arange(size) * (1.0 if step is None else step)
+        axis = data.create_dataset(name, data=values)
+        axis.attrs["units"] = stack[name].attrs.get("units", "") if known else "px" if step is None else "nm"
+        axis.attrs["from_stack"] = known
+
+
+def _write_process(entry: h5py.Group, stack: xr.DataArray) -> None:
+    process = _group(entry, "process", "NXprocess")
+    process["program"] = "xanesum"
+    process["version"] = _version()
+    process["date"] = datetime.now(UTC).isoformat(timespec="seconds")
+    process["history"] = json.dumps([str(note) for note in stack.attrs.get("history", ())])
+    process["options"] = json.dumps(stack.attrs.get("options", {}), default=str)
+
+
+def _attrs(file: h5py.File, dataset: h5py.Dataset) -> dict[str, Any]:
+    with reading(Path(file.filename)):
+        attrs = dict(json.loads(scalar_text(dataset.attrs.get("xanesum_attrs", "{}"))))
+        attrs["history"] = json.loads(_text(file, "entry/process/history", "[]"))
+        if options := json.loads(_text(file, "entry/process/options", "{}")):
+            attrs["options"] = options
+    return attrs
+
+
+def _coords(data: h5py.Group, shape: tuple[int, ...]) -> dict[str, tuple[tuple[str, ...], Any]]:
+    """Return the coordinates that fit the stack's shape; `y` and `x` only where the stack itself had them."""
+    sizes = dict(zip(DIMS, shape, strict=True))
+    found: dict[str, tuple[tuple[str, ...], Any]] = {}
+    for name in COORDS:
+        if name in data:
+            dims = tuple(scalar_text(dim) for dim in data[name].attrs.get("dims", ()))
+            if data[name].shape != tuple(sizes.get(dim, -1) for dim in dims):
+                raise ReadError(
+                    f"{data.file.filename}: {name} has shape {data[name].shape}, not that of {dims}"
+                )
+            found[name] = (dims, data[name][()])
+    for name in _own_axes(data, DIMS[1:]):
+        found[name] = ((name,), data[name][()])
+    return found
+
+
+def _own_axes(data: h5py.Group, names: Iterable[str]) -> list[str]:
+    return [name for name in names if name in data and bool(data[name].attrs.get("from_stack", False))]
+
+
+def _text(file: h5py.File, name: str, default: str) -> str:
+    return scalar_text(file[name][()]) if name in file else default
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str | bool | int | float | np.generic | np.ndarray | list | tuple | dict | None)
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
+
+
+def _version() -> str:
+    try:
+        return version("xanesum")
+    except PackageNotFoundError:  # run from a source tree that is not installed
+        return "unknown"
+
+
+FORMAT = Format(
+    name="xanesum",
+    description="native NeXus file of xanesum",
+    suffixes=SUFFIXES,
+    matches=_matches,
+    open=_open,
+)

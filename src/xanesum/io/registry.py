@@ -1,0 +1,249 @@
+"""Choose the reader by content, then by suffix; read, write, describe."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from xanesum.errors import EnergyError, ReadError, StackError, WriteError, XanesumWarning
+from xanesum.io import axis2000, dataexchange, hdf5, nexus, nxstxm, pyxas, ssrl, tiff, xrm
+from xanesum.io.scan import Format, Scan, float_dtype, read_bytes
+from xanesum.io.text import energies_from, i0_at
+from xanesum.stack import make_stack
+
+__all__ = ["FORMATS", "LAZY_BYTES", "describe", "read_stack", "write_stack"]
+
+FORMATS: tuple[Format, ...] = (
+    ssrl.FORMAT,
+    nexus.FORMAT,
+    pyxas.FORMAT,
+    dataexchange.FORMAT,
+    nxstxm.FORMAT,
+    hdf5.FORMAT,  # after every layout that is known
+    xrm.FORMAT,
+    tiff.FORMAT,
+    axis2000.FORMAT,
+)
+WRITERS = {**dict.fromkeys(nexus.SUFFIXES, nexus.write), **dict.fromkeys(tiff.SUFFIXES, tiff.write)}
+HEAD_BYTES = 4096
+LAZY_BYTES = 2**28  # a stack below this size is read at once: nothing can then happen to the file
+
+
+def read_stack(
+    path: str | Path,
+    *,
+    energies: str | Path | ArrayLike | None = None,
+    i0: str | Path | None = None,
+    data: str | None = None,
+) -> xr.DataArray:
+    """Read a scan of any known format.
+
+    A stack larger than 256 MiB is not read yet: its pixels are fetched when they are looked at.  What was
+    assumed or left out is announced by a `XanesumWarning`.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file, or a folder of SSRL 6-2c images.
+    energies : str, Path or array_like of shape (E,), optional
+        Photon energies in eV or keV in the order of the images, or a text file whose first column they are.
+        Used instead of those in the file.
+    i0 : str or Path, optional
+        Text file with two columns, energy and incident counts; becomes coordinate ``i0 (energy)``.
+    data : str, optional
+        Name of the dataset to read in an HDF5 file, with axes (energy, y, x).
+
+    Returns
+    -------
+    DataArray, dims (energy, y, x)
+        With the coordinates that the file provides: `mask`, `weight`, `flat`, `dark`, `i0`, `exposure_s`.
+
+    Raises
+    ------
+    ReadError
+        If a file is missing, of an unknown format, damaged or cut short.
+    EnergyError
+        If energies are missing, of the wrong length or not finite.
+    StackError
+        If `i0` is given for a scan that is not counts.
+    """
+    path = Path(path)
+    scan = _open(path, data)[1]
+    energy = _energies(path, scan, energies)
+    for note in scan.notes:
+        warnings.warn(note, XanesumWarning, stacklevel=2)
+    try:
+        stack = make_stack(
+            _values(scan),
+            energy,
+            quantity=scan.quantity,
+            pixel_size_nm=scan.pixel_size_nm,
+            history=(*scan.history, *scan.notes),
+        )
+    except StackError as error:
+        raise type(error)(f"{path}: {error}") from error
+    stack = stack.assign_coords(_coords(scan, energy, _extra_i0(path, scan, energy, i0)))
+    stack.attrs.update(scan.attrs)
+    return _with_missing(stack) if scan.computed else stack
+
+
+def write_stack(stack: xr.DataArray, path: str | Path) -> Path:
+    """Write a stack; the suffix chooses the form.
+
+    Parameters
+    ----------
+    stack : DataArray, dims (energy, y, x)
+        A lazy stack is written frame by frame.
+    path : str or Path
+        ``.h5``, ``.hdf5`` or ``.nxs``: the native NeXus form, which keeps everything.  ``.tif`` or ``.tiff``:
+        float32 pages, with the energies in ``<stem>_energies.txt`` beside it.
+
+    Raises
+    ------
+    WriteError
+        If the suffix is unknown or the file cannot be written; then nothing is left behind.
+    StackError
+        If `stack` breaks the rules of `xanesum.stack.check_stack`.
+    """
+    path = Path(path)
+    writer = WRITERS.get(path.suffix.lower())
+    if writer is None:
+        raise WriteError(
+            f"{path}: cannot tell the form from {path.suffix!r}; use one of {', '.join(WRITERS)}"
+        )
+    return writer(stack, path)
+
+
+def describe(path: str | Path, *, data: str | None = None) -> dict[str, Any]:
+    """Return what a scan is, without reading its pixels.
+
+    Returns
+    -------
+    dict
+        path, format, description, shape (E, Y, X), dtype, nbytes (in memory), n_energies, energy_min_ev and
+        energy_max_ev (None where the file has no energies), quantity, pixel_size_nm, coordinates, history,
+        notes, and attrs.
+
+    Raises
+    ------
+    ReadError, EnergyError
+        As `read_stack`.
+    """
+    path = Path(path)
+    found, scan = _open(path, data)
+    low, high = _energy_range(scan.energy)
+    return {
+        "path": str(path),
+        "format": found.name,
+        "description": found.description,
+        "shape": tuple(int(size) for size in scan.shape),
+        "dtype": str(scan.dtype),
+        "nbytes": scan.nbytes,
+        "n_energies": int(scan.shape[0]),
+        "energy_min_ev": low,
+        "energy_max_ev": high,
+        "quantity": scan.quantity,
+        "pixel_size_nm": scan.pixel_size_nm,
+        "coordinates": sorted(scan.coords),
+        "history": list(scan.history),
+        "notes": list(scan.notes),
+        "attrs": dict(scan.attrs),
+    }
+
+
+def _open(path: Path, data: str | None) -> tuple[Format, Scan]:
+    found = _find_format(path)
+    if data is None:
+        return found, found.open(path)
+    if not set(found.suffixes) & set(hdf5.FORMAT.suffixes):
+        raise ReadError(f"{path}: data={data!r} names a dataset of an HDF5 file, this is {found.description}")
+    return hdf5.FORMAT, hdf5.open_dataset(path, data)
+
+
+def _find_format(path: Path) -> Format:
+    head = b"" if path.is_dir() else read_bytes(path, HEAD_BYTES)
+    for candidate in FORMATS:
+        if candidate.matches(path, head):
+            return candidate
+    if path.is_dir():
+        raise ReadError(f"{path}: no images named like rep01_..._08324.0_eV_001of003.xrm in this folder")
+    claimed = [f.description for f in FORMATS if path.suffix.lower() in f.suffixes]
+    if claimed:
+        raise ReadError(
+            f"{path}: is named {path.suffix} but its content is not that of {claimed[-1]}; is it damaged?"
+        )
+    known = ", ".join(sorted({suffix for f in FORMATS for suffix in f.suffixes}))
+    raise ReadError(f"{path}: unknown format; known are {known} and a folder of SSRL .xrm files")
+
+
+def _energies(path: Path, scan: Scan, energies: str | Path | ArrayLike | None) -> NDArray[np.float64]:
+    if energies is not None:
+        return energies_from(energies)
+    if scan.energy is None:
+        raise EnergyError(
+            f"{path}: no photon energies for its {scan.shape[0]} images; give them (energies=, --energies), "
+            f"or put them in {tiff.energies_path(path).name} beside it, one a line"
+        )
+    return scan.energy
+
+
+def _values(scan: Scan) -> Any:
+    """Return the pixels: in memory where they are few or must be computed, else lazy."""
+    if not scan.computed and scan.nbytes > LAZY_BYTES:
+        return scan.variable()
+    everything = (slice(None),) * 3
+    return np.asarray(scan.read(everything), dtype=float_dtype(scan.dtype))
+
+
+def _extra_i0(path: Path, scan: Scan, energy: NDArray[np.float64], i0: str | Path | None) -> dict[str, Any]:
+    if i0 is None:
+        return {}
+    if scan.quantity != "counts":
+        raise StackError(f"{path}: holds {scan.quantity}, but an I0 spectrum is for counts; leave it out")
+    return {"i0": (("energy",), i0_at(Path(i0), energy))}
+
+
+def _coords(scan: Scan, energy: NDArray[np.float64], extra: dict[str, Any]) -> dict[str, Any]:
+    """Return the coordinates, those along energy sorted and merged as `make_stack` did with the images."""
+    mended = bool(np.any(np.diff(energy) <= 0))
+    coords = {**scan.coords, **extra}
+    if not mended:
+        return {name: (dims, _in_memory(values, scan)) for name, (dims, values) in coords.items()}
+    return {name: (dims, _follow(dims, values, energy)) for name, (dims, values) in coords.items()}
+
+
+def _in_memory(values: Any, scan: Scan) -> Any:
+    lazy = isinstance(values, xr.Variable)
+    return values.values if lazy and (scan.computed or scan.nbytes <= LAZY_BYTES) else values
+
+
+def _follow(dims: tuple[str, ...], values: Any, energy: NDArray[np.float64]) -> Any:
+    if "energy" not in dims:
+        return values
+    array = np.asarray(getattr(values, "values", values))
+    with warnings.catch_warnings():  # the images have said it already
+        warnings.simplefilter("ignore", XanesumWarning)
+        mended = make_stack(array.reshape(len(array), -1, 1), energy).values
+    return mended.reshape(len(mended), *array.shape[1:])
+
+
+def _with_missing(stack: xr.DataArray) -> xr.DataArray:
+    """Note how many voxels a reader marked as saturated."""
+    saturated = sum(int(np.count_nonzero(np.isnan(frame))) for frame in stack.values)
+    if saturated:
+        stack.attrs.update({"saturated_values": saturated, "missing_values": saturated})
+    return stack
+
+
+def _energy_range(energy: NDArray[np.float64] | None) -> tuple[float | None, float | None]:
+    if energy is None or not energy.size:
+        return None, None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", XanesumWarning)
+        known = make_stack(np.zeros((energy.size, 1, 1)), energy).energy.values
+    return float(known[0]), float(known[-1])

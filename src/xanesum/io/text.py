@@ -1,0 +1,115 @@
+"""Text tables: lists of photon energies, and I0 spectra."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xanesum.errors import EnergyError, ReadError
+from xanesum.io.scan import read_bytes
+from xanesum.stack import KEV_LIMIT
+
+__all__ = ["energies_from", "i0_at", "read_table"]
+
+MAX_BYTES = 2**24  # a table of energies has kilobytes; a larger file is something else
+SEPARATORS = str.maketrans(",;\t", "   ")
+
+
+def read_table(path: Path, *, min_columns: int = 1) -> NDArray[np.float64]:
+    """Read the leading numeric columns of a text file.
+
+    Blank or comma separated; ``#`` starts a comment; lines before the first number are a header.
+
+    Parameters
+    ----------
+    path : Path
+        The text file.
+    min_columns : int
+        Columns that every line must have; more are ignored.
+
+    Returns
+    -------
+    ndarray, shape (rows, min_columns)
+
+    Raises
+    ------
+    ReadError
+        If the file is missing, holds no numbers, or has a line that is no row of numbers among them.
+    """
+    data = read_bytes(path, MAX_BYTES + 1)
+    if len(data) > MAX_BYTES or b"\0" in data:
+        raise ReadError(
+            f"{path}: expected a text file with a column of numbers, this one is binary or too large"
+        )
+    rows: list[list[float]] = []
+    for number, line in enumerate(data.decode("utf-8", errors="replace").splitlines(), start=1):
+        fields = line.split("#")[0].translate(SEPARATORS).split()
+        row = _numbers(fields[:min_columns])
+        if len(row) == min_columns:
+            rows.append(row)
+        elif fields and rows:
+            raise ReadError(f"{path}: line {number} is not a row of numbers: {line.strip()[:40]!r}")
+    if not rows:
+        raise ReadError(f"{path}: no rows with {min_columns} number(s) found; expected text, one row a line")
+    return np.array(rows, dtype=np.float64)
+
+
+def energies_from(energies: str | Path | ArrayLike) -> NDArray[np.float64]:
+    """Return energies given as an array, or as the path of a text file whose first column they are.
+
+    Raises
+    ------
+    ReadError
+        If the file cannot be read.
+    EnergyError
+        If an array of something else than numbers was given.
+    """
+    if isinstance(energies, str | Path):
+        return read_table(Path(energies))[:, 0]
+    try:
+        return np.asarray(energies, dtype=np.float64).ravel()
+    except (TypeError, ValueError) as error:
+        raise EnergyError(f"energies must be numbers or the path of a text file: {error}") from error
+
+
+def i0_at(path: Path, energy: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the I0 spectrum in `path`, interpolated linearly at `energy`.
+
+    Parameters
+    ----------
+    path : Path
+        Text file with two columns, energy (eV or keV) and counts.
+    energy : ndarray, shape (E,)
+        Photon energies in eV or keV.
+
+    Raises
+    ------
+    ReadError
+        If the file is no table of two columns, or does not cover the energies.
+    """
+    table = read_table(path, min_columns=2)
+    known, wanted = _in_ev(table[:, 0]), _in_ev(energy)
+    if not np.all(np.isfinite(table)):
+        raise ReadError(f"{path}: the I0 spectrum holds values that are not finite; correct the file")
+    order = np.argsort(known, kind="stable")
+    known, counts = known[order], table[order, 1]
+    slack = 0.01  # eV: energies are printed with two or three decimals
+    if wanted.min() < known[0] - slack or wanted.max() > known[-1] + slack:
+        raise ReadError(
+            f"{path}: I0 covers {known[0]:.2f} to {known[-1]:.2f} eV, but the scan needs "
+            f"{wanted.min():.2f} to {wanted.max():.2f} eV; give an I0 of the whole range"
+        )
+    return np.interp(wanted, known, counts)
+
+
+def _numbers(fields: list[str]) -> list[float]:
+    try:
+        return [float(field) for field in fields]
+    except ValueError:
+        return []
+
+
+def _in_ev(energy: NDArray[np.float64]) -> NDArray[np.float64]:
+    return energy * 1e3 if energy.max() < KEV_LIMIT else energy

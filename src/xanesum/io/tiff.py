@@ -1,0 +1,169 @@
+"""TIFF stacks: one page per energy, energies in a text file beside it; and float32 maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from xanesum.errors import ReadError, StackError
+from xanesum.io.atomic import atomic_path
+from xanesum.io.scan import Format, Scan, frame_reader, reading
+from xanesum.io.text import read_table
+from xanesum.stack import QUANTITIES, check_stack
+
+__all__ = ["FORMAT", "SUFFIXES", "energies_path", "write", "write_map_tiff"]
+
+SUFFIXES = (".tif", ".tiff")
+MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+BIG_BYTES = 2**31  # offsets of a classic TIFF have 32 bits
+MAX_RATIO = 2000  # LZW and deflate shrink less than this; a page that claims more is damaged
+
+
+def write(stack: xr.DataArray, path: Path) -> Path:
+    """Write a float32 TIFF stack and ``<stem>_energies.txt`` (eV) beside it, frame by frame.
+
+    Mask, weights and history have no place in a TIFF: use the native form to keep them.
+
+    Raises
+    ------
+    WriteError
+        If one of the two files cannot be written; then neither is.
+    """
+    check_stack(stack)
+    with atomic_path(path) as pixels, atomic_path(energies_path(path)) as text:
+        np.savetxt(text, stack.energy.values, fmt="%.17g", header="photon energy (eV), one image a line")
+        tifffile.imwrite(
+            pixels,
+            _frames(stack),
+            shape=stack.shape,
+            dtype=np.float32,
+            photometric="minisblack",
+            bigtiff=stack.size * 4 > BIG_BYTES,
+            metadata={"axes": "ZYX", **_labels(stack)},
+        )
+    return path
+
+
+def write_map_tiff(image: ArrayLike, path: str | Path) -> Path:
+    """Write a map as a float32 TIFF; NaN (no value) is kept.
+
+    Parameters
+    ----------
+    image : array_like, shape (Y, X)
+        Energy map in eV, fraction, edge step, ...
+    path : str or Path
+        Where to; an existing file is replaced.
+
+    Raises
+    ------
+    StackError
+        If `image` has not two axes.
+    WriteError
+        If the file cannot be written.
+    """
+    values = np.asarray(image, dtype=np.float32)
+    if values.ndim != 2 or not values.size:
+        raise StackError(f"expected a map with two axes (y, x), got shape {values.shape}")
+    with atomic_path(path) as temporary:
+        tifffile.imwrite(temporary, values, photometric="minisblack")
+    return Path(path)
+
+
+def energies_path(path: Path) -> Path:
+    """Return where the energies of a TIFF stack are written."""
+    return path.with_name(f"{path.stem}_energies.txt")
+
+
+def _open(path: Path) -> Scan:
+    with reading(path), tifffile.TiffFile(path) as file:
+        pages = [(page.shape, page.dtype) for page in file.pages]
+        _require_images(path, pages)
+        _require_stored(path, file)
+        labels = _stored_labels(file)
+    (height, width), dtype = pages[0]
+    unsigned = dtype.kind == "u"
+    quantity = labels.get("quantity")
+    if quantity not in QUANTITIES:
+        quantity = "counts" if dtype.kind in "iu" else "intensity"
+    return Scan(
+        shape=(len(pages), height, width),
+        dtype=dtype,
+        read=_reader(path, len(pages)),
+        energy=_energies_beside(path),
+        quantity=quantity,
+        pixel_size_nm=labels.get("pixel_size_nm"),
+        attrs={"saturation_counts": int(np.iinfo(dtype).max)} if unsigned and quantity == "counts" else {},
+        history=(f"read {path.name} ({len(pages)} pages of {dtype}) as {quantity}",),
+    )
+
+
+def _frames(stack: xr.DataArray) -> Iterator[NDArray[np.float32]]:
+    for e in range(len(stack)):
+        yield np.asarray(stack[e].values, dtype=np.float32)
+
+
+def _labels(stack: xr.DataArray) -> dict[str, Any]:
+    return {k: stack.attrs[k] for k in ("quantity", "pixel_size_nm") if k in stack.attrs}
+
+
+def _stored_labels(file: tifffile.TiffFile) -> dict[str, Any]:
+    labels = dict((file.shaped_metadata or ({},))[0])
+    size = labels.get("pixel_size_nm")
+    if not (isinstance(size, int | float) and 0 < size < float("inf")):
+        labels.pop("pixel_size_nm", None)
+    return labels
+
+
+def _reader(path: Path, n_pages: int) -> Any:
+    """Return a function index -> values; the file is opened once for the frames of one access."""
+
+    def read(key: Any) -> NDArray[Any]:
+        with reading(path), tifffile.TiffFile(path) as file:
+            values: NDArray[Any] = frame_reader(n_pages, lambda e: file.pages[e].asarray())(key)
+            return values
+
+    return read
+
+
+def _require_images(path: Path, pages: list[tuple[tuple[int, ...], Any]]) -> None:
+    shapes = {shape for shape, _ in pages}
+    if not pages or len(shapes) != 1 or len(pages[0][0]) != 2 or pages[0][1] is None:
+        listed = ", ".join(map(str, sorted(shapes)[:4]))
+        raise ReadError(
+            f"{path}: expected grey images of one size, one page per energy, got pages of shape {listed}"
+        )
+
+
+def _require_stored(path: Path, file: tifffile.TiffFile) -> None:
+    """Check that every page lies within the file, and that its bytes can hold its pixels."""
+    size = path.stat().st_size
+    for number, page in enumerate(file.pages):
+        stored = sum(page.databytecounts)
+        ratio = 1 if page.compression == 1 else MAX_RATIO
+        ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)]
+        if max(ends, default=0) > size or page.nbytes > stored * ratio:
+            raise ReadError(
+                f"{path}: page {number} declares {page.nbytes} bytes that the file does not hold; cut short"
+            )
+
+
+def _energies_beside(path: Path) -> NDArray[np.float64] | None:
+    for candidate in (energies_path(path), path.with_suffix(".txt")):
+        if candidate.is_file():
+            return read_table(candidate)[:, 0]
+    return None
+
+
+FORMAT = Format(
+    name="tiff",
+    description="TIFF stack, one page per energy, with a text file of energies",
+    suffixes=SUFFIXES,
+    matches=lambda _path, head: head.startswith(MAGICS),
+    open=_open,
+)

@@ -1,0 +1,192 @@
+"""denoise: better than the noise, honest about what it did, deaf to what does not count."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from scans import add_noise, low_rank
+
+from xanesum.denoise import denoise
+from xanesum.denoised import load_result
+from xanesum.errors import EnergyError, RankError, ReadError, RecipeError, SigmaError, StackError, WriteError
+from xanesum.stack import make_stack
+from xanesum.subspace import fit_basis, project, reconstruct
+
+ENERGY = np.linspace(8300.0, 8400.0, 30)
+CLEAN = low_rank((40.0, 8.0, 2.0)) + np.float32(3)
+NOISY = add_noise(CLEAN, 1.0)
+
+
+def stack_of(values, **attrs):
+    stack = make_stack(values, ENERGY[: len(values)])
+    stack.attrs.update(attrs)
+    return stack
+
+
+def mean_square(estimate):
+    return float(np.mean((np.asarray(estimate) - CLEAN) ** 2))
+
+
+def test_beats_the_svd_of_the_true_rank():
+    result = denoise(stack_of(NOISY))
+    spectra = fit_basis(NOISY, 4, rng=np.random.default_rng(0)).spectra
+    svd = mean_square(reconstruct(spectra, project(spectra, NOISY)))
+
+    assert mean_square(result.reconstruct()) < 0.6 * svd
+    assert result.sigma == pytest.approx(1.0, rel=0.03)
+    assert 3 <= result.rank <= 5
+
+
+def test_spectra_are_orthonormal_and_images_lean_positive():
+    result = denoise(stack_of(NOISY))
+
+    np.testing.assert_allclose(result.spectra.values @ result.spectra.values.T, np.eye(result.rank), atol=1e-6)
+    assert (result.coefficients.mean(("y", "x")) >= 0).all()
+
+
+def test_without_denoiser_it_is_the_truncated_svd():
+    result = denoise(stack_of(NOISY), denoiser="none", rank=3)
+    spectra = fit_basis(NOISY, 3, rng=np.random.default_rng(0)).spectra
+
+    np.testing.assert_allclose(
+        result.reconstruct().values, reconstruct(spectra, project(spectra, NOISY)), atol=1e-4 * np.abs(NOISY).max()
+    )
+
+
+def test_result_describes_itself():
+    result = denoise(stack_of(NOISY))
+
+    assert result.rank == int(result.risk["rank"][result.risk["chosen"].values].item())
+    assert result.risk["chosen"].values.sum() == 1
+    assert {"xanesum", "numpy", "input_sha256", "denoiser", "method", "seconds"} <= set(result.provenance)
+    assert result.sigma_energy.shape == ENERGY.shape
+    assert denoise(stack_of(NOISY + 1)).provenance["input_sha256"] != result.provenance["input_sha256"]
+
+
+def test_reconstruction_computes_only_what_is_looked_at(monkeypatch):
+    result = denoise(stack_of(NOISY), rank=2)
+    lazy = result.reconstruct()
+    asked = []
+    real = np.tensordot
+    monkeypatch.setattr(np, "tensordot", lambda a, b, axes: asked.append((a.shape, b.shape)) or real(a, b, axes))
+
+    frame = lazy.isel(energy=3).values
+
+    assert asked == [((2,), (2, 40, 50))]
+    np.testing.assert_allclose(frame, result.reconstruct().values[3], atol=1e-6 * np.abs(frame).max())
+    assert lazy.dtype == np.float32
+    assert lazy.dims == ("energy", "y", "x")
+    np.testing.assert_array_equal(lazy.energy, ENERGY)
+
+
+def test_same_generator_same_result_and_input_untouched():
+    stack = stack_of(NOISY.copy())
+    first, again = denoise(stack), denoise(stack, rng=np.random.default_rng(0))
+
+    xr.testing.assert_identical(first.coefficients, again.coefficients)
+    np.testing.assert_array_equal(stack.values, NOISY)
+
+
+def test_scaling_the_stack_scales_the_result():
+    one, thousandth = denoise(stack_of(NOISY)), denoise(stack_of(NOISY / 1000))
+
+    assert one.rank == thousandth.rank
+    np.testing.assert_allclose(thousandth.reconstruct() * 1000, one.reconstruct(), atol=2e-3 * CLEAN.std())
+
+
+def test_masked_pixels_and_weightless_frames_have_no_say():
+    weight, mask = np.ones(30), np.ones((40, 50), bool)
+    weight[[4, 9]], mask[5:8, 5:8] = 0, False
+    spoiled = NOISY.copy()
+    spoiled[[4, 9]] = 0
+    spoiled[:, ~mask] = np.nan
+    stack = stack_of(spoiled).assign_coords(weight=("energy", weight), mask=(("y", "x"), mask))
+    stack.attrs["missing_values"] = 1
+
+    result = denoise(stack, rank=4)
+
+    np.testing.assert_array_equal(result.spectra.values[:, [4, 9]], 0)
+    used = weight > 0
+    error = (result.reconstruct().values - CLEAN)[used][:, mask]
+    assert np.mean(error**2) < 1.2 * mean_square(denoise(stack_of(NOISY), rank=4).reconstruct())
+    assert np.isfinite(result.reconstruct().values).all()
+
+
+def test_missing_values_cost_little():
+    holes = np.random.default_rng(8).random(NOISY.shape) < 0.02
+    stack = stack_of(np.where(holes, np.nan, NOISY), missing_values=int(holes.sum()))
+
+    assert mean_square(denoise(stack).reconstruct()) < 1.15 * mean_square(denoise(stack_of(NOISY)).reconstruct())
+
+
+def test_pure_noise_gives_rank_zero_and_an_empty_stack():
+    noise = add_noise(np.zeros_like(CLEAN), 1.0)
+
+    result = denoise(stack_of(noise))
+
+    assert result.rank == 0
+    np.testing.assert_array_equal(result.reconstruct().values, 0)
+
+
+def test_a_clean_stack_stays_as_it_is():
+    result = denoise(stack_of(CLEAN))
+
+    np.testing.assert_allclose(result.reconstruct().values, CLEAN, atol=1e-3 * np.abs(CLEAN).max())
+
+
+def test_save_and_load_give_the_same_result(tmp_path):
+    result = denoise(stack_of(NOISY, pixel_size_nm=32.5))
+
+    path = result.save(tmp_path / "clean.sum.h5")
+    back = load_result(path)
+
+    for name in ("spectra", "coefficients", "sigma_energy"):
+        xr.testing.assert_identical(getattr(back, name).drop_attrs(), getattr(result, name).drop_attrs())
+    xr.testing.assert_equal(back.risk, result.risk)
+    xr.testing.assert_equal(back.components, result.components)
+    assert (back.sigma, back.attrs, back.provenance) == (result.sigma, result.attrs, result.provenance)
+    np.testing.assert_array_equal(back.reconstruct().values, result.reconstruct().values)
+    assert [p.name for p in tmp_path.iterdir()] == ["clean.sum.h5"]
+
+
+def test_save_into_a_missing_folder_is_one_clear_error(tmp_path):
+    with pytest.raises(WriteError, match="choose another output path"):
+        denoise(stack_of(NOISY), rank=1).save(tmp_path / "nowhere" / "x.h5")
+
+
+def test_interrupted_save_leaves_nothing(tmp_path, monkeypatch):
+    result = denoise(stack_of(NOISY), rank=1)
+
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("xanesum.denoised._write_array", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        result.save(tmp_path / "x.h5")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"just text", None])
+def test_load_refuses_what_is_no_result(tmp_path, content):
+    path = tmp_path / "x.h5"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ReadError, match="no such file" if content is None else "not a xanesum result"):
+        load_result(path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "options", "error", "message"),
+    [
+        (lambda s: s, {"method": "magic"}, RecipeError, "method must be one of sum, got 'magic'"),
+        (lambda s: s, {"rank": 31}, RankError, r"rank must lie in 1\.\.30"),
+        (lambda s: s, {"sigma": -1.0}, SigmaError, "sigma must be a positive number, got -1"),
+        (lambda s: s.isel(energy=slice(1)), {}, EnergyError, "needs at least 2 energies, the stack has 1"),
+        (lambda s: s.where(s != s.max()), {}, StackError, "1 of 60000 values are not finite; give them weight 0"),
+        (lambda s: s.where(s.energy > 8310, 0), {}, StackError, r"3 of 30 frames are zero everywhere \(at 8300\.0"),
+        (lambda s: s.transpose("y", "x", "energy"), {}, StackError, r"expected dimensions \(energy, y, x\)"),
+        (lambda s: s.values, {}, StackError, r"expected an xarray\.DataArray .* got ndarray"),
+    ],
+)
+def test_bad_input_says_what_is_wrong(spoil, options, error, message):
+    with pytest.raises(error, match=message):
+        denoise(spoil(stack_of(NOISY)), **options)

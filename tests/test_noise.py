@@ -1,0 +1,95 @@
+"""Sigma from the data alone, against the sigma that was put in."""
+
+import numpy as np
+import pytest
+from scans import add_noise, low_rank, smooth_images
+
+from xanesum.errors import SigmaError
+from xanesum.noise import (
+    count_above_noise,
+    estimate_sigma,
+    marchenko_pastur_median,
+    sigma_per_energy,
+    wavelet_sigma,
+)
+from xanesum.subspace import fit_basis
+
+
+def fresh():
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("beta", [0.01, 0.3, 1.0])
+def test_marchenko_pastur_median_matches_a_random_matrix(beta):
+    n = 1500
+    matrix = np.random.default_rng(1).standard_normal((round(beta * n), n))
+    measured = np.median(np.linalg.eigvalsh(matrix @ matrix.T) / n)
+
+    assert marchenko_pastur_median(beta) == pytest.approx(measured, rel=0.02)
+
+
+@pytest.mark.parametrize("sigma", [0.01, 1.0, 60.0])
+@pytest.mark.parametrize("n_energies", [14, 60])
+def test_sigma_is_found_beside_strong_components(sigma, n_energies):
+    clean = sigma * low_rank((50.0, 5.0, 1.0), n_energies, (80, 90))
+
+    # sample of 4000 pixels: 1 / sqrt(2 * 4000 * 14) = 0.3 %, times the price of a median, 4 times over
+    assert estimate_sigma(add_noise(clean, sigma), rng=fresh()) == pytest.approx(sigma, rel=0.015)
+
+
+def test_few_energies_use_wavelets():
+    clean = low_rank((50.0,), 3, (120, 130))
+
+    assert estimate_sigma(add_noise(clean, 2.0), rng=fresh()) == pytest.approx(2.0, rel=0.06)
+
+
+def test_masked_pixels_do_not_count():
+    stack = add_noise(low_rank(shape=(80, 90)), 1.0)
+    mask = np.ones(stack.shape[1:], bool)
+    mask[:, :20] = False
+    stack[:, ~mask] = 1e5 * np.random.default_rng(5).standard_normal((len(stack), int((~mask).sum())))
+
+    assert estimate_sigma(stack, mask=mask, rng=fresh()) == pytest.approx(1.0, rel=0.02)
+    np.testing.assert_allclose(np.median(wavelet_sigma(stack, mask=mask)), 1.0, rtol=0.05)
+
+
+def test_no_noise_gives_zero():
+    assert estimate_sigma(low_rank(shape=(80, 90)), rng=fresh()) < 1e-4
+
+
+def test_sigma_per_energy_follows_the_frames():
+    sigmas = np.linspace(0.5, 2.0, 30)
+    clean = low_rank((50.0, 20.0), shape=(120, 120))
+    noise = np.random.default_rng(4).standard_normal(clean.shape) * sigmas[:, None, None]
+    stack = (clean + noise).astype(np.float32)
+
+    found = sigma_per_energy(stack, fit_basis(stack, 2, rng=fresh()).spectra, rng=fresh())
+
+    # median of 14,400 residuals: 1.17 / sqrt(14400) = 1 %; spectra mix the energies' noise a little
+    np.testing.assert_allclose(found, sigmas, rtol=0.08)
+
+
+def test_sigma_per_energy_counts_what_the_fit_took():
+    """With six of eight dimensions fitted, the residual is half of the noise; the estimate is not."""
+    noise = np.random.default_rng(4).standard_normal((8, 100, 100)).astype(np.float32)
+    spectra = np.linalg.qr(np.random.default_rng(5).standard_normal((8, 6))).Q.T
+
+    np.testing.assert_allclose(sigma_per_energy(noise, spectra, rng=fresh()), 1.0, rtol=0.08)
+
+
+def test_components_above_the_noise_are_counted():
+    stack = add_noise(low_rank((50.0, 5.0, 1.0), 30, (60, 60)), 1.0)
+    values = fit_basis(stack, rng=fresh()).singular_values
+
+    assert count_above_noise(values, 3600, 1.0) == 3
+
+
+def test_structure_does_not_pass_for_noise_in_wavelets():
+    image = 20 * smooth_images(1, (200, 210), width=6.0).astype(np.float32)
+
+    assert wavelet_sigma(add_noise(image, 1.0))[0] == pytest.approx(1.0, rel=0.05)
+
+
+def test_one_pixel_is_too_few():
+    with pytest.raises(SigmaError, match=r"from 1 usable pixels; give it \(sigma=, --sigma\)"):
+        estimate_sigma(np.ones((20, 1, 1), np.float32), rng=fresh())

@@ -1,0 +1,137 @@
+"""fit_basis: two routes that agree, exact where theory says so; missing values have no say."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from scans import SEED, add_noise, low_rank
+
+from xanesum.errors import RankError, StackError
+from xanesum.subspace import fill_missing, fit_basis, mean_signs, project, reconstruct
+
+
+def fresh():
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("route", ["gram", "randomized"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_recovers_an_exactly_low_rank_stack(route, dtype):
+    stack = low_rank().astype(dtype)
+
+    basis = fit_basis(stack, 3, route=route, rng=fresh())
+
+    images = project(basis.spectra, stack)
+    # float32 inputs and outputs: a few hundred products of size 20 lose some 100 eps of the largest value
+    np.testing.assert_allclose(
+        reconstruct(basis.spectra, images), stack, rtol=0, atol=200 * np.finfo(np.float32).eps * np.abs(stack).max()
+    )
+
+
+def test_both_routes_agree_with_lapack():
+    stack = add_noise(low_rank((20.0, 6.0, 3.0)), 1.0)
+    values = np.linalg.svd(stack.reshape(len(stack), -1).astype(float), compute_uv=False)
+
+    gram = fit_basis(stack, rng=fresh(), route="gram")
+    random = fit_basis(stack, 3, rng=fresh(), route="randomized", n_power=6)
+
+    np.testing.assert_allclose(gram.singular_values, values, rtol=1e-6)
+    np.testing.assert_allclose(random.singular_values, values[:3], rtol=1e-4)
+    # the third value is 2.6 times that of the noise: six power passes leave 2.6**-12 = 1e-5 of it
+    overlap = np.abs(np.sum(gram.spectra[:3] * random.spectra, axis=1))
+    np.testing.assert_allclose(overlap, 1, atol=1e-3)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    shape=st.tuples(st.integers(1, 20), st.integers(1, 8), st.integers(1, 9)),
+    route=st.sampled_from(["gram", "randomized"]),
+    data=st.data(),
+)
+def test_spectra_are_orthonormal_for_any_stack(shape, route, data):
+    rank = data.draw(st.integers(1, min(shape[0], shape[1] * shape[2])))
+    stack = np.random.default_rng(SEED).standard_normal(shape)
+
+    basis = fit_basis(stack, rank, route=route, rng=fresh())
+
+    assert basis.spectra.shape == (rank, shape[0])
+    np.testing.assert_allclose(basis.spectra @ basis.spectra.T, np.eye(rank), atol=1e-9)
+    assert np.all(np.diff(basis.singular_values) <= 1e-9 * basis.singular_values[0])
+
+
+def test_gram_sums_in_blocks_as_in_one_piece(monkeypatch):
+    stack = add_noise(low_rank(), 1.0)
+    whole = fit_basis(stack, rng=fresh())
+    monkeypatch.setattr("xanesum.subspace.BLOCK_BYTES", 8 * 30 * 50 * 7)  # blocks of 7 rows of 40
+
+    np.testing.assert_allclose(fit_basis(stack, rng=fresh()).singular_values, whole.singular_values, rtol=1e-12)
+
+
+@pytest.mark.parametrize("route", ["gram", "randomized"])
+def test_masked_pixels_do_not_count(route):
+    stack = add_noise(low_rank(), 0.1)
+    mask = np.ones(stack.shape[1:], bool)
+    mask[5:9, 3:30] = False
+    spoiled = np.where(mask, stack, 1e4).astype(np.float32)
+
+    clean = fit_basis(stack * mask, 3, mask=mask, route=route, rng=fresh())
+    basis = fit_basis(spoiled, 3, mask=mask, route=route, rng=fresh())
+
+    np.testing.assert_allclose(basis.singular_values, clean.singular_values, rtol=1e-6)
+
+
+def test_white_noise_keeps_its_level_in_the_coefficients_of_a_fixed_basis():
+    spectra = fit_basis(low_rank(), 3, rng=fresh()).spectra
+    noise = 0.3 * np.random.default_rng(SEED).standard_normal((30, 200, 200)).astype(np.float32)
+
+    measured = project(spectra, noise).std(axis=(1, 2))
+
+    np.testing.assert_allclose(measured, 0.3, rtol=4 / np.sqrt(2 * 40_000))  # 4 standard errors
+
+
+def test_missing_values_have_no_say_in_the_fit():
+    clean = low_rank()
+    holes = np.random.default_rng(3).random(clean.shape) < 0.05
+    spoiled = np.where(holes, np.nan, clean)
+
+    filled = fill_missing(spoiled, rank=3, n_rounds=10)
+
+    np.testing.assert_array_equal(filled[~holes], clean[~holes])
+    # the stack has rank 3, so what was never seen follows from what was: 1 % of the weakest component's values
+    assert np.sqrt(np.mean((filled - clean)[holes] ** 2)) < 0.01 * 0.8 / np.sqrt(30)
+    assert np.isnan(spoiled).sum() == holes.sum()
+
+
+def test_a_whole_stack_is_not_copied_by_fill_missing():
+    stack = low_rank()
+
+    assert fill_missing(stack, rank=3) is stack
+
+
+def test_a_sign_makes_the_mean_positive():
+    images = np.stack([np.full((3, 4), -2.0), np.full((3, 4), 1.0)]).astype(np.float32)
+
+    np.testing.assert_array_equal(mean_signs(images), [-1, 1])
+
+
+@pytest.mark.parametrize("rank", [0, 31])
+def test_impossible_rank_names_the_allowed_range(rank):
+    with pytest.raises(RankError, match=rf"rank must lie in 1\.\.30 .* got {rank}"):
+        fit_basis(low_rank(), rank, rng=fresh())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mask": np.zeros((40, 50), bool)}, "no usable pixel"),
+        ({"route": "lapack"}, "route must be one of auto, gram, randomized, got 'lapack'"),
+    ],
+)
+def test_bad_options_say_what_is_wrong(options, message):
+    with pytest.raises((StackError, RankError), match=message):
+        fit_basis(low_rank(), rng=fresh(), **options)
+
+
+def test_two_axes_are_refused():
+    with pytest.raises(StackError, match=r"expected axes \(energy, y, x\), got shape \(40, 50\)"):
+        fit_basis(low_rank()[0], rng=fresh())

@@ -1,0 +1,164 @@
+"""The risk against the truth, and its divergence against brute force."""
+
+import numpy as np
+import pytest
+from scans import add_noise, low_rank
+from scipy.ndimage import gaussian_filter
+
+from xanesum.errors import SigmaError
+from xanesum.subspace import fit_basis, project, reconstruct
+from xanesum.sure import RankRisk, monte_carlo_divergence, try_ranks
+
+SIGMA = 1.0
+
+
+def fresh(seed=0):
+    return np.random.default_rng(seed)
+
+
+def shrink(images):
+    """A smooth nonlinear denoiser: smoothing that lets strong pixels through."""
+    smoothed = np.stack([0.3 * image + 0.7 * gaussian_filter(image, 1.0) for image in images])
+    return (smoothed * (1 - 0.5 * np.exp(-((images / 3) ** 2)))).astype(np.float32)
+
+
+def chain(rank, denoise):
+    """The whole map from noisy stack to clean stack, as one function."""
+
+    def apply(stack):
+        spectra = fit_basis(stack, rank, rng=fresh(), route="gram").spectra
+        return reconstruct(spectra, denoise(project(spectra, stack))).astype(np.float64)
+
+    return apply
+
+
+def test_monte_carlo_divergence_of_a_linear_map_is_its_trace():
+    diagonal = np.linspace(0, 2, 500)
+
+    found = monte_carlo_divergence(lambda v: diagonal * v, np.zeros(500), sigma=1.0, rng=fresh())
+
+    assert found.value == pytest.approx(diagonal.sum(), rel=1e-9)  # signs square to one
+    assert found.relative_error < 1e-9
+
+
+def test_divergence_equals_that_of_the_whole_chain_by_brute_force():
+    stack = add_noise(low_rank((20.0, 3.0, 0.8)), SIGMA)
+    basis = fit_basis(stack, rng=fresh())
+
+    trial = try_ranks(stack, basis, shrink, SIGMA, max_rank=5, rng=fresh(1), n_probes=60, step=0.01)
+
+    for rank in (1, 3, 5):
+        brute = monte_carlo_divergence(
+            chain(rank, shrink), stack.astype(np.float64), sigma=SIGMA, rng=fresh(2), n_probes=60, step=1e-3
+        )
+        own_error = np.std(trial.component_divergence[:, :rank].sum(axis=1)) / np.sqrt(60)
+        assert trial.risk.divergence[rank] == pytest.approx(brute.value, abs=4 * np.hypot(brute.standard_error, own_error))
+
+
+def test_divergence_without_denoiser_is_the_closed_form_of_truncated_svd():
+    stack = add_noise(low_rank(), SIGMA)
+    basis = fit_basis(stack, rng=fresh())
+    squares = basis.singular_values**2
+    n_energies, n_pixels = len(stack), stack[0].size
+
+    trial = try_ranks(stack, basis, lambda images: images, SIGMA, max_rank=3, rng=fresh(), n_probes=30)
+
+    for rank in (1, 2, 3):
+        exact = sum(
+            n_pixels - (n_energies - 1) + 2 * sum(squares[k] / (squares[k] - squares[j]) for j in range(30) if j != k)
+            for k in range(rank)
+        )
+        assert trial.risk.divergence[rank] == pytest.approx(exact, rel=2e-3)
+
+
+def test_an_incomplete_basis_gives_nearly_the_same_divergence():
+    stack = add_noise(low_rank(), SIGMA)
+    complete = fit_basis(stack, rng=fresh())
+    short = fit_basis(stack, 10, rng=fresh(), route="randomized", n_power=8)
+
+    full = try_ranks(stack, complete, shrink, SIGMA, max_rank=3, rng=fresh(), n_probes=20).risk.divergence
+    partial = try_ranks(stack, short, shrink, SIGMA, max_rank=3, rng=fresh(), n_probes=20).risk.divergence
+
+    np.testing.assert_allclose(partial[1:], full[1:], rtol=0.01)
+
+
+def test_risk_follows_the_true_error_over_seeds():
+    """Bias below 2 % of the true error, beside 4 standard errors, for every rank that sees the signal."""
+    clean = low_rank((20.0, 3.0, 0.8))
+    differences, errors = [], []
+    for seed in range(20):
+        stack = add_noise(clean, SIGMA, seed)
+        basis = fit_basis(stack, rng=fresh())
+        trial = try_ranks(stack, basis, shrink, SIGMA, max_rank=4, rng=fresh(seed))
+        luck = np.mean((stack - clean).astype(np.float64) ** 2) - SIGMA**2  # same for every estimate: mean zero
+        truth = [
+            np.mean((reconstruct(basis.spectra[:k], trial.denoised[:k]) - clean).astype(np.float64) ** 2)
+            for k in range(2, 5)
+        ]
+        differences.append(trial.risk.risk[2:] - luck - truth)
+        errors.append(truth)
+    standard_error = np.std(differences, axis=0) / np.sqrt(20)
+    assert np.all(np.abs(np.mean(differences, axis=0)) < 0.02 * np.mean(errors, axis=0) + 3 * standard_error)
+
+
+def test_the_rank_of_least_risk_is_the_rank_of_least_error():
+    clean = low_rank((20.0, 3.0, 0.8))
+    stack = add_noise(clean, SIGMA)
+    basis = fit_basis(stack, rng=fresh())
+
+    trial = try_ranks(stack, basis, shrink, SIGMA, max_rank=10, rng=fresh())
+
+    truth = [np.mean((reconstruct(basis.spectra[:k], trial.denoised[:k]) - clean) ** 2) for k in range(1, 11)]
+    assert truth[trial.risk.chosen - 1] <= 10**0.01 * min(truth)  # within 0.1 dB
+
+
+def test_pure_noise_has_rank_zero():
+    stack = add_noise(np.zeros((30, 40, 50), np.float32), SIGMA)
+
+    trial = try_ranks(stack, fit_basis(stack, rng=fresh()), lambda images: images, SIGMA, max_rank=5, rng=fresh())
+
+    assert trial.risk.chosen == 0
+
+
+def test_ties_go_to_the_smaller_rank():
+    table = RankRisk(
+        ranks=np.arange(4),
+        risk=np.array([9.0, 1.005, 1.02, 1.0]),
+        standard_error=np.zeros(4),
+        difference_error=np.array([0.0, 0.01, 0.01, 0.0]),
+        divergence=np.zeros(4),
+    )
+
+    assert (table.least, table.chosen) == (3, 1)
+
+
+def test_patience_stops_the_search():
+    stack = add_noise(low_rank((20.0, 3.0)), SIGMA)
+    basis = fit_basis(stack, rng=fresh())
+
+    trial = try_ranks(stack, basis, lambda im: im, SIGMA, max_rank=20, rng=fresh(), patience=3)
+
+    assert len(trial.risk.ranks) == 1 + 2 + 3  # none, two that help, three that do not
+    assert trial.risk.chosen == 2
+
+
+def test_pixels_outside_the_mask_do_not_count():
+    stack = add_noise(low_rank(), SIGMA)
+    mask = np.ones(stack.shape[1:], bool)
+    mask[:10] = False
+    spoiled = np.where(mask, stack, 77).astype(np.float32)
+    small = stack[:, 10:]
+
+    here = try_ranks(
+        spoiled, fit_basis(spoiled, mask=mask, rng=fresh()), lambda im: im, SIGMA, max_rank=3, rng=fresh(), mask=mask
+    )
+    there = try_ranks(small, fit_basis(small, rng=fresh()), lambda im: im, SIGMA, max_rank=3, rng=fresh())
+
+    np.testing.assert_allclose(here.risk.risk, there.risk.risk, rtol=0.02)
+
+
+@pytest.mark.parametrize("sigma", [0.0, -1.0, np.nan])
+def test_risk_needs_a_positive_sigma(sigma):
+    stack = low_rank()
+    with pytest.raises(SigmaError, match=f"needs a positive sigma, got {sigma}"):
+        try_ranks(stack, fit_basis(stack, rng=fresh()), shrink, sigma, max_rank=2, rng=fresh())

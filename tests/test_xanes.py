@@ -1,0 +1,175 @@
+"""Edge maps against analytic edges; from a stack and from factors alike."""
+
+import numpy as np
+import pytest
+from scans import add_noise, edge_spectrum, edge_stack
+
+from xanesum.denoise import denoise
+from xanesum.errors import EdgeError, StackError
+from xanesum.stack import make_stack
+from xanesum.xanes import chemical_map, edge_ranges, find_e0_ev, half_step_energy, white_line
+from xanesum.xanes.normalization import flattening_operator, step_operator
+
+EDGES = np.linspace(8330.0, 8334.0, 35).reshape(5, 7)
+E0 = 8332.0
+
+
+def white_line_stack(position_ev, *, n_energies=120, last_ev=8500.0):
+    energy = np.linspace(8300.0, last_ev, n_energies)
+    peak = np.exp(-0.5 * ((energy[:, None, None] - np.asarray(position_ev)) / 2.5) ** 2)
+    step = edge_spectrum(energy, 8332.0)[:, None, None]
+    return make_stack((0.1 + step + peak).astype(np.float32), energy)
+
+
+def test_half_step_energy_is_exact_on_an_analytic_edge():
+    """Linear interpolation of a smooth edge sampled every 1.3 eV errs by less than (1.3 / 2)^2 / 8 / width."""
+    found = half_step_energy(edge_stack(EDGES), e0_ev=E0)
+
+    np.testing.assert_allclose(found.half_step_energy_ev, EDGES, atol=0.05)
+    np.testing.assert_allclose(found.edge_step, 1.0, atol=1e-3)
+    assert found["mask"].values.all()
+    assert found.attrs["kind"] == "half_step"
+
+
+@pytest.mark.parametrize("thickness", [0.2, 3.0])
+def test_thickness_and_background_line_do_not_move_the_edge(thickness):
+    plain = half_step_energy(edge_stack(EDGES), e0_ev=E0).half_step_energy_ev
+    other = half_step_energy(edge_stack(EDGES, thickness=thickness, slope=-5e-4), e0_ev=E0)
+
+    np.testing.assert_allclose(other.half_step_energy_ev, plain, atol=0.02)
+    np.testing.assert_allclose(other.edge_step, thickness, rtol=2e-3)
+
+
+def test_e0_is_the_steepest_rise_of_the_mean():
+    stack = edge_stack(EDGES)
+
+    assert half_step_energy(stack).attrs["e0_ev"] == pytest.approx(8332.0, abs=1.5)
+
+
+def test_the_last_crossing_below_the_white_line_counts():
+    energy = np.arange(8300.0, 8400.0)
+    spectrum = edge_spectrum(energy, 8332.3)
+    spectrum[(energy > 8325) & (energy < 8328)] = 0.7  # a pre-edge spike crosses half a step too
+    spectrum[energy == 8350] = 0.2  # so does a dip beyond the white line
+    spectrum[(energy > 8336) & (energy < 8340)] = 1.6
+    stack = make_stack(spectrum[:, None, None].astype(np.float32), energy)
+
+    found = half_step_energy(stack, e0_ev=8332.0, pre_ev=(8300, 8320), post_ev=(8360, 8399))
+
+    assert float(found.half_step_energy_ev[0, 0]) == pytest.approx(8332.3, abs=0.05)
+
+
+def test_factors_and_reconstruction_give_the_same_map():
+    clean = edge_stack(EDGES.repeat(6, 0).repeat(6, 1))
+    noisy = clean.copy(data=add_noise(clean.values, 0.02))
+    result = denoise(noisy, rank=3)
+
+    from_factors = half_step_energy(result, e0_ev=E0)
+    from_stack = half_step_energy(result.reconstruct(), e0_ev=E0)
+
+    np.testing.assert_allclose(from_factors.half_step_energy_ev, from_stack.half_step_energy_ev, atol=1e-3)
+    np.testing.assert_allclose(from_factors.edge_step, from_stack.edge_step, atol=1e-5)
+    assert np.isfinite(from_factors.half_step_sigma_ev.values[from_factors["mask"].values]).all()
+
+
+def test_pixels_without_a_step_are_masked():
+    thickness = np.ones((5, 7))
+    thickness[2] = 0.01
+    found = half_step_energy(edge_stack(EDGES, thickness=thickness), e0_ev=E0)
+
+    np.testing.assert_array_equal(found["mask"].values, thickness > 0.5)
+
+
+def test_masked_pixels_and_weightless_frames_do_not_count():
+    stack = edge_stack(EDGES)
+    values = stack.values.copy()
+    values[60] = 50.0
+    values[:, 0, 0] = np.nan
+    weight, mask = np.ones(len(values)), np.ones((5, 7), bool)
+    weight[60], mask[0, 0] = 0, False
+    spoiled = stack.copy(data=values).assign_coords(weight=("energy", weight), mask=(("y", "x"), mask))
+
+    found = half_step_energy(spoiled, e0_ev=E0)
+
+    np.testing.assert_allclose(found.half_step_energy_ev.values[mask], EDGES[mask], atol=0.05)
+    assert not found["mask"].values[0, 0]
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.4, 1.3])
+def test_white_line_position_is_found_between_energies(shift):
+    positions = np.array([[8336.0, 8337.0], [8338.0, 8339.0]]) + shift
+
+    found = white_line(white_line_stack(positions), e0_ev=E0)
+
+    # a parabola through three points of a Gaussian, spaced 1.7 eV at width 2.5 eV, errs by less than 0.1 eV
+    np.testing.assert_allclose(found.white_line_ev, positions, atol=0.15)
+
+
+def test_a_scan_without_post_edge_gets_the_white_line():
+    short = white_line_stack(np.full((4, 4), 8337.0), last_ev=8350.0)
+
+    found = chemical_map(short)
+
+    assert found.attrs["kind"] == "white_line"
+    assert found.attrs["post_ev"] is None
+    np.testing.assert_allclose(found.white_line_ev, 8337.0, atol=0.1)
+    with pytest.raises(EdgeError, match=r"too few energies beyond the white line .*--map white_line"):
+        half_step_energy(short)
+
+
+def test_operators_do_what_lines_through_each_spectrum_do():
+    energy = np.linspace(8240.0, 8500.0, 90)
+    spectrum = edge_spectrum(energy, 8332.0) + 0.2 - 1e-4 * (energy - 8240)
+    ranges = edge_ranges(energy, 8332.0)
+    lines = []
+    for low, high in (ranges.pre_ev, ranges.post_ev):
+        inside = (energy >= low) & (energy <= high)
+        lines.append(np.polynomial.Polynomial.fit(energy[inside], spectrum[inside], 1))
+    step = lines[1](8332.0) - lines[0](8332.0)
+    window = (energy > 8310) & (energy < 8360)
+    at = energy[window]
+    flat = np.where(at < 8332, spectrum[window] - lines[0](at), spectrum[window] - lines[1](at) + step)
+
+    assert step_operator(energy, ranges) @ spectrum == pytest.approx(step, rel=1e-9)
+    np.testing.assert_allclose(flattening_operator(energy, ranges, window) @ spectrum, flat, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"e0_ev": 9000.0}, r"e0 = 9000 eV lies outside the scan \(8240 \.\.\. 8500 eV\)"),
+        ({"pre_ev": (8300.0, 8250.0)}, r"pre-edge range 8300:8250 eV .* lower end first"),
+        ({"post_ev": (8600.0, 8700.0)}, "post-edge range 8600:8700 eV holds 0 energies"),
+    ],
+)
+def test_impossible_ranges_say_what_is_wrong(options, message):
+    with pytest.raises(EdgeError, match=message):
+        half_step_energy(edge_stack(EDGES), **options)
+
+
+def test_no_edge_is_an_error():
+    falling = make_stack(np.linspace(1, 0.5, 30, dtype=np.float32)[:, None, None], np.linspace(8300, 8400, 30))
+    with pytest.raises(EdgeError, match="nowhere rises"):
+        half_step_energy(falling)
+    with pytest.raises(EdgeError, match="4 energies are too few"):
+        find_e0_ev(np.arange(4.0) + 8300, np.arange(4.0))
+    with pytest.raises(EdgeError, match="map kind must be one of auto, half_step, white_line, got 'slope'"):
+        chemical_map(falling, kind="slope")
+
+
+def test_missing_values_are_not_mapped():
+    values = edge_stack(EDGES).values.copy()
+    values[3, 2, 2] = np.nan
+    stack = edge_stack(EDGES).copy(data=values)
+    stack.attrs["missing_values"] = 1
+
+    found = half_step_energy(stack, e0_ev=E0)
+
+    assert not found["mask"].values[2, 2]
+    assert found["mask"].values.sum() == 34
+
+
+def test_an_empty_mask_is_an_error():
+    stack = edge_stack(EDGES).assign_coords(mask=(("y", "x"), np.zeros((5, 7), bool)))
+    with pytest.raises((EdgeError, StackError), match="no usable pixel"):
+        half_step_energy(stack)
