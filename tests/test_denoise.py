@@ -190,3 +190,13 @@ def test_load_refuses_what_is_no_result(tmp_path, content):
 def test_bad_input_says_what_is_wrong(spoil, options, error, message):
     with pytest.raises(error, match=message):
         denoise(spoil(stack_of(NOISY)), **options)
+
+
+def test_fewer_components_are_the_first_ones():
+    result = denoise(stack_of(NOISY), rank=4)
+    shorter = result.truncated(2)
+
+    xr.testing.assert_identical(shorter.coefficients, result.coefficients[:2])
+    assert int(shorter.risk["rank"][shorter.risk["chosen"].values].item()) == 2
+    with pytest.raises(RankError, match=r"rank must lie in 0\.\.4, .* got 5"):
+        result.truncated(5)

@@ -39,6 +39,8 @@ class TestNonLocalMeans(DenoiserTests):
 
 
 class TestTotalVariation(DenoiserTests):
+    shape = (48, 53)  # twelve solutions an image
+
     def make_denoiser(self):
         return get_denoiser("tv")
 
@@ -64,15 +66,21 @@ def test_bm3d_without_its_package_names_the_extra(monkeypatch):
         BM3DDenoiser()
 
 
-def test_wavelet_finds_structure_wider_than_a_patch_below_the_noise():
-    """At contrast 0.05 only coarse scales hold signal: the error must fall well below its power."""
+@pytest.mark.parametrize(("contrast", "limit"), [(0.05, 0.00065), (1.0, 0.0095)])
+def test_wavelet_finds_structure_wider_than_a_patch(contrast, limit):
+    """Far below the noise only coarse scales hold signal; without them the error is its power, 0.0025.
+
+    The noise is seeded, so the limits can stand between what was measured (0.00059 and 0.0094) and what is
+    lost by 4 levels instead of 7 (0.00070), by two thirds of the strength (0.0022, 0.0110) or without coarse
+    Wiener filters (0.00077, 0.0098).
+    """
     rng = np.random.default_rng(0)
-    clean = 0.05 * structured_image((256, 256), rng=rng)
-    noisy = clean + rng.standard_normal(clean.shape, dtype=np.float32)
-
-    denoised = get_denoiser("wavelet").denoise(noisy[None], 1.0)[0]
-
-    assert mean_square(denoised - clean) < 0.7 * mean_square(clean)
+    errors = []
+    for _ in range(4):
+        clean = np.float32(contrast) * structured_image((256, 256), rng=rng)
+        noisy = clean + rng.standard_normal(clean.shape, dtype=np.float32)
+        errors.append(mean_square(get_denoiser("wavelet").denoise(noisy[None], 1.0)[0] - clean))
+    assert np.mean(errors) < limit
 
 
 def test_tv_chooses_nearly_the_best_of_its_strengths_without_the_truth():

@@ -25,7 +25,6 @@ __all__ = ["METHODS", "denoise"]
 METHODS = ("sum",)
 MAX_RANK = 20
 PATIENCE = 4  # components in a row that make the risk worse before the search stops
-N_PROBES = 4
 MISSING_RANK = 5  # components that stand in for missing values while the spectra are fitted
 NOISE_FLOOR = 1e-6  # least sigma, as a share of the root mean square: below it float32 is the noise
 
@@ -37,6 +36,7 @@ def denoise(
     denoiser: str | Denoiser = "wavelet",
     rank: int | None = None,
     sigma: float | None = None,
+    n_probes: int = 4,
     rng: np.random.Generator | None = None,
     progress: Callable[[str, float], None] = lambda step, share: None,
 ) -> Denoised:
@@ -58,6 +58,8 @@ def denoise(
         Number of components; the one of least risk by default.
     sigma : float, optional
         Noise level in the unit of the stack; estimated by default.
+    n_probes : int
+        Calls of the denoiser, for each component, that the risk estimate takes; fewer for a slow denoiser.
     rng : numpy.random.Generator, optional
         Draws pixel samples and probes; ``default_rng(0)`` by default.
     progress : callable
@@ -99,7 +101,7 @@ def denoise(
         max_rank=MAX_RANK if rank is None else rank,
         rng=rng,
         mask=mask,
-        n_probes=N_PROBES,
+        n_probes=n_probes,
         patience=PATIENCE if rank is None else None,
         progress=lambda share: progress("components", share),
     )
@@ -181,6 +183,7 @@ def _assemble(
             {
                 "risk": ("rank", risk.risk),
                 "standard_error": ("rank", risk.standard_error),
+                "difference_error": ("rank", risk.difference_error),
                 "divergence": ("rank", risk.divergence),
                 "chosen": ("rank", risk.ranks == rank),
             },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xanesum.errors import ReadError
+from xanesum.errors import RankError, ReadError
 from xanesum.io.atomic import atomic_path
 from xanesum.stack import DIMS, add_history, lazy_array
 
@@ -31,7 +31,7 @@ class Denoised:
     components: xr.Dataset  # along tried: singular_value, risk (mean squared error of the image), of all tried
     sigma: float  # noise level that the denoiser was told, unit of the stack
     sigma_energy: xr.DataArray  # (energy,), noise level at each energy, unit of the stack
-    risk: xr.Dataset  # along rank: risk, standard_error, divergence, chosen
+    risk: xr.Dataset  # along rank: risk, standard_error, difference_error (from the least), divergence, chosen
     attrs: dict[str, Any]  # of the stack: quantity, pixel_size_nm, history
     provenance: dict[str, Any]  # method, options, versions, hash of the input, seconds
 
@@ -39,6 +39,25 @@ class Denoised:
     def rank(self) -> int:
         """Number of components kept; may be 0."""
         return int(self.spectra.sizes["component"])
+
+    def truncated(self, rank: int) -> Denoised:
+        """Return the result with the first `rank` components only.
+
+        Raises
+        ------
+        RankError
+            If there are not that many.
+        """
+        if not 0 <= rank <= self.rank:
+            raise RankError(f"rank must lie in 0..{self.rank}, the components of this result, got {rank}")
+        first = {"component": slice(rank)}
+        chosen = self.risk["rank"] == rank
+        return replace(
+            self,
+            spectra=self.spectra.isel(first),
+            coefficients=self.coefficients.isel(first),
+            risk=self.risk.assign(chosen=chosen),
+        )
 
     def reconstruct(self) -> xr.DataArray:
         """Return the clean stack (energy, y, x), float32, computed where it is looked at.

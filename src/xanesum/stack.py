@@ -143,7 +143,7 @@ def load_stack(stack: xr.DataArray, *, allow_missing: bool = False, min_energies
         As `check_stack`; also for values that are not finite, and frames that are zero everywhere.
     """
     check_stack(stack, min_energies=min_energies)
-    values = np.asarray(stack.data if isinstance(stack.data, np.ndarray) else stack.values, dtype=np.float32)
+    values = np.asarray(stack.values, dtype=np.float32)
     weight = usable_weight(stack)
     if not (allow_missing or stack.attrs.get("missing_values", 0)):
         _require_finite(values[weight] if not weight.all() else values, usable_mask(stack))

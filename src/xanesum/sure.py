@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from xanesum.errors import SigmaError
 from xanesum.subspace import Basis, project
 
-__all__ = ["Divergence", "RankRisk", "RankTrial", "monte_carlo_divergence", "try_ranks"]
+__all__ = ["Divergence", "RankRisk", "RankTrial", "choose_rank", "monte_carlo_divergence", "try_ranks"]
 
 PROBE_STEP = 0.05  # in units of sigma: above float32 rounding at contrast 100, below the scale of a shrinkage curve
 ImageMap = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -88,8 +88,12 @@ class RankRisk:
     @property
     def chosen(self) -> int:
         """The smallest number of components whose risk cannot be told from the least."""
-        tied = self.risk <= self.risk.min() + self.difference_error
-        return int(self.ranks[np.flatnonzero(tied)[0]])
+        return choose_rank(self.risk, self.difference_error)
+
+
+def choose_rank(risk: NDArray[np.float64], difference_error: NDArray[np.float64]) -> int:
+    """Return the first index of `risk` (R,) within the `difference_error` (R,) of the least: ties go low."""
+    return int(np.flatnonzero(risk <= risk.min() + difference_error)[0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

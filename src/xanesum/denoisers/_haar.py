@@ -61,7 +61,7 @@ def _join(low: Image, high: Image, level: int, axis: int) -> Image:
         length = first.shape[axis] - 1
         return (_cut(first, 1, length + 1, axis) + _cut(second, 0, length, axis)) * _HALF
     step = 2 ** (level - 1)
-    return (_shift(first, first, step, axis) + _shift(second, second, -step, axis)) * _HALF
+    return (_shift(first, second, step, axis) + _shift(second, first, -step, axis)) * _HALF
 
 
 def _neighbours(image: Image, level: int, axis: int) -> tuple[Image, Image]:

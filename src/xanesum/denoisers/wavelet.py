@@ -20,7 +20,7 @@ _BIN_SIZES = (16, 8, 4, 2)  # pixels
 # Found on six scenes (particles, pores, cracks, regions, two photographs) at contrasts 0.05 to 100.  Fine
 # bands see edges, one direction at a time, so each goes by its own energy; coarse ones know more together.
 _N_FINE = 2  # levels
-_FINE_LIMIT, _COARSE_LIMIT = 3.0, 1.4  # energy taken for noise, in units of its variance
+_FINE_LIMIT, _COARSE_LIMIT = 3.0, 1.1  # energy taken for noise, in units of its variance
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,8 @@ from xanesum.io.scan import Format, Scan
 __all__ = ["FORMAT"]
 
 DATA = "exchange/data"
+PIXEL_SIZE = "information/detector/pixel_size/horizontal"
+NM_PER = {"nm": 1.0, "mm": 1e6, "m": 1e9}  # anything else is micrometres, however it is spelt
 WHITE = "spectromicroscopy/normalization/white_spectrum"
 
 
@@ -102,14 +104,16 @@ def _reference_images(
 
 
 def _pixel_size_nm(file: h5py.File) -> float | None:
-    """Return the median distance between pixels along x."""
-    positions = numbers(file, "exchange/x")
-    if positions is None or not positions.size:
-        return None
-    along = [np.diff(positions, axis=axis) for axis in range(positions.ndim)]  # a list, or a value per pixel
-    step = max((float(np.median(np.abs(d))) for d in along if d.size), default=0.0)
-    unit = scalar_text(file["exchange/x"].attrs.get("units", "um")).lower()
-    return step * {"nm": 1.0, "mm": 1e6, "m": 1e9}.get(unit, 1e3) or None
+    """Return the pixel size that the detector's description gives, or the step of a list of positions."""
+    for name, is_list in ((PIXEL_SIZE, False), ("exchange/x", True)):
+        values = numbers(file, name)
+        if values is None or values.ndim != is_list or (is_list and values.size < 2):
+            continue
+        step = float(np.median(np.abs(np.diff(values)))) if is_list else float(values)
+        unit = scalar_text(file[name].attrs.get("units", "um")).strip().lower()
+        if np.isfinite(step) and step > 0:
+            return step * NM_PER.get(unit, 1e3)
+    return None
 
 
 FORMAT = Format(

@@ -32,9 +32,9 @@ MAX_RATIO = 2000  # deflate shrinks at most 1032 times; what claims more has not
 ENERGY_NAMES = ("energy", "X_eng", "XEng", "energies", "eng_list", "eng")
 
 
-def is_hdf5(head: bytes) -> bool:
-    """Whether a file that begins with `head` is HDF5; the signature may follow a user block."""
-    return any(head.startswith(MAGIC, start) for start in (0, 512, 1024, 2048))
+def is_hdf5(path: Path, head: bytes) -> bool:
+    """Whether a file is HDF5; the signature stands first, or after a user block."""
+    return head.startswith(MAGIC) or (bool(head) and bool(h5py.is_hdf5(path)))
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def open_h5(path: Path) -> Iterator[h5py.File]:
 
 def has_keys(path: Path, head: bytes, *keys: str) -> bool:
     """Whether `path` is an HDF5 file that has every one of `keys`."""
-    if not is_hdf5(head):
+    if not is_hdf5(path, head):
         return False
     with open_h5(path) as file:
         return all(key in file for key in keys)
@@ -170,6 +170,6 @@ FORMAT = Format(
     name="hdf5",
     description="any HDF5 dataset with three axes, named by data=",
     suffixes=(".h5", ".hdf5", ".hdf", ".nxs"),
-    matches=lambda _path, head: is_hdf5(head),
+    matches=is_hdf5,
     open=_open_unknown,
 )

@@ -91,17 +91,8 @@ def _write_frames(data: h5py.Group, stack: xr.DataArray) -> None:
     )  # contiguous: a frame is one read
     for e in range(len(stack)):
         dataset[e] = stack[e].values
-    kept, left = {}, []
-    for name, value in stack.attrs.items():
-        if name not in APART:
-            (kept.__setitem__(name, _plain(value)) if _is_plain(value) else left.append(name))
-    if left:
-        named = ", ".join(map(str, left))
-        warnings.warn(
-            f"attributes that JSON cannot hold were not written: {named}", XanesumWarning, stacklevel=4
-        )
     dataset.attrs["quantity"] = stack.attrs["quantity"]
-    dataset.attrs["xanesum_attrs"] = json.dumps(kept)
+    dataset.attrs["xanesum_attrs"] = json.dumps(_plain_attrs(stack))
 
 
 def _write_axes(data: h5py.Group, stack: xr.DataArray) -> None:
@@ -159,12 +150,26 @@ def _text(file: h5py.File, name: str, default: str) -> str:
     return scalar_text(file[name][()]) if name in file else default
 
 
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, str | bool | int | float | np.generic | np.ndarray | list | tuple | dict | None)
+def _plain_attrs(stack: xr.DataArray) -> dict[str, Any]:
+    """Return the attributes that JSON can hold, and warn of the others."""
+    attrs = {str(name): _plain(value) for name, value in stack.attrs.items() if name not in APART}
+    left = [name for name, value in attrs.items() if not _is_json(value)]
+    if left:
+        message = f"attributes that JSON cannot hold were not written: {', '.join(left)}"
+        warnings.warn(message, XanesumWarning, stacklevel=5)
+    return {name: value for name, value in attrs.items() if name not in left}
 
 
 def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _version() -> str:

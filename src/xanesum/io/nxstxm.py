@@ -37,7 +37,7 @@ def _open(path: Path) -> Scan:
 
 
 def _matches(path: Path, head: bytes) -> bool:
-    if not is_hdf5(head):
+    if not is_hdf5(path, head):
         return False
     with open_h5(path) as file:
         return bool(_entry(file))

@@ -90,7 +90,7 @@ def _exposures(folder: Path) -> tuple[list[Exposure], list[str]]:
     samples = sorted({exposure.sample for exposure in good})
     if len(samples) > 1:
         raise ReadError(
-            f"{folder}: holds {len(samples)} samples ({', '.join(samples[:4])}); put each in a folder of its own"
+            f"{folder}: holds {len(samples)} samples ({', '.join(samples[:4])}); give each its folder"
         )
     return good, damaged
 

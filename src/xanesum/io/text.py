@@ -101,7 +101,7 @@ def i0_at(path: Path, energy: NDArray[np.float64]) -> NDArray[np.float64]:
             f"{path}: I0 covers {known[0]:.2f} to {known[-1]:.2f} eV, but the scan needs "
             f"{wanted.min():.2f} to {wanted.max():.2f} eV; give an I0 of the whole range"
         )
-    return np.interp(wanted, known, counts)
+    return np.asarray(np.interp(wanted, known, counts), dtype=np.float64)
 
 
 def _numbers(fields: list[str]) -> list[float]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import tifffile
@@ -81,25 +82,25 @@ def energies_path(path: Path) -> Path:
 
 
 def _open(path: Path) -> Scan:
+    with reading(path):
+        _require_all_pages(path)
     with reading(path), tifffile.TiffFile(path) as file:
-        pages = [(page.shape, page.dtype) for page in file.pages]
-        _require_images(path, pages)
+        (height, width), dtype = _common_page(path, file)
         _require_stored(path, file)
-        labels = _stored_labels(file)
-    (height, width), dtype = pages[0]
+        n_pages, labels = len(file.pages), _stored_labels(file)
     unsigned = dtype.kind == "u"
     quantity = labels.get("quantity")
     if quantity not in QUANTITIES:
         quantity = "counts" if dtype.kind in "iu" else "intensity"
     return Scan(
-        shape=(len(pages), height, width),
+        shape=(n_pages, height, width),
         dtype=dtype,
-        read=_reader(path, len(pages)),
+        read=_reader(path, n_pages),
         energy=_energies_beside(path),
         quantity=quantity,
         pixel_size_nm=labels.get("pixel_size_nm"),
         attrs={"saturation_counts": int(np.iinfo(dtype).max)} if unsigned and quantity == "counts" else {},
-        history=(f"read {path.name} ({len(pages)} pages of {dtype}) as {quantity}",),
+        history=(f"read {path.name} ({n_pages} pages of {dtype}) as {quantity}",),
     )
 
 
@@ -131,13 +132,36 @@ def _reader(path: Path, n_pages: int) -> Any:
     return read
 
 
-def _require_images(path: Path, pages: list[tuple[tuple[int, ...], Any]]) -> None:
-    shapes = {shape for shape, _ in pages}
-    if not pages or len(shapes) != 1 or len(pages[0][0]) != 2 or pages[0][1] is None:
-        listed = ", ".join(map(str, sorted(shapes)[:4]))
-        raise ReadError(
-            f"{path}: expected grey images of one size, one page per energy, got pages of shape {listed}"
-        )
+def _common_page(path: Path, file: tifffile.TiffFile) -> tuple[tuple[int, int], np.dtype[Any]]:
+    """Return the shape (height, width) and dtype that all pages have."""
+    kinds = {(page.shape, page.dtype) for page in file.pages}
+    shape, dtype = next(iter(kinds), ((), None))
+    if len(kinds) != 1 or len(shape) != 2 or dtype is None:
+        listed = ", ".join(f"{shape} of {dtype}" for shape, dtype in list(kinds)[:4])
+        raise ReadError(f"{path}: expected grey images of one size, one page per energy, got pages {listed}")
+    return (shape[0], shape[1]), dtype
+
+
+def _require_all_pages(path: Path) -> None:
+    """Follow the chain of page headers; tifffile takes a link out of the file for the end of the chain."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        order = "<" if file.read(2) == b"II" else ">"
+        big = struct.unpack(f"{order}H", file.read(2))[0] == 43
+        count_form, entry_bytes, offset_form = ("Q", 20, "Q") if big else ("H", 12, "I")
+        file.seek(8 if big else 4)
+        seen: set[int] = set()
+        while offset := _number(file, order + offset_form):
+            if offset in seen or offset >= size:
+                raise ReadError(f"{path}: page {len(seen)} should be at byte {offset} of {size}; cut short")
+            seen.add(offset)
+            file.seek(offset)
+            entries = _number(file, order + count_form)
+            file.seek(entries * entry_bytes, 1)
+
+
+def _number(file: BinaryIO, form: str) -> int:
+    return int(struct.unpack(form, file.read(struct.calcsize(form)))[0])
 
 
 def _require_stored(path: Path, file: tifffile.TiffFile) -> None:

@@ -19,7 +19,7 @@ from xanesum.io.scan import Format, Key, Scan, frame_reader, reading
 __all__ = ["FORMAT", "MAGIC", "XrmInfo", "energy_from_name", "read_image", "read_info"]
 
 MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-DTYPES = {5: np.dtype("<u2"), 10: np.dtype("<f4")}
+DTYPES: dict[int, np.dtype[Any]] = {5: np.dtype("<u2"), 10: np.dtype("<f4")}
 IMAGES_PER_STORAGE = 100  # ImageData1 holds Image1 ... Image100, ImageData2 the next hundred
 MAX_IMAGES = 100_000
 FREE_SECTOR = 0xFFFFFFFF

@@ -1,0 +1,53 @@
+# One word does the job; `make help` lists the words.  Needs Python 3.11+ and a POSIX shell.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGE := $(VENV)/.installed-package
+DEVELOP := $(VENV)/.installed-develop
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check bench mutants
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+demo: $(PACKAGE) ## simulate a noisy scan, clean it, map it; prints where the report is
+	$(BIN)/xanesum demo -o demo
+	@report=$$(find "$(CURDIR)/demo" -name '*.html' | sort | head -n 1); \
+	test -n "$$report" || { echo 'the demo left no report' >&2; exit 1; }; \
+	echo "report: $$report"
+
+test: $(DEVELOP) ## run all tests on two processes
+	$(BIN)/python -m pytest -n 2
+
+check: $(DEVELOP) ## style, types, layers and documentation
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_layers.py tests/test_docs.py
+
+bench: $(DEVELOP) ## run every benchmark in order; BENCH=--quick for small scans
+	@set -e; for script in benchmarks/[!_]*.py; do test -e "$$script" || continue; \
+		echo "== $$script $(BENCH)"; $(BIN)/python "$$script" $(BENCH); \
+	done
+
+mutants: $(DEVELOP) ## plant faults in a copy, one at a time: each must fail a test
+	$(BIN)/python tools/mutants.py
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'xanesum needs Python 3.11 or newer: make PYTHON=/path/to/python3.11' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps are newer than these two files, or the installation runs again.
+$(PACKAGE): pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) --editable .
+	@touch $@
+
+$(DEVELOP): pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) --editable '.[dev]'
+	@$(INSTALL) --editable '.[bm3d]' || echo 'bm3d cannot be installed here; its tests will be skipped'
+	@touch $(PACKAGE) $@

@@ -1,0 +1,83 @@
+"""Six kinds of scene: where the sample is how thick, and which chemical state each of its regions is in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xanesum.errors import RecipeError
+from xanesum.phantom import parameters as p
+from xanesum.phantom._bodies import brine, catalyst, wedge
+from xanesum.phantom._drawing import assign_states
+from xanesum.phantom._particles import electrode, particle, round_
+
+__all__ = ["DEFAULT_SHAPES", "KINDS", "Scene", "draw_scene"]
+
+KINDS: Final = ("particle", "catalyst", "round", "electrode", "wedge", "brine")
+DEFAULT_SHAPES: Final = {
+    "particle": (379, 520),
+    "catalyst": (420, 560),
+    "round": (400, 400),
+    "electrode": (640, 640),
+    "wedge": (1193, 1193),
+    "brine": (800, 800),
+}
+_DRAWERS: Final = {
+    "particle": particle,
+    "catalyst": catalyst,
+    "round": round_,
+    "electrode": electrode,
+    "wedge": wedge,
+    "brine": brine,
+}
+_SMALLEST_PX: Final = 16
+_MOST_STATES: Final = 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """Thickness of the sample, and the chemical state of its regions."""
+
+    thickness: NDArray[
+        np.float32
+    ]  # (Y, X), 0 ... 1, largest exactly 1: projected, or absorption of the slice
+    regions: NDArray[np.uint8]  # (Y, X), 0 ... n_states - 1; has a meaning only where thickness > 0
+
+
+def draw_scene(
+    kind: str, shape: tuple[int, int] | None = None, *, n_states: int = 5, rng: np.random.Generator
+) -> Scene:
+    """Draw a scene whose features scale with its size, down to details of 1 to 3 px.
+
+    Parameters
+    ----------
+    kind : {"particle", "catalyst", "round", "electrode", "wedge", "brine"}
+        The first three look like projections, with nothing around the sample, the others like
+        reconstructed slices.
+    shape : (int, int), optional
+        Y and X in pixels, each at least 16; each kind has a size of its own in `DEFAULT_SHAPES`.
+    n_states : int
+        Number of chemical states, 1 to 16.  Each holds about as much of the sample as any other.
+    rng : numpy.random.Generator
+        Draws everything; the same state gives the same scene.
+
+    Raises
+    ------
+    RecipeError
+        If `kind` is unknown, `shape` too small, or `n_states` out of range.
+    """
+    if kind not in KINDS:
+        raise RecipeError(f"unknown kind of phantom {kind!r}; choose one of {', '.join(KINDS)}")
+    shape = DEFAULT_SHAPES[kind] if shape is None else shape
+    if len(shape) != 2 or min(shape) < _SMALLEST_PX:
+        raise RecipeError(
+            f"a phantom needs a shape (Y, X) of at least {_SMALLEST_PX} pixels each way, got {shape}"
+        )
+    if not 1 <= n_states <= _MOST_STATES:
+        raise RecipeError(f"n_states must lie in 1..{_MOST_STATES}, got {n_states}")
+    sketch = _DRAWERS[kind](shape, rng)
+    thickness = sketch.thickness / sketch.thickness.max()
+    return Scene(thickness, assign_states(sketch, thickness >= p.MASK_THICKNESS, n_states=n_states, rng=rng))

@@ -1,0 +1,59 @@
+"""The reader is chosen by content first, then by suffix; what is unknown is refused with advice."""
+
+import pytest
+from io_files import small_stack, write_xrm
+
+from xanesum.errors import ReadError
+from xanesum.io import describe, read_stack, registry, write_stack
+
+
+@pytest.mark.parametrize("name", ["scan.dat", "scan.h5", "scan", "scan.xrm"])
+def test_content_wins_over_the_name(tmp_path, name):
+    write_stack(small_stack(), tmp_path / "source.tif").rename(tmp_path / name)
+    assert describe(tmp_path / name)["format"] == "tiff"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("scan.h5", r"named \.h5 but its content is not that of any HDF5 dataset"),
+        ("scan.xrm", r"named \.xrm but its content is not that of Zeiss"),
+        ("scan.hdr", r"named \.hdr but its content is not that of aXis2000"),
+        ("scan.abc", r"unknown format; known are \.h5, .*\.tiff.* and a folder of SSRL"),
+    ],
+)
+@pytest.mark.parametrize("content", [b"", b"hello", bytes(9000)])
+def test_unknown_content_is_refused(tmp_path, name, message, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ReadError, match=rf"{name}: .*{message}".replace(r"\.h5, ", r".*\.h5")):
+        read_stack(tmp_path / name)
+
+
+def test_a_missing_file_and_an_empty_folder_are_refused(tmp_path):
+    with pytest.raises(ReadError, match=r"nothing\.h5: no such file; check the name"):
+        read_stack(tmp_path / "nothing.h5")
+    with pytest.raises(ReadError, match="no images named like rep01_"):
+        read_stack(tmp_path)
+
+
+def test_a_dataset_name_is_for_hdf5_only(tmp_path):
+    write_stack(small_stack(), tmp_path / "scan.tif")
+    with pytest.raises(ReadError, match="data='a' names a dataset of an HDF5 file, this is TIFF"):
+        read_stack(tmp_path / "scan.tif", data="a")
+
+
+def test_a_stack_too_large_for_memory_is_one_line(tmp_path, monkeypatch):
+    path = write_xrm(tmp_path / "a_08300.0_eV_.xrm", small_stack((1, 4, 5)).values)
+
+    def no_memory(*_args, **_options):
+        raise MemoryError
+
+    monkeypatch.setattr("xanesum.io.xrm.np.frombuffer", no_memory)
+    with pytest.raises(ReadError, match="does not fit in memory"):
+        read_stack(path)
+
+
+def test_every_format_says_what_it_is():
+    names = [known.name for known in registry.FORMATS]
+    assert len(set(names)) == len(names)
+    assert all(known.description for known in registry.FORMATS)

@@ -1,0 +1,373 @@
+"""Plant one fault at a time in a copy of the repository, and see whether the tests notice.
+
+    python tools/mutants.py               every fault
+    python tools/mutants.py sign step     those whose name contains one of these words
+    python tools/mutants.py --list        only say what there is
+
+The working tree is never written to.  Exit 1 if a fault survives or cannot be planted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+REPO = Path(__file__).resolve().parents[1]
+COPIED = ("src", "tests", "pyproject.toml", "README.md", "LICENSE")
+TIME_LIMIT_S = 300
+
+
+class Fault(NamedTuple):
+    """One edit that a good test suite does not forgive."""
+
+    name: str
+    file: str  # below src/xanesum
+    old: str  # occurs exactly once in it
+    new: str
+    tests: str  # what pytest is given, separated by blanks; the quickest that should notice
+
+
+FAULTS = (
+    # --- subspace
+    Fault(
+        "gram: squared singular values passed off as singular values",
+        "subspace.py",
+        "singular_values = np.sqrt(np.maximum(values[keep][:rank], 0))",
+        "singular_values = np.maximum(values[keep][:rank], 0)",
+        "tests/test_subspace.py",
+    ),
+    Fault(
+        "gram: every block of rows takes the mask of the first",
+        "subspace.py",
+        "mask[start : start + rows].ravel()",
+        "mask[: block.shape[1]].ravel()",
+        "tests/test_subspace.py",
+    ),
+    Fault(
+        "randomized: no power passes",
+        "subspace.py",
+        "for _ in range(n_power + 1):",
+        "for _ in range(1):",
+        "tests/test_subspace.py",
+    ),
+    Fault(
+        "fill_missing: missing values left at zero",
+        "subspace.py",
+        "np.where(seen, filled[:, at_y, at_x], fitted)",
+        "np.where(seen, filled[:, at_y, at_x], 0)",
+        "tests/test_subspace.py",
+    ),
+    # --- noise
+    Fault(
+        "noise: median without the Marchenko-Pastur correction",
+        "noise.py",
+        "sigma = float(np.sqrt(max(np.median(noise_values), 0.0) / (n_pixels * median)))",
+        "sigma = float(np.sqrt(max(np.median(noise_values), 0.0) / n_pixels))",
+        "tests/test_noise.py",
+    ),
+    Fault(
+        "noise: MAD not scaled to sigma",
+        "noise.py",
+        "MAD_TO_SIGMA = 0.6744897501960817",
+        "MAD_TO_SIGMA = 1.0",
+        "tests/test_noise.py",
+    ),
+    Fault(
+        "noise: what the fit took is forgotten",
+        "noise.py",
+        "alone = left_over / _noise_share(spectra) ** 2",
+        "alone = left_over + 0 * _noise_share(spectra)",
+        "tests/test_noise.py",
+    ),
+    # --- sure
+    Fault(
+        "sure: divergence counted once, not twice",
+        "sure.py",
+        "risk = residual / n_values - sigma**2 + 2 * sigma**2 * total.mean(axis=0) / n_values",
+        "risk = residual / n_values - sigma**2 + sigma**2 * total.mean(axis=0) / n_values",
+        "tests/test_sure.py",
+    ),
+    Fault(
+        "sure: gaps of squared singular values with the wrong sign",
+        "sure.py",
+        "gaps = values[None, :n_columns] - values[:, None]",
+        "gaps = values[:, None] - values[None, :n_columns]",
+        "tests/test_sure.py",
+    ),
+    Fault(
+        "sure: basis held fixed",
+        "sure.py",
+        "lever = gaps.sum(axis=0)",
+        "lever = 0 * gaps.sum(axis=0)",
+        "tests/test_sure.py",
+    ),
+    Fault(
+        "sure: step of the probe not in units of sigma",
+        "sure.py",
+        "return step * sigma",
+        "return step",
+        "tests/test_sure.py",
+    ),
+    Fault(
+        "sure: ties go to the larger rank",
+        "sure.py",
+        "np.flatnonzero(risk <= risk.min() + difference_error)[0]",
+        "np.flatnonzero(risk <= risk.min() + difference_error)[-1]",
+        "tests/test_sure.py",
+    ),
+    # --- denoise
+    Fault(
+        "denoise: signs of the spectra turned, those of the images not",
+        "denoise.py",
+        "trial.denoised[:rank] * sign[:, None, None].astype(np.float32)",
+        "trial.denoised[:rank]",
+        "tests/test_denoise.py",
+    ),
+    Fault(
+        "denoise: a given sigma is ignored",
+        "denoise.py",
+        "        return float(sigma)\n",
+        "        sigma = None\n",
+        "tests/test_denoise.py",
+    ),
+    Fault(
+        "denoise: noisy images returned",
+        "denoise.py",
+        "trial.denoised[:rank] * sign[:, None, None].astype(np.float32)",
+        "trial.noisy[:rank] * sign[:, None, None].astype(np.float32)",
+        "tests/test_denoise.py",
+    ),
+    # --- xanes
+    Fault(
+        "xanes: first crossing instead of the last",
+        "xanes/edge.py",
+        "index = len(rises) - 1 - np.argmax(rises[::-1], axis=0)",
+        "index = np.argmax(rises, axis=0)",
+        "tests/test_xanes.py",
+    ),
+    Fault(
+        "xanes: crossing one energy too late",
+        "xanes/edge.py",
+        "index = len(rises) - 1 - np.argmax(rises[::-1], axis=0)",
+        "index = np.minimum(len(rises) - np.argmax(rises[::-1], axis=0), len(rises) - 1)",
+        "tests/test_xanes.py",
+    ),
+    Fault(
+        "xanes: crossing not interpolated",
+        "xanes/edge.py",
+        "energy = energies[index] + width * (0.5 - low) / (high - low)",
+        "energy = energies[index] + 0 * width",
+        "tests/test_xanes.py",
+    ),
+    Fault(
+        "xanes: pre-edge line taken at the wrong end of the step",
+        "xanes/normalization.py",
+        "_line(energy_ev, ranges.post_ev, at_e0) - _line(energy_ev, ranges.pre_ev, at_e0)",
+        "_line(energy_ev, ranges.post_ev, at_e0) - _line(energy_ev, ranges.pre_ev, energy_ev[:1])",
+        "tests/test_xanes.py",
+    ),
+    Fault(
+        "xanes: white line not refined between energies",
+        "xanes/edge.py",
+        "position = (at + below) / 2 - left / curvature",
+        "position = at + 0 * curvature",
+        "tests/test_xanes.py",
+    ),
+    # --- metrics
+    Fault(
+        "metrics: PSNR with 10 log10 of the peak, not of its square",
+        "metrics.py",
+        "10 * np.log10(peak**2 / np.maximum(mean_square, floor))",
+        "10 * np.log10(peak / np.maximum(mean_square, floor))",
+        "tests/test_metrics.py",
+    ),
+    Fault(
+        "metrics: correlation along y and energy swapped",
+        "metrics.py",
+        "for axis in (2, 1, 0)]",
+        "for axis in (2, 0, 1)]",
+        "tests/test_metrics.py",
+    ),
+    # --- io
+    Fault(
+        "io: repeats not divided by their exposure time",
+        "io/ssrl.py",
+        "total += image / exposure.info.exposure_s[0]",
+        "total += image",
+        "tests/test_io_xrm.py",
+    ),
+    Fault(
+        "io: flats and sample exposures swapped",
+        "io/ssrl.py",
+        'found["flat"] is not None',
+        'found["flat"] is None',
+        "tests/test_io_xrm.py",
+    ),
+    Fault(
+        "io: MANTiS axes not turned round",
+        "io/dataexchange.py",
+        "reader(path, DATA, reverse_axes=energy_last)",
+        "reader(path, DATA, reverse_axes=False)",
+        "tests/test_io_hdf5.py",
+    ),
+    Fault(
+        "io: rows and columns of an aXis2000 image swapped",
+        "io/axis2000.py",
+        "shape = (energy.size, rows.size, columns.size)",
+        "shape = (energy.size, columns.size, rows.size)",
+        "tests/test_io_axis2000.py",
+    ),
+    Fault(
+        "io: PyXAS energies a power of ten off",
+        "io/pyxas.py",
+        "return energy * 1e3 if energy.size and np.all(energy < 100) else energy",
+        "return energy * 1e2 if energy.size and np.all(energy < 100) else energy",
+        "tests/test_io_hdf5.py",
+    ),
+    # --- preprocess
+    Fault(
+        "preprocess: exposure time of the sample forgotten",
+        "preprocess.py",
+        "log_flat - log_counts + float(_at(references.log_times, e))",
+        "log_flat - log_counts",
+        "tests/test_preprocess.py",
+    ),
+    Fault(
+        "preprocess: optical density with the wrong sign",
+        "preprocess.py",
+        "log_flat - log_counts + float(_at(references.log_times, e))",
+        "log_counts - log_flat - float(_at(references.log_times, e))",
+        "tests/test_preprocess.py",
+    ),
+    Fault(
+        "preprocess: exposure times of sample and flat swapped",
+        "preprocess.py",
+        "np.log(sample) - np.log(flat)",
+        "np.log(flat) - np.log(sample)",
+        "tests/test_preprocess.py",
+    ),
+    Fault(
+        "preprocess: saturated counts kept",
+        "preprocess.py",
+        "saturated = finite & (frame >= limit)",
+        "saturated = finite & (frame > limit)",
+        "tests/test_preprocess.py",
+    ),
+)
+
+
+class Outcome(NamedTuple):
+    """What became of one run of tests."""
+
+    caught: bool
+    said: str  # the test that failed, or what went wrong
+
+
+def plant(fault: Fault, tree: Path) -> str:
+    """Edit the copy; return an empty string, or why that is impossible."""
+    path = tree / "src" / "xanesum" / fault.file
+    if not path.is_file():
+        return f"no file {fault.file}"
+    source = path.read_text("utf-8")
+    if (count := source.count(fault.old)) != 1:
+        return f"its old text occurs {count} times in {fault.file}, not once"
+    path.write_text(source.replace(fault.old, fault.new), "utf-8")
+    return ""
+
+
+def copy_tree(folder: Path) -> Path:
+    """Copy what the tests need; compiled files stay behind, for they could outlive an edit."""
+    tree = folder / "copy"
+    tree.mkdir()
+    for name in COPIED:
+        source = REPO / name
+        if source.is_dir():
+            shutil.copytree(source, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.is_file():
+            shutil.copy2(source, tree / name)
+    return tree
+
+
+def run_tests(tree: Path, targets: list[str]) -> tuple[int, str]:
+    """Run pytest on the copy's own package; return its exit code and output."""
+    environment = {**os.environ, "PYTHONPATH": str(tree / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment.pop("PYTEST_ADDOPTS", None)
+    options = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0"]
+    command = [sys.executable, "-m", "pytest", *options, *targets]
+    done = subprocess.run(
+        command, cwd=tree, env=environment, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def try_fault(fault: Fault | None, targets: list[str]) -> Outcome:
+    """Run `targets` in a fresh copy with `fault`, or with none."""
+    with tempfile.TemporaryDirectory(prefix="xanesum-mutant-") as folder:
+        tree = copy_tree(Path(folder))
+        if fault and (trouble := plant(fault, tree)):
+            return Outcome(False, f"NOT PLANTED: {trouble}")
+        if missing := [name for name in targets if not (tree / name.split("::")[0]).exists()]:
+            return Outcome(False, f"NO TESTS: {', '.join(missing)}")
+        try:
+            code, output = run_tests(tree, targets)
+        except subprocess.TimeoutExpired:
+            return Outcome(False, f"HUNG: no end after {TIME_LIMIT_S} s")
+    failed = re.search(r"^FAILED (?:tests/)?(\S+)", output, re.MULTILINE)
+    if code == 1 and failed:
+        return Outcome(True, failed[1])
+    if code == 0:
+        return Outcome(False, "SURVIVED")
+    last = (output.strip().splitlines() or ["no output"])[-1]
+    return Outcome(False, f"BROKEN: pytest exit {code}: {last}")
+
+
+def check_sound(faults: list[Fault]) -> list[str]:
+    """Run all targets without a fault: one that fails anyway would catch everything."""
+    targets = sorted({target for fault in faults for target in fault.tests.split()})
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = pool.map(lambda target: try_fault(None, [target]), targets)
+        return [f"{t}: {o.said}" for t, o in zip(targets, outcomes, strict=True) if o.said != "SURVIVED"]
+
+
+def report(faults: list[Fault], outcomes: list[Outcome]) -> int:
+    """Print the table and return the number of faults that no test caught."""
+    width = max(len(fault.name) for fault in faults)
+    print(f"{'fault':<{width}} | caught by")
+    print(f"{'-' * width}-+-{'-' * 40}")
+    for fault, outcome in zip(faults, outcomes, strict=True):
+        print(f"{fault.name:<{width}} | {outcome.said}")
+    n_left = sum(not outcome.caught for outcome in outcomes)
+    print(f"{len(faults) - n_left} of {len(faults)} faults caught")
+    return n_left
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("words", nargs="*", help="only faults whose name contains one of these")
+    parser.add_argument("--list", action="store_true", help="only list the faults")
+    parser.add_argument("--jobs", type=int, default=2, help="faults tried at the same time")
+    options = parser.parse_args()
+    faults = [f for f in FAULTS if not options.words or any(word in f.name for word in options.words)]
+    if not faults:
+        parser.error(f"no fault has one of {', '.join(options.words)} in its name")
+    if options.list:
+        print("\n".join(f"{fault.file:<24} {fault.name}" for fault in faults))
+        return 0
+    if unsound := check_sound(faults):
+        print("these tests fail without any fault, so they cannot judge one:", *unsound, sep="\n  ")
+        return 1
+    with ThreadPoolExecutor(options.jobs) as pool:
+        outcomes = list(pool.map(lambda fault: try_fault(fault, fault.tests.split()), faults))
+    return 1 if report(faults, outcomes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
