@@ -24,7 +24,10 @@ def test_recovers_an_exactly_low_rank_stack(route, dtype):
     images = project(basis.spectra, stack)
     # float32 inputs and outputs: a few hundred products of size 20 lose some 100 eps of the largest value
     np.testing.assert_allclose(
-        reconstruct(basis.spectra, images), stack, rtol=0, atol=200 * np.finfo(np.float32).eps * np.abs(stack).max()
+        reconstruct(basis.spectra, images),
+        stack,
+        rtol=0,
+        atol=200 * np.finfo(np.float32).eps * np.abs(stack).max(),
     )
 
 
@@ -64,7 +67,9 @@ def test_gram_sums_in_blocks_as_in_one_piece(monkeypatch):
     whole = fit_basis(stack, rng=fresh())
     monkeypatch.setattr("xanesum.subspace.BLOCK_BYTES", 8 * 30 * 50 * 7)  # blocks of 7 rows of 40
 
-    np.testing.assert_allclose(fit_basis(stack, rng=fresh()).singular_values, whole.singular_values, rtol=1e-12)
+    np.testing.assert_allclose(
+        fit_basis(stack, rng=fresh()).singular_values, whole.singular_values, rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("route", ["gram", "randomized"])

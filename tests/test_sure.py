@@ -52,7 +52,9 @@ def test_divergence_equals_that_of_the_whole_chain_by_brute_force():
             chain(rank, shrink), stack.astype(np.float64), sigma=SIGMA, rng=fresh(2), n_probes=60, step=1e-3
         )
         own_error = np.std(trial.component_divergence[:, :rank].sum(axis=1)) / np.sqrt(60)
-        assert trial.risk.divergence[rank] == pytest.approx(brute.value, abs=4 * np.hypot(brute.standard_error, own_error))
+        assert trial.risk.divergence[rank] == pytest.approx(
+            brute.value, abs=4 * np.hypot(brute.standard_error, own_error)
+        )
 
 
 def test_divergence_without_denoiser_is_the_closed_form_of_truncated_svd():
@@ -65,7 +67,9 @@ def test_divergence_without_denoiser_is_the_closed_form_of_truncated_svd():
 
     for rank in (1, 2, 3):
         exact = sum(
-            n_pixels - (n_energies - 1) + 2 * sum(squares[k] / (squares[k] - squares[j]) for j in range(30) if j != k)
+            n_pixels
+            - (n_energies - 1)
+            + 2 * sum(squares[k] / (squares[k] - squares[j]) for j in range(30) if j != k)
             for k in range(rank)
         )
         assert trial.risk.divergence[rank] == pytest.approx(exact, rel=2e-3)
@@ -90,7 +94,9 @@ def test_risk_follows_the_true_error_over_seeds():
         stack = add_noise(clean, SIGMA, seed)
         basis = fit_basis(stack, rng=fresh())
         trial = try_ranks(stack, basis, shrink, SIGMA, max_rank=4, rng=fresh(seed))
-        luck = np.mean((stack - clean).astype(np.float64) ** 2) - SIGMA**2  # same for every estimate: mean zero
+        luck = (
+            np.mean((stack - clean).astype(np.float64) ** 2) - SIGMA**2
+        )  # same for every estimate: mean zero
         truth = [
             np.mean((reconstruct(basis.spectra[:k], trial.denoised[:k]) - clean).astype(np.float64) ** 2)
             for k in range(2, 5)
@@ -115,7 +121,9 @@ def test_the_rank_of_least_risk_is_the_rank_of_least_error():
 def test_pure_noise_has_rank_zero():
     stack = add_noise(np.zeros((30, 40, 50), np.float32), SIGMA)
 
-    trial = try_ranks(stack, fit_basis(stack, rng=fresh()), lambda images: images, SIGMA, max_rank=5, rng=fresh())
+    trial = try_ranks(
+        stack, fit_basis(stack, rng=fresh()), lambda images: images, SIGMA, max_rank=5, rng=fresh()
+    )
 
     assert trial.risk.chosen == 0
 
@@ -150,7 +158,13 @@ def test_pixels_outside_the_mask_do_not_count():
     small = stack[:, 10:]
 
     here = try_ranks(
-        spoiled, fit_basis(spoiled, mask=mask, rng=fresh()), lambda im: im, SIGMA, max_rank=3, rng=fresh(), mask=mask
+        spoiled,
+        fit_basis(spoiled, mask=mask, rng=fresh()),
+        lambda im: im,
+        SIGMA,
+        max_rank=3,
+        rng=fresh(),
+        mask=mask,
     )
     there = try_ranks(small, fit_basis(small, rng=fresh()), lambda im: im, SIGMA, max_rank=3, rng=fresh())
 

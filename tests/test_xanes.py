@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scans import add_noise, edge_spectrum, edge_stack
 
-from xanesum.denoise import denoise
+from xanesum.denoising import denoise
 from xanesum.errors import EdgeError, StackError
 from xanesum.stack import make_stack
 from xanesum.xanes import chemical_map, edge_ranges, find_e0_ev, half_step_energy, white_line
@@ -148,7 +148,9 @@ def test_impossible_ranges_say_what_is_wrong(options, message):
 
 
 def test_no_edge_is_an_error():
-    falling = make_stack(np.linspace(1, 0.5, 30, dtype=np.float32)[:, None, None], np.linspace(8300, 8400, 30))
+    falling = make_stack(
+        np.linspace(1, 0.5, 30, dtype=np.float32)[:, None, None], np.linspace(8300, 8400, 30)
+    )
     with pytest.raises(EdgeError, match="nowhere rises"):
         half_step_energy(falling)
     with pytest.raises(EdgeError, match="4 energies are too few"):

@@ -126,24 +126,24 @@ FAULTS = (
     # --- denoise
     Fault(
         "denoise: signs of the spectra turned, those of the images not",
-        "denoise.py",
+        "denoising.py",
         "trial.denoised[:rank] * sign[:, None, None].astype(np.float32)",
         "trial.denoised[:rank]",
-        "tests/test_denoise.py",
+        "tests/test_denoising.py",
     ),
     Fault(
         "denoise: a given sigma is ignored",
-        "denoise.py",
+        "denoising.py",
         "        return float(sigma)\n",
         "        sigma = None\n",
-        "tests/test_denoise.py",
+        "tests/test_denoising.py",
     ),
     Fault(
         "denoise: noisy images returned",
-        "denoise.py",
+        "denoising.py",
         "trial.denoised[:rank] * sign[:, None, None].astype(np.float32)",
         "trial.noisy[:rank] * sign[:, None, None].astype(np.float32)",
-        "tests/test_denoise.py",
+        "tests/test_denoising.py",
     ),
     # --- xanes
     Fault(

@@ -28,10 +28,14 @@ class Denoised:
 
     spectra: xr.DataArray  # (component, energy), orthonormal rows; 0 at energies of weight 0
     coefficients: xr.DataArray  # (component, y, x), float32, denoised, unit of the stack
-    components: xr.Dataset  # along tried: singular_value, risk (mean squared error of the image), of all tried
+    components: (
+        xr.Dataset
+    )  # along tried: singular_value, risk (mean squared error of the image), of all tried
     sigma: float  # noise level that the denoiser was told, unit of the stack
     sigma_energy: xr.DataArray  # (energy,), noise level at each energy, unit of the stack
-    risk: xr.Dataset  # along rank: risk, standard_error, difference_error (from the least), divergence, chosen
+    risk: (
+        xr.Dataset
+    )  # along rank: risk, standard_error, difference_error (from the least), divergence, chosen
     attrs: dict[str, Any]  # of the stack: quantity, pixel_size_nm, history
     provenance: dict[str, Any]  # method, options, versions, hash of the input, seconds
 
@@ -110,7 +114,9 @@ class Denoised:
             return spectra
         used = self.spectra["weight"].values > 0
         energy = self.spectra.energy.values
-        return np.array([np.interp(energy, energy[used], row[used]) for row in spectra], np.float32).reshape(spectra.shape)
+        return np.array([np.interp(energy, energy[used], row[used]) for row in spectra], np.float32).reshape(
+            spectra.shape
+        )
 
 
 def load_result(path: str | Path) -> Denoised:
@@ -137,7 +143,9 @@ def load_result(path: str | Path) -> Denoised:
     except FileNotFoundError as error:
         raise ReadError(f"{path}: no such file") from error
     except (OSError, KeyError, ValueError, AttributeError) as error:
-        raise ReadError(f"{path}: not a xanesum result ({error}); expected a file written by Denoised.save") from error
+        raise ReadError(
+            f"{path}: not a xanesum result ({error}); expected a file written by Denoised.save"
+        ) from error
 
 
 def _write_array(parent: h5py.Group, name: str, array: xr.DataArray) -> None:

@@ -21,7 +21,9 @@ PEAK = 255.0
 CAP_DB = 100.0
 
 
-def frame_psnr(estimate: Iterable[NDArray[np.floating]], truth: Iterable[NDArray[np.floating]], *, peak: float = PEAK) -> float:
+def frame_psnr(
+    estimate: Iterable[NDArray[np.floating]], truth: Iterable[NDArray[np.floating]], *, peak: float = PEAK
+) -> float:
     """Return the mean over energies of each frame's peak signal-to-noise ratio in dB, capped at 100 dB each.
 
     Parameters
@@ -62,7 +64,9 @@ def map_correlation(
     return float(np.corrcoef(known, reference)[0, 1])
 
 
-def map_rmse_ev(estimate: NDArray[np.floating], truth: NDArray[np.floating], mask: NDArray[np.bool_]) -> float:
+def map_rmse_ev(
+    estimate: NDArray[np.floating], truth: NDArray[np.floating], mask: NDArray[np.bool_]
+) -> float:
     """Return the root mean square error in eV of a map within `mask`; NaN counts as the mean of the others."""
     known = np.where(np.isfinite(estimate), estimate, np.nan)[mask].astype(np.float64)
     if not np.any(np.isfinite(known)):
@@ -81,7 +85,9 @@ class ResidualCorrelation:
     standard_error: float  # of each, for white noise: 1 / sqrt(number of pairs)
 
 
-def residual_correlation(residual: NDArray[np.floating], *, mask: NDArray[np.bool_] | None = None) -> ResidualCorrelation:
+def residual_correlation(
+    residual: NDArray[np.floating], *, mask: NDArray[np.bool_] | None = None
+) -> ResidualCorrelation:
     """Return the autocorrelation at lag 1 of a residual stack (E, Y, X) along x, y and energy.
 
     White noise gives zero within a few standard errors.  Structure that a denoiser took away shows as a

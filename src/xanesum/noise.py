@@ -11,7 +11,13 @@ from scipy.optimize import brentq
 from xanesum.errors import SigmaError
 from xanesum.subspace import fit_basis, project
 
-__all__ = ["count_above_noise", "estimate_sigma", "marchenko_pastur_median", "sigma_per_energy", "wavelet_sigma"]
+__all__ = [
+    "count_above_noise",
+    "estimate_sigma",
+    "marchenko_pastur_median",
+    "sigma_per_energy",
+    "wavelet_sigma",
+]
 
 MIN_ENERGIES = 12  # below this the median singular value is a signal's
 MAD_TO_SIGMA = 0.6744897501960817  # median of |z| for standard normal z
@@ -56,7 +62,9 @@ def estimate_sigma(
     """
     usable = np.flatnonzero(np.ones(stack[0].size, bool) if mask is None else mask.ravel())
     if usable.size < 2:
-        raise SigmaError(f"sigma cannot be estimated from {usable.size} usable pixels; give it (sigma=, --sigma)")
+        raise SigmaError(
+            f"sigma cannot be estimated from {usable.size} usable pixels; give it (sigma=, --sigma)"
+        )
     n_energies = len(stack)
     if n_energies < MIN_ENERGIES or usable.size < 2 * n_energies:
         return _sigma_of_few_energies(stack, mask, rng)
@@ -87,7 +95,9 @@ def count_above_noise(singular_values: NDArray[np.floating], n_pixels: int, sigm
     return int(np.count_nonzero(singular_values > 1.02 * sigma * (np.sqrt(n_pixels) + np.sqrt(n_energies))))
 
 
-def wavelet_sigma(stack: NDArray[np.floating], *, mask: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+def wavelet_sigma(
+    stack: NDArray[np.floating], *, mask: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
     """Estimate sigma of each frame, shape (E,), from the median of its finest diagonal wavelet coefficients.
 
     Robust against edges, which are few; too large where a frame has structure in every pixel.  Coefficients

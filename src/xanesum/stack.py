@@ -68,7 +68,9 @@ def make_stack(
     """
     variable = values if isinstance(values, xr.Variable) else xr.Variable(DIMS, _as_float(values))
     if variable.ndim != 3:
-        raise StackError(f"expected three axes (energy, y, x), got {variable.ndim} with shape {variable.shape}")
+        raise StackError(
+            f"expected three axes (energy, y, x), got {variable.ndim} with shape {variable.shape}"
+        )
     if quantity not in QUANTITIES:
         raise StackError(f"quantity must be one of {', '.join(QUANTITIES)}, got {quantity!r}")
     energy_ev, notes = _energies_in_ev(energy, variable.shape[0])
@@ -124,7 +126,9 @@ def check_stack(stack: xr.DataArray, *, min_energies: int = 1) -> None:
     _check_energies(stack, min_energies)
 
 
-def load_stack(stack: xr.DataArray, *, allow_missing: bool = False, min_energies: int = 1) -> NDArray[np.float32]:
+def load_stack(
+    stack: xr.DataArray, *, allow_missing: bool = False, min_energies: int = 1
+) -> NDArray[np.float32]:
     """Check `stack` and return its values as float32, shape (E, Y, X), in memory.
 
     Parameters
@@ -216,7 +220,9 @@ def _energies_in_ev(energy: ArrayLike, n_images: int) -> tuple[NDArray[np.float6
             f"{energy_ev.size} energies for {n_images} images; give one energy per image, in the order of the images"
         )
     if n_bad := int(np.count_nonzero(~np.isfinite(energy_ev) | (energy_ev <= 0))):
-        raise EnergyError(f"{n_bad} of {energy_ev.size} energies are not finite positive numbers; correct the list")
+        raise EnergyError(
+            f"{n_bad} of {energy_ev.size} energies are not finite positive numbers; correct the list"
+        )
     if energy_ev.max() < KEV_LIMIT:
         return energy_ev * 1e3, [f"energies below {KEV_LIMIT:g} were taken for keV and converted to eV"]
     return energy_ev, []
@@ -230,11 +236,15 @@ def _sort_and_merge(stack: xr.DataArray) -> tuple[xr.DataArray, list[str]]:
         notes.append("energies were not in increasing order; images were sorted by energy")
     unique, counts = np.unique(stack.energy.values, return_counts=True)
     if len(unique) < len(energy):
-        notes.append(f"{len(energy) - len(unique)} images repeat an energy; images at the same energy were averaged")
+        notes.append(
+            f"{len(energy) - len(unique)} images repeat an energy; images at the same energy were averaged"
+        )
         attrs = stack.attrs
         starts = np.r_[0, np.cumsum(counts)[:-1]]
         values = np.add.reduceat(stack.values, starts, axis=0) / counts[:, None, None]
-        stack = xr.DataArray(values.astype(stack.dtype), dims=DIMS, coords={"energy": unique}, name="stack", attrs=attrs)
+        stack = xr.DataArray(
+            values.astype(stack.dtype), dims=DIMS, coords={"energy": unique}, name="stack", attrs=attrs
+        )
     return stack, notes
 
 
@@ -243,7 +253,9 @@ def _check_energies(stack: xr.DataArray, min_energies: int) -> None:
         raise EnergyError("the stack has no energies; add them as coordinate 'energy' in eV")
     energy = stack.energy.values
     if not np.all(np.isfinite(energy)) or np.any(np.diff(energy) <= 0):
-        raise EnergyError("energies must be finite and strictly increasing; xanesum.make_stack mends their order")
+        raise EnergyError(
+            "energies must be finite and strictly increasing; xanesum.make_stack mends their order"
+        )
     n_usable = int(usable_weight(stack).sum())
     if n_usable < min_energies:
         raise EnergyError(f"this step needs at least {min_energies} energies, the stack has {n_usable}")

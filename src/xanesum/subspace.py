@@ -75,7 +75,9 @@ def fit_basis(
     if limit == 0:
         raise StackError("no usable pixel is left: the mask excludes all of them")
     if rank is not None and not 1 <= rank <= limit:
-        raise RankError(f"rank must lie in 1..{limit} for {len(stack)} energies and {n_pixels} pixels, got {rank}")
+        raise RankError(
+            f"rank must lie in 1..{limit} for {len(stack)} energies and {n_pixels} pixels, got {rank}"
+        )
     if route not in ROUTES:
         raise RankError(f"route must be one of {', '.join(ROUTES)}, got {route!r}")
     if route == "gram" or (route == "auto" and len(stack) <= GRAM_LIMIT):
@@ -142,7 +144,9 @@ def fill_missing(
     return filled
 
 
-def _spectra_of_pairs(filled: NDArray[np.float32], seen: NDArray[np.float32], rank: int) -> NDArray[np.float64]:
+def _spectra_of_pairs(
+    filled: NDArray[np.float32], seen: NDArray[np.float32], rank: int
+) -> NDArray[np.float64]:
     """Leading eigenvectors (K, E) of the mean products of two energies, each over the pixels that have both."""
     products, pairs = _gram(filled, None), _gram(seen, None)
     return eigh(products / np.maximum(pairs, 1))[1][:, ::-1].T[:rank]
@@ -157,7 +161,9 @@ def _fit_seen(
     return np.linalg.solve(normal + 1e-6 * np.eye(len(spectra)), right)[..., 0].T
 
 
-def _pixel_blocks(stack: NDArray[np.floating], mask: NDArray[np.bool_] | None) -> Iterator[NDArray[np.floating]]:
+def _pixel_blocks(
+    stack: NDArray[np.floating], mask: NDArray[np.bool_] | None
+) -> Iterator[NDArray[np.floating]]:
     """Yield (E, n) blocks of usable pixels, each about BLOCK_BYTES in float64."""
     rows = max(1, BLOCK_BYTES // (8 * len(stack) * stack.shape[2]))
     for start in range(0, stack.shape[1], rows):
@@ -184,7 +190,11 @@ def _gram_basis(stack: NDArray[np.floating], rank: int | None, mask: NDArray[np.
 
 
 def _randomized_basis(
-    stack: NDArray[np.floating], rank: int, mask: NDArray[np.bool_] | None, span: NDArray[np.float64], n_power: int
+    stack: NDArray[np.floating],
+    rank: int,
+    mask: NDArray[np.bool_] | None,
+    span: NDArray[np.float64],
+    n_power: int,
 ) -> Basis:
     """Subspace iteration from random spectra (E, n); each half is orthonormalised, so that float32 survives."""
     for _ in range(n_power + 1):

@@ -13,7 +13,9 @@ from xanesum.subspace import Basis, project
 
 __all__ = ["Divergence", "RankRisk", "RankTrial", "choose_rank", "monte_carlo_divergence", "try_ranks"]
 
-PROBE_STEP = 0.05  # in units of sigma: above float32 rounding at contrast 100, below the scale of a shrinkage curve
+PROBE_STEP = (
+    0.05  # in units of sigma: above float32 rounding at contrast 100, below the scale of a shrinkage curve
+)
 ImageMap = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
@@ -195,7 +197,9 @@ def try_ranks(
         progress(n_tried / max_rank)
         if patience and _has_grown(_risk_steps(noisy, misfit, divergence, sigma, keep)[:n_tried], patience):
             break
-    risk = _rank_risk(energy, noisy[:n_tried], misfit[:n_tried], divergence[:, :n_tried], sigma, keep, len(stack))
+    risk = _rank_risk(
+        energy, noisy[:n_tried], misfit[:n_tried], divergence[:, :n_tried], sigma, keep, len(stack)
+    )
     own_risk = (misfit + 2 * sigma**2 * divergence.mean(axis=0)) / np.count_nonzero(keep) - sigma**2
     return RankTrial(
         risk, noisy[:n_tried], denoised[:n_tried], divergence[:, :n_tried], np.maximum(own_risk[:n_tried], 0)

@@ -28,5 +28,5 @@ MATRIX_SLOPE_PER_EV: Final = -0.00004
 
 # Values: clean stacks reach PEAK; a pixel belongs to the sample from this share of the thickest on.
 PEAK: Final = 255.0
-MASK_THICKNESS: Final = 0.1
+MASK_THICKNESS: Final = 0.2
 SIGMA_RANGE: Final = (10.0, 150.0)

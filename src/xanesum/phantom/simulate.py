@@ -35,7 +35,9 @@ class Phantom:
 
     def clean(self) -> xr.DataArray:
         """Return the stack without noise, float32, largest value 255."""
-        return make_stack(np.tensordot(self.spectra.T.astype(np.float32), self.images, axes=1), self.energy_ev)
+        return make_stack(
+            np.tensordot(self.spectra.T.astype(np.float32), self.images, axes=1), self.energy_ev
+        )
 
     def noisy(self, sigma: float, *, rng: np.random.Generator) -> xr.DataArray:
         """Return the stack with white Gaussian noise of standard deviation `sigma`, never clipped.
@@ -89,10 +91,14 @@ def simulate(
     """
     if n_energies < 2:
         raise EnergyError(f"a phantom needs at least 2 energies, got {n_energies}")
-    scene = draw_scene(kind, shape, n_states=len(p.HALF_STEP_EV), rng=np.random.default_rng(0) if rng is None else rng)
+    scene = draw_scene(
+        kind, shape, n_states=len(p.HALF_STEP_EV), rng=np.random.default_rng(0) if rng is None else rng
+    )
     energy_ev = energy_grid_ev(n_energies)
     spectra = state_spectra(energy_ev)
     states = scene.regions[None] == np.arange(len(spectra))[:, None, None]
     images = np.where(states, scene.thickness, 0).astype(np.float32)
     brightest = max(float(image.max()) * float(row.max()) for image, row in zip(images, spectra, strict=True))
-    return Phantom(kind, energy_ev, spectra, images * np.float32(p.PEAK / brightest), scene.thickness >= p.MASK_THICKNESS)
+    return Phantom(
+        kind, energy_ev, spectra, images * np.float32(p.PEAK / brightest), scene.thickness >= p.MASK_THICKNESS
+    )

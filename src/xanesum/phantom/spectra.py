@@ -33,7 +33,10 @@ def state_spectra(energy_ev: NDArray[np.float64]) -> NDArray[np.float64]:
     the sample, which pre-edge subtraction takes away again.
     """
     matrix = p.MATRIX_LEVEL + p.MATRIX_SLOPE_PER_EV * (energy_ev - p.FIRST_EV)
-    return np.array([_spectrum(energy_ev, state, _shift(state)) for state in range(len(p.HALF_STEP_EV))]) + matrix
+    return (
+        np.array([_spectrum(energy_ev, state, _shift(state)) for state in range(len(p.HALF_STEP_EV))])
+        + matrix
+    )
 
 
 def _shift(state: int) -> float:
@@ -45,8 +48,14 @@ def _shift(state: int) -> float:
 def _spectrum(energy_ev: NDArray[np.float64], state: int, edge_ev: float) -> NDArray[np.float64]:
     x = energy_ev - edge_ev
     step = 0.5 * (1 + erf(x / p.STEP_WIDTH_EV))
-    line = p.WHITE_LINE_HEIGHT[state] * np.exp(-0.5 * ((x - p.WHITE_LINE_OFFSET_EV) / p.WHITE_LINE_WIDTH_EV) ** 2)
+    line = p.WHITE_LINE_HEIGHT[state] * np.exp(
+        -0.5 * ((x - p.WHITE_LINE_OFFSET_EV) / p.WHITE_LINE_WIDTH_EV) ** 2
+    )
     pre = p.PRE_PEAK_HEIGHT * np.exp(-0.5 * ((x + p.PRE_PEAK_OFFSET_EV) / p.PRE_PEAK_WIDTH_EV) ** 2)
     above = np.maximum(x, 0)
-    wave = p.EXAFS_HEIGHT * np.sin(2 * p.EXAFS_RADIUS[state] * np.sqrt(above)) * np.exp(-above / p.EXAFS_DECAY_EV)
+    wave = (
+        p.EXAFS_HEIGHT
+        * np.sin(2 * p.EXAFS_RADIUS[state] * np.sqrt(above))
+        * np.exp(-above / p.EXAFS_DECAY_EV)
+    )
     return np.asarray(step + line + pre + wave * (1 - np.exp(-above / 10)))

@@ -3,4 +3,12 @@
 from xanesum.xanes.edge import MAP_KINDS, chemical_map, half_step_energy, white_line
 from xanesum.xanes.normalization import EdgeRanges, edge_ranges, find_e0_ev
 
-__all__ = ["MAP_KINDS", "EdgeRanges", "chemical_map", "edge_ranges", "find_e0_ev", "half_step_energy", "white_line"]
+__all__ = [
+    "MAP_KINDS",
+    "EdgeRanges",
+    "chemical_map",
+    "edge_ranges",
+    "find_e0_ev",
+    "half_step_energy",
+    "white_line",
+]

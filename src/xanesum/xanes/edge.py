@@ -114,7 +114,11 @@ def half_step_energy(
         crossing, slope, index = _last_crossing(energies, flattened)
         found[0, pixels] = crossing
         found[1, pixels] = errors[index] / np.abs(slope * step[pixels])
-    mask = spectra.mask & _step_is_real(step, step_error, spectra.mask) & np.isfinite(found[0]).reshape(spectra.mask.shape)
+    mask = (
+        spectra.mask
+        & _step_is_real(step, step_error, spectra.mask)
+        & np.isfinite(found[0]).reshape(spectra.mask.shape)
+    )
     return _dataset(spectra, ranges, "half_step", found, step, mask)
 
 
@@ -134,7 +138,9 @@ def white_line(
     ranges = _ranges(spectra, e0_ev, pre_ev, post_ev)
     window = _window(spectra.energy_ev, ranges.e0_ev + WHITE_LINE_EV[0], ranges.e0_ev + WHITE_LINE_EV[1])
     if np.count_nonzero(window) < 3:
-        raise EdgeError(f"fewer than three energies near the edge at {ranges.e0_ev:.1f} eV; no white line to map")
+        raise EdgeError(
+            f"fewer than three energies near the edge at {ranges.e0_ev:.1f} eV; no white line to map"
+        )
     operator = flattening_operator(spectra.energy_ev, ranges, window)
     energies = spectra.energy_ev[window]
     small, errors = spectra.apply(operator), spectra.error(operator)
@@ -151,7 +157,11 @@ def white_line(
         step, step_error = _step(spectra, ranges)
     else:
         step, step_error = height, float(np.mean(errors))
-    mask = spectra.mask & _step_is_real(step, step_error, spectra.mask) & np.isfinite(found[0]).reshape(spectra.mask.shape)
+    mask = (
+        spectra.mask
+        & _step_is_real(step, step_error, spectra.mask)
+        & np.isfinite(found[0]).reshape(spectra.mask.shape)
+    )
     return _dataset(spectra, ranges, "white_line", found, step, mask)
 
 
@@ -194,7 +204,9 @@ def _spectra_of(data: Denoised | xr.DataArray) -> _Spectra:
     return _Spectra(data.energy.values[used], None, images, np.full(len(images), np.nan), mask, data)
 
 
-def _ranges(spectra: _Spectra, e0_ev: float | None, pre_ev: Range | None, post_ev: Range | None) -> EdgeRanges:
+def _ranges(
+    spectra: _Spectra, e0_ev: float | None, pre_ev: Range | None, post_ev: Range | None
+) -> EdgeRanges:
     if not spectra.mask.any():
         raise EdgeError("no usable pixel is left, so there is no edge to map")
     e0 = find_e0_ev(spectra.energy_ev, spectra.mean_spectrum) if e0_ev is None else float(e0_ev)
@@ -269,7 +281,10 @@ def _dataset(
     maps = {name: found[0], error: found[1], "edge_step": step}
     pixels = {key: spectra.source[key] for key in ("y", "x") if key in spectra.source.coords}
     dataset = xr.Dataset(
-        {key: (("y", "x"), np.asarray(values, np.float32).reshape(mask.shape)) for key, values in maps.items()},
+        {
+            key: (("y", "x"), np.asarray(values, np.float32).reshape(mask.shape))
+            for key, values in maps.items()
+        },
         coords=pixels,
     )
     dataset[name] = dataset[name].astype(np.float64).copy(data=found[0].reshape(mask.shape))

@@ -35,7 +35,9 @@ def find_e0_ev(energy_ev: NDArray[np.float64], spectrum: NDArray[np.floating]) -
         If the spectrum nowhere rises, or there are fewer than five energies.
     """
     if len(energy_ev) < 5:
-        raise EdgeError(f"{len(energy_ev)} energies are too few to find an edge; give its energy (e0_ev=, --e0)")
+        raise EdgeError(
+            f"{len(energy_ev)} energies are too few to find an edge; give its energy (e0_ev=, --e0)"
+        )
     smooth = np.convolve(np.pad(spectrum, 1, mode="edge"), np.ones(3) / 3, mode="valid")
     slope = np.gradient(smooth, energy_ev)[1:-1]
     if not slope.max() > 0:
@@ -93,7 +95,9 @@ def flattening_operator(
     return np.where((at < ranges.e0_ev)[:, None], below, above)
 
 
-def _line(energy_ev: NDArray[np.float64], limits: Range | None, at: NDArray[np.float64]) -> NDArray[np.float64]:
+def _line(
+    energy_ev: NDArray[np.float64], limits: Range | None, at: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Return the matrix (n, E) from a spectrum to its least-squares line over `limits`, evaluated at `at`."""
     if limits is None:
         raise EnergyError("the scan has no usable pre- or post-edge range, so its edge step is unknown")

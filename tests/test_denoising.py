@@ -5,8 +5,8 @@ import pytest
 import xarray as xr
 from scans import add_noise, low_rank
 
-from xanesum.denoise import denoise
 from xanesum.denoised import load_result
+from xanesum.denoising import denoise
 from xanesum.errors import EnergyError, RankError, ReadError, RecipeError, SigmaError, StackError, WriteError
 from xanesum.stack import make_stack
 from xanesum.subspace import fit_basis, project, reconstruct
@@ -39,7 +39,9 @@ def test_beats_the_svd_of_the_true_rank():
 def test_spectra_are_orthonormal_and_images_lean_positive():
     result = denoise(stack_of(NOISY))
 
-    np.testing.assert_allclose(result.spectra.values @ result.spectra.values.T, np.eye(result.rank), atol=1e-6)
+    np.testing.assert_allclose(
+        result.spectra.values @ result.spectra.values.T, np.eye(result.rank), atol=1e-6
+    )
     assert (result.coefficients.mean(("y", "x")) >= 0).all()
 
 
@@ -48,7 +50,9 @@ def test_without_denoiser_it_is_the_truncated_svd():
     spectra = fit_basis(NOISY, 3, rng=np.random.default_rng(0)).spectra
 
     np.testing.assert_allclose(
-        result.reconstruct().values, reconstruct(spectra, project(spectra, NOISY)), atol=1e-4 * np.abs(NOISY).max()
+        result.reconstruct().values,
+        reconstruct(spectra, project(spectra, NOISY)),
+        atol=1e-4 * np.abs(NOISY).max(),
     )
 
 
@@ -67,7 +71,9 @@ def test_reconstruction_computes_only_what_is_looked_at(monkeypatch):
     lazy = result.reconstruct()
     asked = []
     real = np.tensordot
-    monkeypatch.setattr(np, "tensordot", lambda a, b, axes: asked.append((a.shape, b.shape)) or real(a, b, axes))
+    monkeypatch.setattr(
+        np, "tensordot", lambda a, b, axes: asked.append((a.shape, b.shape)) or real(a, b, axes)
+    )
 
     frame = lazy.isel(energy=3).values
 
@@ -115,7 +121,9 @@ def test_missing_values_cost_little():
     holes = np.random.default_rng(8).random(NOISY.shape) < 0.02
     stack = stack_of(np.where(holes, np.nan, NOISY), missing_values=int(holes.sum()))
 
-    assert mean_square(denoise(stack).reconstruct()) < 1.15 * mean_square(denoise(stack_of(NOISY)).reconstruct())
+    assert mean_square(denoise(stack).reconstruct()) < 1.15 * mean_square(
+        denoise(stack_of(NOISY)).reconstruct()
+    )
 
 
 def test_pure_noise_gives_rank_zero_and_an_empty_stack():
@@ -181,8 +189,18 @@ def test_load_refuses_what_is_no_result(tmp_path, content):
         (lambda s: s, {"rank": 31}, RankError, r"rank must lie in 1\.\.30"),
         (lambda s: s, {"sigma": -1.0}, SigmaError, "sigma must be a positive number, got -1"),
         (lambda s: s.isel(energy=slice(1)), {}, EnergyError, "needs at least 2 energies, the stack has 1"),
-        (lambda s: s.where(s != s.max()), {}, StackError, "1 of 60000 values are not finite; give them weight 0"),
-        (lambda s: s.where(s.energy > 8310, 0), {}, StackError, r"3 of 30 frames are zero everywhere \(at 8300\.0"),
+        (
+            lambda s: s.where(s != s.max()),
+            {},
+            StackError,
+            "1 of 60000 values are not finite; give them weight 0",
+        ),
+        (
+            lambda s: s.where(s.energy > 8310, 0),
+            {},
+            StackError,
+            r"3 of 30 frames are zero everywhere \(at 8300\.0",
+        ),
         (lambda s: s.transpose("y", "x", "energy"), {}, StackError, r"expected dimensions \(energy, y, x\)"),
         (lambda s: s.values, {}, StackError, r"expected an xarray\.DataArray .* got ndarray"),
     ],

@@ -143,7 +143,9 @@ def _noise_level(
 def _check_rank(rank: int | None, n_energies: int, n_pixels: int) -> None:
     limit = min(n_energies, n_pixels)
     if rank is not None and not 1 <= rank <= limit:
-        raise RankError(f"rank must lie in 1..{limit} for {n_energies} energies and {n_pixels} pixels, got {rank}")
+        raise RankError(
+            f"rank must lie in 1..{limit} for {n_energies} energies and {n_pixels} pixels, got {rank}"
+        )
 
 
 def _assemble(
@@ -168,7 +170,9 @@ def _assemble(
     return Denoised(
         spectra=xr.DataArray(spectra, dims=("component", "energy"), coords=energy),
         coefficients=xr.DataArray(
-            trial.denoised[:rank] * sign[:, None, None].astype(np.float32), dims=("component", "y", "x"), coords=pixels
+            trial.denoised[:rank] * sign[:, None, None].astype(np.float32),
+            dims=("component", "y", "x"),
+            coords=pixels,
         ),
         components=xr.Dataset(
             {

@@ -1,0 +1,68 @@
+"""Denoise TXM-XANES scans in a spectral subspace and map their chemistry.
+
+The names below are loaded when first used, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from xanesum.denoised import Denoised, load_result
+    from xanesum.denoising import denoise
+    from xanesum.errors import XanesumError, XanesumWarning
+    from xanesum.io import read_stack, write_stack
+    from xanesum.phantom import simulate
+    from xanesum.pipeline import Recipe, run
+    from xanesum.stack import make_stack
+    from xanesum.xanes import chemical_map, half_step_energy, white_line
+
+_HOME = {
+    "Denoised": "denoised",
+    "Recipe": "pipeline",
+    "XanesumError": "errors",
+    "XanesumWarning": "errors",
+    "chemical_map": "xanes",
+    "denoise": "denoising",
+    "half_step_energy": "xanes",
+    "load_result": "denoised",
+    "make_stack": "stack",
+    "read_stack": "io",
+    "run": "pipeline",
+    "simulate": "phantom",
+    "white_line": "xanes",
+    "write_stack": "io",
+}
+
+__all__ = [
+    "Denoised",
+    "Recipe",
+    "XanesumError",
+    "XanesumWarning",
+    "__version__",
+    "chemical_map",
+    "denoise",
+    "half_step_energy",
+    "load_result",
+    "make_stack",
+    "read_stack",
+    "run",
+    "simulate",
+    "white_line",
+    "write_stack",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'xanesum' has no attribute {name!r}")
+    value = getattr(import_module(f"xanesum.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})
