@@ -102,7 +102,7 @@ def test_missing_values_have_no_say_in_the_fit():
     filled = fill_missing(spoiled, rank=3, n_rounds=10)
 
     np.testing.assert_array_equal(filled[~holes], clean[~holes])
-    # the stack has rank 3, so what was never seen follows from what was: 1 % of the weakest component's values
+    # of rank 3, so what was never seen follows from what was: 1 % of the weakest component's values
     assert np.sqrt(np.mean((filled - clean)[holes] ** 2)) < 0.01 * 0.8 / np.sqrt(30)
     assert np.isnan(spoiled).sum() == holes.sum()
 

@@ -22,7 +22,7 @@ def white_line_stack(position_ev, *, n_energies=120, last_ev=8500.0):
 
 
 def test_half_step_energy_is_exact_on_an_analytic_edge():
-    """Linear interpolation of a smooth edge sampled every 1.3 eV errs by less than (1.3 / 2)^2 / 8 / width."""
+    """Linear interpolation of an edge sampled every 1.3 eV errs by less than (1.3 / 2)^2 / 8 / width."""
     found = half_step_energy(edge_stack(EDGES), e0_ev=E0)
 
     np.testing.assert_allclose(found.half_step_energy_ev, EDGES, atol=0.05)

@@ -135,9 +135,8 @@ def _map(options: argparse.Namespace, console: Console) -> None:
     write_map_tiff(maps[name].where(maps["mask"]).values, options.output)
     values = maps[name].values[maps["mask"].values]
     middle = f"{np.median(values):.2f} eV" if values.size else "no pixel with an edge"
-    print(
-        f"{name}: median {middle}, {values.size} of {maps['mask'].size} pixels, e0 {maps.attrs['e0_ev']:.1f} eV"
-    )
+    e0 = f"e0 {maps.attrs['e0_ev']:.1f} eV"
+    print(f"{name}: median {middle}, {values.size} of {maps['mask'].size} pixels, {e0}")
     print(f"map: {options.output}")
 
 

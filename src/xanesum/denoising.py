@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
+import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from xanesum.denoised import Denoised
 from xanesum.denoisers import Denoiser, get_denoiser
-from xanesum.errors import RankError, RecipeError, SigmaError
+from xanesum.errors import RankError, RecipeError, SigmaError, XanesumWarning
 from xanesum.noise import estimate_sigma, sigma_per_energy
 from xanesum.stack import load_stack, usable_mask, usable_weight
 from xanesum.subspace import Basis, fill_missing, fit_basis, mean_signs
@@ -106,6 +107,13 @@ def denoise(
         progress=lambda share: progress("components", share),
     )
     chosen = trial.risk.chosen if rank is None else rank
+    if rank is None and chosen == MAX_RANK:
+        warnings.warn(
+            f"the estimated risk still falls at {MAX_RANK} components, the most that are tried: the noise is not white "
+            "or the sample moved; compare with fewer (rank=, --rank)",
+            XanesumWarning,
+            stacklevel=2,
+        )
     per_energy = sigma_per_energy(values, basis.spectra[: max(chosen, 1)], mask=mask, rng=rng)
     provenance = {
         "method": method,

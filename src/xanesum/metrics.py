@@ -40,7 +40,8 @@ def spectrum_psnr(
     estimate: Iterable[NDArray[np.floating]], truth: Iterable[NDArray[np.floating]], *, peak: float = PEAK
 ) -> float:
     """Return the mean over pixels of each spectrum's PSNR in dB, capped at 100 dB each; see `frame_psnr`."""
-    total, n_frames = np.float64(0), 0
+    total: NDArray[np.float64] = np.zeros(())
+    n_frames = 0
     for e, t in zip(estimate, truth, strict=True):
         total = total + (np.asarray(e, np.float64) - t) ** 2
         n_frames += 1
@@ -67,7 +68,7 @@ def map_correlation(
 def map_rmse_ev(
     estimate: NDArray[np.floating], truth: NDArray[np.floating], mask: NDArray[np.bool_]
 ) -> float:
-    """Return the root mean square error in eV of a map within `mask`; NaN counts as the mean of the others."""
+    """Return the root mean square error in eV of a map within `mask`; NaN takes the mean."""
     known = np.where(np.isfinite(estimate), estimate, np.nan)[mask].astype(np.float64)
     if not np.any(np.isfinite(known)):
         return float("nan")
@@ -99,8 +100,8 @@ def residual_correlation(
         keep &= mask
     values = np.where(keep, residual, 0).astype(np.float32)
     values -= np.where(keep, values.sum(dtype=np.float64) / max(int(keep.sum()), 1), 0).astype(np.float32)
-    lagged = [_lag_one(np.moveaxis(values, axis, 0), np.moveaxis(keep, axis, 0)) for axis in (2, 1, 0)]
-    return ResidualCorrelation(*lagged, standard_error=float(1 / np.sqrt(max(int(keep.sum()), 1))))
+    x, y, energy = (_lag_one(np.moveaxis(values, axis, 0), np.moveaxis(keep, axis, 0)) for axis in (2, 1, 0))
+    return ResidualCorrelation(x, y, energy, standard_error=float(1 / np.sqrt(max(int(keep.sum()), 1))))
 
 
 def _lag_one(values: NDArray[np.float32], keep: NDArray[np.bool_]) -> float:

@@ -105,11 +105,12 @@ def wavelet_sigma(
 
     References
     ----------
-    D. L. Donoho, I. M. Johnstone, "Ideal spatial adaptation by wavelet shrinkage", Biometrika 81 (1994) 425-455.
+    D. L. Donoho, I. M. Johnstone, "Ideal spatial adaptation by wavelet shrinkage",
+    Biometrika 81 (1994) 425-455.
     """
     if min(stack.shape[1:]) < 2:
         difference = np.diff(stack.reshape(len(stack), -1), axis=1) / np.sqrt(2)
-        return np.median(np.abs(difference), axis=1).astype(np.float64) / MAD_TO_SIGMA
+        return np.asarray(np.median(np.abs(difference), axis=1).astype(np.float64) / MAD_TO_SIGMA)
     bad = np.zeros(stack.shape[1:], bool) if mask is None else ~mask
     touched = bad[:-1:2, :-1:2] | bad[1::2, :-1:2] | bad[:-1:2, 1::2] | bad[1::2, 1::2]
     ny, nx = 2 * touched.shape[0], 2 * touched.shape[1]
@@ -140,7 +141,7 @@ def sigma_per_energy(
     alone = left_over / _noise_share(spectra) ** 2  # as if all energies had the same noise
     spread = (np.eye(len(stack)) - spectra.T @ spectra) ** 2
     correction = np.linalg.lstsq(spread, left_over - spread @ alone, rcond=0.1)[0]
-    return np.sqrt(np.maximum(alone + correction, 0))
+    return np.asarray(np.sqrt(np.maximum(alone + correction, 0)))
 
 
 def _residual(stack: NDArray[np.floating], spectra: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -150,7 +151,7 @@ def _residual(stack: NDArray[np.floating], spectra: NDArray[np.floating]) -> NDA
 
 def _noise_share(spectra: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return how much of sigma is left at each energy, shape (E,), after a fit of `spectra`."""
-    return np.sqrt(np.clip(1 - np.sum(np.asarray(spectra, np.float64) ** 2, axis=0), 1e-6, 1))
+    return np.asarray(np.sqrt(np.clip(1 - np.sum(np.asarray(spectra, np.float64) ** 2, axis=0), 1e-6, 1)))
 
 
 def _sigma_of_few_energies(

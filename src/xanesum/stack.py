@@ -217,7 +217,8 @@ def _energies_in_ev(energy: ArrayLike, n_images: int) -> tuple[NDArray[np.float6
         raise EnergyError(f"energies must be numbers: {error}") from error
     if energy_ev.size != n_images:
         raise EnergyError(
-            f"{energy_ev.size} energies for {n_images} images; give one energy per image, in the order of the images"
+            f"{energy_ev.size} energies for {n_images} images; "
+            "give one energy per image, in the order of the images"
         )
     if n_bad := int(np.count_nonzero(~np.isfinite(energy_ev) | (energy_ev <= 0))):
         raise EnergyError(

@@ -94,7 +94,7 @@ def project(spectra: NDArray[np.floating], stack: NDArray[np.floating]) -> NDArr
 
 def reconstruct(spectra: NDArray[np.floating], coefficients: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return ``sum_k spectra[k, e] * coefficients[k]`` as float32, shape (E, Y, X)."""
-    return np.tensordot(np.asarray(spectra, np.float32), coefficients, axes=(0, 0))
+    return np.asarray(np.tensordot(np.asarray(spectra, np.float32), coefficients, axes=(0, 0)))
 
 
 def mean_signs(images: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -147,9 +147,9 @@ def fill_missing(
 def _spectra_of_pairs(
     filled: NDArray[np.float32], seen: NDArray[np.float32], rank: int
 ) -> NDArray[np.float64]:
-    """Leading eigenvectors (K, E) of the mean products of two energies, each over the pixels that have both."""
+    """Leading eigenvectors (K, E) of the mean products of two energies, over the pixels that have both."""
     products, pairs = _gram(filled, None), _gram(seen, None)
-    return eigh(products / np.maximum(pairs, 1))[1][:, ::-1].T[:rank]
+    return np.asarray(eigh(products / np.maximum(pairs, 1))[1][:, ::-1].T[:rank])
 
 
 def _fit_seen(
@@ -176,7 +176,7 @@ def _gram(stack: NDArray[np.floating], mask: NDArray[np.bool_] | None) -> NDArra
     """Inner products of all pairs of frames over the usable pixels, symmetric (E, E)."""
     gram = np.zeros((len(stack), len(stack)), order="F")
     for block in _pixel_blocks(stack, mask):
-        columns = np.asarray(block, dtype=np.float64).T  # (n, E), Fortran order: BLAS takes it without a copy
+        columns = np.asarray(block, dtype=np.float64).T  # (n, E), in the order that BLAS takes as it is
         gram = blas.dsyrk(1.0, columns, beta=1.0, c=gram, trans=1, lower=1, overwrite_c=1)
     return np.tril(gram) + np.tril(gram, -1).T
 

@@ -256,9 +256,9 @@ def _probe_pair(
 
 
 def _inverse_gaps(basis: Basis, n_columns: int, energy: float, n_energies: int) -> NDArray[np.float64]:
-    """Return ``1 / (l_k - l_j)``, shape (M, K), zero for j = k; for an incomplete basis one more row for the rest.
+    """Return ``1 / (l_k - l_j)``, shape (M, K), zero for j = k.
 
-    The last row is then the sum over the unknown values, all taken equal.
+    An incomplete basis has one more row: the sum over the unknown values, all taken equal.
     """
     values = basis.singular_values**2
     floor = 1e-12 * max(values[0], np.finfo(float).tiny)
@@ -268,7 +268,7 @@ def _inverse_gaps(basis: Basis, n_columns: int, energy: float, n_energies: int) 
         return inverse
     n_rest = n_energies - len(values)
     rest = max(energy - values.sum(), 0) / max(n_rest, 1)
-    return np.vstack([inverse, n_rest / np.maximum(values[:n_columns] - rest, floor)])
+    return np.asarray(np.vstack([inverse, n_rest / np.maximum(values[:n_columns] - rest, floor)]))
 
 
 def _risk_steps(
@@ -280,7 +280,7 @@ def _risk_steps(
 ) -> NDArray[np.float64]:
     """Return what each component adds to the summed squared error, shape (K,)."""
     captured = np.array([np.sum(image[keep].astype(np.float64) ** 2) for image in noisy])
-    return misfit - captured + 2 * sigma**2 * divergence.mean(axis=0)
+    return np.asarray(misfit - captured + 2 * sigma**2 * divergence.mean(axis=0))
 
 
 def _has_grown(steps: NDArray[np.float64], patience: int) -> bool:
@@ -303,7 +303,7 @@ def _step_length(sigma: float, step: float) -> float:
 
 
 def _standard_error(samples: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Standard error of the mean over the first axis."""
+    """Return the standard error of the mean over the first axis."""
     if len(samples) < 2:
         return np.zeros(samples.shape[1:])
     return np.asarray(samples.std(axis=0, ddof=1) / np.sqrt(len(samples)))

@@ -55,7 +55,7 @@ class _Spectra:
     def mean_spectrum(self) -> NDArray[np.float64]:
         """Mean over the usable pixels, shape (E,)."""
         mean = self.images[:, self.mask.ravel()].mean(axis=1, dtype=np.float64)
-        return mean if self.basis is None else mean @ self.basis
+        return np.asarray(mean if self.basis is None else mean @ self.basis)
 
 
 def half_step_energy(
@@ -99,7 +99,8 @@ def half_step_energy(
         side = "below the edge" if ranges.pre_ev is None else "beyond the white line"
         raise EdgeError(
             f"too few energies {side} (edge at {ranges.e0_ev:.1f} eV, scan {spectra.energy_ev[0]:.1f} ... "
-            f"{spectra.energy_ev[-1]:.1f} eV) for a half-step energy; map the white line instead (--map white_line)"
+            f"{spectra.energy_ev[-1]:.1f} eV) for a half-step energy; "
+            "map the white line instead (--map white_line)"
         )
     step, step_error = _step(spectra, ranges)
     window = _window(spectra.energy_ev, ranges.pre_ev[1], ranges.post_ev[0])
@@ -221,9 +222,9 @@ def _step(spectra: _Spectra, ranges: EdgeRanges) -> tuple[NDArray[np.float32], f
 
 def _step_is_real(step: NDArray[np.float32], error: float, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return where the step is large beside the stack's largest and beside its own error, shape (Y, X)."""
-    least = MIN_STEP * np.percentile(step.reshape(mask.shape)[mask], 95)
+    least = MIN_STEP * float(np.percentile(step.reshape(mask.shape)[mask], 95))
     least = max(least, MIN_STEP_SIGMAS * error) if np.isfinite(error) else least
-    return np.asarray(step.reshape(mask.shape) > max(least, 0))
+    return np.asarray(step.reshape(mask.shape) > max(least, 0.0))
 
 
 def _window(energy_ev: NDArray[np.float64], low_ev: float, high_ev: float) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""Pre- and post-edge lines: where they are fitted, and the linear maps from a spectrum to its step and shape."""
+"""Pre- and post-edge lines: where they are fitted, and the matrices from a spectrum to step and shape."""
 
 from __future__ import annotations
 
@@ -71,15 +71,15 @@ def edge_ranges(
 
 
 def step_operator(energy_ev: NDArray[np.float64], ranges: EdgeRanges) -> NDArray[np.float64]:
-    """Return the vector (E,) whose product with a spectrum is its edge step: post- minus pre-edge line at e0."""
+    """Return the vector (E,) whose product with a spectrum is its edge step: difference of the lines at e0."""
     at_e0 = np.array([ranges.e0_ev])
-    return (_line(energy_ev, ranges.post_ev, at_e0) - _line(energy_ev, ranges.pre_ev, at_e0))[0]
+    return np.asarray((_line(energy_ev, ranges.post_ev, at_e0) - _line(energy_ev, ranges.pre_ev, at_e0))[0])
 
 
 def flattening_operator(
     energy_ev: NDArray[np.float64], ranges: EdgeRanges, window: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Return the matrix (W, E) from a spectrum to its flattened form times the edge step, at the window's energies.
+    """Return the matrix (W, E) from a spectrum to its flattened form times the step, in the window.
 
     Below e0 the pre-edge line is subtracted; above it the post-edge line, and the step is added back.
     Without a post-edge range the pre-edge line is subtracted everywhere, without a pre-edge range nothing.

@@ -1,0 +1,248 @@
+"""Every verb, every kind of bad input: one line that says what is wrong, and nothing left behind."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+import tifffile
+from scans import add_noise, low_rank
+
+from xanesum import cli
+from xanesum.io import write_stack
+from xanesum.stack import make_stack
+
+ENERGY = np.linspace(8300.0, 8400.0, 20)
+VALUES = add_noise(low_rank((40.0, 8.0), n_energies=20, shape=(24, 26)), 1.0) + np.float32(5)
+VERBS = {"info": [], "denoise": ["-o", "out.h5"], "map": ["-o", "out.tif"], "run": ["-o", "out"]}
+WORKING = [verb for verb in VERBS if verb != "info"]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def call(verb, scan, *options, capsys):
+    """Run a verb; return exit status and what it said on the error stream."""
+    before = sorted(os.listdir("."))
+    status = cli.main([verb, str(scan), *VERBS[verb], *options])
+    said = capsys.readouterr().err
+    if status:
+        assert sorted(os.listdir(".")) == before, "a failed run left something behind"
+        assert len([line for line in said.splitlines() if "error:" in line]) == 1
+    return status, said
+
+
+def native(values=VALUES, energy=ENERGY):
+    with h5py.File("scan.h5", "w") as file:
+        file["entry/data/data"] = values
+        if energy is not None:
+            file["entry/data/energy"] = energy
+        file["entry/data"].attrs.update({"NX_class": "NXdata", "signal": "data"})
+        file["entry"].attrs["NX_class"] = "NXentry"
+        file["entry/data/data"].attrs["quantity"] = "optical_density"
+    return "scan.h5"
+
+
+def good():
+    write_stack(make_stack(VALUES, ENERGY), "good.h5")
+    return "good.h5"
+
+
+def text_as_h5():
+    with open("scan.h5", "w") as file:
+        file.write("this is no HDF5 file\n")
+    return "scan.h5"
+
+
+def truncated(name, write):
+    write(name)
+    size = os.path.getsize(name)
+    with open(name, "r+b") as file:
+        file.truncate(size // 2)
+    return name
+
+
+def truncated_h5():
+    return truncated("scan.h5", lambda name: write_stack(make_stack(VALUES, ENERGY), name))
+
+
+def truncated_tif():
+    np.savetxt("scan.txt", ENERGY)
+    return truncated("scan.tif", lambda name: tifffile.imwrite(name, VALUES))
+
+
+def two_axes():
+    return native(VALUES[0], ENERGY[:1])
+
+
+BROKEN = {
+    "missing file": (lambda: "nowhere.h5", r"nowhere\.h5.*no such file"),
+    "text named .h5": (text_as_h5, r"scan\.h5"),
+    "truncated .h5": (truncated_h5, r"scan\.h5.*truncated|scan\.h5"),
+    "truncated .tif": (truncated_tif, r"scan\.tif"),
+    "two axes": (two_axes, "axes|dimensions"),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_files(verb, case, capsys):
+    make, message = BROKEN[case]
+    scan = make()
+
+    status, said = call(verb, scan, capsys=capsys)
+
+    assert status == 1
+    assert_matches(said, message)
+
+
+def assert_matches(text, pattern):
+    assert re.search(pattern, " ".join(text.split())), f"{pattern!r} not in {text!r}"
+
+
+def nan():
+    values = VALUES.copy()
+    values[3, 4, 5] = np.nan
+    return native(values)
+
+
+def zero_frames():
+    values = VALUES.copy()
+    values[3:5] = 0
+    return native(values)
+
+
+UNUSABLE = {
+    "NaN": (nan, "not finite"),
+    "all-zero frames": (zero_frames, "2 of 20 frames are zero everywhere"),
+    "no energies": (lambda: native(energy=None), "energ"),
+    "too few energies": (lambda: native(energy=ENERGY[:7]), "7 energies"),
+    "energy NaN": (lambda: native(energy=np.where(ENERGY > 8390, np.nan, ENERGY)), "not finite|finite"),
+    "one energy": (lambda: native(VALUES[:1], ENERGY[:1]), "energ"),
+}
+
+
+@pytest.mark.parametrize("verb", WORKING)
+@pytest.mark.parametrize("case", UNUSABLE)
+def test_unusable_scans(verb, case, capsys):
+    make, message = UNUSABLE[case]
+    scan = make()
+
+    status, said = call(verb, scan, capsys=capsys)
+
+    assert status == 1
+    assert_matches(said, message)
+
+
+def test_one_energy_can_be_described(capsys):
+    status, _ = call("info", native(VALUES[:1], ENERGY[:1]), capsys=capsys)
+
+    assert status == 0
+
+
+@pytest.mark.parametrize("verb", WORKING)
+@pytest.mark.parametrize("case", ["NaN", "all-zero frames"])
+def test_allow_missing_gives_weight_zero_instead(verb, case, capsys):
+    scan = UNUSABLE[case][0]()
+    options = ["--e0", "8350"] if verb == "map" else []
+
+    status, said = call(verb, scan, "--allow-missing", *options, capsys=capsys)
+
+    assert status == 0 or "edge" in said  # the stack has no edge to map; it is read all the same
+
+
+@pytest.mark.parametrize("verb", WORKING)
+@pytest.mark.parametrize(
+    ("energy", "values", "note"),
+    [
+        (ENERGY[::-1], VALUES[::-1], "sorted by energy"),
+        (ENERGY / 1e3, VALUES, "taken for keV"),
+        (np.r_[ENERGY[:-1], ENERGY[-2]], VALUES, "same energy were averaged"),
+    ],
+    ids=["unsorted", "keV", "duplicated"],
+)
+def test_energies_are_mended_with_a_note(verb, energy, values, note, capsys):
+    scan = native(values, energy)
+
+    _, said = call(
+        verb, scan, *(["--e0", "8350", "--map", "white_line"] if verb == "map" else []), capsys=capsys
+    )
+
+    assert_matches(said, f"note: .*{note}")
+
+
+@pytest.mark.parametrize("verb", WORKING)
+def test_output_that_cannot_be_written(verb, capsys):
+    scan = good()
+    status = cli.main([verb, scan, "-o", os.path.join("no", "such", "place.h5")])
+
+    assert status == 1
+    assert_matches(capsys.readouterr().err, "error: .*(cannot write there|there is no folder)")
+    assert os.listdir(".") == ["good.h5"]
+
+
+def test_output_folder_that_is_a_file(capsys):
+    scan = good()
+    status = cli.main(["run", scan, "-o", scan])
+
+    assert status == 1
+    assert_matches(capsys.readouterr().err, "is a file; give the name of a folder")
+
+
+@pytest.mark.parametrize("verb", ["denoise", "run"])
+def test_interrupt_in_the_middle_leaves_nothing(verb, capsys, monkeypatch):
+    scan = good()
+
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("xanesum.denoising.try_ranks", interrupt)
+
+    assert cli.main([verb, scan, *VERBS[verb]]) == 130
+    assert "interrupted; nothing was written" in capsys.readouterr().err
+    assert os.listdir(".") == ["good.h5"]
+
+
+def test_interrupt_while_writing_leaves_nothing(capsys, monkeypatch):
+    scan = good()
+
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("xanesum.pipeline.write_report", interrupt)
+
+    assert cli.main(["run", scan, "-o", "out"]) == 130
+    assert os.listdir(".") == ["good.h5"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of this kind are POSIX")
+def test_a_real_ctrl_c():
+    values = add_noise(low_rank((40.0, 8.0), n_energies=120, shape=(200, 200)), 1.0)
+    write_stack(make_stack(values, np.linspace(8300, 8400, 120)), "big.h5")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "xanesum", "run", "big.h5", "-o", "out", "--denoiser", "tv"],
+        stderr=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 60
+    while not any(name.startswith(".out.") for name in os.listdir(".")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1].decode()
+
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert os.listdir(".") == ["big.h5"]
+
+
+def test_usage_errors_exit_with_two():
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["run"])
+    assert caught.value.code == 2
