@@ -1,7 +1,8 @@
-"""``python -m xanesum`` is the command ``xanesum``."""
+"""``python -m xanesum`` does what the command ``xanesum`` does."""
 
 import sys
 
 from xanesum.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

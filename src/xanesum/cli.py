@@ -1,273 +1,414 @@
-"""The command ``xanesum``: parse, call, print."""
+"""The command ``xanesum``: parses, calls, prints; errors become one line and an exit code."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from xanesum import __version__
-from xanesum.denoised import load_result
-from xanesum.denoising import denoise
-from xanesum.errors import ReadError, WriteError, XanesumError, XanesumWarning
-from xanesum.io import describe, write_map_tiff, write_stack
+from xanesum.denoised import Denoised, load_result
+from xanesum.errors import ReadError, XanesumError, XanesumWarning
+from xanesum.io import describe, read_stack, write_stack
 from xanesum.phantom import KINDS, simulate
-from xanesum.pipeline import Recipe, load_recipe, prepared_stack, run
-from xanesum.xanes import MAP_KINDS, chemical_map
+from xanesum.pipeline import (
+    DEFAULT_RECIPE,
+    Recipe,
+    RunResult,
+    check_output,
+    denoise_scan,
+    load_scan,
+    map_result,
+    read_recipe,
+    run,
+    staged_folder,
+    write_map,
+)
+from xanesum.xanes import MAP_KINDS
 
 __all__ = ["main"]
 
-GOOD, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-DEMO = {"kind": "particle", "shape": (379, 520), "n_energies": 117, "sigma": 60.0}
-LABELS = {
+EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
+DEMO_KIND, DEMO_ENERGIES, DEMO_SIGMA = "particle", 117, 60.0
+STEPS = {
     "read": "reading",
-    "noise": "estimating the noise",
-    "subspace": "finding the subspace",
+    "noise": "finding the noise level",
+    "subspace": "finding the components",
     "components": "denoising components",
-    "map": "mapping the edge",
+    "map": "mapping",
     "write": "writing",
-    "report": "drawing the report",
+    "report": "writing the report",
 }
+OptionTable = tuple[tuple[str, str, dict[str, Any]], ...]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status: 0 good, 1 an error in one line, 2 usage, 130 Ctrl-C."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    options = _parser().parse_args(arguments)
-    warnings.simplefilter("always", XanesumWarning)
-    with warnings.catch_warnings(), _notes(console):
-        try:
-            options.verb(options, console)
-        except XanesumError as error:
-            return _fail(console, str(error))
-        except KeyboardInterrupt:
-            console.print("xanesum: interrupted; nothing was written")
-            return INTERRUPTED
-        except MemoryError:
-            return _fail(console, "not enough memory for this scan; cut it (--roi) or use a larger machine")
-        except OSError as error:
-            return _fail(console, f"{error.filename or 'input or output'}: {error.strerror or error}")
-    return GOOD
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
 
-
-def _fail(console: Console, message: str) -> int:
-    console.print("xanesum: error: " + " ".join(message.split()), markup=False)
-    return FAILED
-
-
-@contextmanager
-def _notes(console: Console) -> Iterator[None]:
-    """Show the package's warnings as notes of one line."""
-    usual = warnings.showwarning
-
-    def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
-        if issubclass(category, XanesumWarning):
-            console.print(f"note: {message}", markup=False)
-        else:
-            usual(message, category, *rest, **more)
-
-    warnings.showwarning = show
+    Returns
+    -------
+    int
+        0 if all went well, 1 after an error that one line on stderr explains, 130 after Ctrl-C.  A command
+        that was misspelt ends the program with 2.
+    """
+    arguments = _parser().parse_args(argv)
     try:
-        yield
-    finally:
-        warnings.showwarning = usual
+        with _notes():
+            arguments.verb(arguments)
+    except KeyboardInterrupt:
+        print("xanesum: interrupted; nothing was written", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except MemoryError:
+        return _fail("not enough memory; work on a part of the images (--roi), or use a larger machine")
+    except (XanesumError, OSError) as error:
+        return _fail(str(error) or type(error).__name__)
+    return 0
 
 
-@contextmanager
-def _progress(console: Console) -> Iterator[Callable[[str, float], None]]:
-    """Show one bar on a terminal, nothing elsewhere."""
-    columns = (TextColumn("{task.description:<22}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=1.0)
-        yield lambda step, share: bar.update(task, description=LABELS.get(step, step), completed=share)
+# --- verbs
 
 
-def _info(options: argparse.Namespace, console: Console) -> None:
-    for key, value in describe(options.scan).items():
-        print(f"{key + ':':<18} {value}")
+def _info(arguments: argparse.Namespace) -> None:
+    options = _recipe(arguments).input
+    facts = describe(arguments.scan, data=options.data)
+    if options.energies or options.i0:
+        stack = read_stack(arguments.scan, energies=options.energies, i0=options.i0, data=options.data)
+        facts |= {"energy_min_ev": float(stack.energy[0]), "energy_max_ev": float(stack.energy[-1])}
+    for note in facts.pop("notes"):
+        warnings.warn(note, XanesumWarning, stacklevel=2)
+    for name, value in _info_lines(facts):
+        print(f"{name:12} {value}")
 
 
-def _denoise(options: argparse.Namespace, console: Console) -> None:
-    started = time.perf_counter()
-    recipe = _recipe(options)
-    _require_writable(options.output)
-    with _progress(console) as progress:
-        stack, changes = prepared_stack(options.scan, recipe.input)
-        how = recipe.denoise
-        result = denoise(
-            stack,
-            method=how.method,
-            denoiser=how.denoiser,
-            rank=how.rank,
-            sigma=how.sigma,
-            rng=np.random.default_rng(how.seed),
-            progress=progress,
-        )
-        if options.output.name.endswith(".sum.h5"):
-            result.save(options.output)
-        else:
-            write_stack(result.reconstruct(), options.output)
-    for change in changes:
-        print(change)
-    print(f"{result.rank} components at sigma {result.sigma:.4g}, {time.perf_counter() - started:.1f} s")
-    print(f"clean stack: {options.output}")
+def _denoise(arguments: argparse.Namespace) -> None:
+    recipe, started = _recipe(arguments), time.perf_counter()
+    check_output(arguments.output, source=arguments.scan)
+    with _progress() as progress:
+        stack, counted = load_scan(arguments.scan, recipe.input)
+        result = denoise_scan(stack, recipe.denoise, progress=progress)
+        progress("write", 0.0)
+        write_stack(result.reconstruct(), arguments.output)
+    _print_counted(counted)
+    print(_sentence(result))
+    _print_end(started, "clean stack", arguments.output)
 
 
-def _map(options: argparse.Namespace, console: Console) -> None:
-    recipe = _recipe(options)
-    _require_writable(options.output)
-    with _progress(console) as progress:
-        try:
-            data: Any = load_result(options.scan)
-        except ReadError:
-            data, _ = prepared_stack(options.scan, recipe.input)
+def _map(arguments: argparse.Namespace) -> None:
+    recipe, started = _recipe(arguments), time.perf_counter()
+    check_output(arguments.output, source=arguments.scan)
+    with _progress() as progress:
+        data = _result_or_scan(arguments, recipe, progress)
         progress("map", 0.0)
-        maps = chemical_map(data, **recipe.map.keywords())
-    name = str(next(iter(maps.data_vars)))
-    write_map_tiff(maps[name].where(maps["mask"]).values, options.output)
-    values = maps[name].values[maps["mask"].values]
-    middle = f"{np.median(values):.2f} eV" if values.size else "no pixel with an edge"
-    e0 = f"e0 {maps.attrs['e0_ev']:.1f} eV"
-    print(f"{name}: median {middle}, {values.size} of {maps['mask'].size} pixels, {e0}")
-    print(f"map: {options.output}")
+        maps = map_result(data, recipe.map)
+        files = write_map(maps, arguments.output)
+    if isinstance(data, Denoised):
+        print(_sentence(data))
+    print(_map_sentence(maps))
+    _print_end(started, "map", *files)
 
 
-def _run(options: argparse.Namespace, console: Console) -> None:
-    with _progress(console) as progress:
-        done = run(options.scan, options.output, recipe=_recipe(options), progress=progress)
-    print(f"{done.result.rank} components at sigma {done.result.sigma:.4g}, {done.seconds:.1f} s")
-    print(f"results: {done.folder}")
-    print(f"report: {done.report}")
+def _run(arguments: argparse.Namespace) -> None:
+    with _progress() as progress:
+        done = run(arguments.scan, arguments.output, recipe=_recipe(arguments), progress=progress)
+    _print_run(done, Path(arguments.output), done.seconds)
 
 
-def _simulate(options: argparse.Namespace, console: Console) -> None:
-    _require_writable(options.output)
-    rng = np.random.default_rng(options.seed)
-    phantom = simulate(options.kind, shape=options.shape, n_energies=options.n_energies, rng=rng)
-    stack = phantom.noisy(options.sigma, rng=rng)
-    write_stack(stack, options.output)
-    n_energies, n_y, n_x = stack.shape
-    print(f"{options.kind}: {n_energies} energies of {n_y} x {n_x} pixels, sigma {options.sigma:g}, peak 255")
-    print(f"scan: {options.output}")
+def _simulate(arguments: argparse.Namespace) -> None:
+    started = time.perf_counter()
+    check_output(arguments.output)
+    stack = _phantom_scan(
+        arguments.kind, arguments.shape, arguments.n_energies, arguments.sigma, arguments.seed
+    )
+    write_stack(stack, arguments.output)
+    n_energies, ny, nx = stack.shape
+    print(f"{arguments.kind}: {ny} x {nx} px, {n_energies} energies, noise {arguments.sigma:g} (peak 255)")
+    _print_end(started, "scan", arguments.output)
 
 
-def _demo(options: argparse.Namespace, console: Console) -> None:
-    folder = options.output
-    if folder.is_file():
-        raise WriteError(f"{folder}: is a file; give the name of a folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(0)
-    phantom = simulate(DEMO["kind"], shape=DEMO["shape"], n_energies=DEMO["n_energies"], rng=rng)  # type: ignore[arg-type]
-    write_stack(phantom.noisy(float(DEMO["sigma"]), rng=rng), folder / "scan.h5")  # type: ignore[arg-type]
-    print(f"simulated scan: {folder / 'scan.h5'} (particle, 117 energies, noise 60 on a scale of 255)")
-    _run(argparse.Namespace(**{**vars(options), "scan": folder / "scan.h5"}), console)
+def _demo(arguments: argparse.Namespace) -> None:
+    started, folder = time.perf_counter(), Path(arguments.output)
+    check_output(folder, is_folder=True)
+    with staged_folder(folder) as temporary, _progress() as progress:
+        progress("simulating a scan", 0.0)
+        scan = temporary / "scan.h5"
+        write_stack(_phantom_scan(DEMO_KIND, None, DEMO_ENERGIES, DEMO_SIGMA, arguments.seed), scan)
+        done = run(scan, temporary, recipe=_recipe(arguments), progress=progress)
+    scan = folder / "scan.h5"
+    print(f"simulated: {DEMO_KIND}, {DEMO_ENERGIES} energies, noise {DEMO_SIGMA:g} (peak 255): {scan}")
+    _print_run(done, folder, time.perf_counter() - started)
 
 
-def _recipe(options: argparse.Namespace) -> Recipe:
-    """Return the recipe file, if one is named, overruled by the options given."""
-    given = vars(options)
-    base = load_recipe(given["recipe"]) if given.get("recipe") else Recipe()
-    tables: dict[str, dict[str, Any]] = {}
-    for section, names in _RECIPE_OPTIONS.items():
-        values = getattr(base, section)
-        tables[section] = {n: v for n in values.__dataclass_fields__ if (v := getattr(values, n)) is not None}
-        tables[section] |= {n: given[n] for n in names if given.get(n) is not None}
-    return Recipe.from_dict(tables)
+# --- arguments
 
-
-_RECIPE_OPTIONS = {
-    "input": ("energies", "i0", "allow_missing", "roi", "mask"),
-    "denoise": ("method", "denoiser", "rank", "sigma", "seed"),
-    "map": ("kind", "e0_ev", "pre_ev", "post_ev"),
-}
-
-
-def _require_writable(path: Path) -> None:
-    """Refuse, before the long work, an output whose folder is not there."""
-    if not path.parent.is_dir():
-        raise WriteError(
-            f"{path}: there is no folder {path.parent}; make it first or choose another output path"
-        )
-
-
-def _range_ev(text: str) -> list[float]:
-    try:
-        low, high = (float(part) for part in text.split(":"))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected two energies in eV as A:B, got {text!r}") from error
-    return [low, high]
-
-
-def _shape(text: str) -> tuple[int, int]:
-    try:
-        n_y, n_x = (int(part) for part in text.lower().split("x"))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected pixels as YxX, got {text!r}") from error
-    if min(n_y, n_x) < 1:
-        raise argparse.ArgumentTypeError(f"expected pixels as YxX, both at least 1, got {text!r}")
-    return n_y, n_x
+INPUT: OptionTable = (
+    ("--energies", "input.energies", {"metavar": "FILE", "help": "text file of photon energies, eV or keV"}),
+    ("--i0", "input.i0", {"metavar": "FILE", "help": "text file of energy and incident counts"}),
+    ("--data", "input.data", {"metavar": "NAME", "help": "dataset to read in an HDF5 file"}),
+)
+PARTS: OptionTable = (
+    ("--roi", "input.roi", {"metavar": "Y0:Y1,X0:X1", "help": "part of the images, in pixels"}),
+    (
+        "--mask",
+        "input.mask",
+        {"metavar": "FILE", "help": "image (.tif, .npy): pixels that are not 0 are used"},
+    ),
+    (
+        "--allow-missing",
+        "input.allow_missing",
+        {"action": "store_true", "help": "leave out NaN and frames that are zero everywhere"},
+    ),
+)
+DENOISE: OptionTable = (
+    ("--method", "denoise.method", {"metavar": "NAME", "help": "sum (the paper's)"}),
+    (
+        "--denoiser",
+        "denoise.denoiser",
+        {"metavar": "NAME", "help": "wavelet, nlm, tv, bm3d, none or a plug-in"},
+    ),
+    ("--rank", "denoise.rank", {"metavar": "K", "type": int, "help": "number of components (automatic)"}),
+    ("--sigma", "denoise.sigma", {"metavar": "S", "type": float, "help": "noise level (estimated)"}),
+    ("--seed", "denoise.seed", {"metavar": "N", "type": int, "help": "seed of all random numbers (0)"}),
+)
+MAP: OptionTable = (
+    ("--map", "map.kind", {"choices": MAP_KINDS, "help": "what is mapped"}),
+    ("--e0", "map.e0_ev", {"metavar": "EV", "type": float, "help": "energy of the edge (found)"}),
+    ("--pre", "map.pre_ev", {"metavar": "A:B", "help": "energies of the pre-edge line, eV (automatic)"}),
+    ("--post", "map.post_ev", {"metavar": "A:B", "help": "energies of the post-edge line, eV (automatic)"}),
+)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="xanesum", description="Denoise TXM-XANES scans and map their chemistry, with nothing to tune."
     )
-    parser.add_argument("--version", action="version", version=f"xanesum {__version__}")
-    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
-    _add_verb(verbs, "info", _info, "say what a file holds", scan=True)
-    for name, call, text, default in (
-        ("denoise", _denoise, "write a clean stack (.h5, .tif) or result (.sum.h5)", None),
-        ("map", _map, "write the chemical map of a scan or result as TIFF", None),
-        ("run", _run, "all of it, with a report, into a folder", None),
-    ):
-        verb = _add_verb(verbs, name, call, text, scan=True)
-        verb.add_argument("-o", "--output", type=Path, required=default is None, help="where the results go")
-        _add_recipe_options(verb)
-    demo = _add_verb(verbs, "demo", _demo, "simulate a noisy scan and run the whole job on it")
-    demo.add_argument("-o", "--output", type=Path, default=Path("demo"), help="folder (default: demo)")
-    make = _add_verb(verbs, "simulate", _simulate, "write a synthetic scan with known truth")
-    make.add_argument("kind", choices=KINDS)
-    make.add_argument("-o", "--output", type=Path, required=True, help="file (.h5 or .tif)")
-    make.add_argument("--shape", type=_shape, help="pixels as YxX")
-    make.add_argument("--n-energies", type=int, default=117)
-    make.add_argument("--sigma", type=float, default=60.0, help="noise on a scale of 255")
-    make.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--version", action="version", version=f"xanesum {version('xanesum')}")
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_verb(verbs, "info", _info, "say what a file holds", options=INPUT)
+    denoise_too = (*INPUT, *PARTS, *DENOISE)
+    _add_verb(verbs, "denoise", _denoise, "write the clean stack", "FILE (.h5, .tif)", denoise_too)
+    everything = (*denoise_too, *MAP)
+    help_map = "denoise (unless SCAN is a result, result.sum.h5), and write the chemical map"
+    mapping = _add_verb(verbs, "map", _map, help_map, "FILE (.tif, .h5)", everything)
+    mapping.add_argument("--as-is", action="store_true", help="map the stack without denoising it first")
+    _add_verb(verbs, "run", _run, "do all of it, and write a report", "FOLDER", everything)
+    _add_simulate(verbs)
+    demo = _add_verb(verbs, "demo", _demo, "simulate a scan and do all of it", "FOLDER", scan=False)
+    demo.add_argument("--seed", type=_count, default=0, metavar="N", help="seed of all random numbers")
     return parser
 
 
 def _add_verb(
-    verbs: Any, name: str, call: Callable[..., None], text: str, *, scan: bool = False
+    verbs: Any,
+    name: str,
+    verb: Callable[[argparse.Namespace], None],
+    text: str,
+    output: str = "",
+    options: OptionTable = (),
+    *,
+    scan: bool = True,
 ) -> argparse.ArgumentParser:
-    verb: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text)
-    verb.set_defaults(verb=call)
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text.capitalize() + ".")
+    parser.set_defaults(verb=verb)
     if scan:
-        verb.add_argument("scan", type=Path, help="file or folder")
-    return verb
+        parser.add_argument("scan", metavar="SCAN", help="a file of any known format, or a folder of images")
+    if output:
+        parser.add_argument(
+            "-o", "--output", required=True, metavar=output.split()[0], help=f"{output} to write"
+        )
+    if len(options) > len(INPUT):
+        parser.add_argument(
+            "--recipe", metavar="FILE", help="TOML file of options; those given here come first"
+        )
+    for flag, target, settings in options:
+        settings = {"type": PARSERS[target], **settings} if target in PARSERS else settings
+        parser.add_argument(flag, dest=target, default=argparse.SUPPRESS, **settings)
+    return parser
 
 
-def _add_recipe_options(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--recipe", type=Path, help="TOML file of options; those given here overrule it")
-    verb.add_argument("--energies", help="text file of photon energies, first column, eV or keV")
-    verb.add_argument("--i0", help="text file of the incoming intensity")
-    verb.add_argument("--roi", help="pixels to keep: y0:y1,x0:x1")
-    verb.add_argument("--mask", help="TIFF, not 0 where pixels count")
-    verb.add_argument(
-        "--allow-missing", action="store_const", const=True, help="NaN and empty frames get weight 0"
+def _add_simulate(verbs: Any) -> None:
+    parser = _add_verb(verbs, "simulate", _simulate, "write a simulated scan", "FILE (.h5, .tif)", scan=False)
+    parser.add_argument("kind", metavar="KIND", choices=KINDS, help=", ".join(KINDS))
+    parser.add_argument(
+        "--shape", type=_shape, metavar="YxX", help="size of the images (each kind has its own)"
     )
-    verb.add_argument("--method", help="sum")
-    verb.add_argument("--denoiser", help="wavelet (default), nlm, tv, bm3d, none, or a plug-in's name")
-    verb.add_argument("--rank", type=int, help="number of components (default: of least risk)")
-    verb.add_argument("--sigma", type=float, help="noise level in the unit of the stack (default: estimated)")
-    verb.add_argument("--seed", type=int, help="of the random probes (default: 0)")
-    verb.add_argument("--map", dest="kind", choices=MAP_KINDS, help="kind of map")
-    verb.add_argument("--e0", dest="e0_ev", type=float, help="edge energy in eV")
-    verb.add_argument("--pre", dest="pre_ev", type=_range_ev, help="pre-edge range in eV, A:B")
-    verb.add_argument("--post", dest="post_ev", type=_range_ev, help="post-edge range in eV, A:B")
+    parser.add_argument("--n-energies", type=_count, default=DEMO_ENERGIES, metavar="E", help="%(default)s")
+    parser.add_argument(
+        "--sigma", type=float, default=DEMO_SIGMA, metavar="S", help="noise level (%(default)s)"
+    )
+    parser.add_argument("--seed", type=_count, default=0, metavar="N", help="seed of scene and noise")
+
+
+def _range(text: str) -> tuple[float, float]:
+    low, high = (float(part) for part in text.split(":"))
+    return low, high
+
+
+def _roi(text: str) -> tuple[int, ...]:
+    (y0, y1), (x0, x1) = ((int(end) for end in part.split(":")) for part in text.split(","))
+    return y0, y1, x0, x1
+
+
+def _shape(text: str) -> tuple[int, int]:
+    ny, nx = (int(part) for part in text.lower().split("x"))
+    return ny, nx
+
+
+def _count(text: str) -> int:
+    if int(text) < 0:
+        raise ValueError(text)
+    return int(text)
+
+
+for _parse, _said in (
+    (_range, "range A:B"),
+    (_roi, "region Y0:Y1,X0:X1"),
+    (_shape, "size YxX"),
+    (_count, "count"),
+):
+    _parse.__name__ = _said  # argparse names the type in its message
+PARSERS = {"map.pre_ev": _range, "map.post_ev": _range, "input.roi": _roi}
+
+
+def _recipe(arguments: argparse.Namespace) -> Recipe:
+    """Return the recipe of the file, if one was named, with the options of the command line on top."""
+    path = getattr(arguments, "recipe", None)
+    sections: dict[str, dict[str, Any]] = {}
+    for target, value in vars(arguments).items():
+        section, dot, name = target.partition(".")
+        if dot:
+            sections.setdefault(section, {})[name] = value
+    return (DEFAULT_RECIPE if path is None else read_recipe(path)).updated(sections)
+
+
+# --- what is shown
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, float], None]]:
+    """Give a function that shows a step and how much of it is done; silent where nobody watches."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+
+        def show(step: str, share: float) -> None:
+            bar.update(task, description=STEPS.get(step, step), completed=share, total=1.0 if share else None)
+
+        yield show
+
+
+@contextmanager
+def _notes() -> Iterator[None]:
+    """Print each XanesumWarning once, as one line; other warnings stay what they are."""
+    said: set[str] = set()
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(message: Any, category: Any, *place: Any, **more: Any) -> None:
+            if not issubclass(category, XanesumWarning):
+                others(message, category, *place, **more)
+            elif str(message) not in said:
+                said.add(str(message))
+                print(f"note: {_one_line(str(message))}", file=sys.stderr)
+
+        warnings.simplefilter("always", XanesumWarning)
+        warnings.showwarning = show
+        yield
+
+
+def _fail(message: str) -> int:
+    print(f"xanesum: error: {_one_line(message)}", file=sys.stderr)
+    return EXIT_ERROR
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _info_lines(facts: dict[str, Any]) -> Iterator[tuple[str, object]]:
+    n_energies, ny, nx = facts["shape"]
+    low, high = facts["energy_min_ev"], facts["energy_max_ev"]
+    yield "scan", facts["path"]
+    yield "format", f"{facts['description']} ({facts['format']})"
+    yield "images", f"{ny} x {nx} px (y, x), {facts['dtype']}, {facts['nbytes'] / 2**20:.1f} MiB in memory"
+    yield (
+        "energies",
+        f"{n_energies}, " + ("none in the file" if low is None else f"{low:.2f} to {high:.2f} eV"),
+    )
+    yield "quantity", facts["quantity"]
+    if facts["pixel_size_nm"] is not None:
+        yield "pixel size", f"{facts['pixel_size_nm']:g} nm"
+    if facts["coordinates"]:
+        yield "with", ", ".join(facts["coordinates"])
+    for line in facts["history"]:
+        yield "history", line
+
+
+def _sentence(result: Denoised) -> str:
+    ny, nx = result.coefficients.shape[1:]
+    n_energies = result.spectra.sizes["energy"]
+    unit = result.attrs["quantity"].replace("_", " ")
+    return (
+        f"{ny} x {nx} px, {n_energies} energies: sigma {result.sigma:.4g} ({unit}), "
+        f"{result.rank} components, denoiser {result.provenance['denoiser']}"
+    )
+
+
+def _map_sentence(maps: xr.Dataset) -> str:
+    name = str(next(iter(maps.data_vars)))
+    values = maps[name].values[maps["mask"].values]
+    if not values.size:
+        return "map: no pixel has an edge that stands above its noise"
+    low, middle, high = np.percentile(values, (5, 50, 95))
+    what = maps.attrs["kind"].replace("_", " ")
+    return f"{what} map: median {middle:.2f} eV, 90 % of the pixels between {low:.2f} and {high:.2f} eV"
+
+
+def _print_counted(counted: Sequence[str]) -> None:
+    for line in counted:
+        print(f"preprocessing: {line}")
+
+
+def _print_run(done: RunResult, folder: Path, seconds: float) -> None:
+    _print_counted(done.counted)
+    print(_sentence(done.result))
+    if done.maps is None:
+        print(f"note: no map: {_one_line(done.map_problem)}", file=sys.stderr)
+    else:
+        print(_map_sentence(done.maps))
+    print(f"{seconds:.1f} s; results in {folder}")
+    print(f"report: {folder / 'report.html'}")
+
+
+def _print_end(started: float, what: str, *files: str | Path) -> None:
+    print(f"{time.perf_counter() - started:.1f} s; {what}: {', '.join(str(file) for file in files)}")
+
+
+def _phantom_scan(
+    kind: str, shape: tuple[int, int] | None, n_energies: int, sigma: float, seed: int
+) -> xr.DataArray:
+    """Return a simulated scan; scene and noise have independent seeds made from one."""
+    scene, noise = np.random.default_rng(seed).spawn(2)
+    return simulate(kind, shape=shape, n_energies=n_energies, rng=scene).noisy(sigma, rng=noise)
+
+
+def _result_or_scan(
+    arguments: argparse.Namespace, recipe: Recipe, progress: Callable[[str, float], None]
+) -> Denoised | xr.DataArray:
+    """Return a saved result, or the scan, denoised unless it is to be taken as it is."""
+    try:
+        return load_result(arguments.scan)
+    except ReadError:
+        progress("read", 0.0)
+        stack = load_scan(arguments.scan, recipe.input)[0]
+    return stack if arguments.as_is else denoise_scan(stack, recipe.denoise, progress=progress)

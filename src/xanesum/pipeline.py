@@ -1,309 +1,516 @@
-"""From a file to a folder of results: a recipe, its steps in order, and everything written at once."""
+"""The whole job: a recipe (TOML, every default filled in), its steps, and one folder of results."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import json
+import platform
 import time
 import tomllib
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from importlib.metadata import version
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_type_hints
+from secrets import token_hex
+from shutil import rmtree
+from typing import Any, get_type_hints
 
+import h5py
 import numpy as np
+import tifffile
 import xarray as xr
+from numpy.typing import NDArray
 
 from xanesum.denoised import Denoised
 from xanesum.denoising import denoise
-from xanesum.errors import EdgeError, RecipeError, WriteError
+from xanesum.errors import EdgeError, ReadError, RecipeError, StackError, WriteError, XanesumWarning
 from xanesum.io import read_stack, write_map_tiff, write_stack
+from xanesum.io.atomic import atomic_path
 from xanesum.preprocess import prepare
-from xanesum.report import Findings, write_report
-from xanesum.stack import add_history
-from xanesum.xanes import chemical_map
+from xanesum.report import Facts, write_report
+from xanesum.stack import add_history, usable_mask
+from xanesum.xanes import MAP_KINDS, chemical_map
 
-__all__ = ["Recipe", "RunResult", "load_recipe", "prepared_stack", "run", "write_recipe"]
+__all__ = [
+    "DEFAULT_RECIPE",
+    "DenoiseOptions",
+    "InputOptions",
+    "MapOptions",
+    "Recipe",
+    "RunResult",
+    "check_output",
+    "denoise_scan",
+    "load_scan",
+    "map_result",
+    "read_recipe",
+    "run",
+    "staged_folder",
+    "write_map",
+]
 
 Progress = Callable[[str, float], None]
+MAP_NAMES = {"half_step": "half_step_energy_ev", "white_line": "white_line_ev"}
+OWN_FILES = ("clean.h5", "result.sum.h5", "map.h5", "map.tif", "edge_step.tif", "recipe.toml", "report.html")
+VERSIONS_OF = ("numpy", "scipy", "xarray", "h5py", "scikit-image", "pywavelets")
+
+
+def _silent(step: str, share: float) -> None:
+    """Say nothing about the progress."""
+
+
+# --- recipe
+
+
+Roi = tuple[int, int, int, int]
+Range = tuple[float, float]
+_UNFIT = object()
+_WORDS: dict[Any, str] = {
+    str: "a text",
+    str | None: "a text",
+    bool: "true or false",
+    int: "a whole number from 0 on",
+    int | None: "a whole number from 0 on",
+    float | None: "a finite number",
+    Range | None: "two finite numbers [from, to]",
+    Roi | None: "four whole numbers [y0, y1, x0, x1]",
+}
+
+
+def _fitting(value: Any, hint: Any) -> Any:
+    """Return `value` in the form that the annotation asks for, or _UNFIT."""
+    if value is None:
+        return None if hint not in (str, bool, int) else _UNFIT
+    if hint in (Range | None, Roi | None):
+        length, of = (2, float | None) if hint == Range | None else (4, int)
+        if not isinstance(value, list | tuple) or len(value) != length:
+            return _UNFIT
+        items = tuple(_fitting(item, of) for item in value)
+        return _UNFIT if _UNFIT in items or None in items else items
+    if hint in (str, str | None):
+        return str(value) if isinstance(value, str | Path) else _UNFIT
+    if hint is bool or isinstance(value, bool):
+        return value if hint is bool and isinstance(value, bool) else _UNFIT
+    if hint in (int, int | None):
+        return int(value) if isinstance(value, int | np.integer) and value >= 0 else _UNFIT
+    return float(value) if isinstance(value, int | float | np.number) and np.isfinite(value) else _UNFIT
+
+
+class _Checked:
+    """Checks every field by its annotation, and names the field where it does not fit."""
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for item in fields(self):  # type: ignore[arg-type]
+            value = _fitting(getattr(self, item.name), hints[item.name])
+            if value is _UNFIT:
+                got = getattr(self, item.name)
+                raise RecipeError(f"{item.name} must be {_WORDS[hints[item.name]]}, got {got!r}")
+            object.__setattr__(self, item.name, value)
 
 
 @dataclass(frozen=True, slots=True)
-class InputOptions:
-    """How a scan is read and prepared; the names of the TOML keys below ``[input]``."""
+class InputOptions(_Checked):
+    """How a scan is read, and which part of it is used."""
 
-    energies: str | None = None  # text file, first column in eV or keV
-    i0: str | None = None  # spectrum of the incoming beam
-    allow_missing: bool = False  # give NaN and empty frames weight 0 instead of refusing them
-    bad_pixels: bool = True  # look for dead and hot pixels
-    roi: str | None = None  # y0:y1,x0:x1 in pixels
-    mask: str | None = None  # TIFF, not 0 where pixels count
+    energies: str | None = None  # text file of energies, instead of those of the scan
+    i0: str | None = None  # text file of energy and incident counts
+    data: str | None = None  # dataset of an HDF5 file
+    allow_missing: bool = False  # NaN and all-zero frames get weight 0
+    roi: Roi | None = None  # y0, y1, x0, x1 in pixels; the ends are excluded
+    mask: str | None = None  # .tif or .npy, pixels that are not 0 are used
 
 
 @dataclass(frozen=True, slots=True)
-class DenoiseOptions:
-    """How a stack is denoised; see `xanesum.denoise`."""
+class DenoiseOptions(_Checked):
+    """Options of `xanesum.denoise`; None means automatic."""
 
     method: str = "sum"
     denoiser: str = "wavelet"
     rank: int | None = None
-    sigma: float | None = None
+    sigma: float | None = None  # unit of the stack
     seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class MapOptions:
-    """How the chemical map is made; see `xanesum.chemical_map`."""
+class MapOptions(_Checked):
+    """Options of `xanesum.chemical_map`; None means automatic."""
 
     kind: str = "auto"
     e0_ev: float | None = None
-    pre_ev: list[float] | None = None
-    post_ev: list[float] | None = None
-
-    def keywords(self) -> dict[str, Any]:
-        """Return the options as `chemical_map` takes them."""
-        pair = {n: tuple(v) if (v := getattr(self, n)) is not None else None for n in ("pre_ev", "post_ev")}
-        return {"kind": self.kind, "e0_ev": self.e0_ev, **pair}
+    pre_ev: Range | None = None
+    post_ev: Range | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Every option of a run; what is None is found from the data."""
+    """Everything that can be chosen about a run; paths are relative to the working directory."""
 
     input: InputOptions = field(default_factory=InputOptions)
     denoise: DenoiseOptions = field(default_factory=DenoiseOptions)
     map: MapOptions = field(default_factory=MapOptions)
 
-    @classmethod
-    def from_dict(cls, table: Mapping[str, Any]) -> Recipe:
-        """Build a recipe from nested dictionaries.
+    def updated(self, sections: Mapping[str, Mapping[str, Any]]) -> Recipe:
+        """Return a recipe with the given options, ``{section: {name: value}}``, in place of its own.
 
         Raises
         ------
         RecipeError
-            If a section or key is unknown, or a value has the wrong type.
+            If a section or option is unknown, or a value has a wrong type.
         """
-        sections = {f.name: f.default_factory for f in fields(cls)}
-        _refuse_unknown(table, sections, "section")
-        return cls(**{name: _section(sections[name], name, values) for name, values in table.items()})
+        changed = {name: _section(name, getattr(self, name, None), given) for name, given in sections.items()}
+        return replace(self, **changed)
+
+    def to_toml(self) -> str:
+        """Return the recipe as TOML, with every default; what is automatic stands there as a comment."""
+        blocks = []
+        for section in fields(self):
+            options = getattr(self, section.name)
+            lines = [_toml_line(f.name, getattr(options, f.name)) for f in fields(options)]
+            blocks.append("\n".join([f"[{section.name}]", *lines]))
+        return "\n\n".join(blocks) + "\n"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RunResult:
-    """What a run found, and where it is written."""
-
-    result: Denoised
-    maps: xr.Dataset | None  # None where the scan has no edge to map
-    folder: Path
-    report: Path
-    seconds: float
+DEFAULT_RECIPE = Recipe()
 
 
-def load_recipe(path: str | Path) -> Recipe:
-    """Read a recipe from a TOML file.
+def read_recipe(path: str | Path) -> Recipe:
+    """Read a recipe from a TOML file; options that it does not name have their defaults.
 
     Raises
     ------
     RecipeError
-        If the file is missing, no TOML, or holds an unknown option.
+        If the file is missing or no TOML, or a section, option or type in it is wrong.
     """
     try:
-        return Recipe.from_dict(tomllib.loads(Path(path).read_text("utf-8")))
-    except FileNotFoundError as error:
-        raise RecipeError(f"{path}: no such recipe") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read as a TOML recipe ({error})") from error
+        content = tomllib.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path}: recipe cannot be read ({error.strerror}); check the name") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: recipe is not valid TOML ({error})") from error
+    try:
+        return DEFAULT_RECIPE.updated(content)
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from error
 
 
-def write_recipe(recipe: Recipe, path: str | Path, *, comments: Mapping[str, Any] | None = None) -> None:
-    """Write a recipe as TOML, options left to the data as comments, `comments` on top."""
-    lines = [f"# {key}: {value}" for key, value in (comments or {}).items()]
-    for section in fields(recipe):
-        lines += ["", f"[{section.name}]"]
-        options = getattr(recipe, section.name)
-        lines += [_toml_line(f.name, getattr(options, f.name)) for f in fields(options)]
-    Path(path).write_text("\n".join(lines) + "\n", "utf-8")
+# --- steps
 
 
-def prepared_stack(source: str | Path, options: InputOptions) -> tuple[xr.DataArray, list[str]]:
-    """Read a scan and bring it to what `denoise` takes; return it with a line for everything done to it."""
-    stack = read_stack(source, energies=options.energies, i0=options.i0)
-    if options.roi is not None:
-        stack = _crop(stack, options.roi)
-    if options.mask is not None:
-        stack = _with_mask(stack, options.mask)
-    stack, report = prepare(stack, allow_missing=options.allow_missing, bad_pixels=options.bad_pixels)
-    return stack, report.lines()
+@dataclass(frozen=True, slots=True, eq=False)
+class RunResult:
+    """What a run made, and where it was written."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    result: Denoised
+    maps: xr.Dataset | None  # None where the scan has no edge to map ...
+    map_problem: str  # ... for this reason
+    counted: tuple[str, ...]  # what preprocessing changed, in words
+    seconds: float
+
+    @property
+    def report(self) -> Path:
+        """Path of the report."""
+        return self.folder / "report.html"
 
 
 def run(
-    source: str | Path,
-    out_dir: str | Path,
-    *,
-    recipe: Recipe | None = None,
-    progress: Progress = lambda step, share: None,
+    source: str | Path, out_dir: str | Path, *, recipe: Recipe = DEFAULT_RECIPE, progress: Progress = _silent
 ) -> RunResult:
-    """Denoise a scan, map its chemistry and write it all into a folder.
+    """Do the whole job: read, prepare, denoise, map; write the results and a report into one folder.
 
-    The folder gets ``clean.h5`` (the clean stack), ``result.sum.h5`` (the factors), ``map.tif``,
-    ``edge_step.tif`` and ``map_sigma.tif``, ``recipe.toml`` (every option that took effect) and
-    ``report.html``.  They appear together at the end, or not at all; other files there stay.
+    The folder appears, or its files are replaced, when everything is done; what fails leaves nothing behind.
+    Files of other names in an existing folder are not touched.
 
     Parameters
     ----------
-    source : path
-        A scan in any format that `read_stack` knows.
-    out_dir : path
-        Made if it does not exist.
-    recipe : Recipe, optional
-        Options; all automatic by default.
+    source : str or Path
+        A scan of any known format.
+    out_dir : str or Path
+        Folder for the results; made if missing, within a folder that exists.
+    recipe : Recipe
+        Everything that can be chosen.
     progress : callable
         Called with a step's name and the share of it that is done.
 
     Raises
     ------
-    XanesumError
-        With one line that says what is wrong and what to do.
+    ReadError, StackError, EnergyError, RecipeError
+        If the scan or an option is wrong.
+    WriteError
+        If the results cannot be written, or would replace the scan itself.
     """
     started = time.perf_counter()
-    recipe = Recipe() if recipe is None else recipe
-    with _results_folder(Path(out_dir)) as folder:
-        progress("read", 0.0)
-        stack, changes = prepared_stack(source, recipe.input)
-        options = recipe.denoise
-        result = denoise(
-            stack,
-            method=options.method,
-            denoiser=options.denoiser,
-            rank=options.rank,
-            sigma=options.sigma,
-            rng=np.random.default_rng(options.seed),
-            progress=progress,
-        )
+    source, folder = Path(source), Path(out_dir)
+    check_output(folder, source=source, is_folder=True)
+    progress("read", 0.0)
+    with _overheard() as notes:
+        stack, counted = load_scan(source, recipe.input)
+        result = denoise_scan(stack, recipe.denoise, progress=progress)
         progress("map", 0.0)
-        maps, no_map = _maps(result, recipe.map)
-        progress("write", 0.0)
-        _write_results(folder, result, maps)
-        write_recipe(recipe, folder / "recipe.toml", comments=result.provenance)
+        maps, problem = _map_or_reason(result, recipe.map)
+    seconds = time.perf_counter() - started
+    effective = _effective_recipe(recipe, source, result)
+    facts = Facts(source.name, seconds, counted, problem, effective, tuple(dict.fromkeys(notes)))
+    progress("write", 0.0)
+    with staged_folder(folder, own=OWN_FILES) as temporary:
+        _write_results(temporary, result, maps, facts.recipe)
         progress("report", 0.0)
-        seconds = time.perf_counter() - started
-        findings = Findings(Path(source).name, stack, result, maps, no_map, tuple(changes), seconds)
-        write_report(folder / "report.html", findings, options=_flat_options(recipe))
-    return RunResult(
-        result, maps, Path(out_dir), Path(out_dir) / "report.html", time.perf_counter() - started
+        write_report(temporary / "report.html", stack, result, maps, facts=facts)
+        names = sorted(path.name for path in temporary.iterdir())
+    files = tuple(folder / name for name in names)
+    return RunResult(folder, files, result, maps, problem, counted, time.perf_counter() - started)
+
+
+def load_scan(source: str | Path, options: InputOptions) -> tuple[xr.DataArray, tuple[str, ...]]:
+    """Read a scan, cut out what the options name, and preprocess it.
+
+    Returns
+    -------
+    stack : DataArray, dims (energy, y, x)
+        Ready to be denoised.
+    counted : tuple of str
+        What preprocessing changed and left out.
+    """
+    stack = read_stack(source, energies=options.energies, i0=options.i0, data=options.data)
+    stack = _cut(stack, options)
+    stack, report = prepare(stack, allow_missing=options.allow_missing)
+    return stack, tuple(report.lines())
+
+
+def denoise_scan(stack: xr.DataArray, options: DenoiseOptions, *, progress: Progress = _silent) -> Denoised:
+    """Denoise a stack as the options say; see `xanesum.denoise`."""
+    return denoise(
+        stack,
+        method=options.method,
+        denoiser=options.denoiser,
+        rank=options.rank,
+        sigma=options.sigma,
+        rng=np.random.default_rng(options.seed),
+        progress=progress,
     )
 
 
-def _maps(result: Denoised, options: MapOptions) -> tuple[xr.Dataset | None, str]:
-    """Return the maps, or None and the reason why there are none."""
+def map_result(data: Denoised | xr.DataArray, options: MapOptions) -> xr.Dataset:
+    """Map the edge as the options say; see `xanesum.chemical_map`."""
+    return chemical_map(
+        data, kind=options.kind, e0_ev=options.e0_ev, pre_ev=options.pre_ev, post_ev=options.post_ev
+    )
+
+
+def write_map(maps: xr.Dataset, path: str | Path) -> tuple[Path, ...]:
+    """Write a map: ``.h5`` with all that belongs to it, or ``.tif`` of eV with the edge step beside it.
+
+    Raises
+    ------
+    WriteError
+        If the suffix is unknown or a file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() in (".h5", ".hdf5", ".nxs"):
+        return (_write_map_h5(maps, path),)
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        raise WriteError(f"{path}: a map is written as .h5 or .tif, not {path.suffix!r}")
+    step = path.with_name(f"{path.stem}_edge_step{path.suffix}")
+    values = maps[MAP_NAMES[maps.attrs["kind"]]].where(maps["mask"])
+    return write_map_tiff(values, path), write_map_tiff(maps["edge_step"], step)
+
+
+# --- output
+
+
+def check_output(path: str | Path, *, source: str | Path | None = None, is_folder: bool = False) -> None:
+    """Raise WriteError, before any long work, where `path` cannot be written or is the scan itself."""
+    path = Path(path)
+    if path.exists() and path.is_dir() != is_folder:
+        is_a, give = ("file", "folder") if is_folder else ("folder", "file")
+        raise WriteError(f"{path}: is a {is_a}; give the name of a {give}")
+    place = path if is_folder and path.is_dir() else path.parent
+    if source is not None and _would_replace(path, Path(source), is_folder):
+        raise WriteError(f"{path}: the results would replace the scan {source}; choose another output path")
+    _new_folder(place, path.name).rmdir()
+
+
+@contextmanager
+def staged_folder(folder: Path, *, own: tuple[str, ...] = ()) -> Iterator[Path]:
+    """Give a temporary folder; at the end it becomes `folder`, or its files replace those in `folder`.
+
+    Files named in `own` that were not made this time are removed from an existing folder.  If anything
+    fails, Ctrl-C included, the temporary folder is removed and `folder` is as it was.
+
+    Raises
+    ------
+    WriteError
+        If the folder cannot be written.
+    """
+    temporary = _new_folder(folder if folder.is_dir() else folder.parent, folder.name)
     try:
-        return chemical_map(result, **options.keywords()), ""
+        yield temporary
+        _publish(temporary, folder, own)
+    except OSError as error:
+        if isinstance(error, ReadError | WriteError):
+            raise
+        raise WriteError(
+            f"{folder}: writing failed ({error.strerror or error}); choose another folder"
+        ) from error
+    finally:
+        rmtree(temporary, ignore_errors=True)
+
+
+def _publish(temporary: Path, folder: Path, own: tuple[str, ...]) -> None:
+    """Move what was made to its place; the report, by which the rest is judged, comes last."""
+    if not folder.is_dir():
+        temporary.rename(folder)
+        return
+    made = sorted(temporary.iterdir(), key=lambda path: path.suffix == ".html")
+    for name in set(own) - {path.name for path in made}:
+        (folder / name).unlink(missing_ok=True)
+    for path in made:
+        path.replace(folder / path.name)
+
+
+def _new_folder(place: Path, name: str) -> Path:
+    temporary = place / f".{name}.{token_hex(6)}"
+    try:
+        temporary.mkdir()
+    except OSError as error:
+        hint = f"folder {place} is missing or is a file" if not place.is_dir() else str(error.strerror)
+        raise WriteError(
+            f"{place / name}: cannot write there ({hint}); choose another output path"
+        ) from error
+    return temporary
+
+
+def _would_replace(path: Path, source: Path, is_folder: bool) -> bool:
+    targets = [path / name for name in OWN_FILES] if is_folder else [path]
+    return any(target.exists() and source.exists() and target.samefile(source) for target in targets)
+
+
+def _write_results(folder: Path, result: Denoised, maps: xr.Dataset | None, recipe: str) -> None:
+    write_stack(result.reconstruct(), folder / "clean.h5")
+    result.save(folder / "result.sum.h5")
+    (folder / "recipe.toml").write_text(recipe, "utf-8")
+    if maps is not None:
+        write_map(maps, folder / "map.h5")
+        write_map_tiff(maps[MAP_NAMES[maps.attrs["kind"]]].where(maps["mask"]), folder / "map.tif")
+        write_map_tiff(maps["edge_step"], folder / "edge_step.tif")
+
+
+def _write_map_h5(maps: xr.Dataset, path: Path) -> Path:
+    """Write the maps as NXdata of one NeXus entry."""
+    name = MAP_NAMES[maps.attrs["kind"]]
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["default"] = "entry"
+        entry = file.create_group("entry")
+        entry.attrs.update({"NX_class": "NXentry", "default": "data"})
+        entry["definition"] = "xanesum_map"
+        group = entry.create_group("data")
+        group.attrs.update({"NX_class": "NXdata", "signal": name, "axes": ["y", "x"]})
+        group.attrs.update({key: value for key, value in maps.attrs.items() if value is not None})
+        for key, values in maps.data_vars.items():
+            group[str(key)] = values.values
+            group[str(key)].attrs["units"] = "eV" if str(key).endswith("_ev") else ""
+    return path
+
+
+# --- details
+
+
+@contextmanager
+def _overheard() -> Iterator[list[str]]:
+    """Give a list that every XanesumWarning is written to, on its way to whoever listens."""
+    notes: list[str] = []
+    with warnings.catch_warnings():
+        pass_on = warnings.showwarning
+
+        def show(message: Any, category: Any, *place: Any, **more: Any) -> None:
+            if issubclass(category, XanesumWarning):
+                notes.append(str(message))
+            pass_on(message, category, *place, **more)
+
+        warnings.showwarning = show
+        yield notes
+
+
+def _map_or_reason(result: Denoised, options: MapOptions) -> tuple[xr.Dataset | None, str]:
+    try:
+        return map_result(result, options), ""
     except EdgeError as error:
-        if options != MapOptions():
+        if options.kind not in MAP_KINDS:
             raise
         return None, str(error)
 
 
-def _write_results(folder: Path, result: Denoised, maps: xr.Dataset | None) -> None:
-    write_stack(result.reconstruct(), folder / "clean.h5")
-    result.save(folder / "result.sum.h5")
-    if maps is None:
-        return
-    value, error = list(maps.data_vars)[:2]
-    write_map_tiff(maps[value].where(maps["mask"]).values, folder / "map.tif")
-    write_map_tiff(maps[error].where(maps["mask"]).values, folder / "map_sigma.tif")
-    write_map_tiff(maps["edge_step"].values, folder / "edge_step.tif")
+def _cut(stack: xr.DataArray, options: InputOptions) -> xr.DataArray:
+    """Return the region of interest, with the mask of the options in addition to its own."""
+    if options.mask is not None:
+        mask = _read_mask(Path(options.mask), stack.shape[1:])
+        stack = stack.assign_coords(mask=(("y", "x"), usable_mask(stack) & mask))
+        stack = add_history(stack, f"mask {Path(options.mask).name}: {int(mask.sum())} of {mask.size} pixels")
+    if options.roi is not None:
+        y0, y1, x0, x1 = options.roi
+        ny, nx = stack.shape[1:]
+        if not (0 <= y0 < y1 <= ny and 0 <= x0 < x1 <= nx):
+            raise RecipeError(
+                f"roi {y0}:{y1},{x0}:{x1} does not lie within the image of {ny} x {nx} pixels (y, x)"
+            )
+        stack = add_history(
+            stack.isel(y=slice(y0, y1), x=slice(x0, x1)), f"region {y0}:{y1},{x0}:{x1} of {ny} x {nx} (y, x)"
+        )
+    return stack
 
 
-@contextmanager
-def _results_folder(target: Path) -> Iterator[Path]:
-    """Give a temporary folder beside `target`; move its files into `target` at the end, or remove it."""
-    if target.exists() and not target.is_dir():
-        raise WriteError(f"{target}: is a file; give the name of a folder")
+def _read_mask(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     try:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise WriteError(f"{target}: cannot write there ({error.strerror}); choose another folder") from error
+        values = np.load(path, allow_pickle=False) if path.suffix.lower() == ".npy" else tifffile.imread(path)
+        mask: NDArray[np.bool_] = np.asarray(values) != 0
+    except FileNotFoundError as error:
+        raise ReadError(f"{path}: no such file; check the name of the mask") from error
+    except (OSError, ValueError, EOFError, tifffile.TiffFileError) as error:
+        raise ReadError(f"{path}: mask cannot be read ({error}); expected .npy or .tif") from error
+    if mask.shape != shape:
+        raise StackError(f"{path}: the mask has shape {mask.shape}, the images have {shape} (y, x)")
+    if not mask.any():
+        raise StackError(f"{path}: the mask is 0 everywhere, so no pixel is left to work on")
+    return mask
+
+
+def _effective_recipe(recipe: Recipe, source: Path, result: Denoised) -> str:
+    """Return the recipe as used, with versions, source, input hash and what was chosen on top."""
+    versions = ", ".join(f"{name} {version(name)}" for name in VERSIONS_OF)
+    head = [
+        f"xanesum {version('xanesum')}, Python {platform.python_version()}, {versions}",
+        f"scan {json.dumps(source.name)}, SHA-256 of the values denoised {result.provenance['input_sha256']}",
+        f"chosen: sigma {result.sigma:.6g} {result.attrs['quantity']}, rank {result.rank}",
+    ]
+    return "".join(f"# {line}\n" for line in head) + "\n" + recipe.to_toml()
+
+
+def _section(name: str, options: Any, given: Any) -> Any:
+    """Return one section of a recipe with `given` in place of its own options."""
+    sections = ", ".join(f.name for f in fields(Recipe))
+    if options is None:
+        raise RecipeError(f"unknown section [{name}]; allowed: {sections}")
+    if not isinstance(given, Mapping):
+        raise RecipeError(f"{name} must be a section of options, got {given!r}; sections are {sections}")
+    allowed = [f.name for f in fields(options)]
+    for key in given:
+        if key not in allowed:
+            raise RecipeError(f"unknown option {key!r} in [{name}]; allowed: {', '.join(allowed)}")
     try:
-        yield temporary
-        target.mkdir(exist_ok=True)
-        for file in sorted(temporary.iterdir()):
-            file.replace(target / file.name)
-    except OSError as error:
-        if isinstance(error, WriteError) or not error.errno:
-            raise
-        raise WriteError(f"{target}: writing failed ({error.strerror})") from error
-    finally:
-        with suppress(OSError):
-            shutil.rmtree(temporary)
-
-
-def _crop(stack: xr.DataArray, roi: str) -> xr.DataArray:
-    """Cut out y0:y1,x0:x1, given in pixels."""
-    try:
-        (y0, y1), (x0, x1) = ((int(n) for n in part.split(":")) for part in roi.split(","))
-    except ValueError as error:
-        raise RecipeError(f"roi must be y0:y1,x0:x1 in pixels, got {roi!r}") from error
-    n_y, n_x = stack.shape[1:]
-    if not (0 <= y0 < y1 <= n_y and 0 <= x0 < x1 <= n_x):
-        raise RecipeError(f"roi {roi} does not lie inside the image of {n_y} x {n_x} pixels (y, x)")
-    return add_history(stack.isel(y=slice(y0, y1), x=slice(x0, x1)), f"cut to pixels y, x = {roi}")
-
-
-def _with_mask(stack: xr.DataArray, path: str) -> xr.DataArray:
-    """Add the mask in a TIFF file to that of the stack."""
-    mask = read_stack(path, energies=[1000.0]).values[0] != 0
-    if mask.shape != stack.shape[1:]:
-        raise RecipeError(f"{path}: the mask has {mask.shape} pixels (y, x), the images {stack.shape[1:]}")
-    if "mask" in stack.coords:
-        mask &= stack["mask"].values
-    return add_history(stack.assign_coords(mask=(("y", "x"), mask)), f"masked by {Path(path).name}")
-
-
-def _section(make: Any, name: str, values: Any) -> Any:
-    if not isinstance(values, Mapping):
-        raise RecipeError(f"[{name}] must be a section of options, got {values!r}")
-    hints = get_type_hints(make)
-    _refuse_unknown(values, hints, f"option of [{name}]")
-    return make(**{key: _checked(f"{name}.{key}", value, hints[key]) for key, value in values.items()})
-
-
-def _checked(name: str, value: Any, hint: Any) -> Any:
-    """Return `value` if it is of the hinted type; whole numbers pass for real ones."""
-    allowed = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    plain = [getattr(t, "__origin__", t) for t in allowed]
-    if float in plain and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) not in plain:
-        names = " or ".join("nothing" if t is type(None) else t.__name__ for t in plain)
-        raise RecipeError(f"{name} must be {names}, got {value!r}")
-    if isinstance(value, list) and not (len(value) == 2 and all(isinstance(v, int | float) for v in value)):
-        raise RecipeError(f"{name} must be two numbers in eV, got {value!r}")
-    return value
-
-
-def _refuse_unknown(given: Mapping[str, Any], known: Mapping[str, Any], what: str) -> None:
-    for name in given:
-        if name not in known:
-            raise RecipeError(f"unknown {what}: {name!r}; allowed are {', '.join(known)}")
+        return replace(options, **given)
+    except RecipeError as error:
+        raise RecipeError(f"[{name}] {error}") from error
 
 
 def _toml_line(name: str, value: Any) -> str:
     if value is None:
-        return f"# {name}: found from the data"
+        return f"# {name}: automatic"
+    if isinstance(value, tuple):
+        return f"{name} = [{', '.join(map(repr, value))}]"
     if isinstance(value, bool):
         return f"{name} = {str(value).lower()}"
     if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'{name} = "{escaped}"'
-    return f"{name} = {value}"
-
-
-def _flat_options(recipe: Recipe) -> dict[str, Any]:
-    return {
-        f"{section.name}.{option.name}": getattr(getattr(recipe, section.name), option.name)
-        for section in fields(recipe)
-        for option in fields(getattr(recipe, section.name))
-    }
+        return f"{name} = " + json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return f"{name} = {value!r}"

@@ -1,363 +1,486 @@
-"""One self-contained HTML page per run: what went in, what came out, and what was taken away."""
+"""The report of a run: one HTML file with its pictures inside, for any browser, offline and on paper."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import jinja2
 import numpy as np
 import xarray as xr
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from xanesum.denoised import Denoised
-from xanesum.metrics import ResidualCorrelation, residual_correlation
+from xanesum.io.atomic import atomic_path
+from xanesum.metrics import residual_correlation
 from xanesum.stack import usable_mask, usable_weight
 
-__all__ = ["Findings", "write_report"]
+__all__ = ["Facts", "write_report"]
 
-UNITS = {
-    "optical_density": "optical density",
-    "counts": "counts",
-    "transmission": "transmission",
-    "intensity": "intensity",
+Image = NDArray[np.floating]
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # Okabe-Ito: told apart by everyone
+UNITS = {"optical_density": "optical density", "counts": "counts", "transmission": "transmission"}
+MAP_LABELS = {
+    "half_step": ("half_step_energy_ev", "half_step_sigma_ev", "half-step energy (eV)"),
+    "white_line": ("white_line_ev", "white_line_sigma_ev", "white-line position (eV)"),
 }
-MAP_NAMES = {"half_step": "half-step energy (eV)", "white_line": "white-line position (eV)"}
-CORRELATED = 0.05  # autocorrelation at lag 1 from which noise is called correlated
-MAX_RESIDUAL_FRAMES = 64  # frames read for the residual's statistics
-SHOWN_COMPONENTS = 6
-N_SPECTRA = 4
+N_PIXELS = 5
+MAX_COMPONENTS = 6
+MAX_RESIDUAL = 40_000_000  # values the autocorrelation looks at: enough for a standard error of 0.0002
+CORRELATED = 0.05  # autocorrelation from which on noise is called correlated
+WIDTH_IN = 4.2
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Findings:
-    """What a report shows."""
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the report says about a run beside its results."""
 
-    name: str  # of the scan
-    stack: xr.DataArray  # (energy, y, x), noisy
-    result: Denoised
-    maps: xr.Dataset | None
-    no_map: str  # why there is none
-    changes: tuple[str, ...]  # what preprocessing did
-    seconds: float
+    source: str  # name of the scan
+    seconds: float  # reading to map
+    counted: tuple[str, ...]  # what preprocessing changed
+    map_problem: str  # why there is no map; empty where there is one
+    recipe: str  # effective recipe, TOML
+    notes: tuple[str, ...] = ()  # what was mended or should be known; shown first
 
 
-def write_report(path: str | Path, findings: Findings, *, options: Mapping[str, Any]) -> None:
-    """Write the page; it needs no other file, no script and no network.
+class Picture(NamedTuple):
+    """A PNG as data URI, and what it shows."""
+
+    source: str
+    caption: str
+
+
+def write_report(
+    path: str | Path, stack: xr.DataArray, result: Denoised, maps: xr.Dataset | None, *, facts: Facts
+) -> Path:
+    """Write the report of a run to one HTML file.
 
     Parameters
     ----------
-    path : path
-        Written to directly: the caller gives a temporary name.
-    findings : Findings
-        What is shown.
-    options : mapping
-        Options that took effect, shown as a table; None reads "automatic".
+    path : str or Path
+        Where to.
+    stack : DataArray, dims (energy, y, x)
+        What was denoised.
+    result : Denoised
+        What came out.
+    maps : Dataset or None
+        From `xanesum.chemical_map`; None where there is no edge, and `facts` says why.
+    facts : Facts
+        Names, times and options.
+
+    Raises
+    ------
+    WriteError
+        If the file cannot be written.
     """
-    correlation = _residual_statistics(findings)
-    page = (
-        _environment()
-        .get_template("report.html")
-        .render(
-            name=findings.name,
-            facts=_facts(findings),
-            whiteness=_whiteness(correlation),
-            correlation=correlation,
-            figures=_figures(findings),
-            no_map=findings.no_map,
-            map_facts=_map_facts(findings.maps),
-            risk=_risk_rows(findings.result),
-            changes=[*findings.changes, *_left_out(findings.stack)],
-            history=findings.stack.attrs.get("history", []),
-            options={key: "automatic" if value is None else value for key, value in options.items()},
-            provenance=findings.result.provenance,
-        )
+    environment = Environment(
+        loader=PackageLoader("xanesum"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    Path(path).write_text(page, "utf-8")
+    page = environment.get_template("report.html").render(_content(stack, result, maps, facts))
+    with atomic_path(path) as temporary:
+        temporary.write_text(page, "utf-8", errors="backslashreplace")
+    return Path(path)
 
 
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("xanesum"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-
-
-def _facts(findings: Findings) -> dict[str, str]:
-    stack, result = findings.stack, findings.result
-    n_energies, n_y, n_x = stack.shape
-    energy = stack.energy.values
-    gain = np.sqrt(np.mean(result.sigma**2) / max(float(result.risk["risk"][result.rank]), 1e-30))
+def _content(stack: xr.DataArray, result: Denoised, maps: xr.Dataset | None, facts: Facts) -> dict[str, Any]:
+    """Return everything the template asks for."""
+    clean = result.reconstruct()
+    pixels = _choose_pixels(result, maps, usable_mask(stack))
     return {
-        "scan": f"{n_energies} energies, {energy[0]:.1f} to {energy[-1]:.1f} eV, {n_y} x {n_x} pixels (y, x)",
-        "values": UNITS[stack.attrs["quantity"]],
-        "noise, sigma": f"{result.sigma:.4g}",
-        "components kept, K": str(result.rank),
-        "noise reduced by": f"a factor of about {gain:.0f} (root mean square, estimated)",
-        "denoiser": str(result.provenance["denoiser"]),
-        "time": f"{findings.seconds:.1f} s",
+        "title": f"xanesum report: {facts.source}",
+        "notes": facts.notes,
+        "facts": _headline(stack, result, facts),
+        "frames": _frame_pictures(stack, clean, maps),
+        "map_problem": facts.map_problem if maps is None else "",
+        "map_text": "" if maps is None else _map_text(maps),
+        "maps": [] if maps is None else _map_pictures(maps),
+        "spectra": _spectrum_pictures(stack, clean, pixels),
+        "components_text": _components_text(result),
+        "components": _component_pictures(result),
+        "risk_figures": [_risk_picture(result)],
+        "risk_rows": _risk_rows(result),
+        "risk_negative": bool((result.risk["risk"].values < 0).any()),
+        "noise_figures": [_sigma_picture(result)],
+        "residual": _residual_facts(stack, clean),
+        "counted": _counted(stack, facts),
+        "history": result.attrs.get("history", ()),
+        "recipe": facts.recipe,
+        "provenance": result.provenance.items(),
     }
 
 
-def _whiteness(correlation: ResidualCorrelation) -> str:
-    """Say in words what the residual's autocorrelation means."""
-    named = {"x": correlation.x, "y": correlation.y, "energy": correlation.energy}
-    high = [axis for axis, value in named.items() if abs(value) > CORRELATED]
-    if not high:
-        return "The residual looks like white noise: neighbours are not correlated, so no visible structure was taken away."
+def _headline(stack: xr.DataArray, result: Denoised, facts: Facts) -> list[tuple[str, str]]:
+    n_energies, ny, nx = stack.shape
+    energy = stack.energy.values
+    size_nm = stack.attrs.get("pixel_size_nm")
+    return [
+        ("Image size (y x x)", f"{ny} x {nx} px" + (f", {size_nm:g} nm each" if size_nm else "")),
+        ("Energies", f"{n_energies} from {energy[0]:.1f} to {energy[-1]:.1f} eV"),
+        ("Quantity", stack.attrs["quantity"].replace("_", " ")),
+        ("Noise found (sigma)", f"{result.sigma:.4g} {_unit(stack)}"),
+        ("Components kept (K)", str(result.rank)),
+        ("Noise reduction, estimated", _reduction(result)),
+        ("Denoiser", str(result.provenance.get("denoiser", "?"))),
+        ("Time", f"{facts.seconds:.1f} s"),
+    ]
+
+
+def _reduction(result: Denoised) -> str:
+    """Return how much less noise the clean stack has, from the estimated errors of its images."""
+    left = float(result.components["risk"].values[: result.rank].sum()) / result.spectra.sizes["energy"]
+    return f"{result.sigma / np.sqrt(left):.2g} times less" if left > 0 else "cannot be estimated"
+
+
+def _unit(stack: xr.DataArray) -> str:
+    return UNITS.get(stack.attrs["quantity"], "(unit of the scan)")
+
+
+# --- pictures
+
+
+def _picture(draw: Callable[[Figure, Axes], None], caption: str, *, ratio: float = 0.72) -> Picture:
+    """Draw on a figure of its own, which no global state knows of."""
+    figure = Figure(figsize=(WIDTH_IN, WIDTH_IN * ratio), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
+    draw(figure, figure.add_subplot())
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return Picture("data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"), caption)
+
+
+def _image(
+    image: Image,
+    caption: str,
+    label: str,
+    *,
+    limits: tuple[float, float],
+    cmap: str = "gray",
+    extend: str = "neither",
+) -> Picture:
+    """Show an image with pixel axes and a colour bar; what is not finite is grey, or red in a grey image."""
+
+    def draw(figure: Figure, axes: Axes) -> None:
+        shown = axes.imshow(image, cmap=cmap, vmin=limits[0], vmax=limits[1])
+        shown.set_cmap(shown.get_cmap().with_extremes(bad="#b5b5b5" if cmap != "gray" else "#c4534f"))
+        axes.set(xlabel="x (px)", ylabel="y (px)")
+        figure.colorbar(shown, ax=axes, label=label, extend=extend)
+
+    height, width = image.shape
+    return _picture(draw, caption, ratio=float(np.clip(0.74 * height / width + 0.12, 0.35, 1.2)))
+
+
+def _limits(values: Image, low: float = 0.5, high: float = 99.5) -> tuple[float, float]:
+    """Return percentiles of the finite values, never the same twice."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return 0.0, 1.0
+    bottom, top = (float(v) for v in np.percentile(finite, (low, high)))
+    return (bottom, top) if top > bottom else (bottom - 0.5, bottom + 0.5)
+
+
+def _frame_pictures(stack: xr.DataArray, clean: xr.DataArray, maps: xr.Dataset | None) -> list[Picture]:
+    """Three energies: each before, after, and what was taken away."""
+    chosen = _choose_energies(stack, maps)
+    noisy = [_masked(stack, stack[e].values) for _, e in chosen]
+    after = [_masked(stack, clean[e].values) for _, e in chosen]
+    low, high = _limits(np.array(after))
+    half, unit = (high - low) / 2, _unit(stack)
+    pictures = []
+    for (name, e), raw, smooth in zip(chosen, noisy, after, strict=True):
+        at = f"{stack.energy.values[e]:.1f} eV ({name})"
+        pictures += [
+            _image(raw, f"{at}: before", unit, limits=(low, high), extend="both"),
+            _image(smooth, f"{at}: after", unit, limits=(low, high), extend="both"),
+            _image(raw - smooth, f"{at}: residual", unit, limits=(-half, half), extend="both"),
+        ]
+    return pictures
+
+
+def _choose_energies(stack: xr.DataArray, maps: xr.Dataset | None) -> list[tuple[str, int]]:
+    """Return names and indices of a frame below, at and beyond the edge, of those that were used."""
+    used = np.flatnonzero(usable_weight(stack))
+    energy = stack.energy.values[used]
+    if maps is None:
+        return [("first", int(used[0])), ("middle", int(used[len(used) // 2])), ("last", int(used[-1]))]
+    pre, post = maps.attrs["pre_ev"], maps.attrs["post_ev"]
+    targets = {
+        "pre-edge": energy[0] if pre is None else np.mean(pre),
+        "edge": maps.attrs["e0_ev"],
+        "post-edge" if post is not None else "last": energy[-1] if post is None else np.mean(post),
+    }
+    return [(name, int(used[np.argmin(np.abs(energy - at))])) for name, at in targets.items()]
+
+
+def _masked(stack: xr.DataArray, frame: Image) -> Image:
+    return np.where(usable_mask(stack), frame, np.nan)
+
+
+# --- map
+
+
+def _map_text(maps: xr.Dataset) -> str:
+    name, _, label = MAP_LABELS[maps.attrs["kind"]]
+    n_good, n_all = int(maps["mask"].sum()), maps["mask"].size
+    values = maps[name].values[maps["mask"].values]
+    spread = ", ".join(f"{v:.2f}" for v in np.percentile(values, (5, 50, 95))) if n_good else "none"
+    pre, post = (_range_text(maps.attrs[key]) for key in ("pre_ev", "post_ev"))
     return (
-        f"The residual is correlated along {', '.join(high)}. Either the noise of the data is (resampling, drift), which "
-        "the method takes for white, or structure was taken away: look at the residual images below."
+        f"Shown: {label}; grey pixels have none ({n_all - n_good} of {n_all}). "
+        f"5th, 50th and 95th percentile: {spread} eV. Edge at {maps.attrs['e0_ev']:.1f} eV; "
+        f"pre-edge line {pre}; post-edge line {post}."
     )
 
 
-def _residual_statistics(findings: Findings) -> ResidualCorrelation:
-    """Autocorrelation of noisy minus clean over a run of neighbouring usable frames."""
-    used = np.flatnonzero(usable_weight(findings.stack))
-    start = max(0, (len(used) - MAX_RESIDUAL_FRAMES) // 2)
-    frames = used[start : start + MAX_RESIDUAL_FRAMES]
-    return residual_correlation(_residual(findings, frames), mask=usable_mask(findings.stack))
+def _range_text(limits: tuple[float, float] | None) -> str:
+    return "not fitted" if limits is None else f"{limits[0]:.1f} to {limits[1]:.1f} eV"
 
 
-def _residual(findings: Findings, frames: NDArray[np.intp]) -> NDArray[np.float32]:
-    noisy = findings.stack.isel(energy=frames).values
-    return np.asarray(noisy - findings.result.reconstruct().isel(energy=frames).values, np.float32)
+def _map_pictures(maps: xr.Dataset) -> list[Picture]:
+    name, error, label = MAP_LABELS[maps.attrs["kind"]]
+    mask = maps["mask"].values
+    energy = np.where(mask, maps[name].values, np.nan)
+    step, sigma = maps["edge_step"].values, np.where(mask, maps[error].values, np.nan)
+    limits = _limits(energy, 2, 98)
+    step_limits = _limits(step, 1, 99)
+    pictures = [
+        _image(energy, f"Map: {label}", label, limits=limits, cmap="viridis", extend="both"),
+        _histogram(energy[mask], label, limits),
+        _image(
+            step, "Edge step", "edge step (unit of the scan)", limits=step_limits, cmap="gray", extend="both"
+        ),
+    ]
+    if np.isfinite(sigma).any():
+        top = _limits(sigma, 0, 95)[1]
+        title = "Standard error of the map"
+        pictures.append(
+            _image(sigma, title, "standard error (eV)", limits=(0, top), cmap="cividis", extend="max")
+        )
+    return pictures
 
 
-def _map_facts(maps: xr.Dataset | None) -> dict[str, str]:
-    if maps is None:
-        return {}
-    value, error = list(maps.data_vars)[:2]
-    inside = maps["mask"].values
-    shown = maps[value].values[inside]
-    facts = {"map": MAP_NAMES[maps.attrs["kind"]], "edge energy e0": f"{maps.attrs['e0_ev']:.1f} eV"}
-    for key, text in (("pre_ev", "pre-edge line"), ("post_ev", "post-edge line")):
-        limits = maps.attrs[key]
-        facts[text] = "none: too few energies" if limits is None else f"{limits[0]:.1f} to {limits[1]:.1f} eV"
-    if shown.size:
-        spread = np.percentile(shown, [5, 50, 95])
-        facts["5 / 50 / 95 % of the map"] = " / ".join(f"{v:.2f}" for v in spread) + " eV"
-        facts["standard error, median"] = f"{np.nanmedian(maps[error].values[inside]):.3f} eV"
-    facts["pixels mapped"] = f"{shown.size} of {inside.size}"
-    return facts
+def _histogram(values: Image, label: str, limits: tuple[float, float]) -> Picture:
+    margin = 0.25 * (limits[1] - limits[0])
+
+    def draw(figure: Figure, axes: Axes) -> None:
+        axes.hist(values, bins=60, range=(limits[0] - margin, limits[1] + margin), color=COLORS[0])
+        axes.set(xlabel=label, ylabel="pixels")
+
+    return _picture(draw, f"Histogram of the map: {label}")
 
 
-def _risk_rows(result: Denoised) -> list[dict[str, Any]]:
-    table = result.risk
+# --- spectra
+
+
+def _choose_pixels(
+    result: Denoised, maps: xr.Dataset | None, mask: NDArray[np.bool_]
+) -> list[tuple[int, int]]:
+    """Return (y, x) of pixels that differ in the map, or in brightness, and are bright among their like."""
+    bright = _brightness(result, mask.shape)
+    values = bright
+    if maps is not None and maps["mask"].values.any():
+        mask, values = maps["mask"].values, maps[MAP_LABELS[maps.attrs["kind"]][0]].values
+    inside = np.flatnonzero(mask)
+    order = inside[np.argsort(values.ravel()[inside], kind="stable")]
+    n_near = max(1, len(order) // 50)
+    chosen: list[tuple[int, int]] = []
+    for share in np.linspace(0.06, 0.94, min(N_PIXELS, len(order))):
+        start = int(np.clip(share * len(order) - n_near / 2, 0, len(order) - n_near))
+        near = order[start : start + n_near]
+        near = near[np.argsort(bright.ravel()[near])][n_near // 2 :]  # the brighter half, brightest last
+        chosen.append(_farthest(np.stack(np.unravel_index(near, mask.shape), axis=1), chosen))
+    return list(dict.fromkeys(chosen))
+
+
+def _farthest(candidates: NDArray[np.intp], chosen: list[tuple[int, int]]) -> tuple[int, int]:
+    """Return the candidate (y, x) farthest from those chosen already; the last one where none is."""
+    best = -1
+    if chosen:
+        gaps = np.linalg.norm(candidates[:, None] - np.array(chosen), axis=2).min(axis=1)
+        best = int(np.argmax(gaps))
+    return int(candidates[best, 0]), int(candidates[best, 1])
+
+
+def _brightness(result: Denoised, shape: tuple[int, ...]) -> Image:
+    if result.rank == 0:
+        return np.zeros(shape)
+    weights = result.spectra.values.mean(axis=1)
+    return np.abs(np.tensordot(weights, result.coefficients.values, axes=1))
+
+
+def _spectrum_pictures(
+    stack: xr.DataArray, clean: xr.DataArray, pixels: list[tuple[int, int]]
+) -> list[Picture]:
+    used = usable_weight(stack)
+    energy = stack.energy.values
+
+    def one(number: int, y: int, x: int) -> Picture:
+        def draw(figure: Figure, axes: Axes) -> None:
+            axes.plot(energy[used], stack[:, y, x].values[used], ".", color="0.55", ms=4, label="before")
+            axes.plot(energy, clean[:, y, x].values, color=COLORS[number - 1], lw=1.8, label="after")
+            axes.set(xlabel="photon energy (eV)", ylabel=_unit(stack))
+            axes.legend(frameon=False, fontsize=8)
+
+        return _picture(draw, f"Pixel {number}: y = {y}, x = {x}")
+
+    spectra = [one(number, y, x) for number, (y, x) in enumerate(pixels, start=1)]
+    return [_pixels_picture(stack, clean, pixels), *spectra]
+
+
+def _pixels_picture(stack: xr.DataArray, clean: xr.DataArray, pixels: list[tuple[int, int]]) -> Picture:
+    frame = _masked(stack, clean[int(np.flatnonzero(usable_weight(stack))[-1])].values)
+    limits = _limits(frame)
+
+    def draw(figure: Figure, axes: Axes) -> None:
+        axes.imshow(frame, cmap="gray", vmin=limits[0], vmax=limits[1])
+        for number, (y, x) in enumerate(pixels, start=1):
+            axes.plot(x, y, "o", ms=9, mfc="none", mec="white", mew=3)
+            axes.plot(x, y, "o", ms=9, mfc="none", mec=COLORS[number - 1], mew=1.8)
+            axes.annotate(
+                str(number), (x, y), (7, 5), textcoords="offset points", color="white", weight="bold",
+                bbox={"boxstyle": "round,pad=0.15", "fc": COLORS[number - 1], "ec": "none"},
+            )  # fmt: skip
+        axes.set(xlabel="x (px)", ylabel="y (px)")
+
+    height, width = frame.shape
+    return _picture(
+        draw, "Where the pixels are", ratio=float(np.clip(0.85 * height / width + 0.1, 0.35, 1.2))
+    )
+
+
+# --- components, risk, noise
+
+
+def _components_text(result: Denoised) -> str:
+    if result.rank == 0:
+        return "No component stands above the noise, so the clean stack is 0 everywhere."
+    shown = min(result.rank, MAX_COMPONENTS)
+    of = f"The first {shown} of {result.rank}" if shown < result.rank else f"All {shown}"
+    return f"{of}: spectra of length 1, at right angles to each other, and the images that weight them."
+
+
+def _component_pictures(result: Denoised) -> list[Picture]:
+    pictures = []
+    used = usable_weight(result.spectra.T)
+    energy = result.spectra.energy.values[used]
+    for k in range(min(result.rank, MAX_COMPONENTS)):
+        image = np.where(usable_mask(result.coefficients[:1]), result.coefficients[k].values, np.nan)
+        title = f"Component {k + 1}"
+        label = "weight (unit of the scan)"
+        pictures.append(_image(image, f"{title}: image", label, limits=_limits(image, 1, 99), extend="both"))
+        spectrum = result.spectra[k].values[used]
+        pictures.append(_line(energy, spectrum, f"{title}: spectrum", "spectrum (length 1)"))
+    return pictures
+
+
+def _line(energy: NDArray[np.float64], values: Image, caption: str, label: str) -> Picture:
+    def draw(figure: Figure, axes: Axes) -> None:
+        axes.plot(energy, values, ".-", color=COLORS[0], lw=1.2, ms=3)
+        axes.set(xlabel="photon energy (eV)", ylabel=label)
+
+    return _picture(draw, caption)
+
+
+def _risk_picture(result: Denoised) -> Picture:
+    risk, ranks = result.risk["risk"].values, result.risk["rank"].values
+    error, chosen = result.risk["difference_error"].values, result.risk["chosen"].values
+    above = risk - risk.min()
+    linear = max(3 * float(np.median(error)), 1e-6 * float(above.max()), np.finfo(float).tiny)
+
+    def draw(figure: Figure, axes: Axes) -> None:
+        axes.set_yscale("symlog", linthresh=linear, linscale=0.5)
+        axes.errorbar(ranks, above, error, fmt="o-", ms=4, color=COLORS[0], capsize=3)
+        axes.plot(ranks[chosen], above[chosen], "o", ms=12, mfc="none", mec=COLORS[1], mew=2, label="chosen")
+        axes.set(xlabel="number of components K", ylabel="squared error above the least")
+        axes.set_ylim(-linear, None)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(frameon=False)
+
+    return _picture(draw, "Estimated squared error above the least one; bars are one standard error")
+
+
+def _risk_rows(result: Denoised) -> list[dict[str, object]]:
+    values = dict(
+        zip(result.components["tried"].values, result.components["singular_value"].values, strict=True)
+    )
+    columns = (result.risk[name].values for name in ("rank", "risk", "standard_error", "chosen"))
     return [
         {
-            "rank": int(table["rank"][i]),
-            "risk": f"{float(table['risk'][i]):.4g}",
-            "error": f"{float(table['standard_error'][i]):.1g}",
-            "singular_value": f"{float(result.components['singular_value'][i - 1]):.4g}" if i else "",
-            "chosen": bool(table["chosen"][i]),
+            "rank": int(rank),
+            "risk": f"{risk:.5g}",
+            "error": f"{error:.2g}",
+            "chosen": bool(chosen),
+            "value": f"{values[rank]:.5g}" if rank in values else "",
         }
-        for i in range(table.sizes["rank"])
+        for rank, risk, error, chosen in zip(*columns, strict=True)
     ]
 
 
-def _left_out(stack: xr.DataArray) -> list[str]:
-    n_pixels, n_frames = int((~usable_mask(stack)).sum()), int((~usable_weight(stack)).sum())
-    return [f"left out in all: {n_pixels} of {stack[0].size} pixels, {n_frames} of {len(stack)} frames"]
+def _sigma_picture(result: Denoised) -> Picture:
+    energy, sigma = result.sigma_energy.energy.values, result.sigma_energy.values
+
+    def draw(figure: Figure, axes: Axes) -> None:
+        axes.plot(energy, sigma, ".", color=COLORS[0], label="each energy")
+        axes.axhline(result.sigma, color=COLORS[1], label="used for all")
+        axes.set(xlabel="photon energy (eV)", ylabel="sigma (unit of the scan)")
+        axes.set_ylim(0, 1.2 * max(np.nanmax(sigma), result.sigma))
+        axes.legend(frameon=False)
+
+    return _picture(draw, "Noise level at each energy")
 
 
-def _figures(findings: Findings) -> dict[str, str]:
-    """Draw every picture as a PNG data address."""
-    drawn = {
-        "frames": _draw_frames(findings),
-        "spectra": _draw_spectra(findings),
-        "components": _draw_components(findings.result),
-        "risk": _draw_risk(findings.result),
-        "sigma": _draw_sigma(findings.result),
+def _residual_facts(stack: xr.DataArray, clean: xr.DataArray) -> dict[str, object]:
+    """Return the residual's autocorrelation in figures and in words."""
+    region = _central_region(stack.shape)
+    used = usable_weight(stack)
+    noisy, smooth = (np.asarray(s[:, region[0], region[1]].values, np.float32)[used] for s in (stack, clean))
+    mask = usable_mask(stack)[region]
+    found = residual_correlation(noisy - smooth, mask=mask)
+    along = {name: getattr(found, name) for name in ("x", "y", "energy")}
+    strong = [name for name, value in along.items() if abs(value) > CORRELATED]
+    part = "" if mask.shape == stack.shape[1:] else f" (Central {mask.shape[0]} x {mask.shape[1]} px.)"
+    return {
+        **{name: f"{value:+.4f}" if np.isfinite(value) else "unknown" for name, value in along.items()},
+        "error": f"{found.standard_error:.1g}",
+        "warning": bool(strong),
+        "text": _residual_text(strong) + part,
     }
-    if findings.maps is not None:
-        drawn["map"] = _draw_map(findings.maps)
-    return {name: _data_address(figure) for name, figure in drawn.items()}
 
 
-def _data_address(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _draw_frames(findings: Findings) -> Figure:
-    """Three energies: before, after, residual, each row at one width of scale."""
-    frames = _shown_frames(findings)
-    noisy = findings.stack.isel(energy=frames).values
-    clean = findings.result.reconstruct().isel(energy=frames).values
-    low, high = (
-        np.nanpercentile(clean, [0.5, 99.5]) if np.ptp(clean) else np.nanpercentile(noisy, [0.5, 99.5])
+def _residual_text(strong: list[str]) -> str:
+    if strong:
+        return (
+            f"The residual is correlated along {' and '.join(strong)} (more than {CORRELATED:g}): either "
+            "the noise is not white, or structure of the sample was taken away. Sigma was taken for that of "
+            "white noise, and the risk rests on it: trust both, and the number of components, with caution."
+        )
+    return (
+        "The residual is as good as white: nothing of the sample shows in it, and the noise level holds. "
+        "A value slightly below 0 along energy is what remains of white noise without a few smooth spectra."
     )
-    half = (high - low) / 2
-    figure = Figure(
-        figsize=(11, 3.1 * len(frames) * min(1.3, noisy.shape[1] / noisy.shape[2] + 0.35)),
-        layout="constrained",
-    )
-    axes = figure.subplots(len(frames), 3, squeeze=False)
-    for row, energy, before, after in zip(
-        axes, findings.stack.energy.values[frames], noisy, clean, strict=True
-    ):
-        scale = {"cmap": "gray", "interpolation": "nearest"}
-        grey = row[0].imshow(before, vmin=low, vmax=high, **scale)
-        row[1].imshow(after, vmin=low, vmax=high, **scale)
-        left = row[2].imshow(before - after, vmin=-half, vmax=half, **scale)
-        for axis, title in zip(
-            row, (f"before, {energy:.1f} eV", "after", "residual (before - after)"), strict=True
-        ):
-            axis.set_title(title, fontsize=10)
-            axis.set_axis_off()
-        figure.colorbar(grey, ax=row[:2], shrink=0.8, label=UNITS[findings.stack.attrs["quantity"]])
-        figure.colorbar(left, ax=row[2], shrink=0.8)
-    return figure
 
 
-def _shown_frames(findings: Findings) -> NDArray[np.intp]:
-    """First, edge and last usable frame."""
-    used = np.flatnonzero(usable_weight(findings.stack))
-    energy = findings.stack.energy.values[used]
-    e0 = energy[len(energy) // 2] if findings.maps is None else findings.maps.attrs["e0_ev"]
-    at_edge = int(np.argmin(np.abs(energy - e0)))
-    return used[
-        np.unique([len(used) // 10, min(at_edge + 1, len(used) - 1), len(used) - 1 - len(used) // 10])
+def _central_region(shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Return the central part of the images with at most MAX_RESIDUAL values over all energies."""
+    share = min(1.0, np.sqrt(MAX_RESIDUAL / np.prod(shape, dtype=float)))
+    parts = [max(2, int(n * share)) for n in shape[1:]]
+    starts = [max(0, (n - part) // 2) for n, part in zip(shape[1:], parts, strict=True)]
+    return slice(starts[0], starts[0] + parts[0]), slice(starts[1], starts[1] + parts[1])
+
+
+def _counted(stack: xr.DataArray, facts: Facts) -> list[str]:
+    mask, weight = usable_mask(stack), usable_weight(stack)
+    dropped = ", ".join(f"{energy:.1f}" for energy in stack.energy.values[~weight])
+    return [
+        *facts.counted,
+        f"{int((~mask).sum())} of {mask.size} pixels are masked",
+        f"{int((~weight).sum())} of {weight.size} frames have weight 0"
+        + (f" ({dropped} eV)" if dropped else ""),
     ]
-
-
-def _draw_spectra(findings: Findings) -> Figure:
-    """Single pixels before and after, marked on a clean frame."""
-    pixels = _shown_pixels(findings)
-    figure = Figure(figsize=(11, 2.2 * len(pixels) + 0.4), layout="constrained")
-    grid = figure.add_gridspec(len(pixels), 2, width_ratios=(1, 2))
-    picture = figure.add_subplot(grid[:, 0])
-    frame = findings.result.reconstruct().isel(energy=int(_shown_frames(findings)[-1])).values
-    picture.imshow(frame, cmap="gray", interpolation="nearest")
-    picture.set_title("pixels shown", fontsize=10)
-    picture.set_axis_off()
-    clean = findings.result.reconstruct()
-    energy = findings.stack.energy.values
-    for i, (y, x) in enumerate(pixels):
-        picture.plot(x, y, "o", color=f"C{i}", markersize=8, markeredgecolor="white")
-        axis = figure.add_subplot(grid[i, 1])
-        axis.plot(
-            energy, findings.stack.isel(y=y, x=x).values, ".", color="0.6", markersize=3, label="before"
-        )
-        axis.plot(energy, clean.isel(y=y, x=x).values, color=f"C{i}", label="after")
-        axis.set_title(f"pixel y = {y}, x = {x}", fontsize=9)
-        axis.set_ylabel(UNITS[findings.stack.attrs["quantity"]], fontsize=8)
-        axis.legend(fontsize=8, loc="best")
-    axis.set_xlabel("photon energy (eV)")
-    return figure
-
-
-def _shown_pixels(findings: Findings) -> list[tuple[int, int]]:
-    """Pixels spread over the values of the map, or over the mean image; the same for the same data."""
-    if findings.maps is not None and findings.maps["mask"].values.any():
-        inside, values = findings.maps["mask"].values, next(iter(findings.maps.data_vars.values())).values
-    else:
-        inside, values = (
-            usable_mask(findings.stack),
-            findings.stack.isel(energy=len(findings.stack) // 2).values,
-        )
-    at = np.argwhere(inside)
-    order = np.argsort(values[inside], kind="stable")
-    picks = (np.array([0.1, 0.37, 0.63, 0.9])[:N_SPECTRA] * (len(order) - 1)).astype(int)
-    return [(int(y), int(x)) for y, x in at[order[np.unique(picks)]]]
-
-
-def _draw_map(maps: xr.Dataset) -> Figure:
-    value, error = list(maps.data_vars)[:2]
-    inside = maps["mask"].values
-    figure = Figure(figsize=(11, 8), layout="constrained")
-    axes = figure.subplots(2, 2)
-    shown = maps[value].values[inside]
-    limits = np.percentile(shown, [2, 98]) if shown.size else (0, 1)
-    _map_panel(
-        figure,
-        axes[0, 0],
-        np.where(inside, maps[value], np.nan),
-        MAP_NAMES[maps.attrs["kind"]],
-        limits,
-        "viridis",
-    )
-    axes[0, 1].hist(np.clip(shown, *limits), bins=80, color="0.4")
-    axes[0, 1].set_xlabel(MAP_NAMES[maps.attrs["kind"]])
-    axes[0, 1].set_ylabel("pixels")
-    errors = np.where(inside, maps[error], np.nan)
-    top = np.nanpercentile(errors, 98) if np.isfinite(errors).any() else 1
-    _map_panel(figure, axes[1, 0], errors, "standard error (eV), from the mean risk", (0, top), "magma")
-    step = maps["edge_step"].values
-    _map_panel(figure, axes[1, 1], step, "edge step", np.percentile(step, [1, 99]), "gray")
-    return figure
-
-
-def _map_panel(figure: Figure, axis: Any, image: NDArray[Any], title: str, limits: Any, colours: str) -> None:
-    axis.set_facecolor("0.85")
-    drawn = axis.imshow(image, vmin=limits[0], vmax=limits[1], cmap=colours, interpolation="nearest")
-    axis.set_xticks([])
-    axis.set_yticks([])
-    axis.set_title(title, fontsize=10)
-    figure.colorbar(drawn, ax=axis, shrink=0.8)
-
-
-def _draw_components(result: Denoised) -> Figure:
-    n_shown = max(1, min(result.rank, SHOWN_COMPONENTS))
-    figure = Figure(figsize=(11, 2.3 * n_shown), layout="constrained")
-    axes = figure.subplots(n_shown, 2, squeeze=False, width_ratios=(1, 2))
-    if result.rank == 0:
-        axes[0, 1].set_title("no component stands above the noise", fontsize=10)
-    for k in range(min(result.rank, n_shown)):
-        image = result.coefficients.values[k]
-        low, high = np.percentile(image, [0.5, 99.5])
-        drawn = axes[k, 0].imshow(image, vmin=low, vmax=high, cmap="gray", interpolation="nearest")
-        axes[k, 0].set_axis_off()
-        figure.colorbar(drawn, ax=axes[k, 0], shrink=0.8)
-        axes[k, 1].plot(result.spectra.energy.values, result.spectra.values[k], lw=1)
-        axes[k, 1].set_title(f"component {k + 1}: image and spectrum", fontsize=9)
-    axes[-1, 1].set_xlabel("photon energy (eV)")
-    return figure
-
-
-def _draw_risk(result: Denoised) -> Figure:
-    figure = Figure(figsize=(11, 3), layout="constrained")
-    axis = figure.subplots()
-    table = result.risk
-    axis.errorbar(
-        table["rank"], table["risk"], yerr=table["standard_error"], fmt="o-", color="0.3", capsize=3
-    )
-    chosen = table["chosen"].values
-    axis.plot(
-        table["rank"].values[chosen],
-        table["risk"].values[chosen],
-        "o",
-        color="C3",
-        markersize=10,
-        label="chosen",
-    )
-    axis.set_yscale("log" if float(table["risk"].min()) > 0 else "linear")
-    axis.set_xlabel("number of components K")
-    axis.set_ylabel("estimated mean squared error")
-    axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.legend()
-    return figure
-
-
-def _draw_sigma(result: Denoised) -> Figure:
-    figure = Figure(figsize=(11, 2.6), layout="constrained")
-    axis = figure.subplots()
-    axis.plot(
-        result.sigma_energy.energy.values,
-        result.sigma_energy.values,
-        ".-",
-        color="0.3",
-        label="at each energy",
-    )
-    axis.axhline(result.sigma, color="C3", label="taken for the whole stack")
-    axis.set_ylim(bottom=0)
-    axis.set_xlabel("photon energy (eV)")
-    axis.set_ylabel("sigma")
-    axis.legend()
-    return figure
