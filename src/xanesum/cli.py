@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from xanesum import __version__
 from xanesum.denoised import load_result
 from xanesum.denoising import denoise
 from xanesum.errors import ReadError, WriteError, XanesumError, XanesumWarning
@@ -184,7 +184,7 @@ def _recipe(options: argparse.Namespace) -> Recipe:
 
 
 _RECIPE_OPTIONS = {
-    "input": ("energies", "i0", "allow_missing", "roi", "mask"),
+    "input": ("energies", "i0", "data", "allow_missing", "roi", "mask"),
     "denoise": ("method", "denoiser", "rank", "sigma", "seed"),
     "map": ("kind", "e0_ev", "pre_ev", "post_ev"),
 }
@@ -220,7 +220,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="xanesum", description="Denoise TXM-XANES scans and map their chemistry, with nothing to tune."
     )
-    parser.add_argument("--version", action="version", version=f"xanesum {__version__}")
+    parser.add_argument("--version", action="version", version=f"xanesum {version('xanesum')}")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     _add_verb(verbs, "info", _info, "say what a file holds", scan=True)
     for name, call, text, default in (
@@ -257,6 +257,7 @@ def _add_recipe_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--recipe", type=Path, help="TOML file of options; those given here overrule it")
     verb.add_argument("--energies", help="text file of photon energies, first column, eV or keV")
     verb.add_argument("--i0", help="text file of the incoming intensity")
+    verb.add_argument("--data", help="path of the images inside an HDF5 file of unknown layout")
     verb.add_argument("--roi", help="pixels to keep: y0:y1,x0:x1")
     verb.add_argument("--mask", help="TIFF, not 0 where pixels count")
     verb.add_argument(

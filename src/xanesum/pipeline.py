@@ -36,6 +36,7 @@ class InputOptions:
 
     energies: str | None = None  # text file, first column in eV or keV
     i0: str | None = None  # spectrum of the incoming beam
+    data: str | None = None  # path of the images inside an HDF5 file of unknown layout
     allow_missing: bool = False  # give NaN and empty frames weight 0 instead of refusing them
     bad_pixels: bool = True  # look for dead and hot pixels
     roi: str | None = None  # y0:y1,x0:x1 in pixels
@@ -129,7 +130,7 @@ def write_recipe(recipe: Recipe, path: str | Path, *, comments: Mapping[str, Any
 
 def prepared_stack(source: str | Path, options: InputOptions) -> tuple[xr.DataArray, list[str]]:
     """Read a scan and bring it to what `denoise` takes; return it with a line for everything done to it."""
-    stack = read_stack(source, energies=options.energies, i0=options.i0)
+    stack = read_stack(source, energies=options.energies, i0=options.i0, data=options.data)
     if options.roi is not None:
         stack = _crop(stack, options.roi)
     if options.mask is not None:

@@ -13,6 +13,7 @@ import jinja2
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from xanesum.denoised import Denoised
@@ -108,10 +109,13 @@ def _whiteness(correlation: ResidualCorrelation) -> str:
     named = {"x": correlation.x, "y": correlation.y, "energy": correlation.energy}
     high = [axis for axis, value in named.items() if abs(value) > CORRELATED]
     if not high:
-        return "The residual looks like white noise: neighbours are not correlated, so no visible structure was taken away."
+        return (
+            "The residual looks like white noise: neighbours are not correlated, "
+            "so no visible structure was taken away."
+        )
     return (
-        f"The residual is correlated along {', '.join(high)}. Either the noise of the data is (resampling, drift), which "
-        "the method takes for white, or structure was taken away: look at the residual images below."
+        f"The residual is correlated along {', '.join(high)}. Either the noise of the data is (resampling, "
+        "drift), which the method takes for white, or structure was taken away: look at the residual images."
     )
 
 
@@ -222,9 +226,8 @@ def _shown_frames(findings: Findings) -> NDArray[np.intp]:
     energy = findings.stack.energy.values[used]
     e0 = energy[len(energy) // 2] if findings.maps is None else findings.maps.attrs["e0_ev"]
     at_edge = int(np.argmin(np.abs(energy - e0)))
-    return used[
-        np.unique([len(used) // 10, min(at_edge + 1, len(used) - 1), len(used) - 1 - len(used) // 10])
-    ]
+    last = len(used) - 1
+    return np.asarray(used[np.unique([len(used) // 10, min(at_edge + 1, last), last - len(used) // 10])])
 
 
 def _draw_spectra(findings: Findings) -> Figure:
@@ -340,7 +343,7 @@ def _draw_risk(result: Denoised) -> Figure:
     axis.set_yscale("log" if float(table["risk"].min()) > 0 else "linear")
     axis.set_xlabel("number of components K")
     axis.set_ylabel("estimated mean squared error")
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.legend()
     return figure
 
