@@ -40,13 +40,15 @@ def call(verb, scan, *options, capsys):
 
 
 def native(values=VALUES, energy=ENERGY):
-    with h5py.File("scan.h5", "w") as file:
-        file["entry/data/data"] = values
-        if energy is not None:
-            file["entry/data/energy"] = energy
-        file["entry/data"].attrs.update({"NX_class": "NXdata", "signal": "data"})
-        file["entry"].attrs["NX_class"] = "NXentry"
-        file["entry/data/data"].attrs["quantity"] = "optical_density"
+    """A file as the package writes it, with its data and energies replaced."""
+    write_stack(make_stack(VALUES, ENERGY), "scan.h5")
+    with h5py.File("scan.h5", "r+") as file:
+        for name, replacement in (("data", values), ("energy", energy)):
+            attributes = dict(file["entry/data"][name].attrs)
+            del file["entry/data"][name]
+            if replacement is not None:
+                file["entry/data"][name] = replacement
+                file["entry/data"][name].attrs.update(attributes)
     return "scan.h5"
 
 
@@ -113,6 +115,11 @@ def nan():
     return native(values)
 
 
+def tif_alone():
+    tifffile.imwrite("alone.tif", VALUES)
+    return "alone.tif"
+
+
 def zero_frames():
     values = VALUES.copy()
     values[3:5] = 0
@@ -122,7 +129,7 @@ def zero_frames():
 UNUSABLE = {
     "NaN": (nan, "not finite"),
     "all-zero frames": (zero_frames, "2 of 20 frames are zero everywhere"),
-    "no energies": (lambda: native(energy=None), "energ"),
+    "no energies": (tif_alone, "--energies"),
     "too few energies": (lambda: native(energy=ENERGY[:7]), "7 energies"),
     "energy NaN": (lambda: native(energy=np.where(ENERGY > 8390, np.nan, ENERGY)), "not finite|finite"),
     "one energy": (lambda: native(VALUES[:1], ENERGY[:1]), "energ"),

@@ -109,8 +109,8 @@ def denoise(
     chosen = trial.risk.chosen if rank is None else rank
     if rank is None and chosen == MAX_RANK:
         warnings.warn(
-            f"the estimated risk still falls at {MAX_RANK} components, the most that are tried: the noise is not white "
-            "or the sample moved; compare with fewer (rank=, --rank)",
+            f"the estimated risk still falls at {MAX_RANK} components, the most that are tried: the noise is "
+            "not white or the sample moved; compare with fewer (rank=, --rank)",
             XanesumWarning,
             stacklevel=2,
         )

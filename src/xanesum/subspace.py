@@ -89,7 +89,7 @@ def fit_basis(
 def project(spectra: NDArray[np.floating], stack: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return the images (K, Y, X) that weight `spectra` (K, E) in `stack` (E, Y, X): one matrix product."""
     flat = np.asarray(spectra, dtype=stack.dtype) @ stack.reshape(len(stack), -1)
-    return flat.reshape(len(spectra), *stack.shape[1:]).astype(np.float32, copy=False)
+    return np.asarray(flat.reshape(len(spectra), *stack.shape[1:]), dtype=np.float32)
 
 
 def reconstruct(spectra: NDArray[np.floating], coefficients: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -176,7 +176,7 @@ def _gram(stack: NDArray[np.floating], mask: NDArray[np.bool_] | None) -> NDArra
     """Inner products of all pairs of frames over the usable pixels, symmetric (E, E)."""
     gram = np.zeros((len(stack), len(stack)), order="F")
     for block in _pixel_blocks(stack, mask):
-        columns = np.asarray(block, dtype=np.float64).T  # (n, E), in the order that BLAS takes as it is
+        columns = np.asarray(block, dtype=np.float64).T  # (n, E), in the order that BLAS takes
         gram = blas.dsyrk(1.0, columns, beta=1.0, c=gram, trans=1, lower=1, overwrite_c=1)
     return np.tril(gram) + np.tril(gram, -1).T
 
@@ -196,7 +196,7 @@ def _randomized_basis(
     span: NDArray[np.float64],
     n_power: int,
 ) -> Basis:
-    """Subspace iteration from random spectra (E, n); each half is orthonormalised, so that float32 survives."""
+    """Subspace iteration from random spectra (E, n); orthonormalised each time, so that float32 survives."""
     for _ in range(n_power + 1):
         columns = np.linalg.qr(span).Q
         span = np.zeros_like(columns)

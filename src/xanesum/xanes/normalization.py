@@ -71,7 +71,7 @@ def edge_ranges(
 
 
 def step_operator(energy_ev: NDArray[np.float64], ranges: EdgeRanges) -> NDArray[np.float64]:
-    """Return the vector (E,) whose product with a spectrum is its edge step: difference of the lines at e0."""
+    """Return the vector (E,) whose product with a spectrum is its edge step at e0."""
     at_e0 = np.array([ranges.e0_ev])
     return np.asarray((_line(energy_ev, ranges.post_ev, at_e0) - _line(energy_ev, ranges.pre_ev, at_e0))[0])
 
