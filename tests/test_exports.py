@@ -9,7 +9,8 @@ import xanesum
 
 PUBLIC = {
     "Denoised", "Recipe", "XanesumError", "XanesumWarning", "__version__", "chemical_map", "denoise",
-    "half_step_energy", "load_result", "make_stack", "read_stack", "run", "simulate", "white_line", "write_stack",
+    "half_step_energy", "load_result", "make_stack", "read_stack", "run", "simulate", "white_line",
+    "write_stack",
 }  # fmt: skip
 
 

@@ -34,13 +34,16 @@ FULL = Recipe(
 
 @pytest.fixture(scope="module")
 def noisy():
-    phantom = simulate("particle", shape=(40, 50), n_energies=60, rng=np.random.default_rng(1))
+    phantom = simulate("particle", shape=(40, 50), n_energies=40, rng=np.random.default_rng(1))
     return phantom.noisy(8.0, rng=np.random.default_rng(2))
 
 
 @pytest.fixture
 def scan(noisy, tmp_path):
     return write_stack(noisy, tmp_path / "scan.h5")
+
+
+QUICK = Recipe(denoise=DenoiseOptions(denoiser="none", rank=2))
 
 
 # --- recipe
@@ -103,7 +106,7 @@ def test_region_and_mask_are_cut_out(scan, noisy, tmp_path):
 
         stack, _ = load_scan(scan, options)
 
-        assert stack.shape == (60, 20, 40)
+        assert stack.shape == (40, 20, 40)
         np.testing.assert_allclose(stack[:, 10:].values, noisy[:, 20:30, 5:45].values)
         np.testing.assert_array_equal(usable_mask(stack), mask[10:30, 5:45] != 0)
         assert "region 10:30,5:45 of 40 x 50 (y, x)" in stack.attrs["history"]
@@ -143,7 +146,8 @@ def test_a_run_writes_all_of_it(scan, noisy, tmp_path):
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(OWN_FILES)
     assert {p.name for p in done.files} == set(OWN_FILES)
     clean = read_stack(tmp_path / "out/clean.h5")
-    np.testing.assert_array_equal(clean.values, done.result.reconstruct().values)
+    # frames one by one and all at once add up in another order: a few float32 roundings of values to 255
+    np.testing.assert_allclose(clean.values, done.result.reconstruct().values, rtol=0, atol=1e-4)
     assert load_result(tmp_path / "out/result.sum.h5").rank == done.result.rank
     again = read_recipe(tmp_path / "out/recipe.toml")
     assert again == Recipe()
@@ -154,7 +158,7 @@ def test_a_run_writes_all_of_it(scan, noisy, tmp_path):
 
 
 def test_the_written_maps_agree(scan, tmp_path):
-    done = run(scan, tmp_path / "out")
+    done = run(scan, tmp_path / "out", recipe=QUICK)
     expected = done.maps["half_step_energy_ev"].where(done.maps["mask"]).values
 
     with h5py.File(tmp_path / "out/map.h5") as file:
@@ -204,7 +208,7 @@ def test_a_second_run_replaces_its_own_files_and_no_others(scan, tmp_path):
     for name in ("map.tif", "report.html"):
         (out / name).write_text("old")
 
-    run(scan, out)
+    run(scan, out, recipe=QUICK)
 
     assert (out / "notes.txt").read_text() == "mine"
     assert sorted(p.name for p in out.iterdir()) == sorted([*OWN_FILES, "notes.txt"])
@@ -222,7 +226,7 @@ def test_what_fails_leaves_nothing_behind(scan, tmp_path, monkeypatch, failing, 
     monkeypatch.setattr(pipeline, failing, _raiser(error))
 
     with pytest.raises((KeyboardInterrupt, OSError, MemoryError)):
-        run(scan, out)
+        run(scan, out, recipe=QUICK)
 
     assert sorted(p.name for p in tmp_path.iterdir()) == (["out"] if existing else []) + ["scan.h5"]
     if existing:
