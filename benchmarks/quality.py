@@ -25,7 +25,7 @@ from xanesum.phantom import Phantom
 from xanesum.sure import choose_rank
 
 MAX_RANK = 10
-SLOW = {"bm3d": {"rank": 5, "n_probes": 1}}
+SLOW = {"nlm": {"rank": 5, "n_probes": 1}}
 
 
 def main() -> None:
