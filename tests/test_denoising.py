@@ -56,6 +56,13 @@ def test_without_denoiser_it_is_the_truncated_svd():
     )
 
 
+def test_a_given_sigma_is_used_instead_of_the_estimate():
+    estimated, given = denoise(stack_of(NOISY), rank=3), denoise(stack_of(NOISY), rank=3, sigma=3.0)
+
+    assert given.sigma == 3.0
+    assert np.std(given.coefficients[2]) < np.std(estimated.coefficients[2])  # smoothed more
+
+
 def test_result_describes_itself():
     result = denoise(stack_of(NOISY))
 

@@ -37,6 +37,13 @@ def test_sigma_is_found_beside_strong_components(sigma, n_energies):
     assert estimate_sigma(add_noise(clean, sigma), rng=fresh()) == pytest.approx(sigma, rel=0.015)
 
 
+def test_sigma_is_found_from_few_pixels():
+    """With two and a half pixels for each energy, the median eigenvalue is far below the mean."""
+    stack = add_noise(np.zeros((400, 20, 50), np.float32), 3.0)
+
+    assert estimate_sigma(stack, rng=fresh()) == pytest.approx(3.0, rel=0.01)
+
+
 def test_few_energies_use_wavelets():
     clean = low_rank((50.0,), 3, (120, 130))
 

@@ -73,7 +73,9 @@ def test_gram_sums_in_blocks_as_in_one_piece(monkeypatch):
 
 
 @pytest.mark.parametrize("route", ["gram", "randomized"])
-def test_masked_pixels_do_not_count(route):
+@pytest.mark.parametrize("rows", [7, 1000])
+def test_masked_pixels_do_not_count(route, rows, monkeypatch):
+    monkeypatch.setattr("xanesum.subspace.BLOCK_BYTES", 8 * 30 * 50 * rows)  # several blocks, or one
     stack = add_noise(low_rank(), 0.1)
     mask = np.ones(stack.shape[1:], bool)
     mask[5:9, 3:30] = False

@@ -41,6 +41,15 @@ def test_monte_carlo_divergence_of_a_linear_map_is_its_trace():
     assert found.relative_error < 1e-9
 
 
+@pytest.mark.parametrize("sigma", [0.01, 60.0])
+def test_probes_are_as_long_as_a_share_of_sigma(sigma):
+    seen = []
+
+    monte_carlo_divergence(lambda v: seen.append(v) or v, np.zeros(50), sigma=sigma, rng=fresh(), step=0.1)
+
+    np.testing.assert_allclose(np.abs(seen[1:]), 0.1 * sigma, rtol=1e-12)
+
+
 def test_divergence_equals_that_of_the_whole_chain_by_brute_force():
     stack = add_noise(low_rank((20.0, 3.0, 0.8)), SIGMA)
     basis = fit_basis(stack, rng=fresh())

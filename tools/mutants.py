@@ -192,8 +192,8 @@ FAULTS = (
     Fault(
         "metrics: correlation along y and energy swapped",
         "metrics.py",
-        "for axis in (2, 1, 0)]",
-        "for axis in (2, 0, 1)]",
+        "for axis in (2, 1, 0))",
+        "for axis in (2, 0, 1))",
         "tests/test_metrics.py",
     ),
     # --- io
