@@ -87,17 +87,22 @@ def summary(runs: list[Run]) -> dict[str, Any]:
 
 
 def draw(curves: dict[float, list[Run]], name: str) -> None:
-    """Plot truth and estimate against K."""
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    for axis, (sigma, runs) in zip(figure.subplots(1, len(curves)), curves.items(), strict=True):
-        for run in runs:
-            axis.plot(range(1, MAX_RANK + 1), run["error"], color="0.6", lw=0.8)
-            axis.plot(range(1, MAX_RANK + 1), run["risk"], color="C3", lw=0.5, ls="--")
-        axis.set(title=f"sigma {sigma:g}", xlabel="components K", ylabel="mean squared error", yscale="log")
-        axis.plot([], [], color="0.6", label="truth")
-        axis.plot([], [], color="C3", ls="--", label="SURE")
-        axis.legend()
+    """Plot truth and estimate against K: thin lines for the seeds, thick ones for their mean."""
+    figure = Figure(figsize=(12, 3.8), layout="constrained")
+    ranks = range(1, MAX_RANK + 1)
+    for axes, (sigma, runs) in zip(figure.subplots(1, len(curves)), curves.items(), strict=True):
+        for key, color, label in (("error", "0.25", "truth"), ("risk", "C3", "SURE")):
+            found = np.array([run[key] for run in runs])
+            axes.plot(ranks, psnr(found).T, color=color, lw=0.4, alpha=0.5)
+            axes.plot(ranks, psnr(found.mean(axis=0)), color=color, lw=2, label=f"{label}, mean")
+        axes.set(title=f"sigma {sigma:g}, {len(runs)} seeds", xlabel="components K", ylabel="PSNR (dB)")
+        axes.legend()
     figure.savefig(RESULTS / f"{name}.png", dpi=80)
+
+
+def psnr(error: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return mean squared errors in decibels below a peak of 255."""
+    return np.asarray(10 * np.log10(255**2 / error))
 
 
 if __name__ == "__main__":

@@ -72,6 +72,35 @@ def test_factors_and_reconstruction_give_the_same_map():
     assert np.isfinite(from_factors.half_step_sigma_ev.values[from_factors["mask"].values]).all()
 
 
+@pytest.mark.parametrize("sigma", [0.02, 0.1])
+def test_the_standard_error_is_that_of_the_map(sigma):
+    clean = edge_stack((8339 + np.linspace(0, 4, 60))[:, None] + np.zeros(60), n_energies=130)
+    result = denoise(clean.copy(data=add_noise(clean.values, sigma)), denoiser="none", rank=3)
+
+    found, truth = half_step_energy(result, e0_ev=8341.0), half_step_energy(clean, e0_ev=8341.0)
+
+    ratio = (found.half_step_energy_ev - truth.half_step_energy_ev) / found.half_step_sigma_ev
+    assert np.sqrt(np.mean(ratio.values**2)) == pytest.approx(1, abs=0.15)
+
+
+def test_the_standard_error_of_the_white_line():
+    clean = white_line_stack(8335 + np.linspace(0, 4, 60)[:, None] + np.zeros(60))
+    result = denoise(clean.copy(data=add_noise(clean.values, 0.02)), denoiser="none", rank=3)
+
+    found, truth = white_line(result, e0_ev=E0), white_line(clean, e0_ev=E0)
+
+    ratio = (found.white_line_ev - truth.white_line_ev) / found.white_line_sigma_ev
+    assert np.sqrt(np.mean(ratio.values[5:-5] ** 2)) == pytest.approx(1, abs=0.25)
+
+
+def test_noise_without_an_edge_is_no_map():
+    """The steepest rise of a flat spectrum is noise, and its step no larger than the error of the spectra."""
+    flat = edge_stack(EDGES.repeat(5, 0).repeat(4, 1), n_energies=60) * 0 + np.float32(1)
+    for seed in range(5):
+        found = half_step_energy(denoise(flat.copy(data=add_noise(flat.values, 1e-3, seed)), rank=1))
+        assert found["mask"].mean() < 0.05
+
+
 def test_pixels_without_a_step_are_masked():
     thickness = np.ones((5, 7))
     thickness[2] = 0.01

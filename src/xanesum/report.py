@@ -35,6 +35,7 @@ MAP_LABELS = {
 N_PIXELS = 5
 MAX_COMPONENTS = 6
 MAX_RESIDUAL = 40_000_000  # values the autocorrelation looks at: enough for a standard error of 0.0002
+MAX_RESIDUAL_FRAMES = 100  # energies whose residual is looked at pixel by pixel
 CORRELATED = 0.05  # autocorrelation from which on noise is called correlated
 WIDTH_IN = 4.2
 
@@ -108,7 +109,7 @@ def _content(stack: xr.DataArray, result: Denoised, maps: xr.Dataset | None, fac
         "risk_figures": [_risk_picture(result)],
         "risk_rows": _risk_rows(result),
         "risk_negative": bool((result.risk["risk"].values < 0).any()),
-        "noise_figures": [_sigma_picture(result)],
+        "noise_figures": [_sigma_picture(result), *_residual_pictures(stack, clean, result.sigma)],
         "residual": _residual_facts(stack, clean),
         "counted": _counted(stack, facts),
         "history": result.attrs.get("history", ()),
@@ -434,6 +435,41 @@ def _sigma_picture(result: Denoised) -> Picture:
         axes.legend(frameon=False)
 
     return _picture(draw, "Noise level at each energy")
+
+
+def _residual_pictures(stack: xr.DataArray, clean: xr.DataArray, sigma: float) -> list[Picture]:
+    """Where in the image the residual is larger than noise, and where it leans to one side."""
+    used = np.flatnonzero(usable_weight(stack))
+    sampled = used[np.unique(np.linspace(0, len(used) - 1, MAX_RESIDUAL_FRAMES).astype(int))]
+    total, squares, count = (np.zeros(stack.shape[1:]) for _ in range(3))
+    for e in sampled:
+        residual = (_masked(stack, stack[e].values) - clean[e].values) / sigma
+        known = np.isfinite(residual)
+        total += np.where(known, residual, 0)
+        squares += np.where(known, residual, 0) ** 2
+        count += known
+    known = count > 0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        size = np.where(known, np.sqrt(squares / count), np.nan)
+        lean = np.where(known, total / np.sqrt(count), np.nan)
+    many = f"{len(sampled)} of {len(used)} energies" if len(sampled) < len(used) else "all energies"
+    top = max(2.0, _limits(size)[1])
+    return [
+        _image(
+            size,
+            f"Root mean square of the residual over {many}: white noise gives 1 everywhere",
+            "residual / sigma",
+            limits=(0.0, top),
+            extend="max",
+        ),
+        _image(
+            lean,
+            f"Sum of the residual over {many}: white noise stays within 3",
+            "sum / (sigma sqrt(energies))",
+            limits=(-4, 4),
+            extend="both",
+        ),
+    ]
 
 
 def _residual_facts(stack: xr.DataArray, clean: xr.DataArray) -> dict[str, object]:

@@ -30,6 +30,8 @@ MIN_STEP = 0.1  # least edge step of a pixel with a map value, as a share of the
 MIN_STEP_SIGMAS = 3.0  # ... and in units of its own noise
 BLOCK_PIXELS = 16_384
 
+_Weighted = tuple[NDArray[np.int64], NDArray[np.float64]]  # for every pixel, a row and its weight
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Spectra:
@@ -39,17 +41,37 @@ class _Spectra:
     basis: NDArray[np.float64] | None  # (K, E), or None for the identity
     images: NDArray[np.float32]  # (K or E, P)
     variance: NDArray[np.float64]  # (K or E,), of the images' error
+    spread: NDArray[np.float64]  # (P,), standard deviation at one energy from the error of the basis
     mask: NDArray[np.bool_]  # (Y, X)
     source: xr.DataArray  # gives y and x coordinates
 
     def apply(self, operator: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return the operator (..., E) in the basis, as float32."""
-        return (operator if self.basis is None else operator @ self.basis.T).astype(np.float32)
+        return self._inside(operator).astype(np.float32)
 
     def error(self, operator: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the standard deviation of ``operator @ spectrum``, shape (...)."""
-        inside = operator if self.basis is None else operator @ self.basis.T
-        return np.asarray(np.sqrt(inside**2 @ self.variance))
+        """Return the standard deviation of ``operator @ spectrum`` in every pixel, (P,); operator (E,)."""
+        of_images = np.sqrt(self._inside(operator) ** 2 @ self.variance)
+        return np.asarray(np.hypot(of_images, np.linalg.norm(operator) * self.spread))
+
+    def error_of_pairs(
+        self, operator: NDArray[np.float64], pairs: tuple[_Weighted, _Weighted], pixels: slice
+    ) -> NDArray[np.float64]:
+        """Return the standard deviation in each pixel of a weighted pair of rows of ``operator @ spectrum``.
+
+        Errors of the images are taken as they act on the sum: one that only scales a pixel's spectrum moves
+        neither the energy of a crossing nor that of a peak.
+        """
+        (i, a), (j, b) = pairs
+        if self.basis is None:  # the error of a plain stack is not known
+            return np.full(len(i), np.nan)
+        inside, products = self._inside(operator), operator @ operator.T
+        of_images = (a[:, None] * inside[i] + b[:, None] * inside[j]) ** 2 @ self.variance
+        of_basis = a**2 * products[i, i] + 2 * a * b * products[i, j] + b**2 * products[j, j]
+        return np.asarray(np.sqrt(of_images + of_basis * self.spread[pixels] ** 2))
+
+    def _inside(self, operator: NDArray[np.float64]) -> NDArray[np.float64]:
+        return operator if self.basis is None else operator @ self.basis.T
 
     @property
     def mean_spectrum(self) -> NDArray[np.float64]:
@@ -106,15 +128,16 @@ def half_step_energy(
     window = _window(spectra.energy_ev, ranges.pre_ev[1], ranges.post_ev[0])
     operator = flattening_operator(spectra.energy_ev, ranges, window)
     energies = spectra.energy_ev[window]
-    errors = spectra.error(operator)
+    above_half = operator - 0.5 * step_operator(spectra.energy_ev, ranges)  # zero at the crossing
     found = np.full((2, step.size), np.nan)
     small = spectra.apply(operator)
     for pixels in _pixel_blocks(step.size):
         with np.errstate(divide="ignore", invalid="ignore"):
             flattened = (small @ spectra.images[:, pixels]) / step[pixels]
-        crossing, slope, index = _last_crossing(energies, flattened)
-        found[0, pixels] = crossing
-        found[1, pixels] = errors[index] / np.abs(slope * step[pixels])
+        found[0, pixels], slope, index, share = _last_crossing(energies, flattened)
+        error = spectra.error_of_pairs(above_half, ((index, 1 - share), (index + 1, share)), pixels)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found[1, pixels] = error / np.abs(slope * step[pixels])
     mask = (
         spectra.mask
         & _step_is_real(step, step_error, spectra.mask)
@@ -144,20 +167,23 @@ def white_line(
         )
     operator = flattening_operator(spectra.energy_ev, ranges, window)
     energies = spectra.energy_ev[window]
-    small, errors = spectra.apply(operator), spectra.error(operator)
+    small = spectra.apply(operator)
     n_pixels = spectra.mask.size
     found = np.full((2, n_pixels), np.nan)
-    height = np.zeros(n_pixels, np.float32)
+    height, height_error, one = np.zeros(n_pixels, np.float32), np.zeros(n_pixels), np.ones(n_pixels)
     for pixels in _pixel_blocks(n_pixels):
         shape = small @ spectra.images[:, pixels]
         found[0, pixels], curvature, height[pixels], index = _peak(energies, shape)
-        spacing = np.gradient(energies)[index]
+        ones = one[pixels]
+        height_error[pixels] = spectra.error_of_pairs(operator, ((index, ones), (index, 0 * ones)), pixels)
+        error = spectra.error_of_pairs(operator, ((index + 1, ones), (index - 1, -ones)), pixels)
+        width = energies[index + 1] - energies[index - 1]
         with np.errstate(divide="ignore", invalid="ignore"):
-            found[1, pixels] = errors[index] / (np.sqrt(2) * spacing * np.abs(curvature))
+            found[1, pixels] = error / (width * np.abs(curvature))
     if ranges.pre_ev is not None and ranges.post_ev is not None:
         step, step_error = _step(spectra, ranges)
     else:
-        step, step_error = height, float(np.mean(errors))
+        step, step_error = height, height_error
     mask = (
         spectra.mask
         & _step_is_real(step, step_error, spectra.mask)
@@ -190,11 +216,14 @@ def _spectra_of(data: Denoised | xr.DataArray) -> _Spectra:
         used = usable_weight(data.spectra.T)
         if data.rank == 0:
             raise EdgeError("the result has no component above the noise, so there is no edge to map")
+        images = data.coefficients.values.reshape(data.rank, -1)
+        size = np.maximum(data.components["singular_value"].values[: data.rank, None], 1e-30)
         return _Spectra(
             data.spectra.energy.values[used],
             data.spectra.values[:, used],
-            data.coefficients.values.reshape(data.rank, -1),
+            images,
             data.components["risk"].values[: data.rank],
+            data.sigma * np.linalg.norm(images / size, axis=0),
             usable_mask(data.coefficients),
             data.coefficients,
         )
@@ -202,7 +231,8 @@ def _spectra_of(data: Denoised | xr.DataArray) -> _Spectra:
     used = usable_weight(data)
     mask = usable_mask(data) & np.isfinite(values[used]).all(axis=0)
     images = np.where(mask, values[used], 0).reshape(int(used.sum()), -1)
-    return _Spectra(data.energy.values[used], None, images, np.full(len(images), np.nan), mask, data)
+    unknown = np.full(len(images), np.nan)
+    return _Spectra(data.energy.values[used], None, images, unknown, np.zeros(mask.size), mask, data)
 
 
 def _ranges(
@@ -214,17 +244,21 @@ def _ranges(
     return edge_ranges(spectra.energy_ev, e0, pre_ev=pre_ev, post_ev=post_ev)
 
 
-def _step(spectra: _Spectra, ranges: EdgeRanges) -> tuple[NDArray[np.float32], float]:
-    """Return the edge step of every pixel, shape (P,), and its standard error."""
+def _step(spectra: _Spectra, ranges: EdgeRanges) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Return the edge step of every pixel and its standard error, both of shape (P,)."""
     operator = step_operator(spectra.energy_ev, ranges)
-    return spectra.apply(operator) @ spectra.images, float(spectra.error(operator))
+    return spectra.apply(operator) @ spectra.images, spectra.error(operator)
 
 
-def _step_is_real(step: NDArray[np.float32], error: float, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _step_is_real(
+    step: NDArray[np.float32], error: NDArray[np.float64], mask: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
     """Return where the step is large beside the stack's largest and beside its own error, shape (Y, X)."""
-    least = MIN_STEP * float(np.percentile(step.reshape(mask.shape)[mask], 95))
-    least = max(least, MIN_STEP_SIGMAS * error) if np.isfinite(error) else least
-    return np.asarray(step.reshape(mask.shape) > max(least, 0.0))
+    largest = float(np.percentile(step.reshape(mask.shape)[mask], 95))
+    least = np.fmax(
+        max(MIN_STEP * largest, 0.0), MIN_STEP_SIGMAS * error
+    )  # fmax passes over an unknown error
+    return np.asarray((step > least).reshape(mask.shape))
 
 
 def _window(energy_ev: NDArray[np.float64], low_ev: float, high_ev: float) -> NDArray[np.bool_]:
@@ -238,8 +272,11 @@ def _pixel_blocks(n_pixels: int) -> Iterator[slice]:
 
 def _last_crossing(
     energies: NDArray[np.float64], flattened: NDArray[np.floating]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Return energy, slope and index of the last upward crossing of 0.5 below the maximum of each column."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+    """Return the last upward crossing of 0.5 below the maximum of each column.
+
+    Its energy, its slope, the index of the energy below it, and the share of the way to the next.
+    """
     rises = (flattened[:-1] < 0.5) & (flattened[1:] >= 0.5)
     rises &= np.arange(len(rises))[:, None] < np.argmax(flattened, axis=0)
     index = len(rises) - 1 - np.argmax(rises[::-1], axis=0)
@@ -247,9 +284,9 @@ def _last_crossing(
     low, high = flattened[index, column].astype(np.float64), flattened[index + 1, column]
     width = energies[index + 1] - energies[index]
     with np.errstate(divide="ignore", invalid="ignore"):
-        energy = energies[index] + width * (0.5 - low) / (high - low)
+        share = (0.5 - low) / (high - low)
         slope = (high - low) / width
-    return np.where(rises.any(axis=0), energy, np.nan), slope, index
+    return np.where(rises.any(axis=0), energies[index] + width * share, np.nan), slope, index, share
 
 
 def _peak(

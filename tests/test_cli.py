@@ -1,0 +1,150 @@
+"""What each verb prints and writes when all is well."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from scans import edge_stack
+
+from xanesum import cli
+from xanesum.io import read_stack, write_stack
+
+EDGE_EV = 8340.0 + np.linspace(0, 3, 24)[:, None] + np.zeros(26)
+
+
+@pytest.fixture(autouse=True)
+def scan(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stack = edge_stack(EDGE_EV, n_energies=60)
+    noise = np.random.default_rng(0).standard_normal(stack.shape)
+    write_stack(stack + 0.02 * noise.astype(np.float32), "scan.h5")
+
+
+def said(capsys, *arguments):
+    """Run a command that must succeed; return the lines on its output stream."""
+    assert cli.main([str(argument) for argument in arguments]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_info_says_what_the_file_holds(capsys):
+    lines = dict(line.split(maxsplit=1) for line in said(capsys, "info", "scan.h5"))
+
+    assert lines["images"].startswith("24 x 26 px (y, x), float32")
+    assert lines["energies"] == "60, 8240.00 to 8500.00 eV"
+    assert lines["quantity"] == "optical_density"
+
+
+def test_info_takes_energies_from_a_text_file(capsys):
+    np.savetxt("energies.txt", np.linspace(7.1, 7.2, 60))
+
+    assert "energies     60, 7100.00 to 7200.00 eV" in said(
+        capsys, "info", "scan.h5", "--energies", "energies.txt"
+    )
+
+
+def test_denoise_says_sigma_and_rank_and_where_the_stack_is(capsys):
+    lines = said(capsys, "denoise", "scan.h5", "-o", "clean.h5", "--rank", 2, "--denoiser", "none")
+
+    assert lines[-2].startswith("24 x 26 px, 60 energies: sigma 0.02")
+    assert lines[-2].endswith("2 components, denoiser none")
+    assert lines[-1].endswith("clean stack: clean.h5")
+    assert read_stack("clean.h5").shape == (60, 24, 26)
+
+
+@pytest.mark.parametrize("options", [[], ["--as-is"]])
+def test_map_of_a_scan(options, capsys):
+    lines = said(capsys, "map", "scan.h5", "-o", "map.tif", *options)
+
+    assert lines[-2].startswith("half step map: median 8341.")
+    assert lines[-1].endswith("map: map.tif, map_edge_step.tif")
+    difference = tifffile.imread("map.tif") - EDGE_EV
+    assert np.sqrt(np.nanmean(difference**2)) < 0.5  # energies are 4.4 eV apart
+
+
+def test_map_of_a_saved_result_does_not_denoise_again(capsys, monkeypatch):
+    said(capsys, "run", "scan.h5", "-o", "out")
+    monkeypatch.setattr(cli, "denoise_scan", None)
+
+    assert said(capsys, "map", "out/result.sum.h5", "-o", "map.h5")[-1].endswith("map: map.h5")
+
+
+def test_map_of_a_flat_scan_says_that_there_is_none(capsys):
+    stack = edge_stack(EDGE_EV, n_energies=60)
+    write_stack(stack * 0 + 1 + 1e-3 * np.random.default_rng(0).standard_normal(stack.shape), "flat.h5")
+
+    assert said(capsys, "map", "flat.h5", "-o", "map.tif")[-2] == (
+        "map: no pixel has an edge that stands above its noise"
+    )
+    assert np.isnan(tifffile.imread("map.tif")).all()
+
+
+def test_options_stand_above_the_recipe(capsys):
+    Path("recipe.toml").write_text('[denoise]\nrank = 3\ndenoiser = "tv"\n', "utf-8")
+
+    lines = said(capsys, "denoise", "scan.h5", "-o", "clean.h5", "--recipe", "recipe.toml", "--rank", 1)
+
+    assert lines[-2].endswith("1 components, denoiser tv")
+
+
+def test_region_and_ranges_are_parsed(capsys):
+    lines = said(
+        capsys,
+        "run",
+        "scan.h5",
+        "-o",
+        "out",
+        "--roi",
+        "2:20,3:23",
+        "--pre",
+        "8240:8300",
+        "--post",
+        "8400:8500",
+    )
+
+    assert lines[-4].startswith("18 x 20 px")
+    recipe = Path("out/recipe.toml").read_text("utf-8").splitlines()
+    assert "roi = [2, 20, 3, 23]" in recipe
+    assert "pre_ev = [8240.0, 8300.0]" in recipe
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "name"),
+    [("--roi", "1:2", "region"), ("--pre", "8240", "range"), ("--rank", "two", "int")],
+)
+def test_a_misspelt_option_is_named(option, value, name, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["run", "scan.h5", "-o", "out", option, value])
+
+    assert caught.value.code == 2
+    assert f"argument {option}: invalid {name}" in capsys.readouterr().err
+
+
+def test_simulate_is_seeded(capsys):
+    for seed, name in ((1, "a.h5"), (1, "b.h5"), (2, "c.h5")):
+        options = ["--shape", "30x40", "--n-energies", 12, "--sigma", 10, "--seed", seed]
+        lines = said(capsys, "simulate", "wedge", "-o", name, *options)
+        assert lines[0] == "wedge: 30 x 40 px, 12 energies, noise 10 (peak 255)"
+    a, b, c = (read_stack(name).values for name in ("a.h5", "b.h5", "c.h5"))
+
+    np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+def test_simulate_refuses_negative_noise(capsys):
+    assert cli.main(["simulate", "wedge", "-o", "a.h5", "--shape", "30x40", "--sigma", "-1"]) == 1
+    assert "sigma" in capsys.readouterr().err
+
+
+def test_demo_writes_the_scan_and_the_report(capsys, monkeypatch):
+    monkeypatch.setattr(cli, "DEMO_ENERGIES", 20)
+    small = cli.simulate
+    monkeypatch.setattr(
+        cli, "simulate", lambda kind, shape, **options: small(kind, shape=(60, 80), **options)
+    )
+
+    lines = said(capsys, "demo", "-o", "demo")
+
+    assert lines[0].startswith("simulated: particle, 20 energies, noise 60")
+    assert lines[-1].replace("\\", "/") == "report: demo/report.html"
+    assert read_stack("demo/scan.h5").shape == (20, 60, 80)
