@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from scans import add_noise, low_rank
+from scans import add_noise, low_rank, smooth_images
 from scipy.ndimage import gaussian_filter
 
 from xanesum.errors import SigmaError
 from xanesum.subspace import fit_basis, project, reconstruct
-from xanesum.sure import RankRisk, monte_carlo_divergence, try_ranks
+from xanesum.sure import RankRisk, blend_by_risk, monte_carlo_divergence, try_ranks
 
 SIGMA = 1.0
 
@@ -185,3 +185,77 @@ def test_risk_needs_a_positive_sigma(sigma):
     stack = low_rank()
     with pytest.raises(SigmaError, match=f"needs a positive sigma, got {sigma}"):
         try_ranks(stack, fit_basis(stack, rng=fresh()), shrink, sigma, max_rank=2, rng=fresh())
+
+
+# --- blend of nothing, noisy and denoised
+
+
+def images_of(*amplitudes, shape=(100, 120)):
+    clean = smooth_images(len(amplitudes), shape) * np.array(amplitudes)[:, None, None]
+    clean = clean.astype(np.float32)
+    return clean, add_noise(clean, SIGMA)
+
+
+def over_smooth(images):
+    """A denoiser that is good at weak images and ruins strong ones."""
+    return np.stack([gaussian_filter(image, 3.0) for image in images])
+
+
+def error_of(estimate, clean):
+    return np.mean((estimate - clean).astype(np.float64) ** 2, axis=(1, 2))
+
+
+def test_no_image_becomes_worse_than_the_best_of_the_three():
+    clean, noisy = images_of(0.01, 0.5, 5.0, 100.0)
+    denoised = over_smooth(noisy)
+
+    blend = blend_by_risk(noisy, denoised, over_smooth, SIGMA, rng=fresh())
+
+    single = np.min([error_of(0 * noisy, clean), error_of(noisy, clean), error_of(denoised, clean)], axis=0)
+    found = error_of(blend.apply(noisy, denoised), clean)
+    assert np.all(found < 1.02 * single + 0.002)
+    assert found[2] < 0.9 * single[2]  # where both are about as bad, the mixture is better
+    assert blend.noisy[3] > 0.95
+    assert blend.noisy[0] < 0.02
+    assert min(blend.noisy.min(), blend.denoised.min()) >= 0
+    assert np.all(blend.noisy + blend.denoised <= 1 + 1e-12)
+
+
+def test_the_risk_of_the_blend_is_its_error():
+    errors, risks = [], []
+    for seed in range(20):
+        clean, _ = images_of(0.5, 3.0, 30.0)
+        noisy = add_noise(clean, SIGMA, seed)
+        denoised = shrink(noisy)
+        blend = blend_by_risk(noisy, denoised, shrink, SIGMA, rng=fresh(seed))
+        errors.append(error_of(blend.apply(noisy, denoised), clean))
+        risks.append(blend.risk)
+    difference = np.array(risks) - errors
+    standard_error = np.std(difference, axis=0) / np.sqrt(20)
+    assert np.all(np.abs(difference.mean(axis=0)) < 0.02 * np.mean(errors, axis=0) + 3 * standard_error)
+
+
+def test_a_blend_looks_only_at_the_mask():
+    clean, noisy = images_of(3.0)
+    mask = np.ones(clean.shape[1:], bool)
+    mask[:, :40] = False
+
+    def pointwise(images):
+        return (images * (1 - np.exp(-((images / 3) ** 2)))).astype(np.float32)
+
+    def blend(images, mask):
+        return blend_by_risk(images, pointwise(images), pointwise, SIGMA, rng=fresh(), mask=mask)
+
+    spoiled = np.where(mask, noisy, np.float32(1e3))
+    np.testing.assert_allclose(
+        blend(spoiled, mask).denoised, blend(noisy[:, :, 40:], None).denoised, atol=0.02
+    )
+
+
+def test_pure_noise_is_blended_to_nothing():
+    noisy = add_noise(np.zeros((1, 100, 120), np.float32), SIGMA)
+
+    blend = blend_by_risk(noisy, shrink(noisy), shrink, SIGMA, rng=fresh())
+
+    assert np.std(blend.apply(noisy, shrink(noisy))) < 0.05
+    assert blend.risk[0] < blend.risk_denoised[0]

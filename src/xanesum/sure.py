@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,16 @@ from numpy.typing import NDArray
 from xanesum.errors import SigmaError
 from xanesum.subspace import Basis, project
 
-__all__ = ["Divergence", "RankRisk", "RankTrial", "choose_rank", "monte_carlo_divergence", "try_ranks"]
+__all__ = [
+    "Blend",
+    "Divergence",
+    "RankRisk",
+    "RankTrial",
+    "blend_by_risk",
+    "choose_rank",
+    "monte_carlo_divergence",
+    "try_ranks",
+]
 
 PROBE_STEP = (
     0.05  # in units of sigma: above float32 rounding at contrast 100, below the scale of a shrinkage curve
@@ -204,6 +214,109 @@ def try_ranks(
     return RankTrial(
         risk, noisy[:n_tried], denoised[:n_tried], divergence[:, :n_tried], np.maximum(own_risk[:n_tried], 0)
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Blend:
+    """Weights of the noisy and the denoised image that have the least estimated error, image by image."""
+
+    noisy: NDArray[np.float64]  # (K,), weight of the image as it was, 0 ... 1
+    denoised: NDArray[np.float64]  # (K,), weight of the denoised image, 0 ... 1; the rest is nothing
+    risk: NDArray[np.float64]  # (K,), estimated mean squared error of the blend
+    risk_denoised: NDArray[np.float64]  # (K,), ... of the denoised image alone
+    standard_error: NDArray[np.float64]  # (K,), of both, from the scatter between probes
+
+    def apply(self, noisy: NDArray[np.float32], denoised: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the blended images (K, Y, X)."""
+        a, b = (w[:, None, None].astype(np.float32) for w in (self.noisy, self.denoised))
+        return np.asarray(a * noisy + b * denoised, np.float32)
+
+
+def blend_by_risk(
+    noisy: NDArray[np.float32],
+    denoised: NDArray[np.float32],
+    denoise: ImageMap,
+    sigma: float,
+    *,
+    rng: np.random.Generator,
+    mask: NDArray[np.bool_] | None = None,
+    n_probes: int = 4,
+    step: float = PROBE_STEP,
+) -> Blend:
+    """Mix nothing, the noisy and the denoised image so that the estimated risk is least (SURE-LET, [1]_).
+
+    The three weights are not negative and sum to 1.  The mixture has two free numbers against thousands of
+    pixels, so that its own risk estimate stays honest; in expectation no image becomes worse than the best of
+    the three.
+
+    Parameters
+    ----------
+    noisy, denoised : ndarray of float32, shape (K, Y, X)
+        Images with white noise, and the same after `denoise`.
+    denoise : callable
+        Takes and returns images (K, Y, X), each treated on its own; called `n_probes` times.
+    sigma : float
+        Noise level of the images.
+    rng : numpy.random.Generator
+        Draws the probes.
+    mask : ndarray of bool, shape (Y, X), optional
+        Pixels that count.
+    n_probes : int
+        Probes per image.
+    step : float
+        Length of a probe in units of sigma.
+
+    Raises
+    ------
+    SigmaError
+        If `sigma` is not positive.
+
+    References
+    ----------
+    .. [1] T. Blu, F. Luisier, "The SURE-LET approach to image denoising", IEEE Trans. Image Process. 16
+       (2007) 2778-2786.
+    """
+    length = np.float32(_step_length(sigma, step))
+    keep = np.ones(noisy.shape[1:], bool) if mask is None else mask
+    n_pixels = int(keep.sum())
+    found = np.zeros((n_probes, len(noisy)))
+    for p in range(n_probes):
+        probe = _signs(noisy.shape, rng) * keep
+        moved = denoise(noisy + length * probe) - denoised
+        found[p] = np.sum(probe * moved, axis=(1, 2), dtype=np.float64) / length
+    divergence = found.mean(axis=0)
+    a, b, risk, alone = np.zeros((4, len(noisy)))
+    for k, (before, after) in enumerate(zip(noisy[:, keep], denoised[:, keep], strict=True)):
+        pair = np.stack([before, after]).astype(np.float64)
+        products = pair @ pair.T / n_pixels
+        costs = sigma**2 * np.array([1.0, divergence[k] / n_pixels])
+        a[k], b[k] = _best_weights(products, products[0] - costs)
+        estimate = partial(_blend_risk, products, costs, sigma)
+        risk[k], alone[k] = estimate(np.array([a[k], b[k]])), estimate(np.array([0.0, 1.0]))
+    return Blend(a, b, risk, alone, 2 * sigma**2 / n_pixels * _standard_error(found))
+
+
+def _best_weights(products: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Minimize ``w @ products @ w - 2 * target @ w`` over weights (2,) that are >= 0 and sum to at most 1."""
+    corner = np.eye(2)
+    candidates: list[NDArray[np.float64]] = []
+    for start, end in ((0 * corner[0], corner[0]), (0 * corner[0], corner[1]), (corner[0], corner[1])):
+        along = end - start
+        curvature = along @ products @ along
+        share = along @ (target - products @ start) / curvature if curvature > 0 else 0.0
+        candidates.append(start + min(max(float(share), 0.0), 1.0) * along)
+    free = np.asarray(np.linalg.lstsq(products, target, rcond=1e-12)[0], np.float64)
+    if (free >= 0).all() and free.sum() <= 1:
+        candidates.append(free)
+    return min(candidates, key=lambda w: float(w @ products @ w - 2 * target @ w))
+
+
+def _blend_risk(
+    products: NDArray[np.float64], costs: NDArray[np.float64], sigma: float, weights: NDArray[np.float64]
+) -> float:
+    """Return Stein's estimate of the mean squared error of a blend with `weights` (2,)."""
+    error = weights - np.array([1.0, 0.0])
+    return float(error @ products @ error - sigma**2 + 2 * costs @ weights)
 
 
 def _rank_risk(
