@@ -261,3 +261,32 @@ def test_usage_errors_exit_with_two():
     with pytest.raises(SystemExit) as caught:
         cli.main(["run"])
     assert caught.value.code == 2
+
+
+@pytest.mark.parametrize(("verb", "output"), [("denoise", "a.npy"), ("map", "a.png"), ("simulate", "a")])
+def test_an_unusable_suffix_is_found_before_the_work(verb, output, capsys, monkeypatch):
+    good()
+    monkeypatch.setattr(cli, "load_scan", None)
+    monkeypatch.setattr(cli, "simulate", None)
+
+    assert cli.main([verb, "wedge" if verb == "simulate" else "good.h5", "-o", output]) == 1
+    assert "use one of .h5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("output", ["scan.tiff", "scan.tif", "SCAN.TIF"])
+def test_energies_of_the_scan_are_never_replaced(output, capsys):
+    write_stack(make_stack(VALUES, ENERGY), "scan.tif")
+    if output == "SCAN.TIF" and not os.path.exists(output):
+        output = "../" + os.path.basename(os.getcwd()) + "/scan.tif"
+
+    assert cli.main(["denoise", "scan.tif", "-o", output, "--rank", "1"]) == 1
+    assert "would replace scan" in capsys.readouterr().err
+
+
+def test_a_saved_result_follows_no_options_of_a_scan(capsys):
+    assert cli.main(["run", good(), "-o", "out", "--rank", "1", "--denoiser", "none"]) == 0
+    capsys.readouterr()
+
+    assert cli.main(["map", "out/result.sum.h5", "-o", "m.tif", "--roi", "0:5,0:5", "--rank", "2"]) == 1
+    assert "is a saved result, so --roi, --rank cannot be followed" in capsys.readouterr().err
+    assert sorted(os.listdir(".")) == ["good.h5", "out"]

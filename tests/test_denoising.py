@@ -1,13 +1,25 @@
 """denoise: better than the noise, honest about what it did, deaf to what does not count."""
 
+from datetime import datetime
+
 import numpy as np
 import pytest
 import xarray as xr
 from scans import add_noise, low_rank
 
 from xanesum.denoised import load_result
+from xanesum.denoisers.wavelet import WaveletDenoiser
 from xanesum.denoising import denoise
-from xanesum.errors import EnergyError, RankError, ReadError, RecipeError, SigmaError, StackError, WriteError
+from xanesum.errors import (
+    DenoiserError,
+    EnergyError,
+    RankError,
+    ReadError,
+    RecipeError,
+    SigmaError,
+    StackError,
+    WriteError,
+)
 from xanesum.stack import make_stack
 from xanesum.subspace import fit_basis, project, reconstruct
 
@@ -225,3 +237,41 @@ def test_fewer_components_are_the_first_ones():
     assert int(shorter.risk["rank"][shorter.risk["chosen"].values].item()) == 2
     with pytest.raises(RankError, match=r"rank must lie in 0\.\.4, .* got 5"):
         result.truncated(5)
+
+
+class NothingOutsideTheMask(WaveletDenoiser):
+    def denoise(self, images, sigma, *, mask=None):
+        return np.where(mask, super().denoise(images, sigma, mask=mask), np.nan).astype(np.float32)
+
+
+def test_what_a_denoiser_gives_outside_the_mask_does_not_matter():
+    mask = np.ones(NOISY.shape[1:], bool)
+    mask[3] = False
+    stack = stack_of(NOISY).assign_coords(mask=(("y", "x"), mask))
+
+    odd, plain = denoise(stack, denoiser=NothingOutsideTheMask()), denoise(stack)
+
+    assert odd.rank == plain.rank
+    np.testing.assert_array_equal(odd.coefficients.values[:, mask], plain.coefficients.values[:, mask])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"denoiser": WaveletDenoiser}, DenoiserError, "pass an instance or a registered name"),
+        ({"denoiser": 3}, DenoiserError, "int is not a denoiser"),
+        ({"n_probes": 0}, RecipeError, "n_probes must be at least 1, got 0"),
+    ],
+)
+def test_impossible_options(options, error, message):
+    with pytest.raises(error, match=message):
+        denoise(stack_of(NOISY), **options)
+
+
+def test_any_attribute_can_be_saved(tmp_path):
+    result = denoise(stack_of(NOISY, date=datetime(2026, 1, 2), sizes=np.arange(3)), rank=1)
+    result.save(tmp_path / "a.sum.h5")
+
+    attrs = load_result(tmp_path / "a.sum.h5").attrs
+    assert attrs["date"].startswith("2026-01-02")
+    assert attrs["sizes"] == [0, 1, 2]

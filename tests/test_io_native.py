@@ -253,3 +253,15 @@ def test_a_bad_file_gives_one_line_that_names_it(tmp_path, spoil, error, message
         read_stack(path)
 
     assert "\n" not in str(caught.value)
+
+
+def test_a_monitor_is_kept_and_a_coordinate_that_is_not_is_named(tmp_path):
+    n_energies = small_stack().sizes["energy"]
+    stack = small_stack().assign_coords(
+        monitor=("energy", np.arange(n_energies) + 1.0), ring_current=("energy", np.ones(n_energies))
+    )
+
+    with pytest.warns(XanesumWarning, match="not written: ring_current"):
+        write_stack(stack, tmp_path / "scan.h5")
+
+    np.testing.assert_array_equal(read_stack(tmp_path / "scan.h5").monitor, stack.monitor)

@@ -1,12 +1,14 @@
 """TIFF stacks and maps: round trip, energies from text in every usual form, damaged files."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tifffile
 import xarray as xr
 from io_files import real_data, small_stack
 
-from xanesum.errors import EnergyError, ReadError, StackError, XanesumWarning
+from xanesum.errors import EnergyError, ReadError, StackError, WriteError, XanesumWarning
 from xanesum.io import describe, read_stack, registry, write_map_tiff, write_stack
 from xanesum.io.text import read_table
 
@@ -163,3 +165,64 @@ def test_real_fluorescence_stack_of_hxn():
     assert stack.energy.values[[0, -1]] == pytest.approx([7092.584, 7173.23], abs=1e-3)
     assert float(stack[-10:].mean() / stack[:5].mean()) > 10  # Fe fluorescence starts at the edge
     assert describe(folder / "Site4um.tiff")["energy_min_ev"] is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["7100,25\t1000\n7100,5\t1000", "7100,25;3,5\n7100,50;4,5", "7100,25 1,0\n7100,5 2,0"],
+    ids=["tab", "semicolon", "blank"],
+)
+def test_decimal_commas_are_read_where_they_can_be_nothing_else(tmp_path, text):
+    (tmp_path / "energies.txt").write_text(text)
+
+    np.testing.assert_array_equal(read_table(tmp_path / "energies.txt")[:, 0], [7100.25, 7100.5])
+
+
+@pytest.mark.parametrize(
+    "text", ["7100.25,1000\n7100.5,1000", "7100.25, 1000, 3\n7100.5, 1000, 3", "\ufeff7100.25\n7100.5"]
+)
+def test_commas_between_columns_and_a_byte_order_mark(tmp_path, text):
+    (tmp_path / "energies.txt").write_text(text, "utf-8")
+
+    np.testing.assert_array_equal(read_table(tmp_path / "energies.txt")[:, 0], [7100.25, 7100.5])
+
+
+def test_a_comma_that_may_be_both_is_refused(tmp_path):
+    (tmp_path / "energies.txt").write_text("7100,25\n7100,50\n")
+
+    with pytest.raises(ReadError, match="'7100,25' may be one number with a decimal comma, or two"):
+        read_table(tmp_path / "energies.txt")
+    np.testing.assert_array_equal(
+        read_table(tmp_path / "energies.txt", min_columns=2), [[7100, 25], [7100, 50]]
+    )
+
+
+def test_pixels_and_energies_change_together_or_not_at_all(tmp_path, monkeypatch):
+    write_stack(small_stack(), tmp_path / "pair.tif")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    whole = Path.replace
+
+    def fails_for_the_text(self, target):
+        if Path(target).name == "pair_energies.txt" and ".before" not in self.name:
+            raise OSError(28, "No space left on device")
+        return whole(self, target)
+
+    monkeypatch.setattr(Path, "replace", fails_for_the_text)
+    with pytest.raises(WriteError, match="no space left"):
+        write_stack(small_stack()[:3], tmp_path / "pair.tif")
+
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_damaged_compressed_page_is_one_line(tmp_path):
+    tifffile.imwrite(
+        tmp_path / "a.tif", np.zeros((3, 40, 40), np.uint16), compression="deflate", photometric="minisblack"
+    )
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        start = file.pages[1].dataoffsets[0]
+    content[start : start + 4] = b"\xff\xff\xff\xff"
+    (tmp_path / "a.tif").write_bytes(content)
+
+    with pytest.raises(ReadError, match="cannot be read"):
+        read_stack(tmp_path / "a.tif", energies=[1000.0, 1001.0, 1002.0])

@@ -100,3 +100,25 @@ def test_structure_does_not_pass_for_noise_in_wavelets():
 def test_one_pixel_is_too_few():
     with pytest.raises(SigmaError, match=r"from 1 usable pixels; give it \(sigma=, --sigma\)"):
         estimate_sigma(np.ones((20, 1, 1), np.float32), rng=fresh())
+
+
+def test_a_fit_that_leaves_nothing_leaves_no_noise_level():
+    stack = add_noise(low_rank((5.0, 5.0, 5.0), 3, (64, 64)), 0.05)
+
+    found = sigma_per_energy(stack, fit_basis(stack, rng=fresh()).spectra, rng=fresh())
+
+    assert np.isnan(found).all()
+
+
+def test_few_usable_pixels_and_images_of_one_row():
+    rng = np.random.default_rng(0)
+    stack = rng.standard_normal((60, 10, 10)).astype(np.float32)
+    mask = np.zeros((10, 10), bool)
+    mask[2, :5] = True
+    row = 0.1 * rng.standard_normal((6, 1, 300)).astype(np.float32)
+    used = np.ones((1, 300), bool)
+    used[0, ::4] = False
+    row[:, ~used] = 0
+
+    assert np.isfinite(estimate_sigma(stack, mask=mask, rng=fresh()))
+    assert estimate_sigma(row, mask=used, rng=fresh()) == pytest.approx(0.1, rel=0.2)

@@ -1,5 +1,7 @@
 """Recipes go to TOML and back; a run writes all of it or nothing; what is cut out is what was asked for."""
 
+import warnings
+
 import h5py
 import numpy as np
 import pytest
@@ -123,7 +125,7 @@ def test_a_region_outside_the_image_is_refused(scan, roi):
     [
         (np.ones((3, 4)), StackError, r"mask has shape \(3, 4\), the images have \(40, 50\)"),
         (np.zeros((40, 50)), StackError, "0 everywhere"),
-        (np.array([{}], dtype=object), ReadError, "mask cannot be read"),
+        (np.array([{}], dtype=object), ReadError, "m.npy: cannot be read"),
         (None, ReadError, "no such file; check the name of the mask"),
     ],
     ids=["shape", "empty", "pickled", "missing"],
@@ -237,7 +239,7 @@ def test_a_run_never_replaces_its_own_scan(noisy, tmp_path):
     scan = write_stack(noisy, tmp_path / "clean.h5")
     before = scan.read_bytes()
 
-    with pytest.raises(WriteError, match="would replace the scan"):
+    with pytest.raises(WriteError, match=r"would replace .*clean\.h5"):
         run(scan, tmp_path)
 
     assert scan.read_bytes() == before
@@ -274,3 +276,48 @@ def _raiser(error):
         raise error
 
     return fail
+
+
+def test_a_folder_that_cannot_be_replaced_stays_as_it_was(scan, tmp_path):
+    run(scan, tmp_path / "out", recipe=QUICK)
+    (tmp_path / "out/result.sum.h5").unlink()
+    (tmp_path / "out/result.sum.h5").mkdir()
+    before = {path.name: path.is_file() and path.read_bytes() for path in (tmp_path / "out").iterdir()}
+
+    with pytest.raises(WriteError, match="out: writing failed"):
+        run(scan, tmp_path / "out", recipe=QUICK)
+
+    after = {path.name: path.is_file() and path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert after == before
+
+
+def test_a_recipe_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "recipe.toml").write_text("\ufeff[denoise]\nrank = 2\n", "utf-8")
+
+    assert read_recipe(tmp_path / "recipe.toml").denoise.rank == 2
+
+
+@pytest.mark.parametrize("name", ["to_toml", "updated", "__init__"])
+def test_a_section_named_like_a_method_is_unknown(name):
+    with pytest.raises(RecipeError, match="unknown section"):
+        Recipe().updated({name: {}})
+
+
+def test_a_mask_outside_the_region_is_named(scan, tmp_path):
+    mask = np.zeros((40, 50), bool)
+    mask[:5] = True
+    np.save(tmp_path / "m.npy", mask)
+
+    with pytest.raises(StackError, match="the mask leaves no pixel of the region"):
+        load_scan(scan, InputOptions(mask=str(tmp_path / "m.npy"), roi=(10, 30, 0, 50)))
+
+
+def test_silenced_warnings_still_stand_in_the_report(noisy, tmp_path):
+    with h5py.File(write_stack(noisy, tmp_path / "scan.h5"), "r+") as file:
+        file["entry/data/energy"][...] = noisy.energy.values[::-1]
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("ignore")
+        done = run(tmp_path / "scan.h5", tmp_path / "out", recipe=QUICK)
+
+    assert "sorted" in done.report.read_text("utf-8")
+    assert not seen

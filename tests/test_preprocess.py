@@ -498,3 +498,20 @@ def test_real_iron_l_edge_scan_has_sensible_optical_density():
     spectrum = np.nanmean(result.values, axis=(1, 2))
     peak_ev = result.energy.values[spectrum.argmax()]
     assert 706 < peak_ev < 713  # Fe L3 white line
+
+
+def test_marks_are_counted_where_a_search_is_impossible():
+    transmission = make_stack(np.full((4, 2, 50), 0.5), np.arange(8000.0, 8004.0), quantity="transmission")
+    transmission[1, 0, 3] = 0
+
+    stack, report = prepare(transmission)
+
+    assert report.n_missing == stack.attrs["missing_values"] == 1
+
+
+def test_saturation_of_rates_is_refused():
+    rates = make_stack(np.full((4, 5, 6), 7e4), np.arange(8000.0, 8004.0), quantity="counts")
+    rates.attrs["unit"] = "counts/s"
+
+    with pytest.raises(StackError, match="counts/s, in which saturation cannot be seen"):
+        to_optical_density(rates, flat=np.full((5, 6), 8e4), saturation=65535)

@@ -204,3 +204,18 @@ def test_an_empty_mask_is_an_error():
     stack = edge_stack(EDGES).assign_coords(mask=(("y", "x"), np.zeros((5, 7), bool)))
     with pytest.raises((EdgeError, StackError), match="no usable pixel"):
         half_step_energy(stack)
+
+
+@pytest.mark.parametrize(
+    ("energies", "options", "message"),
+    [
+        (np.arange(8172.0, 8560, 40), {}, "fewer than two energies between"),
+        (np.arange(8240.0, 8500, 2), {"pre_ev": (8240, 8331.9), "post_ev": (8332.1, 8500)}, "fewer than two"),
+        (np.arange(8240.0, 8500, 2), {"pre_ev": (8400, 8500), "post_ev": (8240, 8300)}, "must end below e0"),
+    ],
+)
+def test_ranges_that_leave_no_edge_between_them(energies, options, message):
+    values = 0.1 + edge_spectrum(energies, 8332.0)[:, None, None] + np.zeros((1, 4, 5))
+
+    with pytest.raises(EdgeError, match=message):
+        half_step_energy(make_stack(values.astype(np.float32), energies), e0_ev=8332.0, **options)

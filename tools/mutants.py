@@ -83,8 +83,8 @@ FAULTS = (
     Fault(
         "noise: what the fit took is forgotten",
         "noise.py",
-        "alone = left_over / _noise_share(spectra) ** 2",
-        "alone = left_over + 0 * _noise_share(spectra)",
+        "alone = left_over / np.maximum(_noise_share(spectra), LEAST_SHARE) ** 2",
+        "alone = left_over + 0 * np.maximum(_noise_share(spectra), LEAST_SHARE)",
         "tests/test_noise.py",
     ),
     # --- sure

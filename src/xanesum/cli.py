@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from xanesum.denoised import Denoised, load_result
-from xanesum.errors import ReadError, XanesumError, XanesumWarning
-from xanesum.io import describe, read_stack, write_stack
+from xanesum.errors import ReadError, RecipeError, XanesumError, XanesumWarning
+from xanesum.io import STACK_SUFFIXES, describe, read_stack, write_stack
 from xanesum.phantom import KINDS, simulate
 from xanesum.pipeline import (
     DEFAULT_RECIPE,
@@ -27,6 +27,7 @@ from xanesum.pipeline import (
     RunResult,
     check_output,
     denoise_scan,
+    input_files,
     load_scan,
     map_result,
     read_recipe,
@@ -92,7 +93,7 @@ def _info(arguments: argparse.Namespace) -> None:
 
 def _denoise(arguments: argparse.Namespace) -> None:
     recipe, started = _recipe(arguments), time.perf_counter()
-    check_output(arguments.output, source=arguments.scan)
+    check_output(arguments.output, inputs=input_files(arguments.scan, recipe), suffixes=STACK_SUFFIXES)
     with _progress() as progress:
         stack, counted = load_scan(arguments.scan, recipe.input)
         result = denoise_scan(stack, recipe.denoise, progress=progress)
@@ -105,7 +106,7 @@ def _denoise(arguments: argparse.Namespace) -> None:
 
 def _map(arguments: argparse.Namespace) -> None:
     recipe, started = _recipe(arguments), time.perf_counter()
-    check_output(arguments.output, source=arguments.scan)
+    check_output(arguments.output, inputs=input_files(arguments.scan, recipe), suffixes=STACK_SUFFIXES)
     with _progress() as progress:
         data = _result_or_scan(arguments, recipe, progress)
         progress("map", 0.0)
@@ -125,7 +126,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _simulate(arguments: argparse.Namespace) -> None:
     started = time.perf_counter()
-    check_output(arguments.output)
+    check_output(arguments.output, suffixes=STACK_SUFFIXES)
     stack = _phantom_scan(
         arguments.kind, arguments.shape, arguments.n_energies, arguments.sigma, arguments.seed
     )
@@ -374,6 +375,16 @@ def _map_sentence(maps: xr.Dataset) -> str:
     return f"{what} map: median {middle:.2f} eV, 90 % of the pixels between {low:.2f} and {high:.2f} eV"
 
 
+def _refuse_options_of_a_scan(arguments: argparse.Namespace) -> None:
+    """Raise where options were given that a saved result can no longer follow."""
+    flags = [flag for flag, target, _ in (*INPUT, *PARTS, *DENOISE) if target in vars(arguments)]
+    if given := flags + ["--as-is"] * arguments.as_is:
+        raise RecipeError(
+            f"{arguments.scan}: is a saved result, so {', '.join(given)} cannot be followed; "
+            "map the scan itself, or leave them out"
+        )
+
+
 def _print_counted(counted: Sequence[str]) -> None:
     for line in counted:
         print(f"preprocessing: {line}")
@@ -407,8 +418,11 @@ def _result_or_scan(
 ) -> Denoised | xr.DataArray:
     """Return a saved result, or the scan, denoised unless it is to be taken as it is."""
     try:
-        return load_result(arguments.scan)
+        result = load_result(arguments.scan)
     except ReadError:
         progress("read", 0.0)
         stack = load_scan(arguments.scan, recipe.input)[0]
+    else:
+        _refuse_options_of_a_scan(arguments)
+        return result
     return stack if arguments.as_is else denoise_scan(stack, recipe.denoise, progress=progress)

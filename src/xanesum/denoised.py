@@ -142,7 +142,7 @@ def load_result(path: str | Path) -> Denoised:
             )
     except FileNotFoundError as error:
         raise ReadError(f"{path}: no such file") from error
-    except (OSError, KeyError, ValueError, AttributeError) as error:
+    except (OSError, KeyError, ValueError, AttributeError, TypeError, RuntimeError) as error:
         raise ReadError(
             f"{path}: not a xanesum result ({error}); expected a file written by Denoised.save"
         ) from error
@@ -172,5 +172,7 @@ def _read_table(group: h5py.Group, dim: str) -> xr.Dataset:
 
 
 def _plain(value: Any) -> Any:
-    """Turn NumPy scalars and tuples into what JSON knows."""
-    return value.item() if isinstance(value, np.generic) else list(value)
+    """Turn what JSON does not know into what it does: NumPy scalars, arrays, tuples; text for all else."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    return list(value) if isinstance(value, tuple | set | frozenset) else str(value)

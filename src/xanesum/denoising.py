@@ -83,7 +83,9 @@ def denoise(
         raise RecipeError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     rng = np.random.default_rng(0) if rng is None else rng
     seed_state = _digest(repr(rng.bit_generator.state).encode())
-    images = get_denoiser(denoiser) if isinstance(denoiser, str) else denoiser
+    if n_probes < 1:
+        raise RecipeError(f"n_probes must be at least 1, got {n_probes}")
+    images = get_denoiser(denoiser)
     progress("read", 0.0)
     values = load_stack(stack, min_energies=2)
     input_hash = _hash_values(values)

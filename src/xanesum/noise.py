@@ -23,6 +23,7 @@ MIN_ENERGIES = 12  # below this the median singular value is a signal's
 MAD_TO_SIGMA = 0.6744897501960817  # median of |z| for standard normal z
 PIXELS_PER_ENERGY = 20  # sample size of the Marchenko-Pastur estimate: error about 1 / sqrt(40 E^2)
 MIN_PIXELS = 4000
+LEAST_SHARE = 0.03  # of an energy's sigma that a fit must leave, to know it from the rest
 
 
 def estimate_sigma(
@@ -108,10 +109,12 @@ def wavelet_sigma(
     D. L. Donoho, I. M. Johnstone, "Ideal spatial adaptation by wavelet shrinkage",
     Biometrika 81 (1994) 425-455.
     """
-    if min(stack.shape[1:]) < 2:
-        difference = np.diff(stack.reshape(len(stack), -1), axis=1) / np.sqrt(2)
-        return np.asarray(np.median(np.abs(difference), axis=1).astype(np.float64) / MAD_TO_SIGMA)
     bad = np.zeros(stack.shape[1:], bool) if mask is None else ~mask
+    if min(stack.shape[1:]) < 2:
+        line = bad.ravel()
+        keep = ~(line[1:] | line[:-1]) if not (line[1:] | line[:-1]).all() else ~line[1:]
+        difference = np.diff(stack.reshape(len(stack), -1), axis=1)[:, keep] / np.sqrt(2)
+        return np.asarray(np.median(np.abs(difference), axis=1).astype(np.float64) / MAD_TO_SIGMA)
     touched = bad[:-1:2, :-1:2] | bad[1::2, :-1:2] | bad[:-1:2, 1::2] | bad[1::2, 1::2]
     ny, nx = 2 * touched.shape[0], 2 * touched.shape[1]
     keep = ~touched if not touched.all() else np.ones_like(touched)
@@ -131,17 +134,21 @@ def sigma_per_energy(
     """Estimate sigma at each energy, shape (E,), from what `spectra` (K, E) leave over in a sample of pixels.
 
     The fit takes a share of each energy's noise and spreads some of it over the others: with ``Q = 1 - U U'``
-    the residual's variance is ``(Q * Q) @ sigma**2``, element by element, which is solved for sigma.
+    the residual's variance is ``(Q * Q) @ sigma**2``, element by element, which is solved for sigma.  NaN
+    where the fit leaves next to nothing.
     """
+    known = _noise_share(spectra) > LEAST_SHARE
+    if len(spectra) >= len(stack) or not known.any():
+        return np.full(len(stack), np.nan)
     usable = np.flatnonzero(np.ones(stack[0].size, bool) if mask is None else mask.ravel())
     sample = np.sort(rng.choice(usable, min(n_pixels, usable.size), replace=False))
     pixels = stack.reshape(len(stack), -1)[:, sample]
     residual = _residual(pixels[:, None, :], spectra)[:, 0]
     left_over = (np.median(np.abs(residual), axis=1).astype(np.float64) / MAD_TO_SIGMA) ** 2
-    alone = left_over / _noise_share(spectra) ** 2  # as if all energies had the same noise
+    alone = left_over / np.maximum(_noise_share(spectra), LEAST_SHARE) ** 2  # as if all had the same noise
     spread = (np.eye(len(stack)) - spectra.T @ spectra) ** 2
     correction = np.linalg.lstsq(spread, left_over - spread @ alone, rcond=0.1)[0]
-    return np.asarray(np.sqrt(np.maximum(alone + correction, 0)))
+    return np.where(known, np.sqrt(np.maximum(alone + correction, 0)), np.nan)
 
 
 def _residual(stack: NDArray[np.floating], spectra: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -157,7 +164,7 @@ def _noise_share(spectra: NDArray[np.floating]) -> NDArray[np.float64]:
 def _sigma_of_few_energies(
     stack: NDArray[np.floating], mask: NDArray[np.bool_] | None, rng: np.random.Generator
 ) -> float:
-    n_removed = min(len(stack), stack[0].size) // 2
+    n_removed = min(len(stack), stack[0].size if mask is None else int(np.count_nonzero(mask))) // 2
     if not n_removed:
         return float(np.median(wavelet_sigma(stack, mask=mask)))
     spectra = fit_basis(stack, n_removed, mask=mask, route="gram", rng=rng).spectra

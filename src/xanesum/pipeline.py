@@ -7,7 +7,7 @@ import platform
 import time
 import tomllib
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import version
@@ -26,7 +26,11 @@ from xanesum.denoised import Denoised
 from xanesum.denoising import denoise
 from xanesum.errors import EdgeError, ReadError, RecipeError, StackError, WriteError, XanesumWarning
 from xanesum.io import read_stack, write_map_tiff, write_stack
-from xanesum.io.atomic import atomic_path
+from xanesum.io.atomic import atomic_path, replace_all
+from xanesum.io.nexus import SUFFIXES as HDF5_SUFFIXES
+from xanesum.io.scan import reading
+from xanesum.io.tiff import SUFFIXES as TIFF_SUFFIXES
+from xanesum.io.tiff import energies_candidates, energies_path
 from xanesum.preprocess import prepare
 from xanesum.report import Facts, write_report
 from xanesum.stack import add_history, usable_mask
@@ -41,6 +45,7 @@ __all__ = [
     "RunResult",
     "check_output",
     "denoise_scan",
+    "input_files",
     "load_scan",
     "map_result",
     "read_recipe",
@@ -158,7 +163,8 @@ class Recipe:
         RecipeError
             If a section or option is unknown, or a value has a wrong type.
         """
-        changed = {name: _section(name, getattr(self, name, None), given) for name, given in sections.items()}
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        changed = {name: _section(name, own.get(name), given) for name, given in sections.items()}
         return replace(self, **changed)
 
     def to_toml(self) -> str:
@@ -183,7 +189,7 @@ def read_recipe(path: str | Path) -> Recipe:
         If the file is missing or no TOML, or a section, option or type in it is wrong.
     """
     try:
-        content = tomllib.loads(Path(path).read_text("utf-8"))
+        content = tomllib.loads(Path(path).read_text("utf-8-sig"))
     except OSError as error:
         raise RecipeError(f"{path}: recipe cannot be read ({error.strerror}); check the name") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -243,7 +249,7 @@ def run(
     """
     started = time.perf_counter()
     source, folder = Path(source), Path(out_dir)
-    check_output(folder, source=source, is_folder=True)
+    check_output(folder, inputs=input_files(source, recipe), is_folder=True)
     progress("read", 0.0)
     with _overheard() as notes:
         stack, counted = load_scan(source, recipe.input)
@@ -308,27 +314,49 @@ def write_map(maps: xr.Dataset, path: str | Path) -> tuple[Path, ...]:
         If the suffix is unknown or a file cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() in (".h5", ".hdf5", ".nxs"):
+    if path.suffix.lower() in HDF5_SUFFIXES:
         return (_write_map_h5(maps, path),)
-    if path.suffix.lower() not in (".tif", ".tiff"):
+    if path.suffix.lower() not in TIFF_SUFFIXES:
         raise WriteError(f"{path}: a map is written as .h5 or .tif, not {path.suffix!r}")
-    step = path.with_name(f"{path.stem}_edge_step{path.suffix}")
     values = maps[MAP_NAMES[maps.attrs["kind"]]].where(maps["mask"])
-    return write_map_tiff(values, path), write_map_tiff(maps["edge_step"], step)
+    return write_map_tiff(values, path), write_map_tiff(maps["edge_step"], _step_path(path))
 
 
 # --- output
 
 
-def check_output(path: str | Path, *, source: str | Path | None = None, is_folder: bool = False) -> None:
-    """Raise WriteError, before any long work, where `path` cannot be written or is the scan itself."""
+def check_output(
+    path: str | Path,
+    *,
+    inputs: Iterable[str | Path | None] = (),
+    is_folder: bool = False,
+    suffixes: Sequence[str] = (),
+) -> None:
+    """Raise WriteError, before any long work, where `path` cannot be written or would replace an input.
+
+    Parameters
+    ----------
+    path : str or Path
+        File, or folder of a run.
+    inputs : iterable of str or Path
+        Files that are read; None is skipped.
+    is_folder : bool
+        Whether `path` is a folder.
+    suffixes : sequence of str
+        Those that the file may have; any by default.
+    """
     path = Path(path)
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise WriteError(
+            f"{path}: cannot tell the form from {path.suffix!r}; use one of {', '.join(suffixes)}"
+        )
     if path.exists() and path.is_dir() != is_folder:
         is_a, give = ("file", "folder") if is_folder else ("folder", "file")
         raise WriteError(f"{path}: is a {is_a}; give the name of a {give}")
     place = path if is_folder and path.is_dir() else path.parent
-    if source is not None and _would_replace(path, Path(source), is_folder):
-        raise WriteError(f"{path}: the results would replace the scan {source}; choose another output path")
+    for replaced in (Path(read) for read in inputs if read is not None):
+        if _would_replace(path, replaced, is_folder):
+            raise WriteError(f"{path}: the results would replace {replaced}; choose another output path")
     _new_folder(place, path.name).rmdir()
 
 
@@ -364,10 +392,9 @@ def _publish(temporary: Path, folder: Path, own: tuple[str, ...]) -> None:
         temporary.rename(folder)
         return
     made = sorted(temporary.iterdir(), key=lambda path: path.suffix == ".html")
+    replace_all([(path, folder / path.name) for path in made])
     for name in set(own) - {path.name for path in made}:
         (folder / name).unlink(missing_ok=True)
-    for path in made:
-        path.replace(folder / path.name)
 
 
 def _new_folder(place: Path, name: str) -> Path:
@@ -382,8 +409,20 @@ def _new_folder(place: Path, name: str) -> Path:
     return temporary
 
 
+def input_files(source: str | Path, recipe: Recipe) -> list[Path]:
+    """Return the files that a run reads: the scan, energies beside it, and those that the recipe names."""
+    source = Path(source)
+    named = (recipe.input.energies, recipe.input.i0, recipe.input.mask)
+    return [source, *energies_candidates(source), *(Path(name) for name in named if name is not None)]
+
+
+def _step_path(path: Path) -> Path:
+    return path.with_name(f"{path.stem}_edge_step{path.suffix}")
+
+
 def _would_replace(path: Path, source: Path, is_folder: bool) -> bool:
-    targets = [path / name for name in OWN_FILES] if is_folder else [path]
+    beside = (energies_path(path), _step_path(path)) if path.suffix.lower() in TIFF_SUFFIXES else ()
+    targets = [path / name for name in OWN_FILES] if is_folder else [path, *beside]
     return any(target.exists() and source.exists() and target.samefile(source) for target in targets)
 
 
@@ -422,15 +461,27 @@ def _overheard() -> Iterator[list[str]]:
     """Give a list that every XanesumWarning is written to, on its way to whoever listens."""
     notes: list[str] = []
     with warnings.catch_warnings():
-        pass_on = warnings.showwarning
+        pass_on, wanted = warnings.showwarning, _shows_warnings()
 
         def show(message: Any, category: Any, *place: Any, **more: Any) -> None:
-            if issubclass(category, XanesumWarning):
+            is_note = issubclass(category, XanesumWarning)
+            if is_note:
                 notes.append(str(message))
-            pass_on(message, category, *place, **more)
+            if wanted or not is_note:
+                pass_on(message, category, *place, **more)
 
+        if not wanted:  # somebody silenced warnings; the report still has them
+            warnings.simplefilter("always", XanesumWarning)
         warnings.showwarning = show
         yield notes
+
+
+def _shows_warnings() -> bool:
+    """Say whether the present filters let a XanesumWarning through, or raise it."""
+    for action, _, category, *_ in warnings.filters:
+        if issubclass(XanesumWarning, category):
+            return action != "ignore"
+    return True
 
 
 def _map_or_reason(result: Denoised, options: MapOptions) -> tuple[xr.Dataset | None, str]:
@@ -458,17 +509,17 @@ def _cut(stack: xr.DataArray, options: InputOptions) -> xr.DataArray:
         stack = add_history(
             stack.isel(y=slice(y0, y1), x=slice(x0, x1)), f"region {y0}:{y1},{x0}:{x1} of {ny} x {nx} (y, x)"
         )
+    if not usable_mask(stack).any():
+        raise StackError("the mask leaves no pixel of the region to work on; change --mask or --roi")
     return stack
 
 
 def _read_mask(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    try:
+    if not path.is_file():
+        raise ReadError(f"{path}: no such file; check the name of the mask")
+    with reading(path):
         values = np.load(path, allow_pickle=False) if path.suffix.lower() == ".npy" else tifffile.imread(path)
         mask: NDArray[np.bool_] = np.asarray(values) != 0
-    except FileNotFoundError as error:
-        raise ReadError(f"{path}: no such file; check the name of the mask") from error
-    except (OSError, ValueError, EOFError, tifffile.TiffFileError) as error:
-        raise ReadError(f"{path}: mask cannot be read ({error}); expected .npy or .tif") from error
     if mask.shape != shape:
         raise StackError(f"{path}: the mask has shape {mask.shape}, the images have {shape} (y, x)")
     if not mask.any():

@@ -290,7 +290,9 @@ def find_bad_pixels(
     mask = usable_mask(stack)
     if min(stack.shape[1:]) < 3:
         return stack.copy(), PreprocessReport(
-            n_values=stack.size, notes=("too small for a bad pixel search",)
+            n_values=stack.size,
+            n_missing=int(stack.attrs.get("missing_values", 0)),
+            notes=("too small for a bad pixel search",),
         )
     frames = np.flatnonzero(usable_weight(stack))
     found = _Findings.empty(stack.shape[1:])
@@ -454,6 +456,8 @@ def _refuse(given: Corrections, names: Iterable[str], reason: str) -> None:
 
 def _saturation(stack: xr.DataArray, given: float | None) -> float:
     """Return the count from which on a value is saturated; what transmission or a rate holds never is."""
+    if given is not None and stack.attrs.get("unit") == "counts/s":
+        raise StackError("the stack is in counts/s, in which saturation cannot be seen; leave it out")
     if given is not None:
         return float(given)
     return float(stack.attrs.get("saturation_counts", np.inf))

@@ -196,12 +196,13 @@ def try_ranks(
     n_tried = 0
     for k in range(max_rank):
         images = noisy[k : k + 1]
-        denoised[k] = denoise(images)[0]
+        denoised[k] = np.where(keep, denoise(images)[0], 0)
         misfit[k] = np.sum((denoised[k] - images[0])[keep].astype(np.float64) ** 2)
         turned = lever[k] * np.vdot(images[0] * keep, denoised[k].astype(np.float64))
         for p in range(n_probes):
             along, against = probes[p]
-            moved = denoise(images + np.float32(length) * (along[k] - against[k]))[0] - denoised[k]
+            shifted = denoise(images + np.float32(length) * (along[k] - against[k]))[0]
+            moved = np.where(keep, shifted - denoised[k], 0)
             divergence[p, k] = turned + np.vdot(along[k] + against[k], moved.astype(np.float64)) / length
         n_tried = k + 1
         progress(n_tried / max_rank)
@@ -282,7 +283,7 @@ def blend_by_risk(
     found = np.zeros((n_probes, len(noisy)))
     for p in range(n_probes):
         probe = _signs(noisy.shape, rng) * keep
-        moved = denoise(noisy + length * probe) - denoised
+        moved = np.where(keep, denoise(noisy + length * probe) - denoised, 0)
         found[p] = np.sum(probe * moved, axis=(1, 2), dtype=np.float64) / length
     divergence = found.mean(axis=0)
     a, b, risk, alone = np.zeros((4, len(noisy)))

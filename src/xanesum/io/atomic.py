@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from xanesum.errors import WriteError, XanesumError
 
-__all__ = ["atomic_path"]
+__all__ = ["atomic_path", "atomic_paths", "replace_all"]
 
 
 @contextmanager
@@ -25,20 +25,71 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     WriteError
         If the folder is missing or cannot be written, or the disk is full.
     """
-    target = Path(path)
-    temporary = _reserve(target)
-    try:
+    with atomic_paths(path) as (temporary,):
         yield temporary
-        temporary.replace(target)
+
+
+@contextmanager
+def atomic_paths(*paths: str | Path) -> Iterator[tuple[Path, ...]]:
+    """Give a temporary name beside each of `paths`; they take their places together or not at all.
+
+    Raises
+    ------
+    WriteError
+        As `atomic_path`.
+    """
+    targets = [Path(path) for path in paths]
+    temporaries: list[Path] = []
+    try:
+        for target in targets:
+            temporaries.append(_reserve(target))
+        yield tuple(temporaries)
+        replace_all(list(zip(temporaries, targets, strict=True)))
     except XanesumError:
         raise
     except OSError as error:
-        raise WriteError(f"{target}: writing failed ({_reason(error)}); nothing was written") from error
+        raise WriteError(f"{targets[0]}: writing failed ({_reason(error)}); nothing was written") from error
     except RuntimeError as error:  # h5py's way to say that closing a file failed
-        raise WriteError(f"{target}: writing failed ({_first_line(error)}); nothing was written") from error
+        raise WriteError(
+            f"{targets[0]}: writing failed ({_first_line(error)}); nothing was written"
+        ) from error
     finally:
+        for temporary in temporaries:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+def replace_all(moves: Sequence[tuple[Path, Path]]) -> None:
+    """Rename each (temporary, target); if one fails, every target is what it was before.
+
+    Raises
+    ------
+    OSError
+        If a target cannot be replaced, a folder of its name included.
+    """
+    if len(moves) == 1 and not moves[0][1].is_dir():  # a single one needs no way back
+        moves[0][0].replace(moves[0][1])
+        return
+    done: list[tuple[Path, Path]] = []  # (target, what was there before)
+    try:
+        for temporary, target in moves:
+            before = temporary.with_name(f"{temporary.name}.before")
+            if target.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+            if target.exists():
+                target.replace(before)
+            done.append((target, before))
+            temporary.replace(target)
+    except BaseException:
+        for target, before in reversed(done):
+            if before.exists():
+                before.replace(target)
+            else:
+                target.unlink(missing_ok=True)
+        raise
+    for _, before in done:
         with suppress(OSError):
-            temporary.unlink()
+            before.unlink(missing_ok=True)
 
 
 def _reserve(target: Path) -> Path:

@@ -144,7 +144,7 @@ def _what_there_is(file: h5py.File) -> str:
 def _require_same_folder(path: Path, dataset: h5py.Dataset) -> None:
     """Refuse pixels that a link, a virtual dataset or external storage fetches from elsewhere on the disk."""
     folder = path.resolve().parent
-    names = [dataset.file.filename, *(name for name, _, _ in dataset.external or ())]
+    names = [Path(dataset.file.filename).resolve(), *(name for name, _, _ in dataset.external or ())]
     if dataset.is_virtual:
         names += [source.file_name for source in dataset.virtual_sources() if source.file_name != "."]
     for name in names:

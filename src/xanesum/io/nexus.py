@@ -25,7 +25,7 @@ __all__ = ["FORMAT", "SUFFIXES", "write"]
 SUFFIXES = (".h5", ".hdf5", ".nxs")
 DEFINITION = "xanesum_stack"
 DATA = "entry/data/data"
-COORDS = ("mask", "weight", "i0", "flat", "dark", "exposure_s", "flat_exposure_s")
+COORDS = ("mask", "weight", "i0", "monitor", "flat", "dark", "exposure_s", "flat_exposure_s")
 APART = ("history", "options")  # attributes kept in NXprocess, the others beside the data
 
 
@@ -45,6 +45,7 @@ def write(stack: xr.DataArray, path: Path) -> Path:
         data = _group(entry, "data", "NXdata", signal="data", axes=list(DIMS))
         _write_frames(data, stack)
         _write_axes(data, stack)
+        _warn_of_others(stack)
         for name in COORDS:
             if name in stack.coords:
                 data.create_dataset(name, data=stack[name].values).attrs["dims"] = list(stack[name].dims)
@@ -93,6 +94,13 @@ def _write_frames(data: h5py.Group, stack: xr.DataArray) -> None:
         dataset[e] = stack[e].values
     dataset.attrs["quantity"] = stack.attrs["quantity"]
     dataset.attrs["xanesum_attrs"] = json.dumps(_plain_attrs(stack))
+
+
+def _warn_of_others(stack: xr.DataArray) -> None:
+    others = sorted(str(name) for name in stack.coords if name not in (*COORDS, *DIMS))
+    if others:
+        message = f"coordinates that the native form does not know were not written: {', '.join(others)}"
+        warnings.warn(message, XanesumWarning, stacklevel=4)
 
 
 def _write_axes(data: h5py.Group, stack: xr.DataArray) -> None:

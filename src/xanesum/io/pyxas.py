@@ -22,12 +22,12 @@ NM_PER = {"nm": 1.0, "um": 1e3, "µm": 1e3, "μm": 1e3}
 def _open(path: Path) -> Scan:
     with open_h5(path) as file:
         dataset = stack_dataset(path, file, DATA)
-        energy = next(found for name in ENERGIES if (found := numbers(file, name)) is not None)
+        energy = next((found for name in ENERGIES if (found := numbers(file, name)) is not None), None)
         return Scan(
             shape=dataset.shape,
             dtype=dataset.dtype,
             read=reader(path, DATA),
-            energy=_kev_to_ev(energy.ravel()),
+            energy=None if energy is None else _kev_to_ev(energy.ravel()),
             quantity="transmission",
             pixel_size_nm=_pixel_size_nm(file),
             history=(f"read {DATA} of {path.name} as transmission",),

@@ -16,7 +16,7 @@ from xanesum.io.scan import Format, Scan, float_dtype, read_bytes
 from xanesum.io.text import energies_from, i0_at
 from xanesum.stack import make_stack
 
-__all__ = ["FORMATS", "LAZY_BYTES", "describe", "read_stack", "write_stack"]
+__all__ = ["FORMATS", "LAZY_BYTES", "STACK_SUFFIXES", "describe", "read_stack", "write_stack"]
 
 FORMATS: tuple[Format, ...] = (
     ssrl.FORMAT,
@@ -30,6 +30,7 @@ FORMATS: tuple[Format, ...] = (
     axis2000.FORMAT,
 )
 WRITERS = {**dict.fromkeys(nexus.SUFFIXES, nexus.write), **dict.fromkeys(tiff.SUFFIXES, tiff.write)}
+STACK_SUFFIXES = tuple(WRITERS)
 HEAD_BYTES = 4096
 LAZY_BYTES = 2**28  # a stack below this size is read at once: nothing can then happen to the file
 
@@ -100,8 +101,8 @@ def write_stack(stack: xr.DataArray, path: str | Path) -> Path:
     stack : DataArray, dims (energy, y, x)
         A lazy stack is written frame by frame.
     path : str or Path
-        ``.h5``, ``.hdf5`` or ``.nxs``: the native NeXus form, which keeps everything.  ``.tif`` or ``.tiff``:
-        float32 pages, with the energies in ``<stem>_energies.txt`` beside it.
+        ``.h5``, ``.hdf5`` or ``.nxs``: the native NeXus form, which keeps mask, weights, flats and history.
+        ``.tif`` or ``.tiff``: float32 pages, with the energies in ``<stem>_energies.txt`` beside it.
 
     Raises
     ------

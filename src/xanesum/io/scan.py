@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -76,6 +77,20 @@ def frame_reader(n_energies: int, frame: Callable[[int], NDArray[Any]]) -> Calla
     return read
 
 
+# What readers raise on bytes that are not what they should be.
+DAMAGE = (
+    OSError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Turn whatever goes wrong while `path` is read into a one-line ReadError."""
@@ -87,7 +102,7 @@ def reading(path: Path) -> Iterator[None]:
         raise ReadError(
             f"{path}: does not fit in memory; read a part of it, or use a larger machine"
         ) from error
-    except (OSError, KeyError, ValueError, TypeError, IndexError, RuntimeError, struct.error) as error:
+    except DAMAGE as error:
         raise ReadError(
             f"{path}: cannot be read ({_one_line(error)}); is the file damaged or cut short?"
         ) from error

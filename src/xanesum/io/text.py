@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,16 @@ from xanesum.stack import KEV_LIMIT
 __all__ = ["energies_from", "i0_at", "read_table"]
 
 MAX_BYTES = 2**24  # a table of energies has kilobytes; a larger file is something else
+DIGIT_COMMA = re.compile(r"(\d),(\d)")
 SEPARATORS = str.maketrans(",;\t", "   ")
 
 
 def read_table(path: Path, *, min_columns: int = 1) -> NDArray[np.float64]:
     """Read the leading numeric columns of a text file.
 
-    Blank or comma separated; ``#`` starts a comment; lines before the first number are a header.
+    Blank, comma, semicolon or tab separated; ``#`` starts a comment; lines before the first number are a
+    header.  Where the columns are separated otherwise and no number has a point, a comma between two digits
+    is a decimal comma.
 
     Parameters
     ----------
@@ -36,7 +40,8 @@ def read_table(path: Path, *, min_columns: int = 1) -> NDArray[np.float64]:
     Raises
     ------
     ReadError
-        If the file is missing, holds no numbers, or has a line that is no row of numbers among them.
+        If the file is missing, holds no numbers, or has a line that is no row of numbers among them; or if
+        its commas may be decimal as well as separating.
     """
     data = read_bytes(path, MAX_BYTES + 1)
     if len(data) > MAX_BYTES or b"\0" in data:
@@ -44,8 +49,11 @@ def read_table(path: Path, *, min_columns: int = 1) -> NDArray[np.float64]:
             f"{path}: expected a text file with a column of numbers, this one is binary or too large"
         )
     rows: list[list[float]] = []
-    for number, line in enumerate(data.decode("utf-8", errors="replace").splitlines(), start=1):
-        fields = line.split("#")[0].translate(SEPARATORS).split()
+    lines = [line.split("#")[0] for line in data.decode("utf-8-sig", errors="replace").splitlines()]
+    if _has_decimal_commas(path, [line for line in lines if DIGIT_COMMA.search(line)], min_columns):
+        lines = [DIGIT_COMMA.sub(r"\1.\2", line) for line in lines]
+    for number, line in enumerate(lines, start=1):
+        fields = line.translate(SEPARATORS).split()
         row = _numbers(fields[:min_columns])
         if len(row) == min_columns:
             rows.append(row)
@@ -102,6 +110,20 @@ def i0_at(path: Path, energy: NDArray[np.float64]) -> NDArray[np.float64]:
             f"{wanted.min():.2f} to {wanted.max():.2f} eV; give an I0 of the whole range"
         )
     return np.asarray(np.interp(wanted, known, counts), dtype=np.float64)
+
+
+def _has_decimal_commas(path: Path, lines: list[str], min_columns: int) -> bool:
+    """Say whether the commas between digits in `lines`, all that have any, are decimal commas."""
+    if not lines or any("." in line for line in lines):
+        return False
+    if all(re.search(r";|\t|\d\s+[\d+-]", line) for line in lines):
+        return True
+    if min_columns == 1 and all(line.count(",") == 1 for line in lines):
+        raise ReadError(
+            f"{path}: {lines[0].strip()[:40]!r} may be one number with a decimal comma, or two; "
+            "write decimals with a point, or put blanks between columns"
+        )
+    return False
 
 
 def _numbers(fields: list[str]) -> list[float]:

@@ -13,12 +13,12 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from xanesum.errors import ReadError, StackError
-from xanesum.io.atomic import atomic_path
+from xanesum.io.atomic import atomic_path, atomic_paths
 from xanesum.io.scan import Format, Scan, frame_reader, reading
 from xanesum.io.text import read_table
 from xanesum.stack import QUANTITIES, check_stack
 
-__all__ = ["FORMAT", "SUFFIXES", "energies_path", "write", "write_map_tiff"]
+__all__ = ["FORMAT", "SUFFIXES", "energies_candidates", "energies_path", "write", "write_map_tiff"]
 
 SUFFIXES = (".tif", ".tiff")
 MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -37,7 +37,7 @@ def write(stack: xr.DataArray, path: Path) -> Path:
         If one of the two files cannot be written; then neither is.
     """
     check_stack(stack)
-    with atomic_path(path) as pixels, atomic_path(energies_path(path)) as text:
+    with atomic_paths(path, energies_path(path)) as (pixels, text):
         np.savetxt(text, stack.energy.values, fmt="%.17g", header="photon energy (eV), one image a line")
         tifffile.imwrite(
             pixels,
@@ -79,6 +79,11 @@ def write_map_tiff(image: ArrayLike, path: str | Path) -> Path:
 def energies_path(path: Path) -> Path:
     """Return where the energies of a TIFF stack are written."""
     return path.with_name(f"{path.stem}_energies.txt")
+
+
+def energies_candidates(path: Path) -> tuple[Path, Path]:
+    """Return where the energies of a TIFF stack are looked for."""
+    return energies_path(path), path.with_suffix(".txt")
 
 
 def _open(path: Path) -> Scan:
@@ -178,7 +183,7 @@ def _require_stored(path: Path, file: tifffile.TiffFile) -> None:
 
 
 def _energies_beside(path: Path) -> NDArray[np.float64] | None:
-    for candidate in (energies_path(path), path.with_suffix(".txt")):
+    for candidate in energies_candidates(path):
         if candidate.is_file():
             return read_table(candidate)[:, 0]
     return None

@@ -126,6 +126,11 @@ def half_step_energy(
         )
     step, step_error = _step(spectra, ranges)
     window = _window(spectra.energy_ev, ranges.pre_ev[1], ranges.post_ev[0])
+    if np.count_nonzero(window) < 2:
+        raise EdgeError(
+            f"fewer than two energies between the pre-edge range, up to {ranges.pre_ev[1]:.1f} eV, and "
+            f"the post-edge range, from {ranges.post_ev[0]:.1f} eV; no edge to map"
+        )
     operator = flattening_operator(spectra.energy_ev, ranges, window)
     energies = spectra.energy_ev[window]
     above_half = operator - 0.5 * step_operator(spectra.energy_ev, ranges)  # zero at the crossing

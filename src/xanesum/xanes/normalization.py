@@ -57,11 +57,16 @@ def edge_ranges(
     Raises
     ------
     EdgeError
-        If `e0_ev` lies outside the scan, or a given range is reversed or holds fewer than two energies.
+        If `e0_ev` lies outside the scan, or a given range is reversed, on the wrong side of it, or holds
+        fewer than two energies.
     """
     first, last = float(energy_ev[0]), float(energy_ev[-1])
     if not first < e0_ev < last:
         raise EdgeError(f"e0 = {e0_ev:g} eV lies outside the scan ({first:g} ... {last:g} eV)")
+    if (pre_ev is not None and pre_ev[1] > e0_ev) or (post_ev is not None and post_ev[0] < e0_ev):
+        raise EdgeError(
+            f"the pre-edge range must end below e0 = {e0_ev:g} eV and the post-edge range begin above it"
+        )
     gap = min(PRE_GAP_EV, (e0_ev - first) / 4)
     return EdgeRanges(
         e0_ev,
