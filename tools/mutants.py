@@ -235,28 +235,28 @@ FAULTS = (
     # --- preprocess
     Fault(
         "preprocess: exposure time of the sample forgotten",
-        "preprocess.py",
+        "preprocess/density.py",
         "log_flat - log_counts + float(_at(references.log_times, e))",
         "log_flat - log_counts",
         "tests/test_preprocess.py",
     ),
     Fault(
         "preprocess: optical density with the wrong sign",
-        "preprocess.py",
+        "preprocess/density.py",
         "log_flat - log_counts + float(_at(references.log_times, e))",
         "log_counts - log_flat - float(_at(references.log_times, e))",
         "tests/test_preprocess.py",
     ),
     Fault(
         "preprocess: exposure times of sample and flat swapped",
-        "preprocess.py",
+        "preprocess/density.py",
         "np.log(sample) - np.log(flat)",
         "np.log(flat) - np.log(sample)",
         "tests/test_preprocess.py",
     ),
     Fault(
         "preprocess: saturated counts kept",
-        "preprocess.py",
+        "preprocess/density.py",
         "saturated = finite & (frame >= limit)",
         "saturated = finite & (frame > limit)",
         "tests/test_preprocess.py",

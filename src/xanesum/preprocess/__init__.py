@@ -1,0 +1,83 @@
+"""From counts to optical density, and bad values to weight 0: every step says how much it changed."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+import xarray as xr
+
+from xanesum.errors import StackError
+from xanesum.preprocess.bad_pixels import find_bad_pixels
+from xanesum.preprocess.density import Corrections, has_reference, to_optical_density
+from xanesum.preprocess.marks import PreprocessReport, mark_bad_values
+from xanesum.stack import QUANTITIES
+
+__all__ = [
+    "Corrections",
+    "PreprocessReport",
+    "find_bad_pixels",
+    "mark_bad_values",
+    "prepare",
+    "to_optical_density",
+]
+
+
+def prepare(
+    stack: xr.DataArray,
+    *,
+    quantity: str | None = None,
+    allow_missing: bool = False,
+    bad_pixels: bool = True,
+    **corrections: Unpack[Corrections],
+) -> tuple[xr.DataArray, PreprocessReport]:
+    """Do the standard chain: optical density, bad values, bad pixels.
+
+    Counts without any flat or I0 stay counts, which the report says.
+
+    Parameters
+    ----------
+    stack : DataArray, dims (energy, y, x)
+        As read.
+    quantity : {"counts", "transmission", "optical_density", "intensity"}, optional
+        What the values are, where the file does not say it or says it wrongly.
+    allow_missing : bool
+        Whether NaN and all-zero frames in a stack that is not counts or transmission get weight 0 (otherwise
+        they stay, and the next step refuses them).
+    bad_pixels : bool
+        Whether to look for dead, hot, stuck and noisy pixels.
+    **corrections
+        Options of `to_optical_density`.
+
+    Returns
+    -------
+    stack : DataArray
+        A new stack, float32.
+    report : PreprocessReport
+        Of all steps together.
+
+    Raises
+    ------
+    StackError
+        As the single steps.
+    """
+    if quantity is not None:
+        stack = _with_quantity(stack, quantity)
+    if has_reference(stack, corrections):
+        stack, report = to_optical_density(stack, **corrections)
+    else:
+        report = PreprocessReport(notes=("no flat and no I0: the counts were left as they are",))
+    if allow_missing:
+        stack, step = mark_bad_values(stack)
+        report += step
+    if bad_pixels:
+        stack, step = find_bad_pixels(stack)
+        report += step
+    return stack, report
+
+
+def _with_quantity(stack: xr.DataArray, quantity: str) -> xr.DataArray:
+    if quantity not in QUANTITIES:
+        raise StackError(f"quantity must be one of {', '.join(QUANTITIES)}, got {quantity!r}")
+    stack = stack.copy(deep=False)
+    stack.attrs["quantity"] = quantity
+    return stack

@@ -1,0 +1,192 @@
+"""Dead, hot, stuck and noisy pixels, and spikes, by robust statistics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xanesum.preprocess.marks import BAD_SHARE, PreprocessReport, mark, noted
+from xanesum.stack import DIMS, load_stack, usable_mask, usable_weight
+
+__all__ = ["find_bad_pixels"]
+
+NEIGHBOURS = tuple((dy, dx) for dy in range(3) for dx in range(3) if (dy, dx) != (1, 1))  # in a padded image
+MIN_NEIGHBOURS = 6  # with fewer, their range says little
+ROUNDING = 1e-6  # a difference smaller than this part of the largest value is float32 rounding
+MIN_ENERGIES_FOR_ACTIVITY = 8  # fewer differences than 7 say too little about a pixel's noise
+
+
+def find_bad_pixels(
+    stack: xr.DataArray, *, n_sigma: float = 12.0, spread_factor: float = 6.0
+) -> tuple[xr.DataArray, PreprocessReport]:
+    """Leave out dead, hot, stuck and noisy pixels, and single voxels that stand out (spikes).
+
+    A value is bad where it lies outside the range of its eight neighbours (from the second smallest to the
+    second largest, so that two bad pixels side by side do not hide each other) by more than `spread_factor`
+    times that range plus `n_sigma` times the noise.  The lens blurs a real feature into its neighbours, which
+    widens their range; on the border of a particle the range is the height of the step.  The test is made on
+    every frame (spikes), on the mean of the frames (hot and dead pixels), and on the logarithm of the mean
+    change from frame to frame (stuck and noisy pixels).
+
+    Parameters
+    ----------
+    stack : DataArray, dims (energy, y, x)
+        Best as optical density; NaN that an earlier step has marked is left alone.
+    n_sigma : float
+        Distance in units of the frame's noise, a robust standard deviation.
+    spread_factor : float
+        Distance in units of the range of the neighbours.
+
+    Returns
+    -------
+    stack : DataArray
+        A new stack: bad pixels `mask` False, spikes NaN and counted in ``attrs["missing_values"]``.
+    report : PreprocessReport
+        How many of each.
+
+    Raises
+    ------
+    StackError
+        If values are not finite or frames blank without being marked so, or nothing usable remains.
+    """
+    values = np.array(load_stack(stack))  # refuses NaN that no step has marked
+    values[np.isinf(values)] = np.nan
+    mask = usable_mask(stack)
+    if min(stack.shape[1:]) < 3:
+        return stack.copy(), PreprocessReport(
+            n_values=stack.size,
+            n_missing=int(stack.attrs.get("missing_values", 0)),
+            notes=("too small for a bad pixel search",),
+        )
+    frames = np.flatnonzero(usable_weight(stack))
+    found = _Findings.empty(stack.shape[1:])
+    for e in frames:
+        frame = np.where(mask, values[e], np.nan)
+        spikes = _outside(frame, n_sigma * _noise(frame), spread_factor) != 0
+        values[e][spikes] = np.nan
+        frame[spikes] = np.nan
+        found.add(frame, spikes)
+    often = found.n_spikes > BAD_SHARE * len(frames)
+    stuck, noisy = _odd_activity(np.where(often, np.nan, found.activity()), len(frames))
+    mean = np.where(stuck | noisy, np.nan, found.mean())
+    outlying = often | (_outside(mean, n_sigma * _noise(mean), spread_factor) != 0)
+    bad = outlying | stuck | noisy
+    report = PreprocessReport(
+        n_values=stack.size,
+        n_spikes=int(found.n_spikes[~bad].sum()),
+        n_outlying_pixels=int(np.count_nonzero(outlying)),
+        n_stuck_pixels=int(np.count_nonzero(stuck)),
+        n_noisy_pixels=int(np.count_nonzero(noisy)),
+        n_masked_pixels=int(np.count_nonzero(bad)),
+    )
+    result, marked = mark(stack.copy(data=values).assign_coords(mask=(DIMS[1:], mask & ~bad)))
+    return noted(result, report + marked, "bad pixels left out")
+
+
+@dataclass(slots=True, eq=False)
+class _Findings:
+    """Sums over the frames seen so far, each of shape (Y, X)."""
+
+    n_spikes: NDArray[np.int64]
+    n_values: NDArray[np.int64]
+    total: NDArray[np.float64]
+    n_changes: NDArray[np.int64]
+    change: NDArray[np.float64]  # of absolute differences from frame to frame
+    previous: NDArray[np.floating]
+
+    @classmethod
+    def empty(cls, shape: tuple[int, ...]) -> _Findings:
+        """Return sums over no frames."""
+        counts = (np.zeros(shape, dtype=np.int64) for _ in range(3))
+        sums = (np.zeros(shape) for _ in range(2))
+        n_spikes, n_values, n_changes = counts
+        total, change = sums
+        return cls(n_spikes, n_values, total, n_changes, change, np.full(shape, np.nan))
+
+    def add(self, frame: NDArray[np.floating], spikes: NDArray[np.bool_]) -> None:
+        """Add one frame whose spikes and masked pixels are NaN."""
+        self.n_spikes += spikes
+        for value, total, count in (
+            (frame, self.total, self.n_values),
+            (np.abs(frame - self.previous), self.change, self.n_changes),
+        ):
+            good = np.isfinite(value)
+            np.add(total, value, out=total, where=good)
+            count += good
+        self.previous = frame
+
+    def mean(self) -> NDArray[np.float64]:
+        """Return the mean of the finite values, NaN where there is none."""
+        return _ratio(self.total, self.n_values)
+
+    def activity(self) -> NDArray[np.float64]:
+        """Return the mean absolute change from frame to frame, NaN where there is none."""
+        return _ratio(self.change, self.n_changes)
+
+
+def _ratio(total: NDArray[np.float64], count: NDArray[np.int64]) -> NDArray[np.float64]:
+    ratio = np.full(total.shape, np.nan)
+    return np.divide(total, count, out=ratio, where=count > 0)  # type: ignore[no-any-return]
+
+
+def _odd_activity(
+    activity: NDArray[np.float64], n_energies: int
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return the pixels that change far less, and far more, than their neighbours.
+
+    The mean absolute difference of `n_energies` normal values has a relative standard deviation of about
+    ``0.9 / sqrt(n_energies - 1)`` (neighbouring differences share a value); the margin is eight of these, and
+    a factor of four at least, for a feature narrower than the lens resolves can change 2.8 times more than
+    its neighbours.
+    """
+    level = float(np.nanmedian(activity)) if np.isfinite(activity).any() else 0.0
+    if n_energies < MIN_ENERGIES_FOR_ACTIVITY or level <= 0:
+        nothing = np.zeros(activity.shape, dtype=bool)
+        return nothing, nothing.copy()
+    log_activity = np.log(np.maximum(activity, 0.05 * level))
+    margin = max(np.log(4.0), 8 * 0.9 / np.sqrt(n_energies - 1))
+    odd = _outside(log_activity, margin, 1.0)
+    return odd < 0, odd > 0
+
+
+def _outside(image: NDArray[np.floating], margin: float, factor: float) -> NDArray[np.int8]:
+    """Return 1 where a pixel is farther above the range of its neighbours than allowed, -1 below, else 0.
+
+    Allowed is `margin` plus `factor` times the range, which goes from the second smallest to the second
+    largest of the finite ones among the eight neighbours; 0 where fewer than six are finite.
+    """
+    padded = np.pad(image, 1, mode="reflect")  # on the border of the image, the other side again
+    rows, columns = np.nonzero(_differs(image, margin))  # few, so that the sorting below costs little
+    around = np.sort([padded[rows + dy, columns + dx] for dy, dx in NEIGHBOURS], axis=0)  # NaN come last
+    last = np.count_nonzero(np.isfinite(around), axis=0) - 1
+    low, high = around[1], around[np.maximum(last - 1, 0), np.arange(len(rows))]
+    values = image[rows, columns]
+    allowed = margin + factor * (high - low)
+    side = (values - high > allowed).astype(np.int8) - (low - values > allowed)
+    result = np.zeros(image.shape, dtype=np.int8)
+    result[rows, columns] = side * (last + 1 >= MIN_NEIGHBOURS)
+    return result
+
+
+def _differs(image: NDArray[np.floating], margin: float) -> NDArray[np.bool_]:
+    """Whether a pixel differs by more than `margin` from one of the four beside it (never with NaN)."""
+    result = np.zeros(image.shape, dtype=bool)
+    for axis in (0, 1):
+        steps = np.abs(np.diff(image, axis=axis)) > margin
+        view, step = (result, steps) if axis == 0 else (result.T, steps.T)
+        view[1:] |= step
+        view[:-1] |= step
+    return result
+
+
+def _noise(image: NDArray[np.floating]) -> float:
+    """Return a robust standard deviation of the noise, from differences of neighbours along x."""
+    steps = np.abs(np.diff(image, axis=1))
+    steps = steps[np.isfinite(steps)]
+    if not steps.size:
+        return 0.0
+    scale = float(np.abs(image[np.isfinite(image)]).max())
+    return float(max(1.4826 / np.sqrt(2) * np.median(steps), ROUNDING * scale))

@@ -1,0 +1,258 @@
+"""From counts or transmission to optical density."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TypedDict
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from xanesum.errors import StackError
+from xanesum.preprocess.marks import PreprocessReport, frames_of, mark, noted
+from xanesum.stack import check_stack
+
+__all__ = ["Corrections", "has_reference", "to_optical_density"]
+
+REFERENCES = ("flat", "dark", "i0", "exposure_s", "flat_exposure_s")  # used up by to_optical_density
+TIMES = ("exposure_s", "flat_exposure_s")
+
+
+class Corrections(TypedDict, total=False):
+    """Options of `to_optical_density` that `prepare` passes on."""
+
+    flat: ArrayLike | None
+    dark: ArrayLike | None
+    offset: float
+    exposure_s: ArrayLike | None
+    flat_exposure_s: ArrayLike | None
+    saturation: float | None
+
+
+def to_optical_density(
+    stack: xr.DataArray,
+    *,
+    flat: ArrayLike | None = None,
+    dark: ArrayLike | None = None,
+    offset: float = 0.0,
+    exposure_s: ArrayLike | None = None,
+    flat_exposure_s: ArrayLike | None = None,
+    saturation: float | None = None,
+) -> tuple[xr.DataArray, PreprocessReport]:
+    """Convert counts or transmission to optical density, ``ln(flat / t_flat) - ln(sample / t_sample)``.
+
+    Optical density and intensity are returned as they are.  What was not given is taken from the stack:
+    coordinates `flat`, `i0`, `dark` and exposure times, and ``attrs["saturation_counts"]``.  Values that have
+    no logarithm, or were saturated, become NaN and are counted in ``attrs["missing_values"]``; a frame or
+    pixel with more than half of them is left out (coordinates `weight` and `mask`).
+
+    Parameters
+    ----------
+    stack : DataArray, dims (energy, y, x)
+        Counts, counts per second (``attrs["unit"] == "counts/s"``) or transmission.
+    flat : array_like, shape (Y, X), (E, Y, X) or (E,), optional
+        Image without the sample, or I0 spectrum, in the unit of the stack.
+    dark : array_like, shape (Y, X), optional
+        Counts that the camera adds to each exposure, of sample and flat.
+    offset : float
+        The same, one number for all pixels.
+    exposure_s, flat_exposure_s : float or array_like of shape (E,), optional
+        Exposure times; without them sample and flat are taken to be exposed equally long.
+    saturation : float, optional
+        Counts from which on a value is saturated.
+
+    Returns
+    -------
+    stack : DataArray
+        A new stack, float32.
+    report : PreprocessReport
+        How many values were lost, by cause.
+
+    Raises
+    ------
+    StackError
+        If counts come without flat and I0, shapes do not fit, times are not positive or already
+        accounted for, or nothing usable remains.
+    """
+    check_stack(stack)
+    quantity = stack.attrs["quantity"]
+    if quantity in ("optical_density", "intensity"):
+        return stack.copy(), PreprocessReport(n_values=stack.size, notes=(f"{quantity}: taken as it is",))
+    given = Corrections(
+        flat=flat, dark=dark, offset=offset, exposure_s=exposure_s, flat_exposure_s=flat_exposure_s
+    )
+    references = _references(stack, given)
+    values = np.empty(stack.shape, dtype=np.float32)
+    report = PreprocessReport(n_values=stack.size)
+    limit = np.inf if quantity == "transmission" else _saturation(stack, saturation)
+    for e, frame in enumerate(frames_of(stack)):
+        values[e], counted = _frame_density(frame, references, e, limit)
+        report += counted
+    report = _saturated_by_reader(stack, report)
+    result = stack.drop_vars(REFERENCES, errors="ignore").copy(data=values)
+    for name in ("unit", "saturation_counts", "saturated_values", "missing_values"):
+        result.attrs.pop(name, None)
+    result.attrs["quantity"] = "optical_density"
+    result, marked = mark(result)
+    return noted(result, report + marked, f"{quantity} to optical density ({references.said})")
+
+
+def has_reference(stack: xr.DataArray, given: Corrections) -> bool:
+    """Whether counts can become optical density; other quantities need nothing for it."""
+    known = any(name in stack.coords for name in ("flat", "i0")) or given.get("flat") is not None
+    return known or stack.attrs.get("quantity") != "counts"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _References:
+    """What the frames of the sample are compared with; counts are those of one exposure, or per second."""
+
+    flat: (
+        NDArray[np.floating] | xr.DataArray | None
+    )  # (E or 1, Y or 1, X or 1); None: the frames are transmission
+    flat_pedestal: NDArray[np.float64]  # (E or 1, Y or 1, X or 1), to be taken off the flat
+    pedestal: NDArray[np.float64]  # (E or 1, Y or 1, X or 1), to be taken off the frames
+    log_times: NDArray[np.float64]  # (E or 1,), ln(t_sample / t_flat)
+    said: str  # what was used, in words
+
+    def log_flat(self, e: int, limit: float) -> NDArray[np.float64]:
+        """Return the logarithm of the flat at energy index `e`, NaN where it cannot be used."""
+        if self.flat is None:
+            return np.zeros((1, 1))
+        raw = np.asarray(_at(self.flat, e), dtype=np.float64)
+        counts = raw - _at(self.flat_pedestal, e)
+        good = (counts > 0) & (raw < limit)
+        return np.log(counts, out=np.full(counts.shape, np.nan), where=good)
+
+
+def _frame_density(
+    frame: NDArray[np.float64], references: _References, e: int, limit: float
+) -> tuple[NDArray[np.float64], PreprocessReport]:
+    """Return the optical density of one frame, NaN where there is none, and the count of causes."""
+    counts = frame - _at(references.pedestal, e)
+    log_flat = np.broadcast_to(references.log_flat(e, limit), frame.shape)
+    finite = np.isfinite(frame)
+    saturated = finite & (frame >= limit)
+    not_positive = finite & ~saturated & (counts <= 0)
+    measured = finite & ~saturated & ~not_positive
+    log_counts = np.log(counts, out=np.full(frame.shape, np.nan), where=measured)
+    density = log_flat - log_counts + float(_at(references.log_times, e))
+    return density, PreprocessReport(
+        n_not_finite=int(np.count_nonzero(~finite)),
+        n_saturated=int(np.count_nonzero(saturated)),
+        n_not_positive=int(np.count_nonzero(not_positive)),
+        n_bad_reference=int(np.count_nonzero(measured & ~np.isfinite(log_flat))),
+    )
+
+
+def _references(stack: xr.DataArray, given: Corrections) -> _References:
+    """Return the references to use: those given first, else those the stack carries."""
+    if stack.attrs["quantity"] == "transmission":
+        _refuse(given, given, "the stack is transmission: flat, dark and exposure were corrected already")
+        nothing = np.zeros((1, 1, 1))
+        return _References(None, nothing, nothing, np.zeros(1), "-ln(transmission)")
+    flat, said = _flat(stack, given.get("flat"))
+    pedestal = _dark(stack, given.get("dark")) + given.get("offset", 0.0)
+    flat_pedestal = (
+        pedestal if flat.shape[1:] == stack.shape[1:] else np.full((1, 1, 1), given.get("offset", 0.0))
+    )
+    times = [_times(stack, name, given) for name in ("exposure_s", "flat_exposure_s")]
+    if stack.attrs.get("unit") == "counts/s":
+        _refuse(given, TIMES, "the stack is in counts/s already")
+        per_exposure = [np.ones(1) if t is None else t for t in times]
+        pedestal, flat_pedestal = (
+            p / t[:, None, None] for p, t in zip((pedestal, flat_pedestal), per_exposure, strict=True)
+        )
+        return _References(flat, flat_pedestal, pedestal, np.zeros(1), f"{said}, counts per second")
+    return _References(flat, flat_pedestal, pedestal, _log_times(times, given), said)
+
+
+def _flat(stack: xr.DataArray, given: ArrayLike | None) -> tuple[NDArray[np.floating] | xr.DataArray, str]:
+    """Return the flat with three axes, and its name."""
+    for name, flat in (("flat given", given), *((n, stack.coords.get(n)) for n in ("flat", "i0"))):
+        if flat is not None:
+            return _three_axes(stack, flat, name), f"by {name}"
+    raise StackError(
+        "counts need a flat image or an I0 spectrum to become optical density; "
+        "give one (flat=, --flat, --i0), or say what the values are (quantity=)"
+    )
+
+
+def _three_axes(stack: xr.DataArray, values: ArrayLike, name: str) -> NDArray[np.floating] | xr.DataArray:
+    """Return an image, a spectrum or a stack of images as (E or 1, Y or 1, X or 1); lazy ones stay so."""
+    array = values if isinstance(values, xr.DataArray) else np.asarray(values, dtype=np.float64)
+    n_energies, *image = stack.shape
+    if array.shape in (stack.shape, (1, *image)):
+        return array
+    if array.shape == tuple(image):
+        return np.asarray(array, dtype=np.float64)[None]
+    if array.shape == (n_energies,):
+        return np.asarray(array, dtype=np.float64)[:, None, None]
+    raise StackError(
+        f"{name} has shape {array.shape}; a stack of {stack.shape} needs (y, x), (energy, y, x) or (energy)"
+    )
+
+
+def _dark(stack: xr.DataArray, given: ArrayLike | None) -> NDArray[np.float64]:
+    dark = stack.coords.get("dark") if given is None else given
+    if dark is None:
+        return np.zeros((1, 1, 1))
+    array = np.asarray(dark, dtype=np.float64)
+    if array.shape != stack.shape[1:]:
+        raise StackError(f"dark has shape {array.shape}; images of the stack are {stack.shape[1:]}")
+    return array[None]
+
+
+def _times(stack: xr.DataArray, name: str, given: Corrections) -> NDArray[np.float64] | None:
+    """Return exposure times as an array (E or 1,), or None where nobody says."""
+    value = given.get(name)
+    value = stack.coords.get(name) if value is None else value
+    if value is None:
+        return None
+    times = np.atleast_1d(np.asarray(value, dtype=np.float64))
+    if times.shape not in ((1,), (stack.shape[0],)) or not np.all((times > 0) & np.isfinite(times)):
+        raise StackError(
+            f"{name} must be a positive number of seconds, or one for each of {stack.shape[0]} energies"
+        )
+    return times
+
+
+def _log_times(times: list[NDArray[np.float64] | None], given: Corrections) -> NDArray[np.float64]:
+    """Return ln(t_sample / t_flat); 0 where not both are known and none was given."""
+    sample, flat = times
+    if sample is not None and flat is not None:
+        return np.atleast_1d(np.log(sample) - np.log(flat))
+    if any(given.get(name) is not None for name in TIMES):
+        raise StackError("exposure_s and flat_exposure_s must both be known; give the other one too")
+    return np.zeros(1)
+
+
+def _refuse(given: Corrections, names: Iterable[str], reason: str) -> None:
+    """Raise if one of the options `names` was given (an offset of 0 is none)."""
+    values = dict(given)
+    names = [name for name in names if values.get(name) is not None and not np.all(values[name] == 0.0)]
+    if names:
+        raise StackError(f"{reason}; leave out {', '.join(names)}")
+
+
+def _saturation(stack: xr.DataArray, given: float | None) -> float:
+    """Return the count from which on a value is saturated; what transmission or a rate holds never is."""
+    if given is not None and stack.attrs.get("unit") == "counts/s":
+        raise StackError("the stack is in counts/s, in which saturation cannot be seen; leave it out")
+    if given is not None:
+        return float(given)
+    return float(stack.attrs.get("saturation_counts", np.inf))
+
+
+def _saturated_by_reader(stack: xr.DataArray, report: PreprocessReport) -> PreprocessReport:
+    """Count the NaN of a reader that averages exposures as what they were: saturated."""
+    n = min(int(stack.attrs.get("saturated_values", 0)), report.n_not_finite)
+    return replace(report, n_not_finite=report.n_not_finite - n, n_saturated=report.n_saturated + n)
+
+
+def _at(array: NDArray[np.floating] | xr.DataArray, e: int) -> NDArray[np.float64]:
+    """Return the entry of energy index `e` of an array whose first axis may have length 1."""
+    item = array[e if len(array) > 1 else 0]
+    return np.asarray(item.values if isinstance(item, xr.DataArray) else item, dtype=np.float64)

@@ -1,0 +1,158 @@
+"""What was changed, by cause; and how bad values, pixels and frames are marked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xanesum.errors import StackError
+from xanesum.stack import DIMS, add_history, check_stack, usable_mask, usable_weight
+
+__all__ = ["BAD_SHARE", "PreprocessReport", "frames_of", "mark", "mark_bad_values", "noted"]
+
+BAD_SHARE = 0.5  # a pixel or frame with more bad values than this is left out as a whole
+
+
+@dataclass(frozen=True, slots=True)
+class PreprocessReport:
+    """What was changed, by cause; reports of consecutive steps add up."""
+
+    n_values: int = 0  # voxels looked at
+    n_not_finite: int = 0  # voxels that were NaN or infinite
+    n_saturated: int = 0  # voxels where the camera was full
+    n_not_positive: int = 0  # voxels at or below 0 after dark and offset, so without a logarithm
+    n_bad_reference: int = 0  # voxels without a usable flat or I0
+    n_spikes: int = 0  # single voxels far from all their neighbours
+    n_blank_frames: int = 0  # frames that were 0 everywhere
+    n_outlying_pixels: int = 0  # pixels far from all their neighbours over the whole scan: hot or dead
+    n_stuck_pixels: int = 0  # pixels that change far less than their neighbours
+    n_noisy_pixels: int = 0  # pixels that change far more than their neighbours
+    n_masked_pixels: int = 0  # pixels newly left out (mask False), for whatever cause
+    n_dropped_frames: int = 0  # frames newly given weight 0
+    n_missing: int = 0  # voxels without a value at the pixels and frames that remain
+    notes: tuple[str, ...] = ()  # other things done, in words
+
+    def __add__(self, other: PreprocessReport) -> PreprocessReport:
+        """Return the report of both steps, `other` being the later one."""
+        counts = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
+        last = {"n_values": max(self.n_values, other.n_values), "n_missing": other.n_missing}
+        return PreprocessReport(**{**counts, **last})
+
+    def lines(self) -> list[str]:
+        """Return one line of text for every note and every cause that occurred."""
+        lines = list(self.notes)
+        for name, text in LINES.items():
+            count = getattr(self, name)
+            if count:
+                share = f" ({100 * count / self.n_values:.2g} %)" if "values" in text else ""
+                lines.append(f"{count} {text}{share}")
+        return lines or ["nothing was changed"]
+
+
+LINES = {
+    "n_not_finite": "values were not finite",
+    "n_saturated": "values were saturated",
+    "n_not_positive": "values were not positive",
+    "n_bad_reference": "values had no usable flat or I0",
+    "n_spikes": "values stood out from all their neighbours (spikes)",
+    "n_blank_frames": "frames were zero everywhere",
+    "n_outlying_pixels": "pixels stood out from all their neighbours (hot or dead)",
+    "n_stuck_pixels": "pixels hardly changed (stuck)",
+    "n_noisy_pixels": "pixels changed far more than their neighbours (noisy)",
+    "n_masked_pixels": "pixels were left out (mask)",
+    "n_dropped_frames": "frames were left out (weight 0)",
+    "n_missing": "single values were given weight 0",
+}
+
+
+def mark_bad_values(stack: xr.DataArray) -> tuple[xr.DataArray, PreprocessReport]:
+    """Give weight 0 to NaN, infinite values and frames that are zero everywhere.
+
+    Parameters
+    ----------
+    stack : DataArray, dims (energy, y, x)
+        Of any quantity.
+
+    Returns
+    -------
+    stack : DataArray
+        A new stack, float32: bad values NaN and counted in ``attrs["missing_values"]``, bad frames of
+        `weight` 0, pixels with more than half of their values bad `mask` False.
+    report : PreprocessReport
+        How many of each.
+
+    Raises
+    ------
+    StackError
+        If nothing usable remains.
+    """
+    check_stack(stack)
+    values = np.array(stack.values, dtype=np.float32)
+    report = PreprocessReport(n_values=stack.size)
+    known = int(stack.attrs.get("missing_values", 0))  # marked, and reported, by an earlier step
+    usable, mask = usable_weight(stack), usable_mask(stack)
+    for e, frame in enumerate(values):
+        bad = ~np.isfinite(frame)
+        blank = not frame.any()
+        frame[bad | blank] = np.nan
+        n_bad = int(np.count_nonzero(bad & mask)) if usable[e] else 0
+        report += PreprocessReport(n_not_finite=n_bad, n_blank_frames=int(blank and usable[e]))
+    report = replace(report, n_not_finite=max(0, report.n_not_finite - known))
+    result, marked = mark(stack.copy(data=values))
+    return noted(result, report + marked, "bad values given weight 0")
+
+
+def mark(stack: xr.DataArray) -> tuple[xr.DataArray, PreprocessReport]:
+    """Leave out frames and pixels that are mostly NaN, and count the NaN that remain."""
+    values, mask, usable = stack.values, usable_mask(stack), usable_weight(stack)
+    n_bad = np.array([np.count_nonzero(np.isnan(frame) & mask) for frame in values])
+    dropped = usable & (n_bad > BAD_SHARE * np.count_nonzero(mask))
+    usable &= ~dropped
+    bad_per_pixel = np.zeros(mask.shape, dtype=np.int64)
+    for e in np.flatnonzero(usable):
+        bad_per_pixel += np.isnan(values[e])
+    masked = mask & (bad_per_pixel > BAD_SHARE * np.count_nonzero(usable))
+    mask = mask & ~masked
+    if not (usable.any() and mask.any()):
+        raise StackError(
+            "nothing usable remains: more than half of the values of every frame or pixel are bad"
+        )
+    n_missing = int(bad_per_pixel[mask].sum())
+    stack = _with_marks(stack, masked, dropped, n_missing)
+    return stack, PreprocessReport(
+        n_values=stack.size,
+        n_masked_pixels=int(np.count_nonzero(masked)),
+        n_dropped_frames=int(np.count_nonzero(dropped)),
+        n_missing=n_missing,
+    )
+
+
+def _with_marks(
+    stack: xr.DataArray, masked: NDArray[np.bool_], dropped: NDArray[np.bool_], n_missing: int
+) -> xr.DataArray:
+    """Return `stack` with these marks added to those it has; a stack without any gets no coordinates."""
+    stack = stack.copy(deep=False)
+    if masked.any():
+        stack = stack.assign_coords(mask=(DIMS[1:], usable_mask(stack) & ~masked))
+    if dropped.any():
+        weight = stack["weight"].values if "weight" in stack.coords else np.ones(len(stack))
+        stack = stack.assign_coords(weight=("energy", np.where(dropped, 0.0, weight)))
+    stack.attrs.pop("missing_values", None)
+    if n_missing:
+        stack.attrs["missing_values"] = n_missing
+    return stack
+
+
+def noted(stack: xr.DataArray, report: PreprocessReport, step: str) -> tuple[xr.DataArray, PreprocessReport]:
+    """Add the step and what it changed to the stack's history."""
+    return add_history(stack, f"{step}: {'; '.join(report.lines())}"), report
+
+
+def frames_of(stack: xr.DataArray) -> Iterator[NDArray[np.float64]]:
+    """Yield the frames of a stack, lazy or not, as float64."""
+    for e in range(len(stack)):
+        yield np.asarray(stack[e].values, dtype=np.float64)
