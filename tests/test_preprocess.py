@@ -400,10 +400,10 @@ def test_a_scan_of_the_papers_size_takes_seconds():
     stack = make_stack(
         np.random.default_rng(0).standard_normal((30, 379, 520), np.float32), np.arange(30) + 8300.0
     )
-    start = time.perf_counter()
+    start = time.process_time()
     find_bad_pixels(stack)
-    # a quarter of 117 energies, which have 3 s; measured 0.2 s on two cores, so a busy machine passes too
-    assert time.perf_counter() - start < 3
+    # a quarter of 117 energies, which have 3 s; measured 0.2 s; time of this process, so that others do not count
+    assert time.process_time() - start < 3
 
 
 # --- the chain
