@@ -402,7 +402,7 @@ def test_a_scan_of_the_papers_size_takes_seconds():
     )
     start = time.process_time()
     find_bad_pixels(stack)
-    # a quarter of 117 energies, which have 3 s; measured 0.2 s; time of this process, so that others do not count
+    # a quarter of 117 energies, which have 3 s; measured 0.2 s of this process, however busy the machine
     assert time.process_time() - start < 3
 
 
