@@ -120,6 +120,7 @@ def denoise(
     provenance = {
         "method": method,
         "denoiser": images.name,
+        "denoiser_fingerprint": getattr(images, "fingerprint", ""),
         "rank_given": "automatic" if rank is None else str(rank),
         "input_sha256": input_hash,
         "rng_sha256": seed_state,

@@ -57,7 +57,7 @@ __all__ = [
 Progress = Callable[[str, float], None]
 MAP_NAMES = {"half_step": "half_step_energy_ev", "white_line": "white_line_ev"}
 OWN_FILES = ("clean.h5", "result.sum.h5", "map.h5", "map.tif", "edge_step.tif", "recipe.toml", "report.html")
-VERSIONS_OF = ("numpy", "scipy", "xarray", "h5py", "scikit-image", "pywavelets")
+VERSIONS_OF = ("numpy", "scipy", "xarray", "h5py", "scikit-image", "pywavelets", "torch")
 
 
 def _silent(step: str, share: float) -> None:

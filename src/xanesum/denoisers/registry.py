@@ -35,6 +35,7 @@ class Availability(NamedTuple):
 # Also in pyproject.toml; kept here so that a source tree without metadata works.  A test compares the two.
 BUILTINS: Mapping[str, Builtin] = {
     "bm3d": Builtin("xanesum.denoisers.bm3d:BM3DDenoiser", extra="bm3d"),
+    "network": Builtin("xanesum.denoisers.network:NetworkDenoiser"),
     "nlm": Builtin("xanesum.denoisers.nlm:NonLocalMeansDenoiser"),
     "none": Builtin("xanesum.denoisers.none:NoDenoiser"),
     "tv": Builtin("xanesum.denoisers.tv:TotalVariationDenoiser"),

@@ -1,0 +1,175 @@
+"""The network made for coefficient images; with `_networks`, the one module that imports PyTorch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load as load_weights
+from torch import nn
+
+from xanesum.denoisers._networks import ARCHITECTURES
+from xanesum.denoisers.base import Image, ImageDenoiser
+from xanesum.errors import DenoiserError
+
+__all__ = ["NetworkDenoiser"]
+
+PRECISIONS = ("float32", "bfloat16", "auto")
+_FOLDER = Path(__file__).parent / "weights"
+_TILE_PX = 1280  # sides beyond it are cut into tiles, which bounds the memory to about 1 GB
+_OVERLAP_PX = 128
+_LARGEST_FILE = 50_000_000  # bytes; no weights of ours come near
+
+
+class NetworkDenoiser(ImageDenoiser):
+    """Convolutional network trained on synthetic scenes of contrast 0.05 to 100 in units of the noise.
+
+    It is told nothing but the noise level: the image is divided by sigma, and its mean and standard deviation
+    are taken from the image itself.  A map of sigma divides the image too, so structure is then judged in
+    units of the local noise.
+
+    Parameters
+    ----------
+    weights : str or Path
+        Name of weights that come with the package ("unet", "dncnn"), or a ``.safetensors`` file with its
+        model card, a ``.json`` of the same name, beside it.
+    device : {"auto", "cpu", "cuda"}
+        Where it runs; "auto" takes a GPU where PyTorch finds one.
+    precision : {"float32", "bfloat16", "auto"}
+        Of the convolutions.  "auto" takes bfloat16 where the processor has it; risk estimates need float32,
+        because a probe is no larger than bfloat16's rounding.
+
+    Raises
+    ------
+    DenoiserError
+        If an option is unknown, or the weights are missing, damaged, or of another network.
+    """
+
+    name: ClassVar[str] = "network"
+    takes_sigma_map: ClassVar[bool] = True
+
+    def __init__(
+        self, weights: str | Path = "unet", *, device: str = "auto", precision: str = "float32"
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise DenoiserError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        self._device = _find_device(device)
+        self._half = precision == "bfloat16" or (precision == "auto" and _has_bfloat16(self._device))
+        path = _FOLDER / f"{weights}.safetensors" if str(weights) in ARCHITECTURES else Path(weights)
+        self._network, checksum = _load_network(path, self._device)
+        self._made_of = f"{path.stem}, SHA-256 {checksum}"
+
+    @property
+    def fingerprint(self) -> str:
+        """What a result has to say about the network, to be repeated."""
+        return f"{self._made_of}, {'bfloat16' if self._half else 'float32'}, {self._device}"
+
+    @property
+    def device(self) -> str:  # type: ignore[override]
+        """Where it runs: "cpu" or "cuda"."""
+        return self._device
+
+    def _denoise_image(self, image: Image, sigma: float | Image) -> Image:
+        noisy = np.asarray(image / sigma, np.float32)
+        mean = float(noisy.mean(dtype=np.float64))
+        deviation = float(noisy.std(dtype=np.float64))
+        denoised = np.zeros_like(noisy)
+        for tile, share in _tiles(noisy.shape):
+            denoised[tile] += share * self._apply(noisy[tile], mean, deviation)
+        return np.asarray(denoised * sigma, np.float32)
+
+    def _apply(self, noisy: Image, mean: float, deviation: float) -> Image:
+        """Run the network on one tile (Y, X), mirrored at its ends to a size that the network takes."""
+        multiple = self._network.multiple_px
+        padding = [(0, -size % multiple) for size in noisy.shape]
+        padded = torch.from_numpy(np.pad(noisy, padding, mode="symmetric")).to(self._device)
+        statistics = (torch.full((1, 1, 1, 1), value, device=self._device) for value in (mean, deviation))
+        with (
+            torch.inference_mode(),
+            torch.autocast(self._device, torch.bfloat16, enabled=self._half),
+        ):
+            result = self._network(padded[None, None], *statistics)
+        inside: Image = result[0, 0, : noisy.shape[0], : noisy.shape[1]].float().cpu().numpy()
+        return inside
+
+
+def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[tuple[slice, ...], NDArray[np.float32]]]:
+    """Yield overlapping tiles that cover an image, each with its weights, which add up to 1 everywhere."""
+    rows, columns = (_spans(size) for size in shape)
+    for row, row_share in rows:
+        for column, column_share in columns:
+            yield (row, column), row_share[:, None] * column_share
+
+
+def _spans(size: int) -> list[tuple[slice, NDArray[np.float32]]]:
+    """Cut one axis into spans of at most _TILE_PX, with linear ramps where two overlap."""
+    step = _TILE_PX - _OVERLAP_PX
+    starts = range(0, max(1, size - _OVERLAP_PX), step) if size > _TILE_PX else range(1)
+    ramp = ((np.arange(_OVERLAP_PX) + 0.5) / _OVERLAP_PX).astype(np.float32)
+    spans = []
+    for start in starts:
+        stop = min(start + _TILE_PX, size)
+        share = np.ones(stop - start, np.float32)
+        if start:
+            share[:_OVERLAP_PX] = ramp
+        if stop < size:
+            share[-_OVERLAP_PX:] = ramp[::-1]
+        spans.append((slice(start, stop), share))
+    return spans
+
+
+def _find_device(device: str) -> str:
+    if device not in ("auto", "cpu", "cuda"):
+        raise DenoiserError(f"device must be auto, cpu or cuda, got {device!r}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise DenoiserError("PyTorch finds no CUDA device here; use device='auto' or 'cpu'")
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _has_bfloat16(device: str) -> bool:
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+@lru_cache(maxsize=4)
+def _load_network(path: Path, device: str) -> tuple[Any, str]:
+    """Return the network of a weight file and its checksum, which has to be that of the model card."""
+    data, card = _read(path), _read_card(path.with_suffix(".json"))
+    if hashlib.sha256(data).hexdigest() != card["sha256"]:
+        raise DenoiserError(f"{path}: weights are damaged (wrong checksum); install xanesum again")
+    network: nn.Module = ARCHITECTURES[card["options"]["architecture"]]()
+    try:
+        network.load_state_dict({name: value.float() for name, value in load_weights(data).items()})
+    except Exception as error:  # safetensors raises its own, torch a RuntimeError of many lines
+        raise DenoiserError(f"{path}: holds no weights of this network; install xanesum again") from error
+    return network.eval().to(device, memory_format=torch.channels_last), card["sha256"]  # type: ignore[call-overload]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise DenoiserError(f"{path}: too large for weights of this network")
+        return path.read_bytes()
+    except OSError as error:
+        raise DenoiserError(
+            f"{path}: weights cannot be read ({error.strerror}); install xanesum again"
+        ) from error
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    content = _read(path)
+    try:
+        card = json.loads(content)
+        if card["options"]["architecture"] in ARCHITECTURES and isinstance(card["sha256"], str):
+            return dict(card)
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise DenoiserError(f"{path}: is no model card; install xanesum again")

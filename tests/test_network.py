@@ -1,0 +1,155 @@
+"""The network denoiser: compliance, tiles, precision, and weights that are not what they should be."""
+
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from typing import ClassVar  # noqa: E402
+
+from safetensors.torch import save_file  # noqa: E402
+
+from xanesum.denoisers import get_denoiser, network  # noqa: E402
+from xanesum.denoisers._networks import ARCHITECTURES  # noqa: E402
+from xanesum.denoisers.network import NetworkDenoiser  # noqa: E402
+from xanesum.denoising import denoise  # noqa: E402
+from xanesum.errors import DenoiserError  # noqa: E402
+from xanesum.stack import make_stack  # noqa: E402
+from xanesum.testing import DenoiserTests, structured_image  # noqa: E402
+
+UNET = network._FOLDER / "unet.safetensors"
+
+
+class TestUNet(DenoiserTests):
+    risk_limits: ClassVar = {0.1: 0.02, 5.0: 0.25, 100.0: 1.0}
+
+    def make_denoiser(self):
+        return get_denoiser("network", device="cpu")
+
+
+def noisy_image(shape, contrast=5.0, seed=0):
+    rng = np.random.default_rng(seed)
+    clean = np.float32(contrast) * structured_image(shape, rng=rng)
+    return clean, clean + rng.standard_normal(shape, dtype=np.float32)
+
+
+def test_tiles_give_what_the_whole_image_gives(monkeypatch):
+    _, noisy = noisy_image((500, 610))
+    whole = NetworkDenoiser(device="cpu").denoise(noisy[None], 1.0)
+    monkeypatch.setattr(network, "_TILE_PX", 320)
+
+    tiled = NetworkDenoiser(device="cpu").denoise(noisy[None], 1.0)
+
+    assert np.sqrt(np.mean((tiled - whole) ** 2)) < 0.01
+
+
+@pytest.mark.parametrize("size", [1, 100, 320, 321, 447, 448, 449, 1000, 1293])
+def test_shares_of_the_tiles_add_up_to_one(size, monkeypatch):
+    monkeypatch.setattr(network, "_TILE_PX", 320)
+    total = np.zeros(size)
+    for span, share in network._spans(size):
+        total[span] += share
+        assert span.start % 16 == 0
+
+    np.testing.assert_allclose(total, 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("contrast", [0.3, 3.0, 30.0])
+def test_bfloat16_costs_little(contrast):
+    clean, noisy = noisy_image((192, 192), contrast)
+    error = [
+        np.mean((NetworkDenoiser(device="cpu", precision=name).denoise(noisy[None], 1.0) - clean) ** 2)
+        for name in ("float32", "bfloat16")
+    ]
+
+    assert abs(10 * np.log10(error[1] / error[0])) < 0.02
+
+
+def test_a_result_says_which_weights_made_it():
+    rng = np.random.default_rng(0)
+    stack = make_stack(rng.standard_normal((12, 20, 30)), np.arange(12) + 8300.0)
+
+    card = json.loads(UNET.with_suffix(".json").read_text())
+    said = denoise(stack, denoiser="network", rank=1).provenance["denoiser_fingerprint"]
+
+    assert said.startswith(f"unet, SHA-256 {card['sha256']}, float32, ")
+
+
+def test_automatic_choices_run_anywhere():
+    denoiser = NetworkDenoiser(device="auto", precision="auto")
+
+    assert denoiser.device in ("cpu", "cuda")
+    assert np.isfinite(denoiser.denoise(noisy_image((40, 40))[1][None], 1.0)).all()
+
+
+@pytest.mark.parametrize("options", [{"device": "tpu"}, {"precision": "float8"}])
+def test_an_unknown_option_names_the_known_ones(options):
+    with pytest.raises(DenoiserError, match="must be"):
+        NetworkDenoiser(**options)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there():
+    with pytest.raises(DenoiserError, match="no CUDA device here"):
+        NetworkDenoiser(device="cuda")
+
+
+@pytest.fixture
+def weights(tmp_path):
+    for suffix in (".safetensors", ".json"):
+        shutil.copy(UNET.with_suffix(suffix), tmp_path)
+    return tmp_path / "unet.safetensors"
+
+
+def test_weights_from_a_file_give_the_same(weights):
+    noisy = noisy_image((40, 50))[1][None]
+
+    np.testing.assert_array_equal(
+        NetworkDenoiser(weights, device="cpu").denoise(noisy, 1.0),
+        NetworkDenoiser(device="cpu").denoise(noisy, 1.0),
+    )
+
+
+def test_one_changed_byte_is_noticed(weights):
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+
+    with pytest.raises(DenoiserError, match="damaged") as caught:
+        NetworkDenoiser(weights)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("lost", ["unet.safetensors", "unet.json"])
+def test_a_missing_file_is_named(weights, lost):
+    (weights.parent / lost).unlink()
+
+    with pytest.raises(DenoiserError, match=rf"{lost}: weights cannot be read"):
+        NetworkDenoiser(weights)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"sha256": 3, "options": {"architecture": "unet"}}', "{}"])
+def test_a_card_that_is_none(weights, content):
+    weights.with_suffix(".json").write_text(content)
+
+    with pytest.raises(DenoiserError, match="is no model card"):
+        NetworkDenoiser(weights)
+
+
+@pytest.mark.parametrize("content", ["no safetensors", "another network"])
+def test_weights_of_something_else(weights, content):
+    if content == "another network":
+        save_file(ARCHITECTURES["dncnn"]().state_dict(), weights)
+    else:
+        weights.write_bytes(b"nothing")
+    card = json.loads(weights.with_suffix(".json").read_text())
+    card["sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    weights.with_suffix(".json").write_text(json.dumps(card))
+
+    with pytest.raises(DenoiserError, match="holds no weights of this network") as caught:
+        NetworkDenoiser(weights)
+    assert "\n" not in str(caught.value)

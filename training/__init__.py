@@ -1,0 +1,1 @@
+"""Training of the networks that `xanesum` brings; not part of the package."""
