@@ -89,7 +89,7 @@ def test_missing_extra_is_named(monkeypatch):
 def test_unknown_name_lists_the_known(install):
     install(mine="xanesum.denoisers.none:NoDenoiser")
     with pytest.raises(
-        DenoiserError, match="'dncnn'; known are bm3d, mine, nlm, none, tv, wavelet"
+        DenoiserError, match="'dncnn'; known are bm3d, mine, network, nlm, none, tv, wavelet"
     ) as caught:
         get_denoiser("dncnn")
     assert isinstance(caught.value, XanesumError)
