@@ -1,8 +1,10 @@
 """Output files are whole or not there, whatever interrupts the writing."""
 
 import errno
+import itertools
 import os
 import stat
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -12,7 +14,7 @@ from io_files import small_stack
 
 from xanesum.errors import ReadError, WriteError
 from xanesum.io import write_map_tiff, write_stack
-from xanesum.io.atomic import atomic_path
+from xanesum.io.atomic import atomic_path, replace_all
 
 
 def test_the_file_appears_at_the_end_and_the_temporary_one_is_gone(tmp_path):
@@ -112,3 +114,27 @@ def test_a_map_that_cannot_be_written_leaves_no_file(tmp_path, monkeypatch):
     with pytest.raises(WriteError, match=r"map\.tif: writing failed .*nothing was written"):
         write_map_tiff(np.ones((3, 4)), tmp_path / "map.tif")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+@pytest.mark.parametrize("failing_rename", range(5))
+def test_several_files_change_together_or_not_at_all(tmp_path, monkeypatch, failing_rename, error):
+    """Two targets that exist and a new one: five renames, each of which may fail."""
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(f"old {name}")
+    moves = [(tmp_path / f"new {name}", tmp_path / name) for name in "abc"]
+    for temporary, _ in moves:
+        temporary.write_text(temporary.name)
+    rename, calls = Path.replace, itertools.count()
+
+    def fails_once(self, target):
+        if next(calls) == failing_rename:
+            raise error
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", fails_once)
+    with pytest.raises(error):
+        replace_all(moves)
+
+    assert [(tmp_path / name).read_text() for name in "ab"] == ["old a", "old b"]
+    assert not (tmp_path / "c").exists()

@@ -3,23 +3,20 @@
 import hashlib
 import json
 import shutil
+from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
-torch = pytest.importorskip("torch")
-
-from typing import ClassVar  # noqa: E402
-
-from safetensors.torch import save_file  # noqa: E402
-
-from xanesum.denoisers import get_denoiser, network  # noqa: E402
-from xanesum.denoisers._networks import ARCHITECTURES  # noqa: E402
-from xanesum.denoisers.network import NetworkDenoiser  # noqa: E402
-from xanesum.denoising import denoise  # noqa: E402
-from xanesum.errors import DenoiserError  # noqa: E402
-from xanesum.stack import make_stack  # noqa: E402
-from xanesum.testing import DenoiserTests, structured_image  # noqa: E402
+from xanesum.denoisers import get_denoiser, network
+from xanesum.denoisers._networks import ARCHITECTURES
+from xanesum.denoisers.network import NetworkDenoiser
+from xanesum.denoising import denoise
+from xanesum.errors import DenoiserError
+from xanesum.stack import make_stack
+from xanesum.testing import DenoiserTests, structured_image
 
 UNET = network._FOLDER / "unet.safetensors"
 

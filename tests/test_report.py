@@ -110,3 +110,13 @@ def test_masked_pixels_and_dropped_frames_are_counted(tmp_path):
 def test_a_report_that_cannot_be_written_is_one_line(tmp_path):
     with pytest.raises(WriteError, match="report"):
         page_of(NOISY, tmp_path / "missing" / "report.html")
+
+
+def test_a_scan_whose_components_take_all_its_noise_has_a_report(tmp_path):
+    clean = CLEAN[::25]
+    result = denoise(clean.copy(data=add_noise(clean.values, 0.05)), rank=len(clean))
+
+    write_report(tmp_path / "few.html", clean, result, None, facts=FACTS)
+
+    assert np.isnan(result.sigma_energy).all()
+    assert "Noise level at each energy" in (tmp_path / "few.html").read_text("utf-8")

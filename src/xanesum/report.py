@@ -431,7 +431,7 @@ def _sigma_picture(result: Denoised) -> Picture:
         axes.plot(energy, sigma, ".", color=COLORS[0], label="each energy")
         axes.axhline(result.sigma, color=COLORS[1], label="used for all")
         axes.set(xlabel="photon energy (eV)", ylabel="sigma (unit of the scan)")
-        axes.set_ylim(0, 1.2 * max(np.nanmax(sigma), result.sigma))
+        axes.set_ylim(0, 1.2 * np.nanmax([*sigma, result.sigma]))
         axes.legend(frameon=False)
 
     return _picture(draw, "Noise level at each energy")

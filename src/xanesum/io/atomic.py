@@ -70,24 +70,24 @@ def replace_all(moves: Sequence[tuple[Path, Path]]) -> None:
     if len(moves) == 1 and not moves[0][1].is_dir():  # a single one needs no way back
         moves[0][0].replace(moves[0][1])
         return
-    done: list[tuple[Path, Path]] = []  # (target, what was there before)
+    begun: list[tuple[Path, Path, bool]] = []  # (target, where its old content goes, whether it had any)
     try:
         for temporary, target in moves:
             before = temporary.with_name(f"{temporary.name}.before")
             if target.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+            begun.append((target, before, target.exists()))
             if target.exists():
                 target.replace(before)
-            done.append((target, before))
             temporary.replace(target)
     except BaseException:
-        for target, before in reversed(done):
+        for target, before, was_there in reversed(begun):
             if before.exists():
                 before.replace(target)
-            else:
+            elif not was_there:
                 target.unlink(missing_ok=True)
         raise
-    for _, before in done:
+    for _, before, _ in begun:
         with suppress(OSError):
             before.unlink(missing_ok=True)
 
