@@ -27,6 +27,7 @@ LAYERS = [
     "phantom",
     "baselines",
     "report",
+    "recipe",
     "pipeline",
     "viewer",
     "cli",

@@ -14,16 +14,12 @@ from xanesum.io import read_stack, write_stack
 from xanesum.phantom import simulate
 from xanesum.pipeline import (
     OWN_FILES,
-    DenoiseOptions,
-    InputOptions,
-    MapOptions,
-    Recipe,
     load_scan,
-    read_recipe,
     run,
     staged_folder,
     write_map,
 )
+from xanesum.recipe import DenoiseOptions, InputOptions, MapOptions, Recipe, read_recipe
 from xanesum.stack import make_stack, usable_mask
 from xanesum.xanes import half_step_energy
 

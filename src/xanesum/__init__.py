@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from xanesum.errors import XanesumError, XanesumWarning
     from xanesum.io import read_stack, write_stack
     from xanesum.phantom import simulate
-    from xanesum.pipeline import Recipe, run
+    from xanesum.pipeline import run
+    from xanesum.recipe import Recipe
     from xanesum.stack import make_stack
     from xanesum.xanes import chemical_map, half_step_energy, white_line
 
 _HOME = {
     "Denoised": "denoised",
-    "Recipe": "pipeline",
+    "Recipe": "recipe",
     "XanesumError": "errors",
     "XanesumWarning": "errors",
     "chemical_map": "xanes",

@@ -22,19 +22,17 @@ from xanesum.errors import ReadError, RecipeError, XanesumError, XanesumWarning
 from xanesum.io import STACK_SUFFIXES, describe, read_stack, write_stack
 from xanesum.phantom import KINDS, simulate
 from xanesum.pipeline import (
-    DEFAULT_RECIPE,
-    Recipe,
     RunResult,
     check_output,
     denoise_scan,
     input_files,
     load_scan,
     map_result,
-    read_recipe,
     run,
     staged_folder,
     write_map,
 )
+from xanesum.recipe import DEFAULT_RECIPE, Recipe, read_recipe
 from xanesum.xanes import MAP_KINDS
 
 __all__ = ["main"]

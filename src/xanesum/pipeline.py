@@ -1,20 +1,19 @@
-"""The whole job: a recipe (TOML, every default filled in), its steps, and one folder of results."""
+"""The whole job as a recipe says: its steps, and one folder of results."""
 
 from __future__ import annotations
 
 import json
 import platform
 import time
-import tomllib
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from secrets import token_hex
 from shutil import rmtree
-from typing import Any, get_type_hints
+from typing import Any
 
 import h5py
 import numpy as np
@@ -32,23 +31,18 @@ from xanesum.io.scan import reading
 from xanesum.io.tiff import SUFFIXES as TIFF_SUFFIXES
 from xanesum.io.tiff import energies_candidates, energies_path
 from xanesum.preprocess import prepare
+from xanesum.recipe import DEFAULT_RECIPE, DenoiseOptions, InputOptions, MapOptions, Recipe
 from xanesum.report import Facts, write_report
 from xanesum.stack import add_history, usable_mask
 from xanesum.xanes import MAP_KINDS, chemical_map
 
 __all__ = [
-    "DEFAULT_RECIPE",
-    "DenoiseOptions",
-    "InputOptions",
-    "MapOptions",
-    "Recipe",
     "RunResult",
     "check_output",
     "denoise_scan",
     "input_files",
     "load_scan",
     "map_result",
-    "read_recipe",
     "run",
     "staged_folder",
     "write_map",
@@ -62,142 +56,6 @@ VERSIONS_OF = ("numpy", "scipy", "xarray", "h5py", "scikit-image", "pywavelets",
 
 def _silent(step: str, share: float) -> None:
     """Say nothing about the progress."""
-
-
-# --- recipe
-
-
-Roi = tuple[int, int, int, int]
-Range = tuple[float, float]
-_UNFIT = object()
-_WORDS: dict[Any, str] = {
-    str: "a text",
-    str | None: "a text",
-    bool: "true or false",
-    int: "a whole number from 0 on",
-    int | None: "a whole number from 0 on",
-    float | None: "a finite number",
-    Range | None: "two finite numbers [from, to]",
-    Roi | None: "four whole numbers [y0, y1, x0, x1]",
-}
-
-
-def _fitting(value: Any, hint: Any) -> Any:
-    """Return `value` in the form that the annotation asks for, or _UNFIT."""
-    if value is None:
-        return None if hint not in (str, bool, int) else _UNFIT
-    if hint in (Range | None, Roi | None):
-        length, of = (2, float | None) if hint == Range | None else (4, int)
-        if not isinstance(value, list | tuple) or len(value) != length:
-            return _UNFIT
-        items = tuple(_fitting(item, of) for item in value)
-        return _UNFIT if _UNFIT in items or None in items else items
-    if hint in (str, str | None):
-        return str(value) if isinstance(value, str | Path) else _UNFIT
-    if hint is bool or isinstance(value, bool):
-        return value if hint is bool and isinstance(value, bool) else _UNFIT
-    if hint in (int, int | None):
-        return int(value) if isinstance(value, int | np.integer) and value >= 0 else _UNFIT
-    return float(value) if isinstance(value, int | float | np.number) and np.isfinite(value) else _UNFIT
-
-
-class _Checked:
-    """Checks every field by its annotation, and names the field where it does not fit."""
-
-    def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
-        for item in fields(self):  # type: ignore[arg-type]
-            value = _fitting(getattr(self, item.name), hints[item.name])
-            if value is _UNFIT:
-                got = getattr(self, item.name)
-                raise RecipeError(f"{item.name} must be {_WORDS[hints[item.name]]}, got {got!r}")
-            object.__setattr__(self, item.name, value)
-
-
-@dataclass(frozen=True, slots=True)
-class InputOptions(_Checked):
-    """How a scan is read, and which part of it is used."""
-
-    energies: str | None = None  # text file of energies, instead of those of the scan
-    i0: str | None = None  # text file of energy and incident counts
-    data: str | None = None  # dataset of an HDF5 file
-    allow_missing: bool = False  # NaN and all-zero frames get weight 0
-    roi: Roi | None = None  # y0, y1, x0, x1 in pixels; the ends are excluded
-    mask: str | None = None  # .tif or .npy, pixels that are not 0 are used
-
-
-@dataclass(frozen=True, slots=True)
-class DenoiseOptions(_Checked):
-    """Options of `xanesum.denoise`; None means automatic."""
-
-    method: str = "sum"
-    denoiser: str = "wavelet"
-    rank: int | None = None
-    sigma: float | None = None  # unit of the stack
-    seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class MapOptions(_Checked):
-    """Options of `xanesum.chemical_map`; None means automatic."""
-
-    kind: str = "auto"
-    e0_ev: float | None = None
-    pre_ev: Range | None = None
-    post_ev: Range | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """Everything that can be chosen about a run; paths are relative to the working directory."""
-
-    input: InputOptions = field(default_factory=InputOptions)
-    denoise: DenoiseOptions = field(default_factory=DenoiseOptions)
-    map: MapOptions = field(default_factory=MapOptions)
-
-    def updated(self, sections: Mapping[str, Mapping[str, Any]]) -> Recipe:
-        """Return a recipe with the given options, ``{section: {name: value}}``, in place of its own.
-
-        Raises
-        ------
-        RecipeError
-            If a section or option is unknown, or a value has a wrong type.
-        """
-        own = {f.name: getattr(self, f.name) for f in fields(self)}
-        changed = {name: _section(name, own.get(name), given) for name, given in sections.items()}
-        return replace(self, **changed)
-
-    def to_toml(self) -> str:
-        """Return the recipe as TOML, with every default; what is automatic stands there as a comment."""
-        blocks = []
-        for section in fields(self):
-            options = getattr(self, section.name)
-            lines = [_toml_line(f.name, getattr(options, f.name)) for f in fields(options)]
-            blocks.append("\n".join([f"[{section.name}]", *lines]))
-        return "\n\n".join(blocks) + "\n"
-
-
-DEFAULT_RECIPE = Recipe()
-
-
-def read_recipe(path: str | Path) -> Recipe:
-    """Read a recipe from a TOML file; options that it does not name have their defaults.
-
-    Raises
-    ------
-    RecipeError
-        If the file is missing or no TOML, or a section, option or type in it is wrong.
-    """
-    try:
-        content = tomllib.loads(Path(path).read_text("utf-8-sig"))
-    except OSError as error:
-        raise RecipeError(f"{path}: recipe cannot be read ({error.strerror}); check the name") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: recipe is not valid TOML ({error})") from error
-    try:
-        return DEFAULT_RECIPE.updated(content)
-    except RecipeError as error:
-        raise RecipeError(f"{path}: {error}") from error
 
 
 # --- steps
@@ -536,32 +394,3 @@ def _effective_recipe(recipe: Recipe, source: Path, result: Denoised) -> str:
         f"chosen: sigma {result.sigma:.6g} {result.attrs['quantity']}, rank {result.rank}",
     ]
     return "".join(f"# {line}\n" for line in head) + "\n" + recipe.to_toml()
-
-
-def _section(name: str, options: Any, given: Any) -> Any:
-    """Return one section of a recipe with `given` in place of its own options."""
-    sections = ", ".join(f.name for f in fields(Recipe))
-    if options is None:
-        raise RecipeError(f"unknown section [{name}]; allowed: {sections}")
-    if not isinstance(given, Mapping):
-        raise RecipeError(f"{name} must be a section of options, got {given!r}; sections are {sections}")
-    allowed = [f.name for f in fields(options)]
-    for key in given:
-        if key not in allowed:
-            raise RecipeError(f"unknown option {key!r} in [{name}]; allowed: {', '.join(allowed)}")
-    try:
-        return replace(options, **given)
-    except RecipeError as error:
-        raise RecipeError(f"[{name}] {error}") from error
-
-
-def _toml_line(name: str, value: Any) -> str:
-    if value is None:
-        return f"# {name}: automatic"
-    if isinstance(value, tuple):
-        return f"{name} = [{', '.join(map(repr, value))}]"
-    if isinstance(value, bool):
-        return f"{name} = {str(value).lower()}"
-    if isinstance(value, str):
-        return f"{name} = " + json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return f"{name} = {value!r}"
