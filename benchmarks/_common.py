@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,18 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 
 
+@lru_cache
+def commit() -> str:
+    """Return the commit at the first call, with "-dirty" if files differ from it."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
+    return done.stdout.strip()
+
+
 def machine() -> dict[str, Any]:
     """Describe where and with what the figures were taken."""
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
     return {
-        "commit": commit.stdout.strip(),
+        "commit": commit(),
         "machine": platform.machine(),
         "system": platform.system(),
         "cores": os.cpu_count(),
@@ -32,6 +39,15 @@ def save(name: str, rows: list[dict[str, Any]], **facts: Any) -> None:
     RESULTS.mkdir(exist_ok=True)
     content = {**facts, **machine(), "rows": rows}
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+
+
+def load(name: str) -> list[dict[str, Any]]:
+    """Return the saved rows of results/<name>.json, each with its commit; none without it."""
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        return []
+    content = json.loads(path.read_text("utf-8"))
+    return [{"commit": content["commit"]} | row for row in content["rows"]]
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:

@@ -3,8 +3,9 @@
 ``python benchmarks/denoisers.py`` takes the images that the true spectra give of all six phantoms, and scenes
 of the two families that no network was trained on, at the contrasts of *particle*'s components; noise of
 sigma 10, 60, 150; and two photographs at sigma 15, 25, 50.  The gain is ``10 log10(sigma**2 / error)``, its
-median over seeds.  ``--weights NAME=FILE`` adds a row for other weights, ``--earlier FOLDER`` one for a
-network in ``network.py`` and ``network.npz`` there, of class ``Denoiser``, for unit noise.
+median over seeds.  The summary counts components 1 to 4; the last column is the time of one large image.
+``--weights NAME=FILE`` adds a row for other weights, ``--earlier FOLDER`` one for a network in
+``network.py`` and ``network.npz`` there, of class ``Denoiser``, for unit noise.
 """
 
 from __future__ import annotations
@@ -29,8 +30,14 @@ from xanesum.denoisers import available_denoisers, get_denoiser
 from xanesum.phantom import KINDS
 from xanesum.subspace import fit_basis, project
 
-SHAPE, N_ENERGIES, N_COMPONENTS = (256, 320), 150, 4
-LADDER = (540.0, 31.0, 3.2, 0.5)  # standard deviations of *particle*'s first four components, 150 energies
+SHAPE, N_ENERGIES, N_COMPONENTS = (256, 320), 150, 5
+N_SCORED = 4  # components that the summary counts
+LARGE = (1193, 1193)  # pixels of the largest scan of the paper
+LADDER = (540.0, 31.0, 3.2, 0.5, 0.25)  # standard deviations of *particle*'s components, 150 energies
+BFLOAT16 = "network, bfloat16"
+EARLIER = "earlier network"
+BM3D = "bm3d"
+PHOTOGRAPHS = ("camera", "coins")
 Denoise = Callable[[NDArray[np.float32], float], NDArray[np.float32]]
 Images = NDArray[np.float32]
 
@@ -38,7 +45,9 @@ Images = NDArray[np.float32]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one seed, two phantoms, no slow denoiser")
-    parser.add_argument("--denoisers", nargs="+", default=["wavelet", "nlm", "tv", "bm3d", "network"])
+    parser.add_argument(
+        "--denoisers", nargs="+", default=["wavelet", "nlm", "tv", "bm3d", "dncnn", "network", BFLOAT16]
+    )
     parser.add_argument("--weights", nargs="+", default=[], metavar="NAME=FILE")
     parser.add_argument("--earlier", type=Path, metavar="FOLDER")
     parser.add_argument("--seeds", type=int, default=3)
@@ -46,10 +55,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.seeds, options.name = 1, options.name + "-quick"
-        options.denoisers = [name for name in options.denoisers if name not in ("nlm", "bm3d")]
+        options.denoisers = [name for name in options.denoisers if name not in ("nlm", BM3D)]
     rows = []
+    denoisers = dict(chosen(options))
     for scene, sigma, clean in cases(options.quick):
-        for name, denoise in chosen(options):
+        for name, denoise in denoisers.items():
             rows.append({"scene": scene, "sigma": sigma, "denoiser": name})
             rows[-1] |= score(denoise, clean, sigma, options.seeds)
             save(options.name, rows, seeds=options.seeds)
@@ -59,7 +69,23 @@ def main() -> None:
             {r["denoiser"]: r["gain (dB)"] for r in rows[-20:] if r["scene"] == scene},
             flush=True,
         )
-    print_table(summary(rows))
+    seconds = {name: time_large(denoise) for name, denoise in denoisers.items()}
+    table = [
+        line | {f"seconds, {LARGE[0]} x {LARGE[1]}": seconds[line["denoiser"]]} for line in summary(rows)
+    ]
+    save(options.name, rows, seeds=options.seeds, summary=table)
+    print_table(table)
+
+
+def time_large(denoise: Denoise) -> float:
+    """Return the median seconds for one large image, of three calls or as many as fit into 20 s."""
+    image = np.random.default_rng(0).standard_normal((1, *LARGE), dtype=np.float32)
+    found: list[float] = []
+    while len(found) < 3 and sum(found) < 20:
+        began = time.perf_counter()
+        denoise(image, 1.0)
+        found.append(time.perf_counter() - began)
+    return float(np.median(found))
 
 
 def cases(quick: bool) -> Iterator[tuple[str, float, Images]]:
@@ -69,13 +95,13 @@ def cases(quick: bool) -> Iterator[tuple[str, float, Images]]:
         for sigma in (10.0, 60.0, 150.0):
             yield kind, sigma, clean
     for name, family in HELD_OUT.items():
-        scenes = [draw_scene(np.random.default_rng(i), SHAPE[1], {name: family}) for i in range(N_COMPONENTS)]
+        scenes = [draw_scene(np.random.default_rng(i), SHAPE[1], {name: family}) for i in range(len(LADDER))]
         clean = np.stack([size * scene[: SHAPE[0]] for size, scene in zip(LADDER, scenes, strict=True)])
         for sigma in (10.0, 60.0, 150.0):
             yield name, sigma, clean.astype(np.float32)
     from skimage import data
 
-    for name in ("camera", "coins"):
+    for name in PHOTOGRAPHS:
         for sigma in (15.0, 25.0, 50.0):
             yield name, sigma, getattr(data, name)()[None].astype(np.float32)
 
@@ -89,13 +115,15 @@ def true_components(kind: str) -> Images:
 def chosen(options: argparse.Namespace) -> Iterator[tuple[str, Denoise]]:
     """Yield the denoisers that can be used here."""
     for name in options.denoisers:
-        if available_denoisers()[name].installed:
+        if name == BFLOAT16:
+            yield name, get_denoiser("network", precision="bfloat16").denoise
+        elif available_denoisers()[name].installed:
             yield name, get_denoiser(name).denoise
     for pair in options.weights:
         name, _, path = pair.partition("=")
         yield name, get_denoiser("network", weights=Path(path).resolve()).denoise
     if options.earlier is not None:
-        yield "earlier network", earlier_network(options.earlier)
+        yield EARLIER, earlier_network(options.earlier)
 
 
 def earlier_network(folder: Path) -> Denoise:
@@ -146,30 +174,35 @@ def score(denoise: Denoise, clean: Images, sigma: float, seeds: int) -> dict[str
 
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return one row per denoiser: its gains, and how they compare with those of BM3D, cell by cell."""
-    table = []
-    photographs = ("camera", "coins")
-    cells: dict[str, dict[tuple[str, float], dict[str, Any]]] = {}
+    """Return one row per denoiser: its gains, and how they compare with those of its rivals, cell by cell."""
+    scored: dict[str, list[Any]] = {}  # one list of components per scene and sigma
+    photographs: dict[str, list[float]] = {}
+    seconds: dict[str, list[float]] = {}
     for row in rows:
-        cells.setdefault(row["denoiser"], {})[row["scene"], row["sigma"]] = row
-    for name, own in cells.items():
-        gains = np.array([row["gain (dB)"] for key, row in own.items() if key[0] not in photographs])
+        if row["scene"] in PHOTOGRAPHS:
+            photographs.setdefault(row["denoiser"], []).append(row["gain (dB)"][0])
+        else:
+            scored.setdefault(row["denoiser"], []).append(row["gain (dB)"][:N_SCORED])
+            seconds.setdefault(row["denoiser"], []).append(row["seconds"])
+    table = []
+    for name, cells in scored.items():
+        gains = np.array(cells)
         line: dict[str, Any] = {"denoiser": name}
-        line |= {f"component {k + 1}": float(gains[:, k].mean()) for k in range(N_COMPONENTS)}
+        line |= {f"component {k + 1}": float(gains[:, k].mean()) for k in range(N_SCORED)}
         line["mean"] = float(gains.mean())
-        line["photographs"] = float(
-            np.mean([row["gain (dB)"] for key, row in own.items() if key[0] in photographs])
-        )
-        if "bm3d" in cells:
-            rival = np.array(
-                [r["gain (dB)"] for key, r in cells["bm3d"].items() if key[0] not in photographs]
-            )
-            line["over BM3D, mean"] = float((gains - rival).mean())
-            line["first alone"] = float((gains - rival)[:, 0].mean())
-            line["worst cell"] = float((gains - rival).min())
-        line["seconds"] = float(
-            np.median([row["seconds"] for key, row in own.items() if key[0] not in photographs])
-        )
+        line["photographs"] = float(np.mean(photographs[name]))
+        if BM3D in scored:
+            difference = gains - np.array(scored[BM3D])
+            ahead = np.array(photographs[name]) - np.array(photographs[BM3D])
+            line["over BM3D: mean"] = float(difference.mean())
+            line["component 1 alone"] = float(difference[:, 0].mean())
+            line["worst cell"] = float(difference.min())
+            line["photographs, mean"] = float(ahead.mean())
+            line["photographs, worst"] = float(ahead.min())
+            line["times faster"] = float(np.median(seconds[BM3D]) / np.median(seconds[name]))
+        if EARLIER in scored:
+            line["over the earlier network: mean"] = float((gains - np.array(scored[EARLIER])).mean())
+        line["seconds"] = float(np.median(seconds[name]))
         table.append(line)
     return table
 

@@ -2,7 +2,8 @@
 
 ``python benchmarks/quality.py`` scores *particle* at 379 x 520 x 969 and *wedge* at 600 x 600 x 969;
 ``--quick`` both at 96 x 128 x 60.  K is chosen by the risk estimate ("SURE"), and by the truth: the K of
-greatest map correlation among those tried ("truth").  The noise level is given.
+greatest map correlation among those tried ("truth").  The noise level is given.  ``--add`` keeps what other
+denoisers have in the results file; each row says at which commit it was taken.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from _common import print_table, save
+from _common import commit, load, print_table, save
 from numpy.typing import NDArray
 
 from xanesum import denoise, half_step_energy, simulate
@@ -25,6 +26,7 @@ from xanesum.phantom import Phantom
 from xanesum.sure import choose_rank
 
 MAX_RANK = 10
+KEYS = ("phantom", "sigma", "method", "K by")
 SLOW = {"nlm": {"rank": 5, "n_probes": 1}}
 
 
@@ -33,20 +35,30 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--phantoms", nargs="+", default=["particle", "wedge"])
     parser.add_argument("--sigmas", nargs="+", type=float, default=[10.0, 60.0, 150.0])
-    parser.add_argument("--denoisers", nargs="+", default=["wavelet", "nlm", "tv", "bm3d"])
+    parser.add_argument("--denoisers", nargs="+", default=["wavelet", "nlm", "tv", "bm3d", "network"])
     parser.add_argument("--no-median", action="store_true")
+    parser.add_argument("--add", action="store_true", help="keep the rows of other methods in results/")
     parser.add_argument("--name", default="quality", help="of the file in results/")
     options = parser.parse_args()
+    name = options.name + ("-quick" if options.quick else "")
+    earlier = load(name) if options.add else []
     rows: list[dict[str, Any]] = []
     for kind in options.phantoms:
         shape = (96, 128) if options.quick else {"particle": (379, 520), "wedge": (600, 600)}.get(kind)
         phantom = simulate(kind, shape=shape, n_energies=60 if options.quick else 969)
         for sigma in options.sigmas:
             for row in score(phantom, sigma, options):
-                rows.append({"phantom": kind, "sigma": sigma, **row})
+                rows.append({"commit": commit(), "phantom": kind, "sigma": sigma, **row})
                 print(rows[-1], flush=True)
-                save(options.name + ("-quick" if options.quick else ""), rows, seed=0, noise_seed=1)
-    print_table(rows)
+                save(name, merged(earlier, rows), seed=0, noise_seed=1)
+    print_table(merged(earlier, rows))
+
+
+def merged(earlier: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the new rows and those of the earlier ones that they do not replace, by phantom and sigma."""
+    new = {tuple(row[key] for key in KEYS) for row in rows}
+    kept = [row for row in earlier if tuple(row[key] for key in KEYS) not in new]
+    return sorted(kept + rows, key=lambda row: (row["phantom"], row["sigma"]))
 
 
 def score(phantom: Phantom, sigma: float, options: argparse.Namespace) -> Iterator[dict[str, Any]]:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from xanesum import simulate
-from xanesum.denoisers import get_denoiser
+from xanesum.denoisers import exact_form, get_denoiser
 from xanesum.phantom import Phantom
 from xanesum.subspace import fit_basis, project
 from xanesum.sure import try_ranks
@@ -29,10 +29,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--denoiser", default="wavelet")
+    parser.add_argument("--denoiser", default="network")
     options = parser.parse_args()
     n_seeds = 3 if options.quick else options.seeds
-    name = "risk-quick" if options.quick else "risk"
+    name = f"risk-{options.denoiser}" + ("-quick" if options.quick else "")
     shape, n_energies = ((96, 128), 60) if options.quick else ((256, 320), 150)
     phantom = simulate("particle", shape=shape, n_energies=n_energies)
     curves: dict[float, list[Run]] = {10.0: [], 60.0: [], 150.0: []}
@@ -51,7 +51,7 @@ def one_seed(phantom: Phantom, sigma: float, seed: int, denoiser: str) -> Run:
     clean = phantom.clean().values
     noisy = phantom.noisy(sigma, rng=np.random.default_rng(seed)).values
     rng = np.random.default_rng(1000 + seed)
-    images = get_denoiser(denoiser)
+    images = exact_form(get_denoiser(denoiser))
     basis = fit_basis(noisy, rng=rng)
     trial = try_ranks(noisy, basis, lambda k: images.denoise(k, sigma), sigma, max_rank=MAX_RANK, rng=rng)
     wanted = project(basis.spectra[:MAX_RANK], clean).astype(np.float64)

@@ -127,6 +127,12 @@ class AcceptsAnySigma(Faulty):
         return super().denoise(images, np.nan_to_num(np.abs(sigma), posinf=1), mask=mask)
 
 
+class IsNeverExact(Faulty):
+    @property
+    def exact(self):
+        return IsNeverExact()
+
+
 class DenoisesWithoutNoise(Faulty):
     def denoise(self, images, sigma, *, mask=None):
         if np.ndim(sigma) == 0 and sigma == 0:
@@ -164,6 +170,7 @@ FAULTS = [
     (TakesTheMeanOfAMap, "test_takes_sigma_map_tells_the_truth", {}),
     (TakesAMapInSecret, "test_takes_sigma_map_tells_the_truth", {}),
     (AcceptsAnySigma, "test_impossible_sigma_is_refused", {"sigma": -1.0}),
+    (IsNeverExact, "test_the_exact_form_is_a_denoiser_and_its_own_exact_form", {}),
     (DenoisesWithoutNoise, "test_without_noise_nothing_changes", {}),
 ]
 

@@ -1,5 +1,6 @@
 """Denoisers by name: only what is asked for is imported, and every refusal says what is possible."""
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -52,6 +53,22 @@ def test_only_the_denoiser_asked_for_is_imported():
     assert run.returncode == 0, run.stderr
 
 
+@pytest.mark.parametrize("broken", ["import torch_of_nowhere", "raise OSError('no libtorch here\\nat all')"])
+def test_a_broken_pytorch_is_one_line_that_names_the_way_out(tmp_path, broken):
+    (tmp_path / "torch.py").write_text(broken)
+    code = "from xanesum.denoisers import get_denoiser; get_denoiser('wavelet'); get_denoiser('network')"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
+    )
+
+    last = run.stderr.strip().splitlines()[-1]
+    assert last.startswith("xanesum.errors.MissingExtraError: denoiser 'network' cannot be loaded (no ") or (
+        "No module named 'torch_of_nowhere'" in last
+    )
+    assert last.endswith("install torch again, or use denoiser 'wavelet'")
+
+
 def test_options_reach_the_denoiser():
     assert get_denoiser("wavelet", levels=3) == WaveletDenoiser(levels=3)
 
@@ -89,9 +106,9 @@ def test_missing_extra_is_named(monkeypatch):
 def test_unknown_name_lists_the_known(install):
     install(mine="xanesum.denoisers.none:NoDenoiser")
     with pytest.raises(
-        DenoiserError, match="'dncnn'; known are bm3d, mine, network, nlm, none, tv, wavelet"
+        DenoiserError, match="'drunet'; known are bm3d, dncnn, mine, network, nlm, none, tv, wavelet"
     ) as caught:
-        get_denoiser("dncnn")
+        get_denoiser("drunet")
     assert isinstance(caught.value, XanesumError)
     assert isinstance(caught.value, ValueError)
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from xanesum.denoisers import get_denoiser, network
 from xanesum.denoisers._networks import ARCHITECTURES
-from xanesum.denoisers.network import NetworkDenoiser
+from xanesum.denoisers.network import DnCNNDenoiser, NetworkDenoiser
 from xanesum.denoising import denoise
 from xanesum.errors import DenoiserError
 from xanesum.stack import make_stack
@@ -26,6 +26,11 @@ class TestUNet(DenoiserTests):
 
     def make_denoiser(self):
         return get_denoiser("network", device="cpu")
+
+
+class TestDnCNN(DenoiserTests):
+    def make_denoiser(self):
+        return get_denoiser("dncnn", device="cpu")
 
 
 def noisy_image(shape, contrast=5.0, seed=0):
@@ -74,6 +79,25 @@ def test_a_result_says_which_weights_made_it():
     said = denoise(stack, denoiser="network", rank=1).provenance["denoiser_fingerprint"]
 
     assert said.startswith(f"unet, SHA-256 {card['sha256']}, float32, ")
+
+
+def test_the_paper_s_network_has_17_layers_of_64_channels():
+    layers = [layer for layer in DnCNNDenoiser(device="cpu")._network.modules() if hasattr(layer, "weight")]
+
+    assert len(layers) == 17
+    assert {layer.out_channels for layer in layers[:-1]} == {64}
+
+
+def test_a_risk_is_estimated_in_float32_whatever_was_asked_for():
+    rng = np.random.default_rng(0)
+    stack = make_stack(rng.standard_normal((12, 20, 30)), np.arange(12) + 8300.0)
+    half = NetworkDenoiser(device="cpu", precision="bfloat16")
+
+    said = denoise(stack, denoiser=half, rank=1).provenance["denoiser_fingerprint"]
+
+    assert ", bfloat16, " in half.fingerprint
+    assert ", float32, " in said
+    assert half.exact.exact is half.exact
 
 
 def test_automatic_choices_run_anywhere():
@@ -135,6 +159,44 @@ def test_a_card_that_is_none(weights, content):
 
     with pytest.raises(DenoiserError, match="is no model card"):
         NetworkDenoiser(weights)
+
+
+def test_weights_of_another_architecture_keep_their_name(weights):
+    with pytest.raises(DenoiserError, match="weights of 'unet'; denoiser 'dncnn' needs 'dncnn'"):
+        DnCNNDenoiser(weights)
+
+
+def test_a_misspelt_name_of_weights_lists_the_known():
+    with pytest.raises(DenoiserError, match=r"one of unet, dncnn, or a \.safetensors file, got 'unett'"):
+        NetworkDenoiser("unett")
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [{"widths": [10**9]}, {"widths": [8] * 17}, {"blocks": -1}, {"blocks": 1.5}, 3, {"widths": None}],
+)
+def test_a_card_cannot_ask_for_a_network_of_any_size(weights, layers):
+    card = json.loads(weights.with_suffix(".json").read_text())
+    weights.with_suffix(".json").write_text(json.dumps(card | {"layers": layers}))
+
+    with pytest.raises(DenoiserError, match="is no model card"):
+        NetworkDenoiser(weights)
+
+
+def test_a_gpu_keeps_all_digits_and_gets_its_settings_back():
+    cudnn = torch.backends.cudnn
+    before = cudnn.conv.fp32_precision, cudnn.deterministic
+    seen = []
+
+    def fail():
+        with network._full_float32("cuda"):
+            seen.append((cudnn.conv.fp32_precision, cudnn.deterministic))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert seen == [("ieee", True)]
+    assert (cudnn.conv.fp32_precision, cudnn.deterministic) == before
 
 
 @pytest.mark.parametrize("content", ["no safetensors", "another network"])

@@ -202,6 +202,50 @@ def gradients(rng: np.random.Generator, side: int) -> Image:
     return np.asarray(image + rng.exponential(0.05) * texture(rng, side, 1.0), np.float32)
 
 
+def ridges(rng: np.random.Generator, side: int) -> Image:
+    """Straight and round seams of any profile and height, as contacts and scratches are."""
+    y, x = _grid(side)
+    count = int(10 ** rng.uniform(0.5, 1.6))
+    nearest = np.full((side, side), np.inf, np.float32)
+    owner = np.zeros((side, side), np.intp)
+    round_share = rng.uniform()
+    for number in range(count):
+        curve = _circle if rng.uniform() < round_share else _segment
+        distance = curve(rng, side, y, x)
+        owner[distance < nearest] = number
+        np.minimum(nearest, distance, out=nearest)
+    heights = np.float32(rng.normal()) + np.float32(rng.exponential(0.7)) * rng.standard_normal(count)
+    width = 10 ** rng.uniform(-0.2, 1.2)
+    return (heights[owner] * _profile(rng, nearest / np.float32(width))).astype(np.float32)
+
+
+def _segment(rng: np.random.Generator, side: int, y: Image, x: Image) -> Image:
+    """Distance of every pixel from a random straight piece."""
+    (y0, x0), (y1, x1) = rng.uniform(-0.2 * side, 1.2 * side, (2, 2))
+    along = ((y - y0) * (y1 - y0) + (x - x0) * (x1 - x0)) / ((y1 - y0) ** 2 + (x1 - x0) ** 2)
+    along = np.clip(along, 0, 1)
+    return np.hypot(y - y0 - along * (y1 - y0), x - x0 - along * (x1 - x0)).astype(np.float32)
+
+
+def _circle(rng: np.random.Generator, side: int, y: Image, x: Image) -> Image:
+    """Distance of every pixel from the rim of a random circle."""
+    cy, cx = rng.uniform(-0.2 * side, 1.2 * side, 2)
+    return np.abs(np.hypot(y - cy, x - cx) - rng.uniform(0.02, 0.7) * side).astype(np.float32)
+
+
+def _profile(rng: np.random.Generator, distance: Image) -> Image:
+    """Turn a distance in units of a width into a height: box, tent, bell, cusp or long tail."""
+    profiles = (
+        lambda d: np.clip(1.5 - d, 0, 1),
+        lambda d: np.maximum(1 - d, 0),
+        lambda d: np.exp(-0.5 * d * d),
+        lambda d: np.maximum(1 - np.sqrt(d), 0),
+        lambda d: np.exp(-d),
+        lambda d: 1 / (1 + d),
+    )
+    return np.asarray(profiles[rng.integers(len(profiles))](distance), np.float32)
+
+
 def fibres(rng: np.random.Generator, side: int) -> Image:
     """Held out: curved threads that cross, added up."""
     image = np.zeros((side, side), np.float32)
@@ -228,9 +272,10 @@ TRAINED: dict[str, Family] = {
     "layers": layers,
     "particles": particles,
     "porous": porous,
+    "ridges": ridges,
     "states": states,
 }
-SHARES = {"dead leaves": 2, "grains": 2, "particles": 4, "porous": 2, "states": 2}  # others 1
+SHARES = {"dead leaves": 2, "grains": 2, "particles": 4, "porous": 2, "ridges": 2, "states": 2}  # others 1
 HELD_OUT: dict[str, Family] = {"fibres": fibres, "foam": foam}
 
 
@@ -254,9 +299,9 @@ def _optics(image: Image, rng: np.random.Generator) -> Image:
     """Blur as a microscope does; now and then cracks, or a fine grain."""
     if rng.uniform() < 0.12:
         image = image * (1 - _crack_lines(rng, image.shape[0]) * np.float32(rng.uniform(0.3, 1)))
-    if rng.uniform() < 0.7:
-        image = ndimage.gaussian_filter(image, rng.uniform(0.3, 1.6))
-    if rng.uniform() < 0.15:
+    if rng.uniform() < 0.5:
+        image = ndimage.gaussian_filter(image, rng.uniform(0.3, 1.4))
+    if rng.uniform() < 0.25:
         image = image + image.std() * np.float32(rng.uniform(0.01, 0.15)) * texture(rng, image.shape[0], 0.5)
     return image
 

@@ -172,7 +172,7 @@ DENOISE: OptionTable = (
     (
         "--denoiser",
         "denoise.denoiser",
-        {"metavar": "NAME", "help": "wavelet, network, nlm, tv, bm3d, none or a plug-in"},
+        {"metavar": "NAME", "help": "network, wavelet, dncnn, nlm, tv, bm3d, none or a plug-in"},
     ),
     ("--rank", "denoise.rank", {"metavar": "K", "type": int, "help": "number of components (automatic)"}),
     ("--sigma", "denoise.sigma", {"metavar": "S", "type": float, "help": "noise level (estimated)"}),

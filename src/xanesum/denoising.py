@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xanesum.denoised import Denoised
-from xanesum.denoisers import Denoiser, get_denoiser
+from xanesum.denoisers import DEFAULT_DENOISER, Denoiser, exact_form, get_denoiser
 from xanesum.errors import RankError, RecipeError, SigmaError, XanesumWarning
 from xanesum.noise import estimate_sigma, sigma_per_energy
 from xanesum.stack import load_stack, usable_mask, usable_weight
@@ -34,7 +34,7 @@ def denoise(
     stack: xr.DataArray,
     *,
     method: str = "sum",
-    denoiser: str | Denoiser = "wavelet",
+    denoiser: str | Denoiser = DEFAULT_DENOISER,
     rank: int | None = None,
     sigma: float | None = None,
     n_probes: int = 4,
@@ -54,7 +54,8 @@ def denoise(
     method : {"sum"}
         The paper's method.
     denoiser : str or Denoiser
-        A name from `xanesum.denoisers.available_denoisers`, or an object that keeps the protocol.
+        A name from `xanesum.denoisers.available_denoisers`, or an object that keeps the protocol.  Of one
+        that rounds coarsely, as a network in bfloat16 does, the exact form is taken.
     rank : int, optional
         Number of components; the one of least risk by default.
     sigma : float, optional
@@ -85,7 +86,7 @@ def denoise(
     seed_state = _digest(repr(rng.bit_generator.state).encode())
     if n_probes < 1:
         raise RecipeError(f"n_probes must be at least 1, got {n_probes}")
-    images = get_denoiser(denoiser)
+    images = exact_form(get_denoiser(denoiser))  # every call below serves the risk estimate too
     progress("read", 0.0)
     values = load_stack(stack, min_energies=2)
     input_hash = _hash_values(values)
@@ -224,5 +225,5 @@ def _versions() -> dict[str, object]:
     return {
         "xanesum": version("xanesum"),
         "python": platform.python_version(),
-        **{name: version(name) for name in ("numpy", "scipy", "xarray")},
+        **{name: version(name) for name in ("numpy", "scipy", "xarray", "torch")},
     }

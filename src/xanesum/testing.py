@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from xanesum.denoisers import Denoiser
+from xanesum.denoisers import Denoiser, exact_form
 from xanesum.errors import DenoiserError, SigmaError
 
 __all__ = ["DenoiserTests", "monte_carlo_risk", "structured_image"]
@@ -222,6 +222,12 @@ class DenoiserTests:
         masked = self.make_denoiser().denoise(noisy, 1.0, mask=mask)
         self.assert_same(masked, self.make_denoiser().denoise(noisy, 1.0))
         assert self.make_denoiser().denoise(noisy, 1.0, mask=~mask).shape == noisy.shape
+
+    def test_the_exact_form_is_a_denoiser_and_its_own_exact_form(self) -> None:
+        """Risk estimates call the exact form, where there is one."""
+        exact = exact_form(self.make_denoiser())
+        assert isinstance(exact, Denoiser)
+        assert exact_form(exact) is exact
 
     def test_uses_sigma_tells_the_truth(self) -> None:
         """Another sigma gives another result if, and only if, the flag says that sigma is used."""

@@ -42,9 +42,11 @@ class UNet(nn.Module):
     """
 
     multiple_px: ClassVar[int] = 16  # sides it takes
+    layers: dict[str, object]  # what the network is built from, for its model card
 
-    def __init__(self, widths: tuple[int, ...] = (32, 64, 128, 128), blocks: int = 2) -> None:
+    def __init__(self, widths: tuple[int, ...] = (48, 64, 128, 128), blocks: int = 2) -> None:
         super().__init__()
+        self.layers = {"widths": list(widths), "blocks": blocks}
         pairs = list(pairwise(widths))
 
         def chain(width: int) -> nn.Sequential:
@@ -80,6 +82,9 @@ class UNet(nn.Module):
 class DnCNN(nn.Module):
     """Plain chain of convolutions that returns the noise, as in [1]_, without its batch normalization.
 
+    It sees what the other network sees at full resolution: the image divided by its standard deviation, its
+    details in compressed units of the noise, and the logarithm of that deviation.
+
     References
     ----------
     .. [1] K. Zhang, W. Zuo, Y. Chen, D. Meng, L. Zhang, "Beyond a Gaussian denoiser", IEEE Trans. Image
@@ -87,19 +92,24 @@ class DnCNN(nn.Module):
     """
 
     multiple_px: ClassVar[int] = 1
+    layers: dict[str, object]
 
     def __init__(self, layers: int = 17, channels: int = 64) -> None:
         super().__init__()
+        self.layers = {"layers": layers, "channels": channels}
         inner = [nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(layers - 2)]
-        self.head = nn.Conv2d(2, channels, 3, padding=1, bias=False)
+        self.head = nn.Conv2d(3, channels, 3, padding=1, bias=False)
         self.body = nn.Sequential(*(step for conv in inner for step in (conv, nn.ReLU())))
         self.tail = nn.Conv2d(channels, 1, 3, padding=1, bias=False)
+        for conv in (self.head, *inner):  # PyTorch's own start fades by a millionth over so many layers
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
 
     def forward(self, x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
         """Return the clean images (B, 1, Y, X); `mean`, `deviation` (B, 1, 1, 1) are of the noisy ones."""
         scale = deviation.clamp_min(1.0)
         contrast = torch.log(scale).expand_as(x)
-        z = functional.relu(self.head(torch.cat([(x - mean) / scale, contrast], 1)))
+        seen = torch.cat([(x - mean) / scale, _details(x, 1)[0], contrast], 1)
+        z = functional.relu(self.head(seen))
         noise: Tensor = self.tail(self.body(z))
         return x - noise.float()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,11 @@ class ImageDenoiser(ABC):
     takes_sigma_map: ClassVar[bool] = False
     device: ClassVar[str] = "cpu"
     extra: ClassVar[str | None] = None
+
+    @property
+    def exact(self) -> Self:
+        """The same denoiser, in the precision that a risk estimate needs."""
+        return self
 
     def denoise(
         self, images: NDArray[np.float32], sigma: Sigma, *, mask: NDArray[np.bool_] | None = None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -19,17 +22,19 @@ from xanesum.denoisers._networks import ARCHITECTURES
 from xanesum.denoisers.base import Image, ImageDenoiser
 from xanesum.errors import DenoiserError
 
-__all__ = ["NetworkDenoiser"]
+__all__ = ["DnCNNDenoiser", "NetworkDenoiser"]
 
 PRECISIONS = ("float32", "bfloat16", "auto")
 _FOLDER = Path(__file__).parent / "weights"
 _TILE_PX = 1280  # sides beyond it are cut into tiles, which bounds the memory to about 1 GB
 _OVERLAP_PX = 128
 _LARGEST_FILE = 50_000_000  # bytes; no weights of ours come near
+_LARGEST_SETTING = 512  # channels or layers
+_GPU_LOCK = threading.Lock()  # PyTorch keeps the precision of convolutions for the whole program
 
 
 class NetworkDenoiser(ImageDenoiser):
-    """Convolutional network trained on synthetic scenes of contrast 0.05 to 100 in units of the noise.
+    """Convolutional network trained on synthetic scenes of contrast 0.002 to 100 in units of the noise.
 
     It is told nothing but the noise level: the image is divided by sigma, and its mean and standard deviation
     are taken from the image itself.  A map of sigma divides the image too, so structure is then judged in
@@ -38,13 +43,14 @@ class NetworkDenoiser(ImageDenoiser):
     Parameters
     ----------
     weights : str or Path
-        Name of weights that come with the package ("unet", "dncnn"), or a ``.safetensors`` file with its
-        model card, a ``.json`` of the same name, beside it.
+        Name of weights that come with the package, or a ``.safetensors`` file with its model card, a
+        ``.json`` of the same name, beside it.
     device : {"auto", "cpu", "cuda"}
         Where it runs; "auto" takes a GPU where PyTorch finds one.
     precision : {"float32", "bfloat16", "auto"}
-        Of the convolutions.  "auto" takes bfloat16 where the processor has it; risk estimates need float32,
-        because a probe is no larger than bfloat16's rounding.
+        Of the convolutions.  "auto" takes bfloat16 where the processor has it.  A risk estimate needs
+        float32, because its probe is no larger than bfloat16's rounding; `xanesum.denoise`, where every
+        call serves one, takes `exact`.
 
     Raises
     ------
@@ -54,6 +60,7 @@ class NetworkDenoiser(ImageDenoiser):
 
     name: ClassVar[str] = "network"
     takes_sigma_map: ClassVar[bool] = True
+    architecture: ClassVar[str] = "unet"
 
     def __init__(
         self, weights: str | Path = "unet", *, device: str = "auto", precision: str = "float32"
@@ -62,8 +69,12 @@ class NetworkDenoiser(ImageDenoiser):
             raise DenoiserError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
         self._device = _find_device(device)
         self._half = precision == "bfloat16" or (precision == "auto" and _has_bfloat16(self._device))
-        path = _FOLDER / f"{weights}.safetensors" if str(weights) in ARCHITECTURES else Path(weights)
-        self._network, checksum = _load_network(path, self._device)
+        path = _find_weights(weights)
+        self._network, checksum, architecture = _load_network(path, self._device)
+        if architecture != self.architecture:
+            raise DenoiserError(
+                f"{path}: weights of {architecture!r}; denoiser {self.name!r} needs {self.architecture!r}"
+            )
         self._made_of = f"{path.stem}, SHA-256 {checksum}"
 
     @property
@@ -75,6 +86,15 @@ class NetworkDenoiser(ImageDenoiser):
     def device(self) -> str:  # type: ignore[override]
         """Where it runs: "cpu" or "cuda"."""
         return self._device
+
+    @property
+    def exact(self) -> Self:
+        """The same network in float32, which risk estimates need."""
+        if not self._half:
+            return self
+        twin = copy.copy(self)
+        twin._half = False
+        return twin
 
     def _denoise_image(self, image: Image, sigma: float | Image) -> Image:
         noisy = np.asarray(image / sigma, np.float32)
@@ -94,10 +114,29 @@ class NetworkDenoiser(ImageDenoiser):
         with (
             torch.inference_mode(),
             torch.autocast(self._device, torch.bfloat16, enabled=self._half),
+            _full_float32(self._device),
         ):
             result = self._network(padded[None, None], *statistics)
         inside: Image = result[0, 0, : noisy.shape[0], : noisy.shape[1]].float().cpu().numpy()
         return inside
+
+
+class DnCNNDenoiser(NetworkDenoiser):
+    """A plain chain of 17 convolutions, the kind that the paper used; the other network is better and faster.
+
+    Parameters
+    ----------
+    weights, device, precision
+        As of `NetworkDenoiser`.
+    """
+
+    name: ClassVar[str] = "dncnn"
+    architecture: ClassVar[str] = "dncnn"
+
+    def __init__(
+        self, weights: str | Path = "dncnn", *, device: str = "auto", precision: str = "float32"
+    ) -> None:
+        super().__init__(weights, device=device, precision=precision)
 
 
 def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[tuple[slice, ...], NDArray[np.float32]]]:
@@ -125,6 +164,33 @@ def _spans(size: int) -> list[tuple[slice, NDArray[np.float32]]]:
     return spans
 
 
+@contextmanager
+def _full_float32(device: str) -> Iterator[None]:
+    """Keep a GPU from rounding float32 convolutions to 10 bits, and from adding in any order."""
+    if device == "cpu":
+        yield
+        return
+    cudnn = torch.backends.cudnn
+    with _GPU_LOCK:
+        before = cudnn.conv.fp32_precision, cudnn.deterministic  # type: ignore[attr-defined]
+        cudnn.conv.fp32_precision, cudnn.deterministic = "ieee", True  # type: ignore[attr-defined]
+        try:
+            yield
+        finally:
+            cudnn.conv.fp32_precision, cudnn.deterministic = before  # type: ignore[attr-defined]
+
+
+def _find_weights(weights: str | Path) -> Path:
+    """Return the file of weights that are named or given as a file."""
+    if str(weights) in ARCHITECTURES:
+        return _FOLDER / f"{weights}.safetensors"
+    path = Path(weights)
+    if path.suffix != ".safetensors":
+        known = ", ".join(ARCHITECTURES)
+        raise DenoiserError(f"weights must be one of {known}, or a .safetensors file, got {str(weights)!r}")
+    return path
+
+
 def _find_device(device: str) -> str:
     if device not in ("auto", "cpu", "cuda"):
         raise DenoiserError(f"device must be auto, cpu or cuda, got {device!r}")
@@ -140,17 +206,19 @@ def _has_bfloat16(device: str) -> bool:
 
 
 @lru_cache(maxsize=4)
-def _load_network(path: Path, device: str) -> tuple[Any, str]:
-    """Return the network of a weight file and its checksum, which has to be that of the model card."""
+def _load_network(path: Path, device: str) -> tuple[Any, str, str]:
+    """Return a file's network, its checksum, which has to be that of the model card, and its architecture."""
     data, card = _read(path), _read_card(path.with_suffix(".json"))
     if hashlib.sha256(data).hexdigest() != card["sha256"]:
         raise DenoiserError(f"{path}: weights are damaged (wrong checksum); install xanesum again")
-    network: nn.Module = ARCHITECTURES[card["options"]["architecture"]]()
+    architecture = card["options"]["architecture"]
     try:
+        network: nn.Module = ARCHITECTURES[architecture](**card.get("layers", {}))
         network.load_state_dict({name: value.float() for name, value in load_weights(data).items()})
     except Exception as error:  # safetensors raises its own, torch a RuntimeError of many lines
         raise DenoiserError(f"{path}: holds no weights of this network; install xanesum again") from error
-    return network.eval().to(device, memory_format=torch.channels_last), card["sha256"]  # type: ignore[call-overload]
+    network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network, card["sha256"], architecture
 
 
 def _read(path: Path) -> bytes:
@@ -168,8 +236,19 @@ def _read_card(path: Path) -> dict[str, Any]:
     content = _read(path)
     try:
         card = json.loads(content)
-        if card["options"]["architecture"] in ARCHITECTURES and isinstance(card["sha256"], str):
+        known = card["options"]["architecture"] in ARCHITECTURES and isinstance(card["sha256"], str)
+        if known and _are_layers(card.get("layers", {})):
             return dict(card)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         pass
     raise DenoiserError(f"{path}: is no model card; install xanesum again")
+
+
+def _are_layers(layers: Any) -> bool:
+    """Say whether a card's layers are few and small enough to be built."""
+    values = [
+        number for value in layers.values() for number in (value if isinstance(value, list) else [value])
+    ]
+    return len(values) <= 16 and all(
+        isinstance(value, int) and 0 < value <= _LARGEST_SETTING for value in values
+    )

@@ -19,7 +19,8 @@ class Denoiser(Protocol):
     Calling it twice with equal arguments gives equal results.  `sigma` is in the unit of the images; a
     denoiser whose `uses_sigma` is false ignores it and one whose `takes_sigma_map` is false raises
     `DenoiserError` for an array.  A negative or NaN sigma raises `SigmaError`; 0 returns the images
-    unchanged.  Where `mask` is false, input values are to be ignored and output values
+    unchanged.  One that rounds more coarsely than float32 has an attribute `exact`, the same denoiser without
+    that, for risk estimates.  Where `mask` is false, input values are to be ignored and output values
     mean nothing.
     """
 

@@ -13,9 +13,19 @@ from typing import NamedTuple, cast
 from xanesum.denoisers.protocol import Denoiser
 from xanesum.errors import DenoiserError, MissingExtraError
 
-__all__ = ["BUILTINS", "GROUP", "Availability", "Builtin", "available_denoisers", "get_denoiser"]
+__all__ = [
+    "BUILTINS",
+    "DEFAULT_DENOISER",
+    "GROUP",
+    "Availability",
+    "Builtin",
+    "available_denoisers",
+    "exact_form",
+    "get_denoiser",
+]
 
 GROUP = "xanesum.denoisers"
+DEFAULT_DENOISER = "network"
 
 
 class Builtin(NamedTuple):
@@ -23,6 +33,7 @@ class Builtin(NamedTuple):
 
     target: str  # "module:class"
     extra: str | None = None  # also the name of the module that the extra brings
+    needs: str | None = None  # a module that not every installation can load
 
 
 class Availability(NamedTuple):
@@ -35,7 +46,8 @@ class Availability(NamedTuple):
 # Also in pyproject.toml; kept here so that a source tree without metadata works.  A test compares the two.
 BUILTINS: Mapping[str, Builtin] = {
     "bm3d": Builtin("xanesum.denoisers.bm3d:BM3DDenoiser", extra="bm3d"),
-    "network": Builtin("xanesum.denoisers.network:NetworkDenoiser"),
+    "dncnn": Builtin("xanesum.denoisers.network:DnCNNDenoiser", needs="torch"),
+    "network": Builtin("xanesum.denoisers.network:NetworkDenoiser", needs="torch"),
     "nlm": Builtin("xanesum.denoisers.nlm:NonLocalMeansDenoiser"),
     "none": Builtin("xanesum.denoisers.none:NoDenoiser"),
     "tv": Builtin("xanesum.denoisers.tv:TotalVariationDenoiser"),
@@ -76,6 +88,12 @@ def get_denoiser(name_or_object: str | Denoiser, **options: object) -> Denoiser:
     return name_or_object
 
 
+def exact_form(denoiser: Denoiser) -> Denoiser:
+    """Return the form of `denoiser` that a risk estimate needs: its `exact`, where it has one."""
+    form = getattr(denoiser, "exact", denoiser)
+    return form if isinstance(form, Denoiser) else denoiser
+
+
 def available_denoisers() -> dict[str, Availability]:
     """Return every registered name, sorted, with whether it can be used and the extra it needs.
 
@@ -88,7 +106,8 @@ def available_denoisers() -> dict[str, Availability]:
 def _availability(name: str) -> Availability:
     """Say whether the registered `name` can be used here."""
     if builtin := BUILTINS.get(name):
-        return Availability(builtin.extra is None or find_spec(builtin.extra) is not None, builtin.extra)
+        modules = [module for module in (builtin.extra, builtin.needs) if module]
+        return Availability(all(find_spec(module) for module in modules), builtin.extra)
     try:
         factory = _load(name)
     except MissingExtraError:
@@ -102,7 +121,13 @@ def _load(name: str) -> Callable[..., Denoiser]:
     if builtin := BUILTINS.get(name):
         _require_extra(name, builtin.extra)
         module, _, attribute = builtin.target.partition(":")
-        return cast("Callable[..., Denoiser]", getattr(importlib.import_module(module), attribute))
+        try:
+            return cast("Callable[..., Denoiser]", getattr(importlib.import_module(module), attribute))
+        except (ImportError, OSError) as error:  # a library of PyTorch that cannot be loaded is an OSError
+            raise MissingExtraError(
+                f"denoiser {name!r} cannot be loaded ({_first_line(error)}); "
+                f"install {builtin.needs or builtin.extra or 'xanesum'} again, or use denoiser 'wavelet'"
+            ) from error
     plugins = _plugins()
     if name not in plugins:
         known = ", ".join(sorted({*BUILTINS, *plugins}))
@@ -117,6 +142,10 @@ def _load(name: str) -> Callable[..., Denoiser]:
 def _plugins() -> dict[str, EntryPoint]:
     """Return the entry points of other packages; the built-in names are not theirs to take."""
     return {point.name: point for point in entry_points(group=GROUP) if point.name not in BUILTINS}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _require_extra(name: str, extra: str | None) -> None:

@@ -1,4 +1,4 @@
-"""The default denoiser: undecimated Haar wavelets find the structure, a patch-wise Wiener filter uses it."""
+"""Without a network: undecimated Haar wavelets find the structure, a patch-wise Wiener filter uses it."""
 
 from __future__ import annotations
 
