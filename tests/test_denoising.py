@@ -140,8 +140,8 @@ def test_missing_values_cost_little():
     holes = np.random.default_rng(8).random(NOISY.shape) < 0.02
     stack = stack_of(np.where(holes, np.nan, NOISY), missing_values=int(holes.sum()))
 
-    assert mean_square(denoise(stack).reconstruct()) < 1.15 * mean_square(
-        denoise(stack_of(NOISY)).reconstruct()
+    assert mean_square(denoise(stack, rank=4).reconstruct()) < 1.15 * mean_square(
+        denoise(stack_of(NOISY), rank=4).reconstruct()
     )
 
 
@@ -157,6 +157,7 @@ def test_pure_noise_gives_rank_zero_and_an_empty_stack():
 def test_a_clean_stack_stays_as_it_is():
     result = denoise(stack_of(CLEAN))
 
+    assert result.rank == 4
     np.testing.assert_allclose(result.reconstruct().values, CLEAN, atol=1e-3 * np.abs(CLEAN).max())
 
 
@@ -249,7 +250,7 @@ def test_what_a_denoiser_gives_outside_the_mask_does_not_matter():
     mask[3] = False
     stack = stack_of(NOISY).assign_coords(mask=(("y", "x"), mask))
 
-    odd, plain = denoise(stack, denoiser=NothingOutsideTheMask()), denoise(stack)
+    odd, plain = denoise(stack, denoiser=NothingOutsideTheMask()), denoise(stack, denoiser="wavelet")
 
     assert odd.rank == plain.rank
     np.testing.assert_array_equal(odd.coefficients.values[:, mask], plain.coefficients.values[:, mask])

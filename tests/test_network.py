@@ -97,7 +97,8 @@ def test_a_risk_is_estimated_in_float32_whatever_was_asked_for():
 
     assert ", bfloat16, " in half.fingerprint
     assert ", float32, " in said
-    assert half.exact.exact is half.exact
+    exact = half.exact
+    assert exact.exact is exact
 
 
 def test_automatic_choices_run_anywhere():

@@ -26,6 +26,7 @@ __all__ = [
 PROBE_STEP = (
     0.05  # in units of sigma: above float32 rounding at contrast 100, below the scale of a shrinkage curve
 )
+ENERGY_ROUNDING = 1e-10  # float32's 6e-8, of a sum over some hundred thousand values
 ImageMap = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
@@ -104,8 +105,12 @@ class RankRisk:
 
 
 def choose_rank(risk: NDArray[np.float64], difference_error: NDArray[np.float64]) -> int:
-    """Return the first index of `risk` (R,) within the `difference_error` (R,) of the least: ties go low."""
-    return int(np.flatnonzero(risk <= risk.min() + difference_error)[0])
+    """Return the first index of `risk` (R,) within the `difference_error` (R,) of the least: ties go low.
+
+    The first risk, that of nothing, is the energy of the stack, and float32 images know it no better than so.
+    """
+    rounding = ENERGY_ROUNDING * abs(risk[0])
+    return int(np.flatnonzero(risk <= risk.min() + difference_error + rounding)[0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
