@@ -119,8 +119,8 @@ FAULTS = (
     Fault(
         "sure: ties go to the larger rank",
         "sure.py",
-        "np.flatnonzero(risk <= risk.min() + difference_error)[0]",
-        "np.flatnonzero(risk <= risk.min() + difference_error)[-1]",
+        "np.flatnonzero(risk <= risk.min() + difference_error + rounding)[0]",
+        "np.flatnonzero(risk <= risk.min() + difference_error + rounding)[-1]",
         "tests/test_sure.py",
     ),
     # --- denoise
