@@ -34,6 +34,7 @@ SHAPE, N_ENERGIES, N_COMPONENTS = (256, 320), 150, 5
 N_SCORED = 4  # components that the summary counts
 LARGE = (1193, 1193)  # pixels of the largest scan of the paper
 LADDER = (540.0, 31.0, 3.2, 0.5, 0.25)  # standard deviations of *particle*'s components, 150 energies
+FIRST_SEED = 2000  # of the noise; the seeds from 1000 were looked at while training was chosen
 BFLOAT16 = "network, bfloat16"
 EARLIER = "earlier network"
 BM3D = "bm3d"
@@ -156,7 +157,7 @@ def score(denoise: Denoise, clean: Images, sigma: float, seeds: int) -> dict[str
     """Return the gain of each component, median over seeds, and the median seconds per image."""
     gains, seconds = [], []
     for seed in range(seeds):
-        noise = np.random.default_rng(1000 + seed).standard_normal(clean.shape, dtype=np.float32)
+        noise = np.random.default_rng(FIRST_SEED + seed).standard_normal(clean.shape, dtype=np.float32)
         noisy = clean + np.float32(sigma) * noise
         if not seed:
             denoise(noisy[:1], sigma)  # the first call loads and compiles
