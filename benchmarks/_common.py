@@ -22,16 +22,26 @@ def commit() -> str:
     return done.stdout.strip()
 
 
+@lru_cache
 def machine() -> dict[str, Any]:
     """Describe where and with what the figures were taken."""
     return {
         "commit": commit(),
         "machine": platform.machine(),
+        "processor": processor(),
         "system": platform.system(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         **{name: version(name) for name in ("xanesum", "numpy", "scipy")},
     }
+
+
+def processor() -> str:
+    """Return the processor's name, as far as the system tells."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text("utf-8", "replace").splitlines() if path.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
 
 
 def save(name: str, rows: list[dict[str, Any]], **facts: Any) -> None:
@@ -42,12 +52,13 @@ def save(name: str, rows: list[dict[str, Any]], **facts: Any) -> None:
 
 
 def load(name: str) -> list[dict[str, Any]]:
-    """Return the saved rows of results/<name>.json, each with its commit; none without it."""
+    """Return the saved rows of results/<name>.json, each with its commit and processor; none without it."""
     path = RESULTS / f"{name}.json"
     if not path.exists():
         return []
     content = json.loads(path.read_text("utf-8"))
-    return [{"commit": content["commit"]} | row for row in content["rows"]]
+    facts = {"commit": content["commit"], "processor": content.get("processor", "")}
+    return [facts | row for row in content["rows"]]
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:

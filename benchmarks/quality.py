@@ -3,7 +3,7 @@
 ``python benchmarks/quality.py`` scores *particle* at 379 x 520 x 969 and *wedge* at 600 x 600 x 969;
 ``--quick`` both at 96 x 128 x 60.  K is chosen by the risk estimate ("SURE"), and by the truth: the K of
 greatest map correlation among those tried ("truth").  The noise level is given.  ``--add`` keeps what other
-denoisers have in the results file; each row says at which commit it was taken.
+denoisers have in the results file; each row says at which commit and on which processor it was taken.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from _common import commit, load, print_table, save
+from _common import commit, load, print_table, processor, save
 from numpy.typing import NDArray
 
 from xanesum import denoise, half_step_energy, simulate
@@ -48,7 +48,8 @@ def main() -> None:
         phantom = simulate(kind, shape=shape, n_energies=60 if options.quick else 969)
         for sigma in options.sigmas:
             for row in score(phantom, sigma, options):
-                rows.append({"commit": commit(), "phantom": kind, "sigma": sigma, **row})
+                taken = {"commit": commit(), "processor": processor()}
+                rows.append({**taken, "phantom": kind, "sigma": sigma, **row})
                 print(rows[-1], flush=True)
                 save(name, merged(earlier, rows), seed=0, noise_seed=1)
     print_table(merged(earlier, rows))

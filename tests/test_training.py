@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -102,6 +103,21 @@ def test_training_lowers_the_error_of_images_that_it_was_not_given(small, tmp_pa
 
     # the plain noise has an error of 1, so that a tenth of a decibel is 0.02 of it
     assert error() < before - 0.02
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of its own parts
+@pytest.mark.skipif(shutil.which("c++") is None, reason="compiled training needs a C++ compiler")
+def test_compiled_and_eager_training_take_the_same_step(small, tmp_path):
+    gradients = {}
+    for engine in ("compiled", "eager"):
+        training = train.Training(options(engine=engine), tmp_path)
+        training._step(train.make_scenes(training.options), torch.Generator().manual_seed(1))
+        gradients[engine] = torch.cat([value.grad.flatten() for value in training.network.parameters()])
+
+    size = float(gradients["eager"].norm())
+    assert size > 1e-3
+    # both round to bfloat16, at different places
+    assert float((gradients["compiled"] - gradients["eager"]).norm()) < 0.05 * size
 
 
 def test_the_export_is_what_the_package_reads(small, tmp_path):
