@@ -9,7 +9,7 @@ from scans import add_noise, low_rank
 
 from xanesum.denoised import load_result
 from xanesum.denoisers.wavelet import WaveletDenoiser
-from xanesum.denoising import denoise
+from xanesum.denoising import METHODS, denoise
 from xanesum.errors import (
     DenoiserError,
     EnergyError,
@@ -38,8 +38,12 @@ def mean_square(estimate):
     return float(np.mean((np.asarray(estimate) - CLEAN) ** 2))
 
 
-def test_beats_the_svd_of_the_true_rank():
-    result = denoise(stack_of(NOISY))
+each_method = pytest.mark.parametrize("method", METHODS)
+
+
+@each_method
+def test_beats_the_svd_of_the_true_rank(method):
+    result = denoise(stack_of(NOISY), method=method)
     spectra = fit_basis(NOISY, 4, rng=np.random.default_rng(0)).spectra
     svd = mean_square(reconstruct(spectra, project(spectra, NOISY)))
 
@@ -48,8 +52,9 @@ def test_beats_the_svd_of_the_true_rank():
     assert 3 <= result.rank <= 5
 
 
-def test_spectra_are_orthonormal_and_images_lean_positive():
-    result = denoise(stack_of(NOISY))
+@each_method
+def test_spectra_are_orthonormal_and_images_lean_positive(method):
+    result = denoise(stack_of(NOISY), method=method)
 
     np.testing.assert_allclose(
         result.spectra.values @ result.spectra.values.T, np.eye(result.rank), atol=1e-6
@@ -58,7 +63,7 @@ def test_spectra_are_orthonormal_and_images_lean_positive():
 
 
 def test_without_denoiser_it_is_the_truncated_svd():
-    result = denoise(stack_of(NOISY), denoiser="none", rank=3)
+    result = denoise(stack_of(NOISY), method="sum", denoiser="none", rank=3)
     spectra = fit_basis(NOISY, 3, rng=np.random.default_rng(0)).spectra
 
     np.testing.assert_allclose(
@@ -69,14 +74,15 @@ def test_without_denoiser_it_is_the_truncated_svd():
 
 
 def test_a_given_sigma_is_used_instead_of_the_estimate():
-    estimated, given = denoise(stack_of(NOISY), rank=3), denoise(stack_of(NOISY), rank=3, sigma=3.0)
+    estimated, given = (denoise(stack_of(NOISY), method="sum", rank=3, sigma=s) for s in (None, 3.0))
 
     assert given.sigma == 3.0
     assert np.std(given.coefficients[2]) < np.std(estimated.coefficients[2])  # smoothed more
 
 
-def test_result_describes_itself():
-    result = denoise(stack_of(NOISY))
+@each_method
+def test_result_describes_itself(method):
+    result = denoise(stack_of(NOISY), method=method)
 
     assert result.rank == int(result.risk["rank"][result.risk["chosen"].values].item())
     assert result.risk["chosen"].values.sum() == 1
@@ -103,22 +109,25 @@ def test_reconstruction_computes_only_what_is_looked_at(monkeypatch):
     np.testing.assert_array_equal(lazy.energy, ENERGY)
 
 
-def test_same_generator_same_result_and_input_untouched():
+@each_method
+def test_same_generator_same_result_and_input_untouched(method):
     stack = stack_of(NOISY.copy())
-    first, again = denoise(stack), denoise(stack, rng=np.random.default_rng(0))
+    first, again = (denoise(stack, method=method, rng=rng) for rng in (None, np.random.default_rng(0)))
 
     xr.testing.assert_identical(first.coefficients, again.coefficients)
     np.testing.assert_array_equal(stack.values, NOISY)
 
 
-def test_scaling_the_stack_scales_the_result():
-    one, thousandth = denoise(stack_of(NOISY)), denoise(stack_of(NOISY / 1000))
+@each_method
+def test_scaling_the_stack_scales_the_result(method):
+    one, thousandth = (denoise(stack_of(NOISY / by), method=method) for by in (1, 1000))
 
     assert one.rank == thousandth.rank
     np.testing.assert_allclose(thousandth.reconstruct() * 1000, one.reconstruct(), atol=2e-3 * CLEAN.std())
 
 
-def test_masked_pixels_and_weightless_frames_have_no_say():
+@each_method
+def test_masked_pixels_and_weightless_frames_have_no_say(method):
     weight, mask = np.ones(30), np.ones((40, 50), bool)
     weight[[4, 9]], mask[5:8, 5:8] = 0, False
     spoiled = NOISY.copy()
@@ -127,12 +136,14 @@ def test_masked_pixels_and_weightless_frames_have_no_say():
     stack = stack_of(spoiled).assign_coords(weight=("energy", weight), mask=(("y", "x"), mask))
     stack.attrs["missing_values"] = 1
 
-    result = denoise(stack, rank=4)
+    result = denoise(stack, method=method, rank=4)
 
     np.testing.assert_array_equal(result.spectra.values[:, [4, 9]], 0)
     used = weight > 0
     error = (result.reconstruct().values - CLEAN)[used][:, mask]
-    assert np.mean(error**2) < 1.2 * mean_square(denoise(stack_of(NOISY), rank=4).reconstruct())
+    assert np.mean(error**2) < 1.2 * mean_square(
+        denoise(stack_of(NOISY), method=method, rank=4).reconstruct()
+    )
     assert np.isfinite(result.reconstruct().values).all()
 
 
@@ -205,7 +216,7 @@ def test_load_refuses_what_is_no_result(tmp_path, content):
 @pytest.mark.parametrize(
     ("spoil", "options", "error", "message"),
     [
-        (lambda s: s, {"method": "magic"}, RecipeError, "method must be one of sum, got 'magic'"),
+        (lambda s: s, {"method": "magic"}, RecipeError, "method must be one of sum+, sum, got 'magic'"),
         (lambda s: s, {"rank": 31}, RankError, r"rank must lie in 1\.\.30"),
         (lambda s: s, {"sigma": -1.0}, SigmaError, "sigma must be a positive number, got -1"),
         (lambda s: s.isel(energy=slice(1)), {}, EnergyError, "needs at least 2 energies, the stack has 1"),

@@ -114,7 +114,7 @@ def test_a_report_that_cannot_be_written_is_one_line(tmp_path):
 
 def test_a_scan_whose_components_take_all_its_noise_has_a_report(tmp_path):
     clean = CLEAN[::25]
-    result = denoise(clean.copy(data=add_noise(clean.values, 0.05)), rank=len(clean))
+    result = denoise(clean.copy(data=add_noise(clean.values, 0.05)), method="sum", rank=len(clean))
 
     write_report(tmp_path / "few.html", clean, result, None, facts=FACTS)
 

@@ -168,7 +168,7 @@ PARTS: OptionTable = (
     ),
 )
 DENOISE: OptionTable = (
-    ("--method", "denoise.method", {"metavar": "NAME", "help": "sum (the paper's)"}),
+    ("--method", "denoise.method", {"metavar": "NAME", "help": "sum+ (default) or sum (the paper's)"}),
     (
         "--denoiser",
         "denoise.denoiser",

@@ -19,6 +19,16 @@ from xanesum.stack import DIMS, add_history, lazy_array
 __all__ = ["Denoised", "load_result"]
 
 DEFINITION = "xanesum_result"
+COMPONENT_COLUMNS = {
+    "singular_value": "size of the stack along the spectrum, noise included",
+    "share": "share of the energy above the noise",
+    "spectrum_error": "standard error of the spectrum at one energy",
+    "noisy_risk": "mean squared error of the image before denoising, estimated",
+    "risk": "mean squared error of the image after it, estimated",
+    "weight_noisy": "weight of the noisy image",
+    "weight_denoised": "weight of the denoised image",
+    "p_value": "how often noise alone would look as real; NaN where not asked for",
+}
 ARRAYS = ("spectra", "coefficients", "sigma_energy")
 
 
@@ -28,9 +38,7 @@ class Denoised:
 
     spectra: xr.DataArray  # (component, energy), orthonormal rows; 0 at energies of weight 0
     coefficients: xr.DataArray  # (component, y, x), float32, denoised, unit of the stack
-    components: (
-        xr.Dataset
-    )  # along tried: singular_value, risk (mean squared error of the image), of all tried
+    components: xr.Dataset  # along tried: see `COMPONENT_COLUMNS`; those that were left out come last
     sigma: float  # noise level that the denoiser was told, unit of the stack
     sigma_energy: xr.DataArray  # (energy,), noise level at each energy, unit of the stack
     risk: (
@@ -132,9 +140,12 @@ def load_result(path: str | Path) -> Denoised:
             entry = file["entry"]
             if entry["definition"].asstr()[()] != DEFINITION:
                 raise KeyError(DEFINITION)
+            components = _read_table(entry["components"], "tried")
+            if missing := sorted(set(COMPONENT_COLUMNS) - set(components.data_vars)):
+                raise KeyError(f"written by an earlier version, without {', '.join(missing)}")
             return Denoised(
                 **{name: _read_array(entry[name]) for name in ARRAYS},
-                components=_read_table(entry["components"], "tried"),
+                components=components,
                 sigma=float(entry["sigma"][()]),
                 risk=_read_table(entry["risk"], "rank"),
                 attrs=json.loads(entry["process/attrs"].asstr()[()]),

@@ -1,4 +1,4 @@
-"""SUM: subspace, denoised coefficient images and a rank of least risk, joined in one function."""
+"""A stack in, a clean one as factors out: checks, noise level, the method, labels and provenance."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import platform
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from importlib.metadata import version
 
 import numpy as np
@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from xanesum.denoised import Denoised
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser, exact_form, get_denoiser
 from xanesum.errors import RankError, RecipeError, SigmaError, XanesumWarning
+from xanesum.methods import FALSE_ALARMS, MAX_RANK, STAGES, Fit, Setting, fit_sum, fit_sum_plus
 from xanesum.noise import estimate_sigma, sigma_per_energy
 from xanesum.stack import load_stack, usable_mask, usable_weight
-from xanesum.subspace import Basis, fill_missing, fit_basis, mean_signs
-from xanesum.sure import RankTrial, try_ranks
+from xanesum.subspace import fill_missing, mean_signs
 
-__all__ = ["METHODS", "denoise"]
+__all__ = ["DEFAULT_METHOD", "METHODS", "denoise"]
 
-METHODS = ("sum",)
-MAX_RANK = 20
-PATIENCE = 4  # components in a row that make the risk worse before the search stops
+METHODS = ("sum+", "sum")
+DEFAULT_METHOD = "sum+"
+NEAR_LIMIT = 10.0  # a component's p-value within this factor of the level that decides is worth a warning
 MISSING_RANK = 5  # components that stand in for missing values while the spectra are fitted
 NOISE_FLOOR = 1e-6  # least sigma, as a share of the root mean square: below it float32 is the noise
 
@@ -33,35 +33,45 @@ NOISE_FLOOR = 1e-6  # least sigma, as a share of the root mean square: below it 
 def denoise(
     stack: xr.DataArray,
     *,
-    method: str = "sum",
+    method: str = DEFAULT_METHOD,
     denoiser: str | Denoiser = DEFAULT_DENOISER,
     rank: int | None = None,
     sigma: float | None = None,
     n_probes: int = 4,
+    without: Collection[str] = (),
     rng: np.random.Generator | None = None,
     progress: Callable[[str, float], None] = lambda step, share: None,
 ) -> Denoised:
-    """Denoise a stack in its spectral subspace (SUM, Fig. 2 of [1]_).
+    """Denoise a stack in its spectral subspace.
 
-    Spectra by SVD of the stack; each coefficient image through an image denoiser; the number of components
-    with the least estimated risk.  Pixels outside coordinate `mask`, frames of `weight` 0 and values that
-    preprocessing marked as missing have no say in the fit.
+    A scan holds few chemical species, so that its frames are mixtures of few images.  Those are found,
+    denoised by an image denoiser, and put together again.  Pixels outside coordinate `mask`, frames of
+    `weight` 0 and values that preprocessing marked as missing have no say in the fit.
 
     Parameters
     ----------
     stack : DataArray, dims (energy, y, x)
         At least two energies.
-    method : {"sum"}
-        The paper's method.
+    method : {"sum+", "sum"}
+        "sum" is the method of the paper [1]_, Fig. 2: spectra by SVD of the stack, each coefficient image
+        denoised, as many of them as the estimated risk of the whole stack is least for.
+
+        "sum+" finds components that lie below the noise of the SVD: spectra from averaged pixels, at the
+        scale where two halves of the pixels agree best; as many as have structure in the image of one half
+        that the other half confirms; each image a mixture of nothing, noisy and denoised with the least
+        estimated risk; spectra fitted again to these images, without the share that their common noise
+        has in the fit, and smoothed along energy; all of this twice.
     denoiser : str or Denoiser
         A name from `xanesum.denoisers.available_denoisers`, or an object that keeps the protocol.  Of one
         that rounds coarsely, as a network in bfloat16 does, the exact form is taken.
     rank : int, optional
-        Number of components; the one of least risk by default.
+        Number of components; chosen as the method says by default.
     sigma : float, optional
         Noise level in the unit of the stack; estimated by default.
     n_probes : int
         Calls of the denoiser, for each component, that the risk estimate takes; fewer for a slow denoiser.
+    without : collection of str
+        Stages of "sum+" to leave out, of "averaging", "evidence", "weights", "refit", "smoothing".
     rng : numpy.random.Generator, optional
         Draws pixel samples and probes; ``default_rng(0)`` by default.
     progress : callable
@@ -80,12 +90,9 @@ def denoise(
        high-sensitivity X-ray chemical imaging", CVPR Workshops (2022).
     """
     started = time.perf_counter()
-    if method not in METHODS:
-        raise RecipeError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    _check_options(method, n_probes, without)
     rng = np.random.default_rng(0) if rng is None else rng
     seed_state = _digest(repr(rng.bit_generator.state).encode())
-    if n_probes < 1:
-        raise RecipeError(f"n_probes must be at least 1, got {n_probes}")
     images = exact_form(get_denoiser(denoiser))  # every call below serves the risk estimate too
     progress("read", 0.0)
     values = load_stack(stack, min_energies=2)
@@ -94,41 +101,61 @@ def denoise(
     values = _fit_values(values, mask, weight)
     _check_rank(rank, values.shape[0], int(mask.sum()))
     progress("noise", 0.0)
-    sigma = _noise_level(values, mask, sigma, rng)
-    progress("subspace", 0.0)
-    basis = fit_basis(values, mask=mask, rng=rng)
-    trial = try_ranks(
+    level = _noise_level(values, mask, sigma, rng)
+    setting = Setting(
         values,
-        basis,
-        lambda k_images: images.denoise(k_images, sigma, mask=mask),
-        sigma,
-        max_rank=MAX_RANK if rank is None else rank,
-        rng=rng,
-        mask=mask,
-        n_probes=n_probes,
-        patience=PATIENCE if rank is None else None,
-        progress=lambda share: progress("components", share),
+        stack.energy.values[weight].astype(float),
+        mask,
+        level,
+        lambda k_images, pixels: images.denoise(k_images, level, mask=pixels),
+        rng,
+        n_probes,
+        progress,
     )
-    chosen = trial.risk.chosen if rank is None else rank
-    if rank is None and chosen == MAX_RANK:
-        warnings.warn(
-            f"the estimated risk still falls at {MAX_RANK} components, the most that are tried: the noise is "
-            "not white or the sample moved; compare with fewer (rank=, --rank)",
-            XanesumWarning,
-            stacklevel=2,
-        )
-    per_energy = sigma_per_energy(values, basis.spectra[: max(chosen, 1)], mask=mask, rng=rng)
+    fit = fit_sum(setting, rank) if method == "sum" else fit_sum_plus(setting, rank, without=without)
+    for note in _notes(fit, rank):
+        warnings.warn(note, XanesumWarning, stacklevel=2)
+    per_energy = sigma_per_energy(values, fit.spectra[: max(fit.rank, 1)], mask=mask, rng=rng)
     provenance = {
         "method": method,
+        "without": " ".join(sorted(without)),
         "denoiser": images.name,
         "denoiser_fingerprint": getattr(images, "fingerprint", ""),
         "rank_given": "automatic" if rank is None else str(rank),
+        **fit.facts,
         "input_sha256": input_hash,
         "rng_sha256": seed_state,
         "seconds": round(time.perf_counter() - started, 3),
         **_versions(),
     }
-    return _assemble(stack, trial, basis, chosen, sigma, per_energy, provenance)
+    return _assemble(stack, fit, level, per_energy, provenance)
+
+
+def _check_options(method: str, n_probes: int, without: Collection[str]) -> None:
+    if method not in METHODS:
+        raise RecipeError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    if n_probes < 1:
+        raise RecipeError(f"n_probes must be at least 1, got {n_probes}")
+    if isinstance(without, str) or not set(without) <= set(STAGES):
+        raise RecipeError(f"without must be a list of stages, of {', '.join(STAGES)}; got {without!r}")
+    if without and method == "sum":
+        raise RecipeError("method 'sum' has no stage to leave out; without belongs to 'sum+'")
+
+
+def _notes(fit: Fit, rank: int | None) -> Iterator[str]:
+    """Yield what the user should know about the choice of components."""
+    if rank is None and fit.rank == MAX_RANK:
+        yield (
+            f"{MAX_RANK} components, the most that are tried, do not suffice: the noise is not white or the "
+            "sample moved; compare with fewer (rank=, --rank)"
+        )
+    for k, p_value in enumerate(fit.components["p_value"]):
+        if FALSE_ALARMS / NEAR_LIMIT < p_value < FALSE_ALARMS * NEAR_LIMIT:
+            fate = "kept" if k < fit.rank else "left out"
+            yield (
+                f"component {k + 1} lies at the limit of what can be told from noise (p = {p_value:.2g}) and "
+                f"was {fate}; trust what only it shows with caution, or compare with rank={k} and {k + 1}"
+            )
 
 
 def _fit_values(
@@ -162,36 +189,32 @@ def _check_rank(rank: int | None, n_energies: int, n_pixels: int) -> None:
 
 def _assemble(
     stack: xr.DataArray,
-    trial: RankTrial,
-    basis: Basis,
-    rank: int,
+    fit: Fit,
     sigma: float,
     per_energy: NDArray[np.float64],
     provenance: dict[str, object],
 ) -> Denoised:
     """Label the factors; frames of weight 0 get spectra of 0."""
-    weight = usable_weight(stack)
-    sign = mean_signs(trial.denoised[:rank])
+    weight, rank = usable_weight(stack), fit.rank
+    sign = mean_signs(fit.images[:rank])
     spectra = np.zeros((rank, len(weight)))
-    spectra[:, weight] = basis.spectra[:rank] * sign[:, None]
+    spectra[:, weight] = fit.spectra[:rank] * sign[:, None]
     sigma_energy = np.full(len(weight), np.nan)
     sigma_energy[weight] = per_energy
     energy = {"energy": stack.energy, **({"weight": stack["weight"]} if "weight" in stack.coords else {})}
     pixels = {name: stack[name] for name in ("y", "x", "mask") if name in stack.coords}
-    risk = trial.risk
+    risk = fit.risk
+    n_tried = len(fit.components["risk"])
     return Denoised(
         spectra=xr.DataArray(spectra, dims=("component", "energy"), coords=energy),
         coefficients=xr.DataArray(
-            trial.denoised[:rank] * sign[:, None, None].astype(np.float32),
+            fit.images[:rank] * sign[:, None, None].astype(np.float32),
             dims=("component", "y", "x"),
             coords=pixels,
         ),
         components=xr.Dataset(
-            {
-                "singular_value": ("tried", basis.singular_values[: len(trial.component_risk)]),
-                "risk": ("tried", trial.component_risk),
-            },
-            coords={"tried": risk.ranks[1:]},
+            {name: ("tried", values) for name, values in fit.components.items()},
+            coords={"tried": np.arange(1, n_tried + 1)},
         ),
         sigma=sigma,
         sigma_energy=xr.DataArray(sigma_energy, dims="energy", coords={"energy": stack.energy}),

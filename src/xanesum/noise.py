@@ -15,6 +15,7 @@ __all__ = [
     "count_above_noise",
     "estimate_sigma",
     "marchenko_pastur_median",
+    "noise_reach",
     "sigma_per_energy",
     "wavelet_sigma",
 ]
@@ -23,6 +24,9 @@ MIN_ENERGIES = 12  # below this the median singular value is a signal's
 MAD_TO_SIGMA = 0.6744897501960817  # median of |z| for standard normal z
 PIXELS_PER_ENERGY = 20  # sample size of the Marchenko-Pastur estimate: error about 1 / sqrt(40 E^2)
 MIN_PIXELS = 4000
+REACH_PIXELS = 50_000  # of the strip in which the noise's correlation is measured
+CORRELATED = 0.05  # correlation between pixels from which on it counts
+MOST_REACH = 8
 LEAST_SHARE = 0.03  # of an energy's sigma that a fit must leave, to know it from the rest
 
 
@@ -149,6 +153,59 @@ def sigma_per_energy(
     spread = (np.eye(len(stack)) - spectra.T @ spectra) ** 2
     correction = np.linalg.lstsq(spread, left_over - spread @ alone, rcond=0.1)[0]
     return np.where(known, np.sqrt(np.maximum(alone + correction, 0)), np.nan)
+
+
+def noise_reach(
+    stack: NDArray[np.floating],
+    axis: int,
+    *,
+    rank: int,
+    mask: NDArray[np.bool_] | None = None,
+    rng: np.random.Generator,
+) -> int:
+    """Return over how many pixels along `axis` the noise of a stack (E, Y, X) is correlated; 0 if white.
+
+    The autocorrelation of what `rank` components leave over of a strip through the middle of the images.  A
+    camera that spreads light, and images that were resampled, have noise that reaches one or two pixels.
+
+    Parameters
+    ----------
+    stack : ndarray, shape (E, Y, X)
+        Finite wherever `mask` holds.
+    axis : {1, 2}
+        Along y or x.
+    rank : int
+        Components that are taken away first.
+    mask : ndarray of bool, shape (Y, X), optional
+        Pixels that count.
+    rng : numpy.random.Generator
+        For `xanesum.subspace.fit_basis`.
+
+    Returns
+    -------
+    int
+        At most 8, and at most an eighth of the image.
+    """
+    keep = np.ones(stack.shape[1:], bool) if mask is None else mask
+    length, across = stack.shape[axis], 3 - axis
+    n_lines = min(stack.shape[across], max(1, REACH_PIXELS // length))
+    start = (stack.shape[across] - n_lines) // 2
+    strip = np.moveaxis(stack, across, 1)[:, start : start + n_lines]
+    counts = np.moveaxis(keep, across - 1, 0)[start : start + n_lines]
+    n_used = int(np.count_nonzero(counts))
+    if n_used <= rank or rank >= len(stack):
+        return 0
+    spectra = fit_basis(strip, rank, mask=counts, rng=rng).spectra
+    residual = np.where(counts, _residual(strip, spectra), 0)
+    power = np.sum(np.square(residual, dtype=np.float64)) / n_used
+    reach = 0
+    for lag in range(1, min(MOST_REACH, length // 8) + 1):
+        pairs = int(np.count_nonzero(counts[:, lag:] & counts[:, :-lag]))
+        product = np.sum(residual[:, :, lag:] * residual[:, :, :-lag], dtype=np.float64)
+        if not pairs or not abs(product / pairs) > CORRELATED * power:
+            break
+        reach = lag
+    return reach
 
 
 def _residual(stack: NDArray[np.floating], spectra: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 import numpy as np
 
 from xanesum.denoisers import DEFAULT_DENOISER
+from xanesum.denoising import DEFAULT_METHOD
 from xanesum.errors import RecipeError
 
 __all__ = ["DEFAULT_RECIPE", "DenoiseOptions", "InputOptions", "MapOptions", "Recipe", "read_recipe"]
@@ -79,7 +80,7 @@ class InputOptions(_Checked):
 class DenoiseOptions(_Checked):
     """Options of `xanesum.denoise`; None means automatic."""
 
-    method: str = "sum"
+    method: str = DEFAULT_METHOD
     denoiser: str = DEFAULT_DENOISER
     rank: int | None = None
     sigma: float | None = None  # unit of the stack

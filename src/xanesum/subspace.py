@@ -11,7 +11,17 @@ from scipy.linalg import blas, eigh
 
 from xanesum.errors import RankError, StackError
 
-__all__ = ["ROUTES", "Basis", "fill_missing", "fit_basis", "mean_signs", "project", "reconstruct"]
+__all__ = [
+    "ROUTES",
+    "Basis",
+    "average_pixels",
+    "fill_missing",
+    "fit_basis",
+    "inner_products",
+    "mean_signs",
+    "project",
+    "reconstruct",
+]
 
 ROUTES = ("auto", "gram", "randomized")
 GRAM_LIMIT = 2048  # energies up to which E x E matrices are cheap beside one pass over the stack
@@ -90,6 +100,54 @@ def project(spectra: NDArray[np.floating], stack: NDArray[np.floating]) -> NDArr
     """Return the images (K, Y, X) that weight `spectra` (K, E) in `stack` (E, Y, X): one matrix product."""
     flat = np.asarray(spectra, dtype=stack.dtype) @ stack.reshape(len(stack), -1)
     return np.asarray(flat.reshape(len(spectra), *stack.shape[1:]), dtype=np.float32)
+
+
+def inner_products(images: NDArray[np.float32], stack: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the sums over all pixels of images (K, Y, X) times frames (E, Y, X), float64, shape (K, E)."""
+    products = np.zeros((len(images), len(stack)))
+    rows = max(1, BLOCK_BYTES // (4 * len(stack) * stack.shape[2]))
+    for start in range(0, stack.shape[1], rows):
+        ours, theirs = (values[:, start : start + rows] for values in (images, stack))
+        products += ours.reshape(len(images), -1) @ theirs.reshape(len(stack), -1).T
+    return products
+
+
+def average_pixels(
+    stack: NDArray[np.float32], scale: int, *, mask: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
+    """Return sums over blocks of `scale` x `scale` pixels, each divided by the root of how many count.
+
+    White noise keeps its standard deviation, and an image of constant value v becomes ``scale * v``.  Blocks
+    at the far edges are cut off where the images end; a block without pixels that count is 0.
+
+    Parameters
+    ----------
+    stack : ndarray of float32, shape (E, Y, X)
+        Finite wherever `mask` holds.
+    scale : int
+        From 1, which takes nothing together.
+    mask : ndarray of bool, shape (Y, X), optional
+        Pixels that count.
+
+    Returns
+    -------
+    ndarray of float32, shape (E, ceil(Y / scale), ceil(X / scale))
+    """
+    keep = np.ones(stack.shape[1:], bool) if mask is None else mask
+    if scale == 1:
+        return stack if keep.all() else np.where(keep, stack, np.float32(0))
+    root = np.sqrt(np.maximum(_block_sums(keep.astype(np.float32), scale), 1))
+    whole = keep.all()
+    averaged = np.empty((len(stack), *root.shape), np.float32)
+    for frame, out in zip(stack, averaged, strict=True):
+        out[...] = _block_sums(frame if whole else np.where(keep, frame, 0), scale) / root
+    return averaged
+
+
+def _block_sums(image: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
+    padded = np.pad(image, [(0, -size % scale) for size in image.shape])
+    rows = padded.reshape(-1, scale, padded.shape[1]).sum(axis=1)
+    return np.asarray(rows.reshape(len(rows), -1, scale).sum(axis=2))
 
 
 def reconstruct(spectra: NDArray[np.floating], coefficients: NDArray[np.float32]) -> NDArray[np.float32]:

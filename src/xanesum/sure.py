@@ -20,6 +20,8 @@ __all__ = [
     "blend_by_risk",
     "choose_rank",
     "monte_carlo_divergence",
+    "rank_risk",
+    "stack_energy",
     "try_ranks",
 ]
 
@@ -189,7 +191,7 @@ def try_ranks(
     """
     length = _step_length(sigma, step)
     keep = np.ones(stack.shape[1:], bool) if mask is None else mask
-    energy = _energy(stack, keep)
+    energy = stack_energy(stack, keep)
     max_rank = min(max_rank, len(basis.spectra))
     noisy = project(basis.spectra[:max_rank], stack)
     gaps = _inverse_gaps(basis, max_rank, energy, len(stack))
@@ -213,7 +215,7 @@ def try_ranks(
         progress(n_tried / max_rank)
         if patience and _has_grown(_risk_steps(noisy, misfit, divergence, sigma, keep)[:n_tried], patience):
             break
-    risk = _rank_risk(
+    risk = rank_risk(
         energy, noisy[:n_tried], misfit[:n_tried], divergence[:, :n_tried], sigma, keep, len(stack)
     )
     own_risk = (misfit + 2 * sigma**2 * divergence.mean(axis=0)) / np.count_nonzero(keep) - sigma**2
@@ -231,6 +233,7 @@ class Blend:
     risk: NDArray[np.float64]  # (K,), estimated mean squared error of the blend
     risk_denoised: NDArray[np.float64]  # (K,), ... of the denoised image alone
     standard_error: NDArray[np.float64]  # (K,), of both, from the scatter between probes
+    divergence: NDArray[np.float64]  # (n_probes, K), trace of the blend's Jacobian, by each probe
 
     def apply(self, noisy: NDArray[np.float32], denoised: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the blended images (K, Y, X)."""
@@ -248,6 +251,7 @@ def blend_by_risk(
     mask: NDArray[np.bool_] | None = None,
     n_probes: int = 4,
     step: float = PROBE_STEP,
+    weigh: bool = True,
 ) -> Blend:
     """Mix nothing, the noisy and the denoised image so that the estimated risk is least (SURE-LET, [1]_).
 
@@ -271,6 +275,8 @@ def blend_by_risk(
         Probes per image.
     step : float
         Length of a probe in units of sigma.
+    weigh : bool
+        False takes the denoised image as it is, and only estimates its risk.
 
     Raises
     ------
@@ -296,10 +302,11 @@ def blend_by_risk(
         pair = np.stack([before, after]).astype(np.float64)
         products = pair @ pair.T / n_pixels
         costs = sigma**2 * np.array([1.0, divergence[k] / n_pixels])
-        a[k], b[k] = _best_weights(products, products[0] - costs)
+        a[k], b[k] = _best_weights(products, products[0] - costs) if weigh else (0.0, 1.0)
         estimate = partial(_blend_risk, products, costs, sigma)
         risk[k], alone[k] = estimate(np.array([a[k], b[k]])), estimate(np.array([0.0, 1.0]))
-    return Blend(a, b, risk, alone, 2 * sigma**2 / n_pixels * _standard_error(found))
+    error = 2 * sigma**2 / n_pixels * _standard_error(found)
+    return Blend(a, b, risk, alone, error, a * n_pixels + b * found)
 
 
 def _best_weights(products: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -325,7 +332,7 @@ def _blend_risk(
     return float(error @ products @ error - sigma**2 + 2 * costs @ weights)
 
 
-def _rank_risk(
+def rank_risk(
     energy: float,
     noisy: NDArray[np.float32],
     misfit: NDArray[np.float64],
@@ -334,7 +341,25 @@ def _rank_risk(
     keep: NDArray[np.bool_],
     n_energies: int,
 ) -> RankRisk:
-    """Sum the components' terms up to each K."""
+    """Return the risk of keeping the first 0 ... K components: Stein's formula, each one's terms added up.
+
+    Parameters
+    ----------
+    energy : float
+        Sum of squares of the stack's usable values.
+    noisy : ndarray of float32, shape (K, Y, X)
+        Coefficient images.
+    misfit : ndarray, shape (K,)
+        Sum of squares of what denoising changed in each.
+    divergence : ndarray, shape (n_probes, K)
+        What each component adds to the divergence of the whole map, by each probe.
+    sigma : float
+        Noise level.
+    keep : ndarray of bool, shape (Y, X)
+        Pixels that count.
+    n_energies : int
+        Frames of the stack.
+    """
     n_values = n_energies * int(keep.sum())
     captured = np.sum(noisy[:, keep].astype(np.float64) ** 2, axis=1)
     residual = energy - np.r_[0, np.cumsum(captured - misfit)]
@@ -406,7 +431,7 @@ def _has_grown(steps: NDArray[np.float64], patience: int) -> bool:
     return len(steps) >= patience and bool(np.all(steps[-patience:] > 0))
 
 
-def _energy(stack: NDArray[np.float32], keep: NDArray[np.bool_]) -> float:
+def stack_energy(stack: NDArray[np.float32], keep: NDArray[np.bool_]) -> float:
     """Sum of squares of the usable values, in float64."""
     return float(sum(np.sum(np.square(frame, dtype=np.float64), where=keep) for frame in stack))
 

@@ -222,13 +222,13 @@ def _spectra_of(data: Denoised | xr.DataArray) -> _Spectra:
         if data.rank == 0:
             raise EdgeError("the result has no component above the noise, so there is no edge to map")
         images = data.coefficients.values.reshape(data.rank, -1)
-        size = np.maximum(data.components["singular_value"].values[: data.rank, None], 1e-30)
+        spread = data.components["spectrum_error"].values[: data.rank, None]
         return _Spectra(
             data.spectra.energy.values[used],
             data.spectra.values[:, used],
             images,
             data.components["risk"].values[: data.rank],
-            data.sigma * np.linalg.norm(images / size, axis=0),
+            np.linalg.norm(images * spread, axis=0),
             usable_mask(data.coefficients),
             data.coefficients,
         )

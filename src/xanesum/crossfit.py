@@ -1,0 +1,163 @@
+"""What one half of the pixels says about the other: the scale to average at, and what is real."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+from scipy.stats import t as student_t
+
+from xanesum.subspace import average_pixels, fit_basis, inner_products, project
+
+__all__ = [
+    "SCALES",
+    "HalfSpectra",
+    "Halves",
+    "choose_scale",
+    "component_p_values",
+    "split_axis",
+    "split_pixels",
+]
+
+SCALES = (1, 2, 4, 8, 16, 32)
+COMMON_SCALE = 8  # pixels of a half, at which both halves' images are compared
+FEW_ENERGIES = 10  # beyond the components; with fewer, sigma is taken as known
+MaskedMap = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Halves:
+    """Two parts of a stack whose noise is independent, side by side everywhere."""
+
+    stacks: tuple[NDArray[np.float32], NDArray[np.float32]]  # (E, Y, X) each; 0 where `mask` is false
+    mask: NDArray[np.bool_]  # (Y, X), pixels that count in both
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HalfSpectra:
+    """Spectra of each half, found at the scale where both agree best."""
+
+    scale: int
+    spectra: tuple[NDArray[np.float64], NDArray[np.float64]]  # (K, E) each, strongest first
+    agreement: dict[int, float]  # scale -> energy that one half's spectra find in both halves
+
+
+def split_pixels(
+    stack: NDArray[np.float32], *, mask: NDArray[np.bool_] | None = None, gap: int = 0
+) -> Halves:
+    """Split a stack (E, Y, X) by every second column, or row where those are more.
+
+    Parameters
+    ----------
+    stack : ndarray of float32, shape (E, Y, X)
+        Finite wherever `mask` holds.
+    mask : ndarray of bool, shape (Y, X), optional
+        Pixels that count.
+    gap : int
+        Columns left out between those of one half and those of the other: over as many pixels noise is
+        correlated.
+
+    Returns
+    -------
+    Halves
+        Without any pixel, where the image is smaller than a pair of columns.
+    """
+    keep = np.ones(stack.shape[1:], bool) if mask is None else mask
+    axis = split_axis(stack.shape)
+    period = 2 * (1 + gap)
+    stop = stack.shape[axis] // period * period
+    first, second = ((slice(None),) * axis + (slice(start, stop, period),) for start in (0, 1 + gap))
+    both = keep[first[1:]] & keep[second[1:]]
+    stacks = (stack[first], stack[second])
+    if not both.all():
+        stacks = (np.where(both, stacks[0], 0), np.where(both, stacks[1], 0))
+    return Halves(stacks, both)
+
+
+def split_axis(shape: Sequence[int]) -> int:
+    """Return the axis, 1 or 2, along which `split_pixels` tells the halves of a stack (E, Y, X) apart."""
+    return 1 if shape[1] > shape[2] else 2
+
+
+def choose_scale(
+    halves: Halves, rank: int, *, scales: Sequence[int] = SCALES, rng: np.random.Generator
+) -> HalfSpectra:
+    """Choose how many pixels to average before the spectra are found.
+
+    Averaging lowers the noise under which a weak but smooth component hides, and blurs away what is small.
+    The spectra of one half, from averages at each scale, are compared by the energy that they find in *both*
+    halves: the product of the coefficient images, whose noise is independent and cancels.
+
+    Parameters
+    ----------
+    halves : Halves
+    rank : int
+        Spectra K.
+    scales : sequence of int
+        Those that are tried, as far as there are as many averages as spectra.
+    rng : numpy.random.Generator
+        For `xanesum.subspace.fit_basis`.
+    """
+    common = [average_pixels(half, COMMON_SCALE, mask=halves.mask) for half in halves.stacks]
+    found: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+    agreement: dict[int, float] = {}
+    for scale in scales:
+        averaged = [average_pixels(half, scale, mask=halves.mask) for half in halves.stacks]
+        if averaged[0][0].size < rank:
+            break
+        first, second = (fit_basis(values, rank, rng=rng).spectra for values in averaged)
+        found[scale] = (first, second)
+        agreement[scale] = sum(_shared_energy(spectra, common) for spectra in (first, second)) / 2
+    best = max(agreement, key=lambda scale: agreement[scale])
+    return HalfSpectra(best, found[best], agreement)
+
+
+def component_p_values(
+    halves: Halves, half_spectra: HalfSpectra, denoise: MaskedMap, sigma: float
+) -> NDArray[np.float64]:
+    """Return for each component how often noise alone would give its image as much structure, shape (K,).
+
+    The denoised image of one half is a template; the component's image in the other half, whose noise the
+    template cannot know, is correlated with it.  What the same template finds in directions that no component
+    has gives the scatter to expect (Student's t; noise correlated between the pixels of one half is thereby
+    counted), or the known `sigma` where energies are few.  Twice the smaller p-value of both ways, times the
+    number of scales that were tried and of components: the chance that any is wrongly taken for real stays
+    below the level at which the values are cut.
+
+    Parameters
+    ----------
+    halves : Halves
+    half_spectra : HalfSpectra
+        From the same halves.
+    denoise : callable
+        Takes images (K, Y, X) and a mask (Y, X), returns the images denoised.
+    sigma : float
+        Noise level.
+    """
+    p_values = []
+    for way in (0, 1):
+        spectra = half_spectra.spectra[way]
+        own, other = halves.stacks[way], halves.stacks[1 - way]
+        templates = np.where(halves.mask, denoise(project(spectra, own), halves.mask), np.float32(0))
+        size = np.sqrt(np.sum(templates.astype(np.float64) ** 2, axis=(1, 2)))
+        found = inner_products(templates, other) / np.maximum(size, np.finfo(float).tiny)[:, None]
+        along = np.sum(spectra * found, axis=1)
+        rest = found - (found @ spectra.T) @ spectra
+        n_rest = found.shape[1] - len(spectra)
+        if n_rest < FEW_ENERGIES:
+            p_values.append(norm.sf(along / sigma))
+        else:
+            scatter = np.sqrt(np.sum(rest**2, axis=1) / n_rest)
+            p_values.append(student_t.sf(along / np.maximum(scatter, np.finfo(float).tiny), n_rest))
+        p_values[-1] = np.where(size > 0, p_values[-1], 1.0)
+    n_chances = 2 * len(half_spectra.agreement) * len(half_spectra.spectra[0])
+    return np.asarray(np.minimum(1.0, n_chances * np.minimum(*p_values)))
+
+
+def _shared_energy(spectra: NDArray[np.float64], common: Sequence[NDArray[np.float32]]) -> float:
+    """Return the energy that `spectra` (K, E) find in both of two stacks whose noise is independent."""
+    ours, theirs = (project(spectra, values) for values in common)
+    return float(np.vdot(ours.astype(np.float64), theirs))

@@ -1,0 +1,258 @@
+"""The methods: from a finite stack to spectra, denoised images, and what is known of every component."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xanesum.crossfit import SCALES, choose_scale, component_p_values, split_axis, split_pixels
+from xanesum.noise import noise_reach
+from xanesum.refit import Smoothed, orthonormal_rows, refit_spectra, smooth_spectra
+from xanesum.subspace import average_pixels, fit_basis, project
+from xanesum.sure import Blend, RankRisk, blend_by_risk, rank_risk, stack_energy, try_ranks
+
+__all__ = ["FALSE_ALARMS", "MAX_RANK", "STAGES", "Fit", "Setting", "fit_sum", "fit_sum_plus", "refine"]
+
+MAX_RANK = 20
+PATIENCE = 4  # components in a row that make the risk worse before the search of `sum` stops
+FIRST_RANK = 6  # components that `sum+` looks for at first; more as long as all are real
+FALSE_ALARMS = 0.01  # chance that `sum+` takes any component of pure noise for real
+N_REFITS = 2
+EARLY_PROBES = 1  # of the weights before the last refit, which the spectra hardly notice
+STAGES = ("averaging", "evidence", "weights", "refit", "smoothing")
+MaskedMap = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Setting:
+    """What a method works on, and with."""
+
+    values: NDArray[np.float32]  # (E, Y, X), finite everywhere
+    energy_ev: NDArray[np.float64]  # (E,)
+    mask: NDArray[np.bool_]  # (Y, X), pixels that count
+    sigma: float
+    denoise: MaskedMap  # images (K, Y, X) and a mask (Y, X) -> images
+    rng: np.random.Generator
+    n_probes: int = 4
+    progress: Callable[[str, float], None] = field(default=lambda step, share: None)
+
+    def denoised(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return `images` denoised, 0 where pixels do not count."""
+        return np.where(self.mask, self.denoise(images, self.mask), np.float32(0))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fit:
+    """Factors of the clean stack, and what is known of every component that was tried."""
+
+    spectra: NDArray[np.float64]  # (K, E), orthonormal
+    images: NDArray[np.float32]  # (K, Y, X), denoised
+    risk: RankRisk  # of the first 0 ... components
+    components: dict[str, NDArray[np.float64]]  # columns of length T >= K, one row for each that was tried
+    rank: int  # components to keep
+    facts: dict[str, object]  # what else was chosen
+
+
+def fit_sum(setting: Setting, rank: int | None) -> Fit:
+    """Fit as the paper does: spectra by SVD, each image denoised, the rank of least risk."""
+    setting.progress("subspace", 0.0)
+    basis = fit_basis(setting.values, mask=setting.mask, rng=setting.rng)
+    trial = try_ranks(
+        setting.values,
+        basis,
+        lambda images: setting.denoise(images, setting.mask),
+        setting.sigma,
+        max_rank=MAX_RANK if rank is None else rank,
+        rng=setting.rng,
+        mask=setting.mask,
+        n_probes=setting.n_probes,
+        patience=PATIENCE if rank is None else None,
+        progress=lambda share: setting.progress("components", share),
+    )
+    n_tried = len(trial.denoised)
+    chosen = trial.risk.chosen if rank is None else rank
+    size = basis.singular_values[:n_tried]
+    kept = (np.arange(n_tried) < chosen).astype(float)
+    components = {
+        "singular_value": size,
+        "share": size**2 / max(stack_energy(setting.values, setting.mask), np.finfo(float).tiny),
+        "spectrum_error": setting.sigma / np.maximum(size, np.finfo(float).tiny),
+        "noisy_risk": np.full(n_tried, setting.sigma**2),
+        "risk": trial.component_risk,
+        "weight_noisy": np.zeros(n_tried),
+        "weight_denoised": kept,
+        "p_value": np.full(n_tried, np.nan),
+    }
+    return Fit(basis.spectra[:n_tried], trial.denoised, trial.risk, components, chosen, {})
+
+
+def fit_sum_plus(setting: Setting, rank: int | None, *, without: Collection[str] = ()) -> Fit:
+    """Go beyond the paper: spectra from averaged pixels, evidence, weights, and spectra fitted again.
+
+    Parameters
+    ----------
+    setting : Setting
+    rank : int, optional
+        Components, taken without asking for evidence; by default those that both halves agree on.
+    without : collection of str
+        Names of `STAGES` that are left out.
+    """
+    setting.progress("subspace", 0.0)
+    spectra, p_values, scale = _find_spectra(setting, rank, without)
+    n_real = len(p_values) if rank is not None else _last_below(p_values, FALSE_ALARMS)
+    return refine(setting, spectra[:n_real], p_values=p_values, scale=scale, without=without)
+
+
+def refine(
+    setting: Setting,
+    spectra: NDArray[np.float64],
+    *,
+    p_values: NDArray[np.float64] | None = None,
+    scale: int = 1,
+    without: Collection[str] = (),
+) -> Fit:
+    """Denoise and weigh the images of given spectra; fit and smooth the spectra again; twice, then once more.
+
+    Parameters
+    ----------
+    setting : Setting
+    spectra : ndarray, shape (K, E)
+        Orthonormal.
+    p_values : ndarray, shape (T,), optional
+        Evidence for the first T >= K components, for the table.
+    scale : int
+        Where the spectra come from, for the record.
+    without : collection of str
+        Names of `STAGES` that are left out; without "refit" the spectra stay as they are.
+    """
+    n_refits = 0 if "refit" in without else N_REFITS
+    freedom = np.full(len(spectra), float(len(setting.values)))
+    for turn in range(n_refits + 1):
+        setting.progress("components", turn / (n_refits + 1))
+        noisy = project(spectra, setting.values) * setting.mask
+        n_probes = setting.n_probes if turn == n_refits else EARLY_PROBES
+        blend, images = _weighed(setting, noisy, n_probes, "weights" not in without)
+        alive = blend.noisy + blend.denoised > 0
+        if turn == n_refits or not alive.any():
+            break
+        found = refit_spectra(
+            setting.values,
+            images[alive],
+            spectra[alive],
+            blend.divergence.mean(axis=0)[alive],
+            setting.sigma,
+            mask=setting.mask,
+        )
+        smoothed = (
+            Smoothed(found, np.full(len(found), float(found.shape[1])))
+            if "smoothing" in without
+            else smooth_spectra(found, setting.sigma, setting.energy_ev)
+        )
+        spectra, freedom = orthonormal_rows(smoothed.spectra), smoothed.freedom
+    setting.progress("components", 1.0)
+    return _summed_up(setting, spectra, freedom, noisy, images, blend, p_values, scale)
+
+
+def _find_spectra(
+    setting: Setting, rank: int | None, without: Collection[str]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+    """Return candidate spectra (K, E), p-values (K,), NaN where not asked for, and the scale."""
+    limit = min(len(setting.values), int(setting.mask.sum()))
+    axis = split_axis(setting.values.shape)
+    reach = noise_reach(setting.values, axis, rank=min(FIRST_RANK, limit), mask=setting.mask, rng=setting.rng)
+    halves = split_pixels(setting.values, mask=setting.mask, gap=reach)
+    n_wanted = min(FIRST_RANK if rank is None else rank, limit)
+    while True:
+        scale, p_values = 1, np.full(n_wanted, np.nan)
+        comparable = halves.mask.any() and halves.mask.size >= n_wanted
+        if comparable and not {"averaging", "evidence"} <= set(without):
+            scales = (1,) if "averaging" in without else SCALES
+            found = choose_scale(halves, n_wanted, scales=scales, rng=setting.rng)
+            scale = found.scale
+            if rank is None and "evidence" not in without:
+                p_values = component_p_values(halves, found, setting.denoise, setting.sigma)
+        if rank is not None or not p_values[-1] < FALSE_ALARMS or n_wanted >= min(MAX_RANK, limit):
+            break
+        n_wanted = min(2 * n_wanted, MAX_RANK, limit)
+    averaged = average_pixels(setting.values, scale, mask=setting.mask)
+    return fit_basis(averaged, n_wanted, rng=setting.rng).spectra, p_values, scale
+
+
+def _last_below(p_values: NDArray[np.float64], level: float) -> int:
+    """Return how many components there are up to the last whose evidence holds; unknown evidence holds."""
+    real = np.flatnonzero(~(p_values >= level))
+    return int(real[-1]) + 1 if real.size else 0
+
+
+def _weighed(
+    setting: Setting, noisy: NDArray[np.float32], n_probes: int, weigh: bool
+) -> tuple[Blend, NDArray[np.float32]]:
+    """Return the weights of least risk for coefficient images (K, Y, X), and the images so mixed."""
+    if not len(noisy):
+        none = np.zeros(0)
+        return Blend(none, none, none, none, none, np.zeros((n_probes, 0))), noisy
+    denoised = setting.denoised(noisy)
+    blend = blend_by_risk(
+        noisy,
+        denoised,
+        lambda images: setting.denoise(images, setting.mask),
+        setting.sigma,
+        rng=setting.rng,
+        mask=setting.mask,
+        n_probes=n_probes,
+        weigh=weigh,
+    )
+    return blend, blend.apply(noisy, denoised)
+
+
+def _summed_up(
+    setting: Setting,
+    spectra: NDArray[np.float64],
+    freedom: NDArray[np.float64],
+    noisy: NDArray[np.float32],
+    images: NDArray[np.float32],
+    blend: Blend,
+    p_values: NDArray[np.float64] | None,
+    scale: int,
+) -> Fit:
+    """Order the components by the energy of their images, and tell what is known of each."""
+    order = np.argsort(-_squares(images), kind="stable")
+    spectra, freedom, noisy, images = spectra[order], freedom[order], noisy[order], images[order]
+    own, n_energies, tiny = _squares(images), len(setting.values), np.finfo(float).tiny
+    energy = stack_energy(setting.values, setting.mask)
+    above_noise = energy - n_energies * int(setting.mask.sum()) * setting.sigma**2
+    # spectra fitted to the stack are part of the map: each free number of theirs counts like a pixel
+    fitted = np.maximum(freedom - 2 * np.arange(len(order)) - 1, 0)
+    risk = rank_risk(
+        energy,
+        noisy,
+        _squares(images - noisy),
+        blend.divergence[:, order] + fitted,
+        setting.sigma,
+        setting.mask,
+        n_energies,
+    )
+    columns = {
+        "singular_value": np.sqrt(_squares(noisy)),
+        "share": own / max(above_noise, own.sum(), tiny),
+        "spectrum_error": setting.sigma * np.sqrt(freedom / n_energies / np.maximum(own, tiny)),
+        "noisy_risk": np.full(len(order), setting.sigma**2),
+        "risk": np.maximum(blend.risk[order], 0),
+        "weight_noisy": blend.noisy[order],
+        "weight_denoised": blend.denoised[order],
+    }
+    evidence = np.full(len(order), np.nan) if p_values is None else p_values
+    n_tried = max(len(order), len(evidence))
+    components = {
+        name: np.pad(values, (0, n_tried - len(values)), constant_values=np.nan)
+        for name, values in {**columns, "p_value": evidence}.items()
+    }
+    rank = int(np.count_nonzero(blend.noisy + blend.denoised > 0))
+    return Fit(spectra, images, risk, components, rank, {"scale": scale})
+
+
+def _squares(images: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.asarray(np.sum(np.square(images, dtype=np.float64), axis=(1, 2)))

@@ -1,0 +1,176 @@
+"""Spectra fitted again to denoised images, and smoothed along energy as far as their noise asks for it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solveh_banded
+
+from xanesum.subspace import inner_products
+
+__all__ = ["Smoothed", "orthonormal_rows", "refit_spectra", "smooth_spectra"]
+
+DEPENDENT = 1e-10  # images whose squared size, beside the strongest, is below this are the others' sum
+ORDER = 2  # of the differences that a smooth spectrum has few of: pieces of straight lines
+WINDOW = 7  # differences, about, that share a variance
+MOST_TURNS = 30
+SETTLED = 1e-3  # of sigma: change of the spectra in one turn
+SMALLEST, LARGEST = 1e-10, 1e12  # variance of a difference, in units of the noise
+
+
+class Smoothed(NamedTuple):
+    """Spectra whose noise was reduced."""
+
+    spectra: NDArray[np.float64]  # (K, E)
+    freedom: NDArray[np.float64]  # (K,), free numbers that each still has, 1 ... E
+
+
+def refit_spectra(
+    stack: NDArray[np.float32],
+    images: NDArray[np.float32],
+    spectra: NDArray[np.float64],
+    divergence: NDArray[np.float64],
+    sigma: float,
+    *,
+    mask: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float64]:
+    r"""Fit spectra to a stack, given denoised images of it, by least squares.
+
+    The images saw the same noise as the stack.  A pixel's noise moves the images along the spectra that they
+    were made with, by the denoiser's derivative, so that the products of stack and image k are too large by
+    ``sigma**2 * divergence[k] * spectra[k]`` in expectation (Stein's lemma, [1]_).  That is taken away first.
+    Without it, spectra would confirm themselves.  The images are made orthonormal before the fit; the noise
+    of what is returned is then white, of standard deviation `sigma`, whatever the images are.
+
+    Parameters
+    ----------
+    stack : ndarray of float32, shape (E, Y, X)
+        Finite wherever `mask` holds.
+    images : ndarray of float32, shape (K, Y, X)
+        Denoised coefficient images.
+    spectra : ndarray, shape (K, E)
+        Orthonormal spectra whose coefficient images were denoised.
+    divergence : ndarray, shape (K,)
+        Trace of each image's Jacobian: how many pixels of noise it still holds.
+    sigma : float
+        Noise level of the stack.
+    mask : ndarray of bool, shape (Y, X), optional
+        Pixels that count.
+
+    Returns
+    -------
+    ndarray, shape (R, E)
+        Spectra, strongest first, orthogonal, not normalized, in the unit of the stack times the root of the
+        number of pixels; fewer than K where images depend on each other.
+
+    References
+    ----------
+    .. [1] C. M. Stein, "Estimation of the mean of a multivariate normal distribution", Ann. Statist. 9 (1981)
+       1135-1151.
+    """
+    kept = images if mask is None else np.where(mask, images, np.float32(0))
+    products = inner_products(kept, stack) - sigma**2 * divergence[:, None] * spectra
+    squares = inner_products(kept, kept)
+    values, vectors = np.linalg.eigh(squares)
+    known = values > DEPENDENT * max(values[-1], np.finfo(float).tiny)
+    whitened = (vectors[:, known] / np.sqrt(values[known])).T @ products
+    _, size, rows = np.linalg.svd(whitened, full_matrices=False)
+    return np.asarray(size[:, None] * rows)
+
+
+def orthonormal_rows(spectra: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return orthonormal spectra (K, E) of the same span, strongest first."""
+    return np.asarray(np.linalg.svd(spectra, full_matrices=False)[2])
+
+
+def smooth_spectra(spectra: NDArray[np.float64], sigma: float, energy_ev: NDArray[np.float64]) -> Smoothed:
+    """Smooth spectra along energy where they are smooth, and not where they bend.
+
+    Each is the posterior mean under a prior that knows its second divided differences to be normal, with a
+    variance that changes along energy.  All spectra bend at the same energies: they share the variances up
+    to one factor each.  The variances, each pooled with its neighbours, are those of greatest evidence under
+    a scale-free prior (fixed-point updates of [1]_).  Where nothing bends, as below an edge, straight pieces
+    remain; at an edge or a narrow line the noise is left alone.
+
+    Parameters
+    ----------
+    spectra : ndarray, shape (K, E)
+        With independent white noise.
+    sigma : float
+        Noise level of `spectra`.
+    energy_ev : ndarray, shape (E,)
+        Increasing.
+
+    References
+    ----------
+    .. [1] D. J. C. MacKay, "Bayesian interpolation", Neural Comput. 4 (1992) 415-447.
+    """
+    n_spectra, n_energies = spectra.shape
+    if not n_spectra or n_energies < ORDER + 2 or sigma <= 0:
+        return Smoothed(spectra.copy(), np.full(n_spectra, float(n_energies)))
+    noisy = spectra / sigma
+    differences = _divided_differences(energy_ev)
+    band = _band(differences @ differences.T)
+    bends = noisy @ differences.T
+    variance = np.maximum((bends**2).mean(axis=1, keepdims=True) - 1, 0.1) * np.ones_like(bends)
+    smooth, identity = noisy, np.eye(len(differences))
+    for _ in range(MOST_TURNS):
+        before, known, power = smooth, np.zeros_like(variance), np.zeros_like(variance)
+        smooth = np.empty_like(noisy)
+        for k, bend in enumerate(bends):
+            inverse = solveh_banded(_plus_diagonal(band, variance[k]), identity, lower=True)
+            weighted = inverse @ bend
+            smooth[k] = noisy[k] - weighted @ differences
+            known[k] = np.clip(variance[k] * np.diag(inverse), 1e-6, 1)  # the rest of a difference is noise
+            power[k] = (variance[k] * weighted) ** 2
+        if np.abs(smooth - before).max() < SETTLED:
+            break
+        variance = _shared_variance(power, known, variance)
+    freedom = ORDER + known.sum(axis=1)
+    return Smoothed(smooth * sigma, np.minimum(freedom, n_energies))
+
+
+def _shared_variance(
+    power: NDArray[np.float64], known: NDArray[np.float64], variance: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return variances (K, m) that are a profile along energy times a factor of each spectrum."""
+    # the scale-free prior of a variance counts like one more difference that was found to be 0
+    counted = (
+        _pooled(known.sum(axis=0)) + _pooled(np.ones(known.shape[1])) / _pooled(np.ones(2 * WINDOW)).max()
+    )
+    factor = variance.mean(axis=1) / variance.mean()
+    for _ in range(10):
+        profile = _pooled((power / factor[:, None]).sum(axis=0)) / counted
+        factor = (power / np.maximum(profile, SMALLEST)).sum(axis=1) / known.sum(axis=1)
+        factor = np.maximum(factor, SMALLEST)
+    return np.asarray(np.clip(factor[:, None] * profile, SMALLEST, LARGEST))
+
+
+def _pooled(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return sums over `WINDOW` neighbours, the near ones counted more."""
+    weights = np.hanning(WINDOW + 2)[1:-1]
+    return np.convolve(values, weights)[WINDOW // 2 :][: values.size]
+
+
+def _divided_differences(energy_ev: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the matrix (E - 2, E) of second divided differences, each row of length 1."""
+    rows = np.eye(len(energy_ev))
+    for order in range(1, ORDER + 1):
+        rows = np.diff(rows, axis=0) / (energy_ev[order:] - energy_ev[:-order])[:, None]
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+def _band(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the diagonal and those below it, as far as `matrix` has values, in LAPACK's lower form."""
+    band = np.zeros((min(ORDER, len(matrix) - 1) + 1, len(matrix)))
+    for offset in range(len(band)):
+        band[offset, : len(matrix) - offset] = np.diag(matrix, -offset)
+    return band
+
+
+def _plus_diagonal(band: NDArray[np.float64], diagonal: NDArray[np.float64]) -> NDArray[np.float64]:
+    filled = band.copy()
+    filled[0] += diagonal
+    return filled
