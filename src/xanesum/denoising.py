@@ -21,7 +21,7 @@ from xanesum.noise import estimate_sigma, sigma_per_energy
 from xanesum.stack import load_stack, usable_mask, usable_weight
 from xanesum.subspace import fill_missing, mean_signs
 
-__all__ = ["DEFAULT_METHOD", "METHODS", "denoise"]
+__all__ = ["DEFAULT_METHOD", "METHODS", "assemble", "denoise"]
 
 METHODS = ("sum+", "sum")
 DEFAULT_METHOD = "sum+"
@@ -128,7 +128,7 @@ def denoise(
         "seconds": round(time.perf_counter() - started, 3),
         **_versions(),
     }
-    return _assemble(stack, fit, level, per_energy, provenance)
+    return assemble(stack, fit, level, per_energy, provenance)
 
 
 def _check_options(method: str, n_probes: int, without: Collection[str]) -> None:
@@ -187,14 +187,28 @@ def _check_rank(rank: int | None, n_energies: int, n_pixels: int) -> None:
         )
 
 
-def _assemble(
+def assemble(
     stack: xr.DataArray,
     fit: Fit,
     sigma: float,
     per_energy: NDArray[np.float64],
     provenance: dict[str, object],
 ) -> Denoised:
-    """Label the factors; frames of weight 0 get spectra of 0."""
+    """Return the first components of a fit to the usable frames of `stack`, labelled; unused frames get 0.
+
+    Parameters
+    ----------
+    stack : DataArray (energy, y, x)
+        Gives the labels.
+    fit : Fit
+        From `xanesum.methods`.
+    sigma : float
+        Noise level.
+    per_energy : ndarray, shape (E',)
+        Noise level at each usable energy.
+    provenance : dict
+        What the result should say of its origin.
+    """
     weight, rank = usable_weight(stack), fit.rank
     sign = mean_signs(fit.images[:rank])
     spectra = np.zeros((rank, len(weight)))
