@@ -1,10 +1,10 @@
 """False alarms in pure noise, and the contrast at which a component in a small disc is found.
 
 ``python benchmarks/detection.py`` plants one component in a disc of 2 % of the pixels of a stack of white
-noise, 128 x 160 x 150, and counts how often `sum+` finds any component: at contrast 0 its false alarms, of
-a nominal 1 %, and above.  An SVD takes the largest singular value; its threshold is the one that pure noise
-exceeds as rarely, found with other seeds.  The contrast is that of the disc in the component's image, in units
-of the noise.  ``--beside`` plants it beside a strong component, and asks for a second one.
+noise, 128 x 160 x 150, and counts how often `sum+` finds any component: at contrast 0 its false alarms, of a
+nominal 1 %, and above.  An SVD takes the largest singular value; its threshold is the one that pure noise
+exceeds as rarely, found with other seeds.  The contrast is that of the disc in the component's image, in
+units of the noise.  ``--beside`` plants it beside a strong component, and asks for a second one.
 """
 
 from __future__ import annotations
