@@ -65,7 +65,8 @@ def denoise(
         A name from `xanesum.denoisers.available_denoisers`, or an object that keeps the protocol.  Of one
         that rounds coarsely, as a network in bfloat16 does, the exact form is taken.
     rank : int, optional
-        Number of components; chosen as the method says by default.
+        Number of components; with "sum+" the largest, since those without weight fall away.  Chosen as
+        the method says by default.
     sigma : float, optional
         Noise level in the unit of the stack; estimated by default.
     n_probes : int

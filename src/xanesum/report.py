@@ -106,6 +106,8 @@ def _content(stack: xr.DataArray, result: Denoised, maps: xr.Dataset | None, fac
         "spectra": _spectrum_pictures(stack, clean, pixels),
         "components_text": _components_text(result),
         "components": _component_pictures(result),
+        "component_rows": _component_rows(result),
+        "risk_text": _risk_text(result),
         "risk_figures": [_risk_picture(result)],
         "risk_rows": _risk_rows(result),
         "risk_negative": bool((result.risk["risk"].values < 0).any()),
@@ -379,6 +381,37 @@ def _component_pictures(result: Denoised) -> list[Picture]:
         spectrum = result.spectra[k].values[used]
         pictures.append(_line(energy, spectrum, f"{title}: spectrum", "spectrum (length 1)"))
     return pictures
+
+
+def _component_rows(result: Denoised) -> list[dict[str, object]]:
+    table = result.components
+    errors = (np.sqrt(table[name].values) for name in ("noisy_risk", "risk"))
+    columns = (
+        (table["singular_value"].values, ".5g"),
+        (table["share"].values, ".3%"),
+        *((error, ".4g") for error in errors),
+        (table["weight_noisy"].values, ".2f"),
+        (table["weight_denoised"].values, ".2f"),
+        (table["p_value"].values, ".2g"),
+    )
+    return [
+        {
+            "number": int(number),
+            "kept": number <= result.rank,
+            "cells": [_cell(float(values[k]), form) for values, form in columns],
+        }
+        for k, number in enumerate(table["tried"].values)
+    ]
+
+
+def _cell(value: float, form: str) -> str:
+    return f"{value:{form}}" if np.isfinite(value) else ""
+
+
+def _risk_text(result: Denoised) -> str:
+    if result.provenance.get("method") == "sum":
+        return "The least decides."
+    return "The chance in the table above decides; this is what each further component brings."
 
 
 def _line(energy: NDArray[np.float64], values: Image, caption: str, label: str) -> Picture:
