@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 
 from xanesum.errors import SigmaError
 from xanesum.subspace import fit_basis, project, reconstruct
-from xanesum.sure import RankRisk, blend_by_risk, monte_carlo_divergence, try_ranks
+from xanesum.sure import RankRisk, blend_by_risk, image_divergence, monte_carlo_divergence, try_ranks
 
 SIGMA = 1.0
 
@@ -20,6 +20,11 @@ def shrink(images):
     """A smooth nonlinear denoiser: smoothing that lets strong pixels through."""
     smoothed = np.stack([0.3 * image + 0.7 * gaussian_filter(image, 1.0) for image in images])
     return (smoothed * (1 - 0.5 * np.exp(-((images / 3) ** 2)))).astype(np.float32)
+
+
+def blended(noisy, denoised, denoise, seed=0, mask=None):
+    divergence = image_divergence(noisy, denoised, denoise, SIGMA, rng=fresh(seed), mask=mask)
+    return blend_by_risk(noisy, denoised, divergence, SIGMA, mask=mask)
 
 
 def chain(rank, denoise):
@@ -209,7 +214,7 @@ def test_no_image_becomes_worse_than_the_best_of_the_three():
     clean, noisy = images_of(0.01, 0.5, 5.0, 100.0)
     denoised = over_smooth(noisy)
 
-    blend = blend_by_risk(noisy, denoised, over_smooth, SIGMA, rng=fresh())
+    blend = blended(noisy, denoised, over_smooth)
 
     single = np.min([error_of(0 * noisy, clean), error_of(noisy, clean), error_of(denoised, clean)], axis=0)
     found = error_of(blend.apply(noisy, denoised), clean)
@@ -227,7 +232,7 @@ def test_the_risk_of_the_blend_is_its_error():
         clean, _ = images_of(0.5, 3.0, 30.0)
         noisy = add_noise(clean, SIGMA, seed)
         denoised = shrink(noisy)
-        blend = blend_by_risk(noisy, denoised, shrink, SIGMA, rng=fresh(seed))
+        blend = blended(noisy, denoised, shrink, seed)
         errors.append(error_of(blend.apply(noisy, denoised), clean))
         risks.append(blend.risk)
     difference = np.array(risks) - errors
@@ -244,7 +249,7 @@ def test_a_blend_looks_only_at_the_mask():
         return (images * (1 - np.exp(-((images / 3) ** 2)))).astype(np.float32)
 
     def blend(images, mask):
-        return blend_by_risk(images, pointwise(images), pointwise, SIGMA, rng=fresh(), mask=mask)
+        return blended(images, pointwise(images), pointwise, mask=mask)
 
     spoiled = np.where(mask, noisy, np.float32(1e3))
     np.testing.assert_allclose(
@@ -255,7 +260,7 @@ def test_a_blend_looks_only_at_the_mask():
 def test_pure_noise_is_blended_to_nothing():
     noisy = add_noise(np.zeros((1, 100, 120), np.float32), SIGMA)
 
-    blend = blend_by_risk(noisy, shrink(noisy), shrink, SIGMA, rng=fresh())
+    blend = blended(noisy, shrink(noisy), shrink)
 
     assert np.std(blend.apply(noisy, shrink(noisy))) < 0.05
     assert blend.risk[0] < blend.risk_denoised[0]

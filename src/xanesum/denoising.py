@@ -60,7 +60,8 @@ def denoise(
         scale where two halves of the pixels agree best; as many as have structure in the image of one half
         that the other half confirms; each image a mixture of nothing, noisy and denoised with the least
         estimated risk; spectra fitted again to these images, without the share that their common noise
-        has in the fit, and smoothed along energy; all of this twice.
+        has in the fit, and smoothed along energy; all of this twice; at last, images that are means over
+        the denoised image and its denoised mirror images.
     denoiser : str or Denoiser
         A name from `xanesum.denoisers.available_denoisers`, or an object that keeps the protocol.  Of one
         that rounds coarsely, as a network in bfloat16 does, the exact form is taken.
@@ -72,7 +73,7 @@ def denoise(
     n_probes : int
         Calls of the denoiser, for each component, that the risk estimate takes; fewer for a slow denoiser.
     without : collection of str
-        Stages of "sum+" to leave out, of "averaging", "evidence", "weights", "refit", "smoothing".
+        Stages of "sum+" to leave out: "averaging", "evidence", "weights", "refit", "smoothing", "mirrors".
     rng : numpy.random.Generator, optional
         Draws pixel samples and probes; ``default_rng(0)`` by default.
     progress : callable

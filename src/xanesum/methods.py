@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from xanesum.crossfit import SCALES, choose_scale, component_p_values, split_axi
 from xanesum.noise import noise_reach
 from xanesum.refit import Smoothed, orthonormal_rows, refit_spectra, smooth_spectra
 from xanesum.subspace import average_pixels, fit_basis, project
-from xanesum.sure import Blend, RankRisk, blend_by_risk, rank_risk, stack_energy, try_ranks
+from xanesum.sure import Blend, RankRisk, blend_by_risk, image_divergence, rank_risk, stack_energy, try_ranks
 
 __all__ = ["FALSE_ALARMS", "MAX_RANK", "STAGES", "Fit", "Setting", "fit_sum", "fit_sum_plus", "refine"]
 
@@ -22,7 +23,9 @@ FIRST_RANK = 6  # components that `sum+` looks for at first; more as long as all
 FALSE_ALARMS = 0.01  # chance that `sum+` takes any component of pure noise for real
 N_REFITS = 2
 EARLY_PROBES = 1  # of the weights before the last refit, which the spectra hardly notice
-STAGES = ("averaging", "evidence", "weights", "refit", "smoothing")
+STAGES = ("averaging", "evidence", "weights", "refit", "smoothing", "mirrors")
+View = tuple[int, ...]  # axes of an image, 0 for y and 1 for x, that are mirrored
+MIRRORS: tuple[View, ...] = ((), (0,), (1,), (0, 1))
 MaskedMap = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]
 
 
@@ -39,9 +42,12 @@ class Setting:
     n_probes: int = 4
     progress: Callable[[str, float], None] = field(default=lambda step, share: None)
 
-    def denoised(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return `images` denoised, 0 where pixels do not count."""
-        return np.where(self.mask, self.denoise(images, self.mask), np.float32(0))
+    def denoised(self, images: NDArray[np.float32], view: View = ()) -> NDArray[np.float32]:
+        """Return `images` denoised, mirrored by `view` meanwhile; 0 where pixels do not count."""
+        axes = tuple(1 + axis for axis in view)
+        seen = np.ascontiguousarray(np.flip(images, axes))
+        denoised = self.denoise(seen, np.ascontiguousarray(np.flip(self.mask, view)))
+        return np.where(self.mask, np.flip(denoised, axes), np.float32(0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,10 +139,12 @@ def refine(
     for turn in range(n_refits + 1):
         setting.progress("components", turn / (n_refits + 1))
         noisy = project(spectra, setting.values) * setting.mask
-        n_probes = setting.n_probes if turn == n_refits else EARLY_PROBES
-        blend, images = _weighed(setting, noisy, n_probes, "weights" not in without)
+        last = turn == n_refits
+        views = MIRRORS if last and "mirrors" not in without else MIRRORS[:1]
+        n_probes = setting.n_probes if last else EARLY_PROBES
+        blend, images = _weighed(setting, noisy, n_probes, views, "weights" not in without)
         alive = blend.noisy + blend.denoised > 0
-        if turn == n_refits or not alive.any():
+        if last or not alive.any():
             break
         found = refit_spectra(
             setting.values,
@@ -188,23 +196,31 @@ def _last_below(p_values: NDArray[np.float64], level: float) -> int:
 
 
 def _weighed(
-    setting: Setting, noisy: NDArray[np.float32], n_probes: int, weigh: bool
+    setting: Setting, noisy: NDArray[np.float32], n_probes: int, views: Sequence[View], weigh: bool
 ) -> tuple[Blend, NDArray[np.float32]]:
-    """Return the weights of least risk for coefficient images (K, Y, X), and the images so mixed."""
+    """Return the weights of least risk for coefficient images (K, Y, X), and the images so mixed.
+
+    The denoised image is the mean over `views`; each takes its share of the probes.
+    """
     if not len(noisy):
         none = np.zeros(0)
         return Blend(none, none, none, none, none, np.zeros((n_probes, 0))), noisy
-    denoised = setting.denoised(noisy)
-    blend = blend_by_risk(
-        noisy,
-        denoised,
-        lambda images: setting.denoise(images, setting.mask),
-        setting.sigma,
-        rng=setting.rng,
-        mask=setting.mask,
-        n_probes=n_probes,
-        weigh=weigh,
-    )
+    denoised, divergence = np.zeros_like(noisy), []
+    for view in views:
+        seen = setting.denoised(noisy, view)
+        denoised += seen / np.float32(len(views))
+        found = image_divergence(
+            noisy,
+            seen,
+            partial(setting.denoised, view=view),
+            setting.sigma,
+            rng=setting.rng,
+            mask=setting.mask,
+            n_probes=max(1, n_probes // len(views)),
+        )
+        divergence.append(found)
+    found = np.concatenate(divergence)
+    blend = blend_by_risk(noisy, denoised, found, setting.sigma, mask=setting.mask, weigh=weigh)
     return blend, blend.apply(noisy, denoised)
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "RankTrial",
     "blend_by_risk",
     "choose_rank",
+    "image_divergence",
     "monte_carlo_divergence",
     "rank_risk",
     "stack_energy",
@@ -241,7 +242,7 @@ class Blend:
         return np.asarray(a * noisy + b * denoised, np.float32)
 
 
-def blend_by_risk(
+def image_divergence(
     noisy: NDArray[np.float32],
     denoised: NDArray[np.float32],
     denoise: ImageMap,
@@ -251,13 +252,8 @@ def blend_by_risk(
     mask: NDArray[np.bool_] | None = None,
     n_probes: int = 4,
     step: float = PROBE_STEP,
-    weigh: bool = True,
-) -> Blend:
-    """Mix nothing, the noisy and the denoised image so that the estimated risk is least (SURE-LET, [1]_).
-
-    The three weights are not negative and sum to 1.  The mixture has two free numbers against thousands of
-    pixels, so that its own risk estimate stays honest; in expectation no image becomes worse than the best of
-    the three.
+) -> NDArray[np.float64]:
+    """Estimate the trace of the denoiser's Jacobian for each image, as `monte_carlo_divergence` does.
 
     Parameters
     ----------
@@ -275,38 +271,73 @@ def blend_by_risk(
         Probes per image.
     step : float
         Length of a probe in units of sigma.
-    weigh : bool
-        False takes the denoised image as it is, and only estimates its risk.
+
+    Returns
+    -------
+    ndarray, shape (n_probes, K)
+        One estimate by each probe.
 
     Raises
     ------
     SigmaError
         If `sigma` is not positive.
+    """
+    length = np.float32(_step_length(sigma, step))
+    keep = np.ones(noisy.shape[1:], bool) if mask is None else mask
+    found = np.zeros((n_probes, len(noisy)))
+    for p in range(n_probes):
+        probe = _signs(noisy.shape, rng) * keep
+        moved = np.where(keep, denoise(noisy + length * probe) - denoised, 0)
+        found[p] = np.sum(probe * moved, axis=(1, 2), dtype=np.float64) / length
+    return found
+
+
+def blend_by_risk(
+    noisy: NDArray[np.float32],
+    denoised: NDArray[np.float32],
+    divergence: NDArray[np.float64],
+    sigma: float,
+    *,
+    mask: NDArray[np.bool_] | None = None,
+    weigh: bool = True,
+) -> Blend:
+    """Mix nothing, the noisy and the denoised image so that the estimated risk is least (SURE-LET, [1]_).
+
+    The three weights are not negative and sum to 1.  The mixture has two free numbers against thousands of
+    pixels, so that its own risk estimate stays honest; in expectation no image becomes worse than the best of
+    the three.
+
+    Parameters
+    ----------
+    noisy, denoised : ndarray of float32, shape (K, Y, X)
+        Images with white noise, and the same after a denoiser.
+    divergence : ndarray, shape (n_probes, K)
+        Of the denoiser, from `image_divergence`.
+    sigma : float
+        Noise level of the images.
+    mask : ndarray of bool, shape (Y, X), optional
+        Pixels that count.
+    weigh : bool
+        False takes the denoised image as it is, and only estimates its risk.
 
     References
     ----------
     .. [1] T. Blu, F. Luisier, "The SURE-LET approach to image denoising", IEEE Trans. Image Process. 16
        (2007) 2778-2786.
     """
-    length = np.float32(_step_length(sigma, step))
     keep = np.ones(noisy.shape[1:], bool) if mask is None else mask
     n_pixels = int(keep.sum())
-    found = np.zeros((n_probes, len(noisy)))
-    for p in range(n_probes):
-        probe = _signs(noisy.shape, rng) * keep
-        moved = np.where(keep, denoise(noisy + length * probe) - denoised, 0)
-        found[p] = np.sum(probe * moved, axis=(1, 2), dtype=np.float64) / length
-    divergence = found.mean(axis=0)
+    mean_divergence = divergence.mean(axis=0)
     a, b, risk, alone = np.zeros((4, len(noisy)))
     for k, (before, after) in enumerate(zip(noisy[:, keep], denoised[:, keep], strict=True)):
         pair = np.stack([before, after]).astype(np.float64)
         products = pair @ pair.T / n_pixels
-        costs = sigma**2 * np.array([1.0, divergence[k] / n_pixels])
+        costs = sigma**2 * np.array([1.0, mean_divergence[k] / n_pixels])
         a[k], b[k] = _best_weights(products, products[0] - costs) if weigh else (0.0, 1.0)
         estimate = partial(_blend_risk, products, costs, sigma)
         risk[k], alone[k] = estimate(np.array([a[k], b[k]])), estimate(np.array([0.0, 1.0]))
-    error = 2 * sigma**2 / n_pixels * _standard_error(found)
-    return Blend(a, b, risk, alone, error, a * n_pixels + b * found)
+    error = 2 * sigma**2 / n_pixels * _standard_error(divergence)
+    return Blend(a, b, risk, alone, error, a * n_pixels + b * divergence)
 
 
 def _best_weights(products: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
