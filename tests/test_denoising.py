@@ -216,7 +216,7 @@ def test_load_refuses_what_is_no_result(tmp_path, content):
 @pytest.mark.parametrize(
     ("spoil", "options", "error", "message"),
     [
-        (lambda s: s, {"method": "magic"}, RecipeError, "method must be one of sum+, sum, got 'magic'"),
+        (lambda s: s, {"method": "magic"}, RecipeError, "method must be one of sum\\+, sum, got 'magic'"),
         (lambda s: s, {"rank": 31}, RankError, r"rank must lie in 1\.\.30"),
         (lambda s: s, {"sigma": -1.0}, SigmaError, "sigma must be a positive number, got -1"),
         (lambda s: s.isel(energy=slice(1)), {}, EnergyError, "needs at least 2 energies, the stack has 1"),

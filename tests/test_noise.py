@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 from scans import add_noise, low_rank, smooth_images
+from scipy.ndimage import convolve1d
 
 from xanesum.errors import SigmaError
 from xanesum.noise import (
     count_above_noise,
     estimate_sigma,
     marchenko_pastur_median,
+    noise_reach,
     sigma_per_energy,
     wavelet_sigma,
 )
@@ -122,3 +124,86 @@ def test_few_usable_pixels_and_images_of_one_row():
 
     assert np.isfinite(estimate_sigma(stack, mask=mask, rng=fresh()))
     assert estimate_sigma(row, mask=used, rng=fresh()) == pytest.approx(0.1, rel=0.2)
+
+
+# --- reach
+
+
+def reach_of(stack, axis, *, rank=3, mask=None):
+    return noise_reach(stack, axis, rank=rank, mask=mask, rng=fresh())
+
+
+def spread_noise(kernel, axis, shape=(24, 60, 64), seed=0):
+    white = np.random.default_rng(seed).standard_normal(shape)
+    return convolve1d(white, kernel, axis=axis, mode="wrap").astype(np.float32)
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+@pytest.mark.parametrize("seed", range(4))
+def test_white_noise_reaches_nowhere(axis, seed):
+    clean = low_rank((50.0, 20.0, 5.0), shape=(40, 50))
+
+    assert reach_of(add_noise(clean, 1.0, seed), axis) == 0
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+@pytest.mark.parametrize(("kernel", "reach"), [([0.5, 0.5], 1), ([0.25, 0.5, 0.25], 2), ([-0.5, 0.5], 1)])
+def test_noise_reaches_as_far_as_it_was_spread_and_only_there(axis, kernel, reach):
+    noise = spread_noise(kernel, axis)
+    clean = low_rank((50.0, 20.0, 5.0), 24, (60, 64))
+
+    assert reach_of(clean + noise, axis) == reach
+    assert reach_of(clean + noise, 3 - axis) == 0
+
+
+def test_faint_correlation_does_not_count():
+    assert reach_of(spread_noise([1.0, 0.03], 2), 2) == 0
+
+
+@pytest.mark.parametrize(("axis", "most"), [(1, 5), (2, 8)])
+def test_the_reach_is_at_most_an_eighth_of_the_image_and_8(axis, most):
+    assert reach_of(spread_noise(np.ones(21), axis, (12, 40, 80)), axis) == most
+
+
+def test_structure_is_no_noise():
+    stack = add_noise(low_rank((50.0, 20.0), shape=(64, 64)), 1.0)
+
+    assert reach_of(stack, 2, rank=2) == 0
+    assert reach_of(stack, 2, rank=1) > 4
+
+
+@pytest.mark.parametrize("spoiled", [np.nan, 1e4])
+@pytest.mark.parametrize("axis", [1, 2])
+def test_masked_pixels_have_no_reach(axis, spoiled):
+    noise = spread_noise([0.5, 0.5], axis)
+    mask = np.ones(noise.shape[1:], bool)
+    mask[10:30, 20:50] = False
+
+    assert reach_of(np.where(mask, noise, np.float32(spoiled)), axis, mask=mask) == 1
+    assert reach_of(np.where(mask, noise, np.float32(spoiled)), 3 - axis, mask=mask) == 0
+
+
+def test_a_few_scattered_pixels_show_the_reach():
+    noise = spread_noise([0.5, 0.5], 2)
+    mask = np.random.default_rng(1).random(noise.shape[1:]) < 0.25
+
+    assert reach_of(noise, 2, mask=mask) == 1
+
+
+def test_fewer_pixels_or_energies_than_components_have_no_reach():
+    noise = spread_noise([0.5, 0.5], 2)
+    mask = np.zeros(noise.shape[1:], bool)
+    mask[30, 30:33] = True
+
+    assert reach_of(noise, 2, mask=mask) == 0
+    assert reach_of(noise[:3], 2) == 0
+    assert reach_of(noise[:, :, :7], 2) == 0
+    assert reach_of(noise, 2, mask=np.zeros_like(mask)) == 0
+
+
+def test_a_wide_image_is_judged_by_its_middle(monkeypatch):
+    monkeypatch.setattr("xanesum.noise.REACH_PIXELS", 64 * 20)
+    noise = spread_noise([0.5, 0.5], 2)
+    noise[:, :15] = noise[:, 45:] = 0
+
+    assert reach_of(noise, 2) == 1

@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from scans import SEED, add_noise, low_rank
 
 from xanesum.errors import RankError, StackError
-from xanesum.subspace import fill_missing, fit_basis, mean_signs, project, reconstruct
+from xanesum.subspace import (
+    average_pixels,
+    fill_missing,
+    fit_basis,
+    inner_products,
+    mean_signs,
+    project,
+    reconstruct,
+)
 
 
 def fresh():
@@ -142,3 +150,76 @@ def test_bad_options_say_what_is_wrong(options, message):
 def test_two_axes_are_refused():
     with pytest.raises(StackError, match=r"expected axes \(energy, y, x\), got shape \(40, 50\)"):
         fit_basis(low_rank()[0], rng=fresh())
+
+
+# --- averages and products
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 8])
+def test_averages_keep_the_level_of_white_noise(scale):
+    noise = 0.3 * np.random.default_rng(SEED).standard_normal((30, 96, 100)).astype(np.float32)
+
+    averaged = average_pixels(noise, scale)
+
+    assert averaged.shape == (30, -(-96 // scale), -(-100 // scale))
+    assert averaged.dtype == np.float32
+    assert averaged.std() == pytest.approx(0.3, rel=4 / np.sqrt(2 * averaged.size))
+    assert averaged[:, :, -1].std() == pytest.approx(0.3, rel=4 / np.sqrt(2 * averaged[:, :, -1].size))
+
+
+def test_a_constant_grows_with_the_scale_and_less_in_blocks_that_the_edge_cuts_off():
+    averaged = average_pixels(np.full((2, 6, 8), 5.0, np.float32), 3)
+
+    np.testing.assert_allclose(averaged[:, :, :2], 3 * 5)
+    np.testing.assert_allclose(averaged[:, :, 2], np.sqrt(3 * 2) * 5, rtol=1e-6)
+
+
+def test_each_block_is_the_sum_of_its_own_pixels():
+    stack = low_rank(shape=(7, 9))
+
+    averaged = average_pixels(stack, 4)
+
+    np.testing.assert_allclose(averaged[:, 0, 1], stack[:, :4, 4:8].sum(axis=(1, 2)) / 4, rtol=1e-4)
+    np.testing.assert_allclose(averaged[:, 1, 2], stack[:, 4:, 8:].sum(axis=(1, 2)) / np.sqrt(3), rtol=1e-4)
+
+
+@pytest.mark.parametrize("spoiled", [np.nan, 1e6])
+def test_averages_count_only_pixels_of_the_mask(spoiled):
+    mask = np.ones((4, 6), bool)
+    mask[0, 0] = mask[2:, 2:4] = mask[:2, 4:] = False
+    mask[0, 4] = True
+    stack = np.where(mask, np.float32(5), np.float32(spoiled))[None]
+
+    averaged = average_pixels(stack, 2, mask=mask)
+
+    np.testing.assert_allclose(averaged[0], 5 * np.sqrt([[3, 4, 1], [4, 0, 4]]), rtol=1e-6)
+
+
+def test_a_scale_of_one_changes_nothing():
+    stack = low_rank()
+    mask = np.ones(stack.shape[1:], bool)
+    mask[3] = False
+
+    np.testing.assert_array_equal(average_pixels(stack, 1), stack)
+    np.testing.assert_array_equal(average_pixels(stack, 1, mask=mask), stack * mask)
+
+
+def test_a_scale_beyond_the_image_leaves_one_block():
+    stack = low_rank(shape=(5, 7))
+
+    np.testing.assert_allclose(
+        average_pixels(stack, 32)[:, 0, 0], stack.sum(axis=(1, 2)) / np.sqrt(35), rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("rows", [1, 7, 1000])
+def test_inner_products_are_those_of_float64(rows, monkeypatch):
+    monkeypatch.setattr("xanesum.subspace.BLOCK_BYTES", 4 * 30 * 50 * rows)  # several blocks, or one
+    stack, images = add_noise(low_rank(), 1.0), low_rank()[:3]
+    flat, ours = (values.reshape(len(values), -1).astype(float) for values in (stack, images))
+
+    products = inner_products(images, stack)
+
+    sizes = np.linalg.norm(ours, axis=1)[:, None] * np.linalg.norm(flat, axis=1)
+    assert products.dtype == np.float64
+    assert np.abs(products - ours @ flat.T).max() < 1e-6 * sizes.min()

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 SCALES = (1, 2, 4, 8, 16, 32)
-COMMON_SCALE = 8  # pixels of a half, at which both halves' images are compared
+COMMON_SCALE = 4  # pixels of a half, at which one half judges the other's spectra
 FEW_ENERGIES = 10  # beyond the components; with fewer, sigma is taken as known
 MaskedMap = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]
 
@@ -42,7 +42,7 @@ class HalfSpectra:
 
     scale: int
     spectra: tuple[NDArray[np.float64], NDArray[np.float64]]  # (K, E) each, strongest first
-    agreement: dict[int, float]  # scale -> energy that one half's spectra find in both halves
+    agreement: dict[int, float]  # scale -> energy that one half's spectra find in the other, noise included
 
 
 def split_pixels(
@@ -88,8 +88,9 @@ def choose_scale(
     """Choose how many pixels to average before the spectra are found.
 
     Averaging lowers the noise under which a weak but smooth component hides, and blurs away what is small.
-    The spectra of one half, from averages at each scale, are compared by the energy that they find in *both*
-    halves: the product of the coefficient images, whose noise is independent and cancels.
+    The spectra of one half, from averages at each scale, are judged by the energy that they find in the
+    *other* half, whose noise they cannot have followed.  What white noise adds to it is the same for every
+    scale.
 
     Parameters
     ----------
@@ -110,7 +111,7 @@ def choose_scale(
             break
         first, second = (fit_basis(values, rank, rng=rng).spectra for values in averaged)
         found[scale] = (first, second)
-        agreement[scale] = sum(_shared_energy(spectra, common) for spectra in (first, second)) / 2
+        agreement[scale] = (_energy_found(first, common[1]) + _energy_found(second, common[0])) / 2
     best = max(agreement, key=lambda scale: agreement[scale])
     return HalfSpectra(best, found[best], agreement)
 
@@ -157,7 +158,6 @@ def component_p_values(
     return np.asarray(np.minimum(1.0, n_chances * np.minimum(*p_values)))
 
 
-def _shared_energy(spectra: NDArray[np.float64], common: Sequence[NDArray[np.float32]]) -> float:
-    """Return the energy that `spectra` (K, E) find in both of two stacks whose noise is independent."""
-    ours, theirs = (project(spectra, values) for values in common)
-    return float(np.vdot(ours.astype(np.float64), theirs))
+def _energy_found(spectra: NDArray[np.float64], stack: NDArray[np.float32]) -> float:
+    """Return the energy of the images that weight `spectra` (K, E) in a stack."""
+    return float(np.sum(np.square(project(spectra, stack), dtype=np.float64)))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from xanesum.denoised import Denoised
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser, exact_form, get_denoiser
-from xanesum.errors import RankError, RecipeError, SigmaError, XanesumWarning
+from xanesum.errors import RankError, RecipeError, SigmaError, StackError, XanesumWarning
 from xanesum.methods import FALSE_ALARMS, MAX_RANK, STAGES, Fit, Setting, fit_sum, fit_sum_plus
 from xanesum.noise import estimate_sigma, sigma_per_energy
 from xanesum.stack import load_stack, usable_mask, usable_weight
@@ -25,7 +25,7 @@ __all__ = ["DEFAULT_METHOD", "METHODS", "assemble", "denoise"]
 
 METHODS = ("sum+", "sum")
 DEFAULT_METHOD = "sum+"
-NEAR_LIMIT = 10.0  # a component's p-value within this factor of the level that decides is worth a warning
+NEAR_LIMIT = 5.0  # a p-value within this factor of the level that decides is worth a warning
 MISSING_RANK = 5  # components that stand in for missing values while the spectra are fitted
 NOISE_FLOOR = 1e-6  # least sigma, as a share of the root mean square: below it float32 is the noise
 
@@ -100,6 +100,8 @@ def denoise(
     values = load_stack(stack, min_energies=2)
     input_hash = _hash_values(values)
     mask, weight = usable_mask(stack), usable_weight(stack)
+    if not mask.any():
+        raise StackError("no usable pixel is left: the mask excludes all of them")
     values = _fit_values(values, mask, weight)
     _check_rank(rank, values.shape[0], int(mask.sum()))
     progress("noise", 0.0)

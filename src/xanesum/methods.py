@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from xanesum.crossfit import SCALES, choose_scale, component_p_values, split_axis, split_pixels
 from xanesum.noise import noise_reach
@@ -135,6 +136,7 @@ def refine(
         Names of `STAGES` that are left out; without "refit" the spectra stay as they are.
     """
     n_refits = 0 if "refit" in without else N_REFITS
+    candidates = spectra
     freedom = np.full(len(spectra), float(len(setting.values)))
     for turn in range(n_refits + 1):
         setting.progress("components", turn / (n_refits + 1))
@@ -161,7 +163,8 @@ def refine(
         )
         spectra, freedom = orthonormal_rows(smoothed.spectra), smoothed.freedom
     setting.progress("components", 1.0)
-    return _summed_up(setting, spectra, freedom, noisy, images, blend, p_values, scale)
+    evidence = _matched(p_values, candidates, spectra)
+    return _summed_up(setting, spectra, freedom, noisy, images, blend, evidence, scale)
 
 
 def _find_spectra(
@@ -224,6 +227,18 @@ def _weighed(
     return blend, blend.apply(noisy, denoised)
 
 
+def _matched(
+    p_values: NDArray[np.float64] | None, candidates: NDArray[np.float64], spectra: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return p-values for `spectra` (K, E), each of the candidate (C, E) most like it, then all others."""
+    if p_values is None:
+        return np.full(len(spectra), np.nan)
+    own, of = linear_sum_assignment(-np.square(spectra @ candidates.T))
+    matched = np.full(len(spectra), np.nan)
+    matched[own] = p_values[of]
+    return np.concatenate([matched, np.delete(p_values, of)])
+
+
 def _summed_up(
     setting: Setting,
     spectra: NDArray[np.float64],
@@ -231,7 +246,7 @@ def _summed_up(
     noisy: NDArray[np.float32],
     images: NDArray[np.float32],
     blend: Blend,
-    p_values: NDArray[np.float64] | None,
+    evidence: NDArray[np.float64],
     scale: int,
 ) -> Fit:
     """Order the components by the energy of their images, and tell what is known of each."""
@@ -260,12 +275,11 @@ def _summed_up(
         "weight_noisy": blend.noisy[order],
         "weight_denoised": blend.denoised[order],
     }
-    evidence = np.full(len(order), np.nan) if p_values is None else p_values
-    n_tried = max(len(order), len(evidence))
+    n_left_out = len(evidence) - len(order)
     components = {
-        name: np.pad(values, (0, n_tried - len(values)), constant_values=np.nan)
-        for name, values in {**columns, "p_value": evidence}.items()
+        name: np.pad(values, (0, n_left_out), constant_values=np.nan) for name, values in columns.items()
     }
+    components["p_value"] = np.concatenate([evidence[: len(order)][order], evidence[len(order) :]])
     rank = int(np.count_nonzero(blend.noisy + blend.denoised > 0))
     return Fit(spectra, images, risk, components, rank, {"scale": scale})
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solveh_banded
+from scipy.linalg import cho_solve_banded, cholesky_banded
 
 from xanesum.subspace import inner_products
 
@@ -47,7 +47,7 @@ def refit_spectra(
     Parameters
     ----------
     stack : ndarray of float32, shape (E, Y, X)
-        Finite wherever `mask` holds.
+        Finite.
     images : ndarray of float32, shape (K, Y, X)
         Denoised coefficient images.
     spectra : ndarray, shape (K, E)
@@ -72,7 +72,8 @@ def refit_spectra(
     """
     kept = images if mask is None else np.where(mask, images, np.float32(0))
     products = inner_products(kept, stack) - sigma**2 * divergence[:, None] * spectra
-    squares = inner_products(kept, kept)
+    flat = kept.reshape(len(kept), -1).astype(np.float64)
+    squares = flat @ flat.T
     values, vectors = np.linalg.eigh(squares)
     known = values > DEPENDENT * max(values[-1], np.finfo(float).tiny)
     whitened = (vectors[:, known] / np.sqrt(values[known])).T @ products
@@ -115,15 +116,16 @@ def smooth_spectra(spectra: NDArray[np.float64], sigma: float, energy_ev: NDArra
     band = _band(differences @ differences.T)
     bends = noisy @ differences.T
     variance = np.maximum((bends**2).mean(axis=1, keepdims=True) - 1, 0.1) * np.ones_like(bends)
-    smooth, identity = noisy, np.eye(len(differences))
+    smooth = noisy
     for _ in range(MOST_TURNS):
         before, known, power = smooth, np.zeros_like(variance), np.zeros_like(variance)
         smooth = np.empty_like(noisy)
         for k, bend in enumerate(bends):
-            inverse = solveh_banded(_plus_diagonal(band, variance[k]), identity, lower=True)
-            weighted = inverse @ bend
+            factor = cholesky_banded(_plus_diagonal(band, variance[k]), lower=True, check_finite=False)
+            weighted = cho_solve_banded((factor, True), bend, check_finite=False)
             smooth[k] = noisy[k] - weighted @ differences
-            known[k] = np.clip(variance[k] * np.diag(inverse), 1e-6, 1)  # the rest of a difference is noise
+            # the rest of a difference is noise
+            known[k] = np.clip(variance[k] * _diagonal_of_inverse(factor), 1e-6, 1)
             power[k] = (variance[k] * weighted) ** 2
         if np.abs(smooth - before).max() < SETTLED:
             break
@@ -164,10 +166,23 @@ def _divided_differences(energy_ev: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _band(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the diagonal and those below it, as far as `matrix` has values, in LAPACK's lower form."""
-    band = np.zeros((min(ORDER, len(matrix) - 1) + 1, len(matrix)))
-    for offset in range(len(band)):
+    band = np.zeros((ORDER + 1, len(matrix)))
+    for offset in range(min(len(band), len(matrix))):
         band[offset, : len(matrix) - offset] = np.diag(matrix, -offset)
     return band
+
+
+def _diagonal_of_inverse(factor: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the diagonal of ``inv(L @ L.T)`` for a banded Cholesky factor (3, m), from its end on."""
+    diagonal = np.empty(factor.shape[1])
+    near, next_to, after = 0.0, 0.0, 0.0  # of the inverse at i, (i, i + 1) and i + 1, for the last i
+    for i in range(len(diagonal) - 1, -1, -1):
+        own, one, two = map(float, factor[:, i])
+        to_one = -(near * one + next_to * two) / own
+        to_two = -(next_to * one + after * two) / own
+        near, next_to, after = (1 / own - to_one * one - to_two * two) / own, to_one, near
+        diagonal[i] = near
+    return diagonal
 
 
 def _plus_diagonal(band: NDArray[np.float64], diagonal: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -103,7 +103,10 @@ def project(spectra: NDArray[np.floating], stack: NDArray[np.floating]) -> NDArr
 
 
 def inner_products(images: NDArray[np.float32], stack: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the sums over all pixels of images (K, Y, X) times frames (E, Y, X), float64, shape (K, E)."""
+    """Return the sums over all pixels of images (K, Y, X) times frames (E, Y, X), shape (K, E).
+
+    Products are in float32, and blocks of pixels summed in float64: good to about 1e-7 of the largest.
+    """
     products = np.zeros((len(images), len(stack)))
     rows = max(1, BLOCK_BYTES // (4 * len(stack) * stack.shape[2]))
     for start in range(0, stack.shape[1], rows):
