@@ -10,6 +10,7 @@ units of the noise.  ``--beside`` plants it beside a strong component, and asks 
 from __future__ import annotations
 
 import argparse
+import itertools
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,7 @@ def svd_threshold(n_seeds: int, strong: int) -> float:
 
 def half_found(rows: list[dict[str, Any]], method: str) -> float:
     """Return the contrast at which half are found, between those tried; NaN if none is."""
-    for low, high in zip(rows, rows[1:], strict=False):
+    for low, high in itertools.pairwise(rows):
         if low[method] < 0.5 <= high[method]:
             share = (0.5 - low[method]) / (high[method] - low[method])
             return float(low["contrast"] + share * (high["contrast"] - low["contrast"]))

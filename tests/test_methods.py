@@ -480,7 +480,7 @@ def test_progress_goes_from_nothing_to_all():
 
 
 def test_evidence_stays_with_its_component_when_the_order_changes():
-    images, spectra, clean = edge_and_shift(2.0, 10.0)
+    _, spectra, clean = edge_and_shift(2.0, 10.0)
     noisy = add_noise(clean, 1.0, 1)
 
     fit = refine(setting_of(noisy), spectra, p_values=np.array([1e-3, 1e-30, 0.5]))
