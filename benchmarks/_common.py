@@ -16,10 +16,13 @@ RESULTS = Path(__file__).parent / "results"
 
 @lru_cache
 def commit() -> str:
-    """Return the commit at the first call, with "-dirty" if files differ from it."""
+    """Return the commit when this module was imported, with "-dirty" if files differ from it."""
     command = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
     return done.stdout.strip()
+
+
+commit()
 
 
 @lru_cache

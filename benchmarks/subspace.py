@@ -4,8 +4,9 @@
 10, 30, 60, 100, 150, 3 seeds of the noise, and prints medians.  The noise level is given.  "true spectra" has
 the five spectra of the clean stack, and denoiser and weights of `sum+`.  SVD and `sum` take, for each figure
 separately, the K from 1 to 8 that is best by the truth.  ``--earlier FOLDER`` adds the chain of ``chain.py``
-there.  ``--ablation`` has a row for each stage that is left out; ``--grid`` compares the error with that of
-fixed scales, K and smoothing; ``--cost`` times `sum+` against `sum`; these run at fewer cells.
+there; ``--resume`` goes on where a run was cut off.  ``--ablation`` has a row for each stage that is left
+out; ``--grid`` compares the error with that of fixed scales, K and smoothing; ``--cost`` times `sum+` against
+`sum`; these run at fewer cells.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from _common import print_table, save
+from _common import commit, load, print_table, processor, save
 from numpy.typing import NDArray
 from quality import Truth, frames
 
@@ -51,6 +52,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--no-full", action="store_true", help="without the phantom at full size")
+    parser.add_argument("--resume", action="store_true")
     parser.add_argument("--earlier", type=Path, metavar="FOLDER")
     for part in ("ablation", "grid", "cost"):
         parser.add_argument(f"--{part}", action="store_true", help="this instead of the large table")
@@ -71,8 +73,11 @@ def table(options: argparse.Namespace) -> None:
     name = "subspace" + ("-ablation" if options.ablation else "") + ("-quick" if options.quick else "")
     seeds = 1 if options.quick else options.seeds
     methods = dict(ablations() if options.ablation else rivals(options.earlier))
-    rows: list[Row] = []
+    rows: list[Row] = load(name) if options.resume else []
+    done = {(row["phantom"], row["sigma"]) for row in rows}
     for label, phantom, sigma in cells(options):
+        if (label, sigma) in done:
+            continue
         truth = Truth(phantom)
         found: dict[str, list[Row]] = {}
         for seed in range(FIRST_SEED, FIRST_SEED + seeds):
@@ -80,7 +85,8 @@ def table(options: argparse.Namespace) -> None:
             for method, run in methods.items():
                 found.setdefault(method, []).append(run(noisy, sigma, truth))
         for method, runs in found.items():
-            rows.append({"phantom": label, "sigma": sigma, "method": method, **medians(runs)})
+            taken = {"commit": commit(), "processor": processor()}
+            rows.append({**taken, "phantom": label, "sigma": sigma, "method": method, **medians(runs)})
             print(rows[-1], flush=True)
         save(name, rows, seeds=seeds, summary=summary(rows))
     print_table(summary(rows))
