@@ -85,7 +85,7 @@ def fit_sum(setting: Setting, rank: int | None) -> Fit:
     kept = (np.arange(n_tried) < chosen).astype(float)
     components = {
         "singular_value": size,
-        "share": size**2 / max(stack_energy(setting.values, setting.mask), np.finfo(float).tiny),
+        "share": _shares(setting, trial.denoised),
         "spectrum_error": setting.sigma / np.maximum(size, np.finfo(float).tiny),
         "noisy_risk": np.full(n_tried, setting.sigma**2),
         "risk": trial.component_risk,
@@ -253,12 +253,10 @@ def _summed_up(
     order = np.argsort(-_squares(images), kind="stable")
     spectra, freedom, noisy, images = spectra[order], freedom[order], noisy[order], images[order]
     own, n_energies, tiny = _squares(images), len(setting.values), np.finfo(float).tiny
-    energy = stack_energy(setting.values, setting.mask)
-    above_noise = energy - n_energies * int(setting.mask.sum()) * setting.sigma**2
     # spectra fitted to the stack are part of the map: each free number of theirs counts like a pixel
     fitted = np.maximum(freedom - 2 * np.arange(len(order)) - 1, 0)
     risk = rank_risk(
-        energy,
+        stack_energy(setting.values, setting.mask),
         noisy,
         _squares(images - noisy),
         blend.divergence[:, order] + fitted,
@@ -268,7 +266,7 @@ def _summed_up(
     )
     columns = {
         "singular_value": np.sqrt(_squares(noisy)),
-        "share": own / max(above_noise, own.sum(), tiny),
+        "share": _shares(setting, images),
         "spectrum_error": setting.sigma * np.sqrt(freedom / n_energies / np.maximum(own, tiny)),
         "noisy_risk": np.full(len(order), setting.sigma**2),
         "risk": np.maximum(blend.risk[order], 0),
@@ -282,6 +280,13 @@ def _summed_up(
     components["p_value"] = np.concatenate([evidence[: len(order)][order], evidence[len(order) :]])
     rank = int(np.count_nonzero(blend.noisy + blend.denoised > 0))
     return Fit(spectra, images, risk, components, rank, {"scale": scale})
+
+
+def _shares(setting: Setting, images: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the share of each image (K, Y, X) in the energy of the stack above its noise."""
+    own, n_values = _squares(images), len(setting.values) * int(setting.mask.sum())
+    above_noise = stack_energy(setting.values, setting.mask) - n_values * setting.sigma**2
+    return np.asarray(own / max(above_noise, own.sum(), np.finfo(float).tiny))
 
 
 def _squares(images: NDArray[np.float32]) -> NDArray[np.float64]:
