@@ -38,7 +38,7 @@ class Halves:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HalfSpectra:
-    """Spectra of each half, found at the scale where both agree best."""
+    """Spectra of each half, found at the scale where they find most in the other half."""
 
     scale: int
     spectra: tuple[NDArray[np.float64], NDArray[np.float64]]  # (K, E) each, strongest first

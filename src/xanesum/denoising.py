@@ -57,11 +57,11 @@ def denoise(
         denoised, as many of them as the estimated risk of the whole stack is least for.
 
         "sum+" finds components that lie below the noise of the SVD: spectra from averaged pixels, at the
-        scale where two halves of the pixels agree best; as many as have structure in the image of one half
-        that the other half confirms; each image a mixture of nothing, noisy and denoised with the least
-        estimated risk; spectra fitted again to these images, without the share that their common noise
-        has in the fit, and smoothed along energy; all of this twice; at last, images that are means over
-        the denoised image and its denoised mirror images.
+        scale where those of one half of the pixels find most in the other; as many as have structure in the
+        image of one half that the other half confirms; each image a mixture of nothing, noisy and denoised
+        with the least estimated risk; spectra fitted again to these images, without the share that their
+        common noise has in the fit, and smoothed along energy; all of this twice; at last, images that are
+        means over the denoised image and its denoised mirror images.
     denoiser : str or Denoiser
         A name from `xanesum.denoisers.available_denoisers`, or an object that keeps the protocol.  Of one
         that rounds coarsely, as a network in bfloat16 does, the exact form is taken.
@@ -156,9 +156,10 @@ def _notes(fit: Fit, rank: int | None) -> Iterator[str]:
     for k, p_value in enumerate(fit.components["p_value"]):
         if FALSE_ALARMS / NEAR_LIMIT < p_value < FALSE_ALARMS * NEAR_LIMIT:
             fate = "kept" if k < fit.rank else "left out"
+            ranks = f"{k} and {k + 1}" if k else "1"
             yield (
                 f"component {k + 1} lies at the limit of what can be told from noise (p = {p_value:.2g}) and "
-                f"was {fate}; trust what only it shows with caution, or compare with rank={k} and {k + 1}"
+                f"was {fate}; trust what only it shows with caution, or compare with rank={ranks}"
             )
 
 

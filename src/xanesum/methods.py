@@ -103,7 +103,7 @@ def fit_sum_plus(setting: Setting, rank: int | None, *, without: Collection[str]
     ----------
     setting : Setting
     rank : int, optional
-        Components, taken without asking for evidence; by default those that both halves agree on.
+        Components, taken without asking for evidence; by default those that both halves confirm.
     without : collection of str
         Names of `STAGES` that are left out.
     """
