@@ -20,6 +20,7 @@ from xanesum.methods import FALSE_ALARMS, MAX_RANK, STAGES, Fit, Setting, fit_su
 from xanesum.noise import estimate_sigma, sigma_per_energy
 from xanesum.stack import load_stack, usable_mask, usable_weight
 from xanesum.subspace import fill_missing, mean_signs
+from xanesum.sure import stack_energy
 
 __all__ = ["DEFAULT_METHOD", "METHODS", "assemble", "denoise"]
 
@@ -180,8 +181,8 @@ def _noise_level(
         if not (np.isfinite(sigma) and sigma > 0):
             raise SigmaError(f"sigma must be a positive number, got {sigma}")
         return float(sigma)
-    size = float(np.sqrt(np.mean(np.square(values[:, mask], dtype=np.float64))))
-    return max(estimate_sigma(values, mask=mask, rng=rng), NOISE_FLOOR * size)
+    mean_square = stack_energy(values, mask) / (len(values) * np.count_nonzero(mask))
+    return max(estimate_sigma(values, mask=mask, rng=rng), NOISE_FLOOR * float(np.sqrt(mean_square)))
 
 
 def _check_rank(rank: int | None, n_energies: int, n_pixels: int) -> None:

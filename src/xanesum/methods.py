@@ -85,7 +85,7 @@ def fit_sum(setting: Setting, rank: int | None) -> Fit:
     kept = (np.arange(n_tried) < chosen).astype(float)
     components = {
         "singular_value": size,
-        "share": _shares(setting, trial.denoised),
+        "share": _shares(setting, trial.denoised, trial.risk),
         "spectrum_error": setting.sigma / np.maximum(size, np.finfo(float).tiny),
         "noisy_risk": np.full(n_tried, setting.sigma**2),
         "risk": trial.component_risk,
@@ -266,7 +266,7 @@ def _summed_up(
     )
     columns = {
         "singular_value": np.sqrt(_squares(noisy)),
-        "share": _shares(setting, images),
+        "share": _shares(setting, images, risk),
         "spectrum_error": setting.sigma * np.sqrt(freedom / n_energies / np.maximum(own, tiny)),
         "noisy_risk": np.full(len(order), setting.sigma**2),
         "risk": np.maximum(blend.risk[order], 0),
@@ -282,10 +282,10 @@ def _summed_up(
     return Fit(spectra, images, risk, components, rank, {"scale": scale})
 
 
-def _shares(setting: Setting, images: NDArray[np.float32]) -> NDArray[np.float64]:
+def _shares(setting: Setting, images: NDArray[np.float32], risk: RankRisk) -> NDArray[np.float64]:
     """Return the share of each image (K, Y, X) in the energy of the stack above its noise."""
     own, n_values = _squares(images), len(setting.values) * int(setting.mask.sum())
-    above_noise = stack_energy(setting.values, setting.mask) - n_values * setting.sigma**2
+    above_noise = n_values * risk.risk[0]  # the risk of a map to nothing
     return np.asarray(own / max(above_noise, own.sum(), np.finfo(float).tiny))
 
 

@@ -25,6 +25,7 @@ MAD_TO_SIGMA = 0.6744897501960817  # median of |z| for standard normal z
 PIXELS_PER_ENERGY = 20  # sample size of the Marchenko-Pastur estimate: error about 1 / sqrt(40 E^2)
 MIN_PIXELS = 4000
 REACH_PIXELS = 50_000  # of the strip in which the noise's correlation is measured
+REACH_ENERGIES = 100  # ... at so many energies or up to twice as many
 CORRELATED = 0.05  # correlation between pixels from which on it counts
 MOST_REACH = 8
 LEAST_SHARE = 0.03  # of an energy's sigma that a fit must leave, to know it from the rest
@@ -165,8 +166,9 @@ def noise_reach(
 ) -> int:
     """Return over how many pixels along `axis` the noise of a stack (E, Y, X) is correlated; 0 if white.
 
-    The autocorrelation of what `rank` components leave over of a strip through the middle of the images.  A
-    camera that spreads light, and images that were resampled, have noise that reaches one or two pixels.
+    The autocorrelation of what `rank` components leave over of a strip through the middle of the images, at a
+    hundred or two of the energies.  A camera that spreads light, and images that were resampled, have noise
+    that reaches one or two pixels.
 
     Parameters
     ----------
@@ -190,10 +192,11 @@ def noise_reach(
     length, across = stack.shape[axis], 3 - axis
     n_lines = min(stack.shape[across], max(1, REACH_PIXELS // length))
     start = (stack.shape[across] - n_lines) // 2
-    strip = np.moveaxis(stack, across, 1)[:, start : start + n_lines]
+    every = max(1, len(stack) // REACH_ENERGIES)
+    strip = np.moveaxis(stack[::every], across, 1)[:, start : start + n_lines]
     counts = np.moveaxis(keep, across - 1, 0)[start : start + n_lines]
     n_used = int(np.count_nonzero(counts))
-    if n_used <= rank or rank >= len(stack):
+    if n_used <= rank or rank >= len(strip):
         return 0
     spectra = fit_basis(strip, rank, mask=counts, rng=rng).spectra
     residual = np.where(counts, _residual(strip, spectra), 0)

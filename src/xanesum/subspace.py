@@ -142,15 +142,24 @@ def average_pixels(
     root = np.sqrt(np.maximum(_block_sums(keep.astype(np.float32), scale), 1))
     whole = keep.all()
     averaged = np.empty((len(stack), *root.shape), np.float32)
-    for frame, out in zip(stack, averaged, strict=True):
-        out[...] = _block_sums(frame if whole else np.where(keep, frame, 0), scale) / root
+    n_frames = max(1, BLOCK_BYTES // (4 * keep.size))
+    for start in range(0, len(stack), n_frames):
+        frames = stack[start : start + n_frames]
+        sums = _block_sums(frames if whole else np.where(keep, frames, np.float32(0)), scale)
+        np.divide(sums, root, out=averaged[start : start + n_frames])
     return averaged
 
 
-def _block_sums(image: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
-    padded = np.pad(image, [(0, -size % scale) for size in image.shape])
-    rows = padded.reshape(-1, scale, padded.shape[1]).sum(axis=1)
-    return np.asarray(rows.reshape(len(rows), -1, scale).sum(axis=2))
+def _block_sums(images: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
+    """Return the sums over blocks of the last two axes, which are cut off where the images end."""
+    for axis in (-2, -1):
+        images = np.moveaxis(images, axis, -1)
+        sums = images[..., ::scale].copy()
+        for offset in range(1, min(scale, images.shape[-1])):
+            part = images[..., offset::scale]
+            sums[..., : part.shape[-1]] += part
+        images = np.moveaxis(sums, -1, axis)
+    return images
 
 
 def reconstruct(spectra: NDArray[np.floating], coefficients: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -243,11 +252,11 @@ def _gram(stack: NDArray[np.floating], mask: NDArray[np.bool_] | None) -> NDArra
 
 
 def _gram_basis(stack: NDArray[np.floating], rank: int | None, mask: NDArray[np.bool_] | None) -> Basis:
-    values, vectors = eigh(_gram(stack, mask), overwrite_a=True, check_finite=False)
-    keep = slice(None, None, -1)
-    spectra = np.ascontiguousarray(vectors[:, keep].T[:rank])
-    singular_values = np.sqrt(np.maximum(values[keep][:rank], 0))
-    return Basis(spectra, singular_values, len(spectra) == len(stack))
+    gram, n_energies = _gram(stack, mask), len(stack)
+    wanted = None if rank is None else (n_energies - rank, n_energies - 1)
+    values, vectors = eigh(gram, subset_by_index=wanted, overwrite_a=True, check_finite=False)
+    spectra = np.ascontiguousarray(vectors[:, ::-1].T)
+    return Basis(spectra, np.sqrt(np.maximum(values[::-1], 0)), len(spectra) == n_energies)
 
 
 def _randomized_basis(
