@@ -5,7 +5,7 @@ import pytest
 from scans import add_noise, smooth_images
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from xanesum.refit import orthonormal_rows, refit_spectra, smooth_spectra
+from xanesum.refit import Smoothed, orthonormal_rows, refit_spectra, shrink_spectra, smooth_spectra
 from xanesum.subspace import project
 
 ENERGY = np.concatenate([np.arange(8280, 8320, 4.0), np.arange(8320, 8360, 0.7), np.arange(8360, 8460, 4.0)])
@@ -153,6 +153,14 @@ def test_orthonormal_rows_span_the_same_strongest_first():
     np.testing.assert_allclose(rows @ rows.T, np.eye(3), atol=1e-12)
     np.testing.assert_allclose(spectra @ rows.T @ rows, spectra, atol=1e-10)
     assert np.all(np.diff(np.linalg.norm(spectra @ rows.T, axis=0)) < 0)
+
+
+def test_a_row_of_nothing_gives_no_direction():
+    spectra = np.stack([np.zeros(N_ENERGIES), fresh().standard_normal(N_ENERGIES)])
+
+    assert orthonormal_rows(spectra).shape == (1, N_ENERGIES)
+    assert orthonormal_rows(0 * spectra).shape == (0, N_ENERGIES)
+    assert orthonormal_rows(spectra[:0]).shape == (0, N_ENERGIES)
 
 
 # --- smoothing
@@ -305,3 +313,58 @@ def test_freedom_is_about_the_divergence(amplitude):
         measured.append(np.sum(probe * (up - down)) / 0.2)
 
     assert 0.6 < np.mean(told) / np.mean(measured) < 1.6
+
+
+# --- shrinkage
+
+
+def shrunk_and_not(clean, n_seeds=30):
+    """Errors (seed, K, E) of spectra smoothed and shrunk, and of spectra smoothed only."""
+    errors = []
+    for seed in range(n_seeds):
+        smoothed = smooth_spectra(clean + noise_of(seed, *clean.shape), 1.0, ENERGY)
+        errors.append([shrink_spectra(smoothed, 1.0).spectra - clean, smoothed.spectra - clean])
+    return np.moveaxis(np.array(errors), 1, 0)
+
+
+def test_where_a_spectrum_is_nothing_the_rest_of_its_noise_goes():
+    clean = edge_and_shift(40.0)
+    clean[0] += 20
+    clean[1, ENERGY < E0 - 8] = 0
+    below = ENERGY < E0 - 12
+
+    shrunk, smooth = (np.mean(errors**2, axis=0) for errors in shrunk_and_not(clean))
+
+    assert shrunk[1, below].mean() < 0.5 * smooth[1, below].mean()
+    # beside it, a spectrum that is something keeps what it is
+    np.testing.assert_allclose(shrunk[0], smooth[0], rtol=0.1)
+
+
+def test_a_weak_shift_at_the_edge_is_not_shrunk_away():
+    clean = edge_and_shift(20.0)
+    at_edge = np.abs(clean[1]) > 0.5 * np.abs(clean[1]).max()
+
+    shrunk, smooth = shrunk_and_not(clean)
+
+    assert np.mean(shrunk[:, 1, at_edge]) == pytest.approx(np.mean(smooth[:, 1, at_edge]), abs=0.3)
+    assert np.mean(shrunk**2) < 1.02 * np.mean(smooth**2)
+
+
+def test_pure_noise_keeps_few_free_numbers():
+    found = [shrink_spectra(Smoothed(noise_of(s, 2, 200), np.ones((2, 200))), 1.0) for s in range(20)]
+
+    assert np.mean([each.freedom for each in found]) < 10
+    assert np.mean([np.square(each.spectra).sum(axis=1) for each in found]) < 10
+
+
+def test_shrinkage_scales_with_the_unit():
+    smoothed = smooth_spectra(edge_and_shift(5.0) + noise_of(1, 2, ENERGY.size), 1.0, ENERGY)
+    here = shrink_spectra(smoothed, 1.0)
+    there = shrink_spectra(smoothed._replace(spectra=1e-6 * smoothed.spectra), 1e-6)
+
+    np.testing.assert_allclose(there.spectra, 1e-6 * here.spectra, rtol=1e-9, atol=1e-20)
+    np.testing.assert_allclose(there.freedom, here.freedom)
+
+
+def test_no_spectrum_is_no_trouble():
+    assert shrink_spectra(Smoothed(np.zeros((0, 9)), np.zeros((0, 9))), 1.0).spectra.shape == (0, 9)

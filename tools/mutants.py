@@ -40,8 +40,8 @@ FAULTS = (
     Fault(
         "gram: squared singular values passed off as singular values",
         "subspace.py",
-        "singular_values = np.sqrt(np.maximum(values[keep][:rank], 0))",
-        "singular_values = np.maximum(values[keep][:rank], 0)",
+        "np.sqrt(np.maximum(values[::-1], 0))",
+        "np.maximum(values[::-1], 0)",
         "tests/test_subspace.py",
     ),
     Fault(
@@ -194,6 +194,27 @@ FAULTS = (
         "WINDOW = 7",
         "WINDOW = 1",
         "tests/test_refit.py",
+    ),
+    Fault(
+        "shrinkage: nothing is small enough to be dropped",
+        "refit.py",
+        "NOTHING = 2.0",
+        "NOTHING = 0.0",
+        "tests/test_refit.py",
+    ),
+    Fault(
+        "shrinkage: what was dropped still counts as free",
+        "refit.py",
+        "return Smoothed(kept * spectra, kept * noise)",
+        "return Smoothed(kept * spectra, noise)",
+        "tests/test_refit.py",
+    ),
+    Fault(
+        "average: blocks without their last pixel",
+        "subspace.py",
+        "for offset in range(1, min(scale, images.shape[-1])):",
+        "for offset in range(1, min(scale - 1, images.shape[-1])):",
+        "tests/test_subspace.py",
     ),
     Fault(
         "sum+: the refit is not told the divergence",

@@ -61,8 +61,8 @@ def denoise(
         scale where those of one half of the pixels find most in the other; as many as have structure in the
         image of one half that the other half confirms; each image a mixture of nothing, noisy and denoised
         with the least estimated risk; spectra fitted again to these images, without the share that their
-        common noise has in the fit, and smoothed along energy; all of this twice; at last, images that are
-        means over the denoised image and its denoised mirror images.
+        common noise has in the fit, smoothed along energy, and made 0 where only noise is left of them; all
+        of this twice; at last, images that are means over the denoised image and its denoised mirror images.
     denoiser : str or Denoiser
         A name from `xanesum.denoisers.available_denoisers`, or an object that keeps the protocol.  Of one
         that rounds coarsely, as a network in bfloat16 does, the exact form is taken.
@@ -74,7 +74,8 @@ def denoise(
     n_probes : int
         Calls of the denoiser, for each component, that the risk estimate takes; fewer for a slow denoiser.
     without : collection of str
-        Stages of "sum+" to leave out: "averaging", "evidence", "weights", "refit", "smoothing", "mirrors".
+        Stages of "sum+" to leave out: "averaging", "evidence", "weights", "refit", "smoothing",
+        "shrinkage", "mirrors".
     rng : numpy.random.Generator, optional
         Draws pixel samples and probes; ``default_rng(0)`` by default.
     progress : callable

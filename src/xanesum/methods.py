@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 
 from xanesum.crossfit import SCALES, choose_scale, component_p_values, split_axis, split_pixels
 from xanesum.noise import noise_reach
-from xanesum.refit import Smoothed, orthonormal_rows, refit_spectra, smooth_spectra
+from xanesum.refit import Smoothed, orthonormal_rows, refit_spectra, shrink_spectra, smooth_spectra
 from xanesum.subspace import average_pixels, fit_basis, project
 from xanesum.sure import Blend, RankRisk, blend_by_risk, image_divergence, rank_risk, stack_energy, try_ranks
 
@@ -24,7 +24,7 @@ FIRST_RANK = 6  # components that `sum+` looks for at first; more as long as all
 FALSE_ALARMS = 0.01  # chance that `sum+` takes any component of pure noise for real
 N_REFITS = 2
 EARLY_PROBES = 1  # of the weights before the last refit, which the spectra hardly notice
-STAGES = ("averaging", "evidence", "weights", "refit", "smoothing", "mirrors")
+STAGES = ("averaging", "evidence", "weights", "refit", "smoothing", "shrinkage", "mirrors")
 View = tuple[int, ...]  # axes of an image, 0 for y and 1 for x, that are mirrored
 MIRRORS: tuple[View, ...] = ((), (0,), (1,), (0, 1))
 MaskedMap = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]
@@ -121,7 +121,7 @@ def refine(
     scale: int = 1,
     without: Collection[str] = (),
 ) -> Fit:
-    """Denoise and weigh the images of given spectra; fit and smooth the spectra again; twice, then once more.
+    """Denoise and weigh the images of given spectra, fit, smooth and shrink these; twice; then images only.
 
     Parameters
     ----------
@@ -156,12 +156,13 @@ def refine(
             setting.sigma,
             mask=setting.mask,
         )
-        smoothed = (
-            Smoothed(found, np.full(len(found), float(found.shape[1])))
-            if "smoothing" in without
-            else smooth_spectra(found, setting.sigma, setting.energy_ev)
-        )
-        spectra, freedom = orthonormal_rows(smoothed.spectra), smoothed.freedom
+        smoothed = Smoothed(found, np.ones_like(found))
+        if "smoothing" not in without:
+            smoothed = smooth_spectra(found, setting.sigma, setting.energy_ev)
+        if "shrinkage" not in without:
+            smoothed = shrink_spectra(smoothed, setting.sigma)
+        spectra = orthonormal_rows(smoothed.spectra)
+        freedom = smoothed.freedom[: len(spectra)]
     setting.progress("components", 1.0)
     evidence = _matched(p_values, candidates, spectra)
     return _summed_up(setting, spectra, freedom, noisy, images, blend, evidence, scale)

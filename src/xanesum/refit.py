@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve_banded, cholesky_banded
+from scipy.ndimage import uniform_filter1d
 
 from xanesum.subspace import inner_products
 
-__all__ = ["Smoothed", "orthonormal_rows", "refit_spectra", "smooth_spectra"]
+__all__ = ["Smoothed", "orthonormal_rows", "refit_spectra", "shrink_spectra", "smooth_spectra"]
 
 DEPENDENT = 1e-10  # images whose squared size, beside the strongest, is below this are the others' sum
 ORDER = 2  # of the differences that a smooth spectrum has few of: pieces of straight lines
@@ -18,13 +19,20 @@ WINDOW = 7  # differences, about, that share a variance
 MOST_TURNS = 30
 SETTLED = 1e-3  # of sigma: change of the spectra in one turn
 SMALLEST, LARGEST = 1e-10, 1e12  # variance of a difference, in units of the noise
+NEARBY = 1 / 15  # of all energies, to each side: where a spectrum is compared with its own noise
+NOTHING = 2.0  # energy, in units of the noise's, up to which a spectrum is taken to be 0 there
 
 
 class Smoothed(NamedTuple):
     """Spectra whose noise was reduced."""
 
     spectra: NDArray[np.float64]  # (K, E)
-    freedom: NDArray[np.float64]  # (K,), free numbers that each still has, 1 ... E
+    noise: NDArray[np.float64]  # (K, E), variance that is left at each energy; 1 before smoothing
+
+    @property
+    def freedom(self) -> NDArray[np.float64]:
+        """Free numbers that each spectrum still has, shape (K,), up to E."""
+        return np.asarray(self.noise.sum(axis=1))
 
 
 def refit_spectra(
@@ -82,8 +90,9 @@ def refit_spectra(
 
 
 def orthonormal_rows(spectra: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return orthonormal spectra (K, E) of the same span, strongest first."""
-    return np.asarray(np.linalg.svd(spectra, full_matrices=False)[2])
+    """Return orthonormal spectra (R, E) of the span of `spectra` (K, E), strongest first; R <= K."""
+    _, size, rows = np.linalg.svd(spectra, full_matrices=False)
+    return np.asarray(rows[size > DEPENDENT * size.max(initial=np.finfo(float).tiny)])
 
 
 def smooth_spectra(spectra: NDArray[np.float64], sigma: float, energy_ev: NDArray[np.float64]) -> Smoothed:
@@ -110,7 +119,7 @@ def smooth_spectra(spectra: NDArray[np.float64], sigma: float, energy_ev: NDArra
     """
     n_spectra, n_energies = spectra.shape
     if not n_spectra or n_energies < ORDER + 2 or sigma <= 0:
-        return Smoothed(spectra.copy(), np.full(n_spectra, float(n_energies)))
+        return Smoothed(spectra.copy(), np.ones_like(spectra))
     noisy = spectra / sigma
     differences = _divided_differences(energy_ev)
     band = _band(differences @ differences.T)
@@ -119,19 +128,50 @@ def smooth_spectra(spectra: NDArray[np.float64], sigma: float, energy_ev: NDArra
     smooth = noisy
     for _ in range(MOST_TURNS):
         before, known, power = smooth, np.zeros_like(variance), np.zeros_like(variance)
-        smooth = np.empty_like(noisy)
+        smooth, noise = np.empty_like(noisy), np.empty_like(noisy)
         for k, bend in enumerate(bends):
             factor = cholesky_banded(_plus_diagonal(band, variance[k]), lower=True, check_finite=False)
             weighted = cho_solve_banded((factor, True), bend, check_finite=False)
             smooth[k] = noisy[k] - weighted @ differences
+            inverse = _band_of_inverse(factor)
+            noise[k] = 1 - _diagonal_of_product(differences, inverse)
             # the rest of a difference is noise
-            known[k] = np.clip(variance[k] * _diagonal_of_inverse(factor), 1e-6, 1)
+            known[k] = np.clip(variance[k] * inverse[0], 1e-6, 1)
             power[k] = (variance[k] * weighted) ** 2
         if np.abs(smooth - before).max() < SETTLED:
             break
         variance = _shared_variance(power, known, variance)
-    freedom = ORDER + known.sum(axis=1)
-    return Smoothed(smooth * sigma, np.minimum(freedom, n_energies))
+    return Smoothed(smooth * sigma, noise)
+
+
+def shrink_spectra(smoothed: Smoothed, sigma: float) -> Smoothed:
+    """Make spectra 0 where they stand out of their remaining noise by nothing, and leave them where they do.
+
+    Two free numbers are left of a straight piece, also of a spectrum that is 0 there, as most are below the
+    edge.  Each value is multiplied by ``1 - 2 * noise / energy``, or 0 where that is negative, with the
+    energy and the noise of its spectrum nearby (block James-Stein rule, [1]_).
+
+    Parameters
+    ----------
+    smoothed : Smoothed
+        From `smooth_spectra`.
+    sigma : float
+        Noise level before smoothing.
+
+    References
+    ----------
+    .. [1] T. T. Cai, "Adaptive wavelet estimation: a block thresholding and oracle inequality approach",
+       Ann. Statist. 27 (1999) 898-924.
+    """
+    spectra, noise = smoothed
+    if not spectra.size:
+        return smoothed
+    size = 2 * max(1, round(NEARBY * spectra.shape[1])) + 1
+    energy, expected = (
+        uniform_filter1d(values, size, mode="nearest") for values in (spectra**2, sigma**2 * noise)
+    )
+    kept = np.maximum(0, 1 - NOTHING * expected / np.maximum(energy, np.finfo(float).tiny))
+    return Smoothed(kept * spectra, kept * noise)
 
 
 def _shared_variance(
@@ -172,17 +212,25 @@ def _band(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     return band
 
 
-def _diagonal_of_inverse(factor: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the diagonal of ``inv(L @ L.T)`` for a banded Cholesky factor (3, m), from its end on."""
-    diagonal = np.empty(factor.shape[1])
+def _band_of_inverse(factor: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the band (3, m), as `_band` does, of ``inv(L @ L.T)`` for a banded Cholesky factor (3, m)."""
+    inverse = np.zeros_like(factor)
     near, next_to, after = 0.0, 0.0, 0.0  # of the inverse at i, (i, i + 1) and i + 1, for the last i
-    for i in range(len(diagonal) - 1, -1, -1):
+    for i in range(factor.shape[1] - 1, -1, -1):
         own, one, two = map(float, factor[:, i])
         to_one = -(near * one + next_to * two) / own
         to_two = -(next_to * one + after * two) / own
         near, next_to, after = (1 / own - to_one * one - to_two * two) / own, to_one, near
-        diagonal[i] = near
-    return diagonal
+        inverse[:, i] = near, to_one, to_two
+    return inverse
+
+
+def _diagonal_of_product(differences: NDArray[np.float64], band: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the diagonal (E,) of ``D.T @ M @ D`` for differences (m, E) and the band of M, symmetric."""
+    product = band[0] @ differences**2
+    for offset in range(1, min(len(band), len(differences))):
+        product += 2 * band[offset, :-offset] @ (differences[:-offset] * differences[offset:])
+    return np.asarray(product)
 
 
 def _plus_diagonal(band: NDArray[np.float64], diagonal: NDArray[np.float64]) -> NDArray[np.float64]:
