@@ -18,6 +18,7 @@ LAYERS = [
     "align",
     "subspace",
     "noise",
+    "photon_transfer",
     "denoisers",
     "sure",
     "crossfit",

@@ -1,5 +1,6 @@
-"""Synthetic scans with exact truth: six kinds of scene times five spectra, plus white noise."""
+"""Synthetic scans with exact truth: scenes times spectra, with white noise or as a detector counts."""
 
+from xanesum.phantom.exposure import Detector, Exposure, drifting_fields, expose
 from xanesum.phantom.scenes import DEFAULT_SHAPES, KINDS, Scene, draw_scene
 from xanesum.phantom.simulate import Phantom, simulate
 from xanesum.phantom.spectra import energy_grid_ev, state_spectra
@@ -7,10 +8,14 @@ from xanesum.phantom.spectra import energy_grid_ev, state_spectra
 __all__ = [
     "DEFAULT_SHAPES",
     "KINDS",
+    "Detector",
+    "Exposure",
     "Phantom",
     "Scene",
     "draw_scene",
+    "drifting_fields",
     "energy_grid_ev",
+    "expose",
     "simulate",
     "state_spectra",
 ]
