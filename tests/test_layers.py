@@ -19,6 +19,7 @@ LAYERS = [
     "subspace",
     "noise",
     "photon_transfer",
+    "weights",
     "denoisers",
     "sure",
     "crossfit",

@@ -16,11 +16,11 @@ def fresh(seed=0):
     return np.random.default_rng(seed)
 
 
-def scene(seed=0, level=400.0, contrast=0.5, shape=SHAPE):
+def scene(seed=0, level=400.0, contrast=0.5, shape=SHAPE, pattern=0.02):
     """Mean counts of a scene that varies smoothly and from pixel to pixel."""
     rng = fresh(seed)
     smooth = np.clip(1 + contrast * drifting_fields(1, shape, rng=rng)[0], 0.2, None)
-    return level * smooth * (1 + 0.02 * rng.standard_normal(shape))
+    return level * smooth * (1 + pattern * rng.standard_normal(shape))
 
 
 def exposures(mean, n=10, *, drift=0.0, camera=CAMERA, seed=1):
@@ -89,6 +89,12 @@ def test_one_half_predicts_the_variance_of_the_other():
     for at in (mean.min(), mean.mean(), mean.max()):
         width = at * np.diff(law.gain_interval) + np.diff(law.read_interval)
         assert abs(other.variance(at) - law.variance(at)) < width
+
+
+def test_pixels_of_unlike_response_do_not_turn_drift_into_noise():
+    law = photon_transfer(exposures(scene(level=4000.0, pattern=0.15), drift=0.05), darks=darks())
+
+    assert law.gain == pytest.approx(GAIN, rel=0.02)
 
 
 def test_hot_pixels_and_missing_ones_do_not_disturb():

@@ -251,6 +251,41 @@ FAULTS = (
         "pairs = counts.size",
         "tests/test_noise.py",
     ),
+    Fault(
+        "photon transfer: the mean's share of the changes forgotten",
+        "photon_transfer.py",
+        "    details *= share",
+        "    details *= 1.0",
+        "tests/test_photon_transfer.py",
+    ),
+    Fault(
+        "photon transfer: variance of a change in illumination not undone",
+        "photon_transfer.py",
+        "(image / ratio - mean) * np.sqrt(ratio)",
+        "image - mean",
+        "tests/test_photon_transfer.py",
+    ),
+    Fault(
+        "weights: what the fit took is not given back",
+        "weights.py",
+        "** 2 / share[:, None]",
+        "** 2",
+        "tests/test_weights.py",
+    ),
+    Fault(
+        "weights: variance fitted by the noisy values",
+        "weights.py",
+        "clean = spectra.T @ images.reshape(len(images), stack[0].size)[:, sample]",
+        "clean = noisy",
+        "tests/test_weights.py",
+    ),
+    Fault(
+        "weights: working response with the wrong sign",
+        "weights.py",
+        "pilot + 1 - ratio * (1 - beyond)",
+        "pilot - 1 + ratio * (1 - beyond)",
+        "tests/test_weights.py",
+    ),
     # --- xanes
     Fault(
         "xanes: first crossing instead of the last",

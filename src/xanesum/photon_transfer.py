@@ -201,7 +201,7 @@ def _line(
 
     Errors grow with the scatter about the line where that is larger than the errors say.
     """
-    error = np.maximum(error, 1e-6 * max(float(variance.max()), np.finfo(np.float32).tiny))
+    error = np.maximum(error, 1e-6 * np.maximum(variance.max(), np.finfo(np.float32).tiny))
     design = np.column_stack([mean, np.ones_like(mean)]) / error[:, None]
     target = variance / error
     solution, _, _, _ = np.linalg.lstsq(design, target, rcond=None)

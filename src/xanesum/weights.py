@@ -1,0 +1,215 @@
+"""Noise that differs from pixel to pixel and from energy to energy: its variance, and how to make it even."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "CountVariance",
+    "Factors",
+    "FittedVariance",
+    "Variance",
+    "fit_variance",
+    "separate",
+    "working_response",
+]
+
+N_SAMPLE = 40_000  # pixels from which a variance is fitted
+N_LEVELS = 24  # of optical density, between which its influence is interpolated
+N_BLOCKS = 6  # along the shorter side of the image, between which the illumination is interpolated
+N_ROUNDS = 12
+OUTLYING = 5.0  # standard deviations from which on a residual has no say
+FARTHEST = 3.0  # log of the largest step that a working response may take from its pilot
+
+
+class Variance(Protocol):
+    """Variance of the noise as a function of energy, pixel and what the sample absorbs."""
+
+    def frame(self, e: int, density: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return the variance (Y, X) at energy index `e`, where the clean frame is `density`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CountVariance:
+    """Variance of an optical density, to first order, from the law of the camera's noise."""
+
+    gain: NDArray[np.float64]  # (E,), unit of the counts
+    read_variance: NDArray[np.float64]  # (E,), squared unit of the counts
+    light: NDArray[np.float64]  # (Y, X), counts without the sample, for the mean energy
+    light_energy: NDArray[np.float64]  # (E,), relative
+
+    def frame(self, e: int, density: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return the variance (Y, X) at energy index `e`, where the clean frame is `density`."""
+        counts = self.light * self.light_energy[e] * np.exp(-np.asarray(density, np.float64))
+        return np.asarray((self.gain[e] * counts + self.read_variance[e]) / counts**2)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedVariance:
+    """Variance as a product: of the energy, of a smooth illumination, and of what the sample absorbs."""
+
+    energy: NDArray[np.float64]  # (E,), squared unit of the stack
+    pixel: NDArray[np.float64]  # (Y, X), mean 1
+    levels: NDArray[np.float64]  # (L,), increasing, unit of the stack
+    log_growth: NDArray[np.float64]  # (L,), logarithm of the factor at these levels
+
+    def frame(self, e: int, density: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return the variance (Y, X) at energy index `e`, where the clean frame is `density`."""
+        return np.asarray(
+            self.energy[e] * self.pixel * np.exp(np.interp(density, self.levels, self.log_growth))
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Factors:
+    """Standard deviation of the noise as ``pixel * energy``, and how far that is from the truth."""
+
+    pixel: NDArray[np.float64]  # (Y, X), geometric mean 1 within the mask
+    energy: NDArray[np.float64]  # (E,), unit of the stack
+    misfit: float  # rms of the logarithm of sigma less that of the product
+
+    @property
+    def unevenness(self) -> float:
+        """Rms of the logarithm of the product about its mean: how far the noise is from even."""
+        pixel, energy = (np.log(values[values > 0]) for values in (self.pixel, self.energy))
+        return float(np.hypot(pixel.std(), energy.std()))
+
+
+def separate(
+    variance: Variance,
+    spectra: NDArray[np.float64],
+    images: NDArray[np.float32],
+    *,
+    mask: NDArray[np.bool_] | None = None,
+) -> Factors:
+    """Return the product of a pixel's and an energy's factor that is nearest to sigma, in logarithms.
+
+    Parameters
+    ----------
+    variance : Variance
+    spectra : ndarray, shape (K, E)
+    images : ndarray of float32, shape (K, Y, X)
+        With the spectra, the clean stack as far as it is known.
+    mask : ndarray of bool, shape (Y, X), optional
+        Pixels that count; the others get 1.
+    """
+    keep = np.ones(images.shape[1:], bool) if mask is None else mask
+    n_energies = spectra.shape[1]
+    of_energy, of_pixel, squares = np.zeros(n_energies), np.zeros(keep.shape), 0.0
+    for e in range(n_energies):
+        log_sigma = 0.5 * np.log(variance.frame(e, np.tensordot(spectra[:, e], images, axes=1)))
+        of_energy[e] = log_sigma[keep].mean()
+        of_pixel += log_sigma - of_energy[e]
+        squares += float(np.mean((log_sigma[keep] - of_energy[e]) ** 2))
+    of_pixel /= n_energies
+    misfit = np.sqrt(max(squares / n_energies - float(np.mean(of_pixel[keep] ** 2)), 0.0))
+    return Factors(np.where(keep, np.exp(of_pixel), 1.0), np.exp(of_energy), float(misfit))
+
+
+def working_response(
+    density: NDArray[np.float32], pilot: NDArray[np.float32], *, linear_beyond: float = np.inf
+) -> NDArray[np.float32]:
+    """Return the optical density that counts give to first order about a pilot, without their logarithm.
+
+    The logarithm of noisy counts is too low on average, the more so the fewer they are, and there is none of
+    counts that are not positive.  ``pilot + 1 - counts / counts_of_pilot`` is linear in the counts, so that
+    its noise has mean zero, and differs from the truth only by the square of the pilot's error (the working
+    response of a generalized linear model, [1]_).
+
+    Parameters
+    ----------
+    density : ndarray of float32
+        As measured, ``-ln(counts / open beam)``.
+    pilot : ndarray of float32
+        A clean estimate of it, of the same shape.
+    linear_beyond : float
+        From this density on, values are linear in the counts instead of logarithmic, with the same slope.
+
+    References
+    ----------
+    .. [1] P. McCullagh, J. A. Nelder, "Generalized Linear Models", 2nd ed., Chapman & Hall (1989), ch. 2.
+    """
+    step = np.minimum(density, linear_beyond)
+    ratio = np.exp(np.minimum(pilot - step, np.float32(FARTHEST)))
+    beyond = density - step  # counts there are those at the limit, times 1 less this
+    return np.asarray(pilot + 1 - ratio * (1 - beyond), np.float32)
+
+
+def fit_variance(
+    stack: NDArray[np.float32],
+    spectra: NDArray[np.float64],
+    images: NDArray[np.float32],
+    *,
+    mask: NDArray[np.bool_] | None = None,
+    rng: np.random.Generator,
+) -> FittedVariance:
+    """Fit the variance of the noise to what spectra leave over of a stack.
+
+    What the spectra leave over holds no clean signal, whatever the images are; its squares are compared with
+    the clean frames, never with the noisy ones, in whose low values the noise itself was low.  Energy,
+    illumination and absorption each get a factor, fitted in turns.
+
+    Parameters
+    ----------
+    stack : ndarray of float32, shape (E, Y, X)
+        Finite wherever `mask` holds.
+    spectra : ndarray, shape (K, E)
+        Orthonormal.
+    images : ndarray of float32, shape (K, Y, X)
+        Denoised.
+    mask : ndarray of bool, shape (Y, X), optional
+        Pixels that count.
+    rng : numpy.random.Generator
+        Draws the pixels that are looked at.
+    """
+    shape = stack.shape[1:]
+    usable = np.flatnonzero(np.ones(shape, bool) if mask is None else mask)
+    sample = np.sort(rng.choice(usable, min(N_SAMPLE, usable.size), replace=False))
+    noisy = stack.reshape(len(stack), -1)[:, sample].astype(np.float64)
+    clean = spectra.T @ images.reshape(len(images), stack[0].size)[:, sample]
+    share = np.clip(1 - np.sum(spectra**2, axis=0), 0.05, 1.0)  # of each energy's variance that is left over
+    squares = (noisy - spectra.T @ (spectra @ noisy)) ** 2 / share[:, None]
+    edges = np.unique(np.quantile(clean, np.linspace(0, 1, N_LEVELS + 1)))
+    level = np.clip(np.searchsorted(edges, clean, side="right") - 1, 0, max(len(edges) - 2, 0))
+    centres = _mean_by(level, clean, max(len(edges) - 1, 1))
+    block, grid = _blocks(sample, shape)
+    energy, pixel, growth = squares.mean(axis=1), np.ones(grid[0] * grid[1]), np.ones(len(centres))
+    for _ in range(N_ROUNDS):
+        expected = energy[:, None] * growth[level] * pixel[block]
+        ratio = np.minimum(squares / expected, OUTLYING**2)
+        energy = energy * ratio.mean(axis=1)
+        growth = growth * _mean_by(level, ratio / ratio.mean(axis=1, keepdims=True), len(growth))
+        by_block = np.broadcast_to(block, ratio.shape)
+        pixel = pixel * _mean_by(by_block, ratio / ratio.mean(), len(pixel))
+        pixel /= pixel.mean()
+    return FittedVariance(energy, _interpolated(pixel.reshape(grid), shape), centres, np.log(growth))
+
+
+def _mean_by(index: NDArray[np.intp], values: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    """Return the means of `values` over equal `index`, shape (n,); 1 where there is none."""
+    count = np.bincount(index.ravel(), minlength=n)
+    total = np.bincount(index.ravel(), values.ravel(), minlength=n)
+    return np.where(count > 0, total / np.maximum(count, 1), 1.0)
+
+
+def _blocks(sample: NDArray[np.intp], shape: tuple[int, ...]) -> tuple[NDArray[np.intp], tuple[int, int]]:
+    """Return the number of the block that each pixel of a sample lies in, and how many there are each way."""
+    side = max(min(shape) / N_BLOCKS, 8.0)
+    ny, nx = (max(1, round(size / side)) for size in shape)
+    y, x = np.unravel_index(sample, shape)
+    return (y * ny // shape[0]) * nx + x * nx // shape[1], (ny, nx)
+
+
+def _interpolated(grid: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return an image (Y, X) that is linear between the centres of blocks."""
+    rows, columns = (
+        np.clip((np.arange(size) + 0.5) * n / size - 0.5, 0, n - 1)
+        for size, n in zip(shape, grid.shape, strict=True)
+    )
+    along_x = np.stack([np.interp(columns, np.arange(grid.shape[1]), row) for row in grid])
+    return np.stack([np.interp(rows, np.arange(grid.shape[0]), column) for column in along_x.T], axis=1)
