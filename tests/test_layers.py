@@ -20,6 +20,7 @@ LAYERS = [
     "noise",
     "photon_transfer",
     "weights",
+    "illumination",
     "denoisers",
     "sure",
     "crossfit",

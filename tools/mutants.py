@@ -286,6 +286,27 @@ FAULTS = (
         "pilot - 1 + ratio * (1 - beyond)",
         "tests/test_weights.py",
     ),
+    Fault(
+        "drift: what is predictable along energy is removed too",
+        "illumination.py",
+        "left_alone = _with_predictable(spectra, smooth, sigma)",
+        "left_alone = spectra",
+        "tests/test_illumination.py",
+    ),
+    Fault(
+        "drift: what looks like the sample stays",
+        "illumination.py",
+        "if changes.any() and len(directions):",
+        "if False:",
+        "tests/test_illumination.py",
+    ),
+    Fault(
+        "drift: fields that do not change are removed too",
+        "illumination.py",
+        "changes = np.diag(scatter) > (ABOVE_NOISE - 1) * sigma**2",
+        "changes = np.diag(scatter) > -np.inf",
+        "tests/test_illumination.py",
+    ),
     # --- xanes
     Fault(
         "xanes: first crossing instead of the last",
