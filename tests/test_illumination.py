@@ -106,13 +106,14 @@ def test_what_looks_like_the_samples_spectrum_is_removed_too():
     assert rms(along) < 0.2 * 0.2 * np.linalg.norm(difference) / np.sqrt(2)
 
 
-def test_without_drift_nothing_is_removed():
+def test_without_drift_next_to_nothing_is_removed():
+    """Some fields have the error of the spectra in them; the noise of all 21 would be more."""
     stack = with_noise(CLEAN)
 
     found = found_in(stack)
 
-    assert found.rms == 0
-    np.testing.assert_array_equal(remove_drift(stack, found), stack)
+    assert np.count_nonzero(found.amounts.any(axis=0)) < 5
+    assert rms(remove_drift(stack, found) - stack) < 0.04 * SIGMA
 
 
 def test_a_species_that_is_spread_smoothly_is_left_alone():
