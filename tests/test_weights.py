@@ -54,6 +54,19 @@ def test_white_noise_is_found_white():
     assert factors.misfit < 0.01
 
 
+@pytest.mark.parametrize("n_pixels", [300, 3000])
+def test_what_a_small_sample_shows_by_chance_is_stated(n_pixels):
+    mask = np.zeros(SHAPE, bool)
+    mask.ravel()[fresh(9).permutation(mask.size)[:n_pixels]] = True
+    seen, stated = [], []
+    for seed in range(10):
+        found = fit_variance(noisy(0.05, seed), SPECTRA, IMAGES, mask=mask, rng=fresh())
+        seen.append(np.log(fitted_sigma(found)[:, mask] / 0.05).std())
+        stated.append(found.error)
+
+    assert 0.6 < np.sqrt(np.mean(np.square(seen))) / np.mean(stated) < 1.5
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_noise_of_counts_is_found_from_the_stack_alone(seed):
     y, x = np.indices(SHAPE)
@@ -68,6 +81,16 @@ def test_noise_of_counts_is_found_from_the_stack_alone(seed):
     assert np.std(np.log(true)) > 0.1  # what there was to find
     assert np.sqrt(np.mean(relative**2)) < 0.03
     assert abs(relative.mean()) < 0.01
+
+
+def test_an_energy_that_the_spectra_take_whole_is_told_by_its_neighbours():
+    spectra = np.vstack([SPECTRA, np.eye(N_ENERGIES)[20]])
+    spectra = np.linalg.qr(spectra.T).Q.T
+    images = np.tensordot(spectra, CLEAN, axes=1).astype(np.float32)
+
+    found = fit_variance(noisy(0.05), spectra, images, rng=fresh())
+
+    assert np.sqrt(found.frame(20, CLEAN[20])).mean() == pytest.approx(0.05, rel=0.03)
 
 
 def test_outliers_and_masked_pixels_have_no_say():

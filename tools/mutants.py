@@ -268,7 +268,7 @@ FAULTS = (
     Fault(
         "weights: what the fit took is not given back",
         "weights.py",
-        "** 2 / share[:, None]",
+        "** 2 / share[known, None]",
         "** 2",
         "tests/test_weights.py",
     ),
@@ -285,6 +285,27 @@ FAULTS = (
         "pilot + 1 - ratio * (1 - beyond)",
         "pilot - 1 + ratio * (1 - beyond)",
         "tests/test_weights.py",
+    ),
+    Fault(
+        "uneven noise: errors of the images not turned with them",
+        "methods.py",
+        'covariance=mixing.T @ np.diag(self.components["risk"][: self.rank]) @ mixing,',
+        'covariance=np.diag(self.components["risk"][: self.rank]),',
+        "tests/test_denoising_uneven.py",
+    ),
+    Fault(
+        "uneven noise: pixels not multiplied back",
+        "methods.py",
+        "images = self.images[: self.rank] * pixel.astype(np.float32)",
+        "images = self.images[: self.rank]",
+        "tests/test_denoising_uneven.py",
+    ),
+    Fault(
+        "uneven noise: maps' errors the same in every pixel",
+        "xanes/edge.py",
+        "* weights, axis=1) * self.pixel[pixels] ** 2",
+        "* weights, axis=1)",
+        "tests/test_denoising_uneven.py",
     ),
     Fault(
         "drift: what is predictable along energy is removed too",

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from xanesum.denoised import Denoised, load_result
+from xanesum.denoising import NOISES
 from xanesum.errors import ReadError, RecipeError, XanesumError, XanesumWarning
 from xanesum.io import STACK_SUFFIXES, describe, read_stack, write_stack
 from xanesum.phantom import KINDS, simulate
@@ -176,6 +177,7 @@ DENOISE: OptionTable = (
     ),
     ("--rank", "denoise.rank", {"metavar": "K", "type": int, "help": "number of components (automatic)"}),
     ("--sigma", "denoise.sigma", {"metavar": "S", "type": float, "help": "noise level (estimated)"}),
+    ("--noise", "denoise.noise", {"choices": NOISES, "help": "white: the same everywhere (auto: measured)"}),
     ("--seed", "denoise.seed", {"metavar": "N", "type": int, "help": "seed of all random numbers (0)"}),
 )
 MAP: OptionTable = (

@@ -29,7 +29,7 @@ COMPONENT_COLUMNS = {
     "weight_denoised": "weight of the denoised image",
     "p_value": "how often noise alone would look as real; NaN where not asked for",
 }
-ARRAYS = ("spectra", "coefficients", "sigma_energy")
+ARRAYS = ("spectra", "coefficients", "sigma_energy", "sigma_pixel", "error_covariance")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +41,8 @@ class Denoised:
     components: xr.Dataset  # along tried: see `COMPONENT_COLUMNS`; those that were left out come last
     sigma: float  # noise level that the denoiser was told, unit of the stack
     sigma_energy: xr.DataArray  # (energy,), noise level at each energy, unit of the stack
+    sigma_pixel: xr.DataArray  # (y, x), noise level of each pixel, relative to their mean; 1 for even noise
+    error_covariance: xr.DataArray  # (component, other), of the coefficients' errors, for sigma_pixel 1
     risk: (
         xr.Dataset
     )  # along rank: risk, standard_error, difference_error (from the least), divergence, chosen
@@ -68,6 +70,7 @@ class Denoised:
             self,
             spectra=self.spectra.isel(first),
             coefficients=self.coefficients.isel(first),
+            error_covariance=self.error_covariance[:rank, :rank],
             risk=self.risk.assign(chosen=chosen),
         )
 

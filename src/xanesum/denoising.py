@@ -7,6 +7,7 @@ import platform
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from importlib.metadata import version
 
 import numpy as np
@@ -16,16 +17,22 @@ from numpy.typing import NDArray
 from xanesum.denoised import Denoised
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser, exact_form, get_denoiser
 from xanesum.errors import RankError, RecipeError, SigmaError, StackError, XanesumWarning
-from xanesum.methods import FALSE_ALARMS, MAX_RANK, STAGES, Fit, Setting, fit_sum, fit_sum_plus
+from xanesum.methods import FALSE_ALARMS, MAX_RANK, STAGES, Fit, Setting, fit_pilot, fit_sum, fit_sum_plus
 from xanesum.noise import estimate_sigma, sigma_per_energy
 from xanesum.stack import load_stack, usable_mask, usable_weight
 from xanesum.subspace import fill_missing, mean_signs
 from xanesum.sure import stack_energy
+from xanesum.weights import Factors, fit_variance, separate
 
-__all__ = ["DEFAULT_METHOD", "METHODS", "assemble", "denoise"]
+__all__ = ["DEFAULT_METHOD", "DEFAULT_NOISE", "METHODS", "NOISES", "assemble", "denoise"]
 
 METHODS = ("sum+", "sum")
 DEFAULT_METHOD = "sum+"
+NOISES = ("auto", "white")
+DEFAULT_NOISE = "auto"
+EVEN = 0.04  # rms of the logarithm of sigma up to which the noise is taken to be even
+BY_CHANCE = 2.0  # times the error of that, which a small scan may show beside it
+MIN_ENERGIES = 8  # beyond the components of a pilot, for the noise to be known from what they leave over
 NEAR_LIMIT = 5.0  # a p-value within this factor of the level that decides is worth a warning
 MISSING_RANK = 5  # components that stand in for missing values while the spectra are fitted
 NOISE_FLOOR = 1e-6  # least sigma, as a share of the root mean square: below it float32 is the noise
@@ -38,6 +45,7 @@ def denoise(
     denoiser: str | Denoiser = DEFAULT_DENOISER,
     rank: int | None = None,
     sigma: float | None = None,
+    noise: str = DEFAULT_NOISE,
     n_probes: int = 4,
     without: Collection[str] = (),
     rng: np.random.Generator | None = None,
@@ -70,7 +78,11 @@ def denoise(
         Number of components; with "sum+" the largest, since those without weight fall away.  Chosen as
         the method says by default.
     sigma : float, optional
-        Noise level in the unit of the stack; estimated by default.
+        Noise level in the unit of the stack, the same everywhere; estimated by default.
+    noise : {"auto", "white"}
+        "auto" measures, with "sum+" and where `sigma` is not given, how the noise changes from pixel to pixel
+        and from energy to energy, as it does where light is absorbed.  Where it changes, the stack is divided
+        by the nearest product of one factor each, denoised, and multiplied again.  "white" takes it as even.
     n_probes : int
         Calls of the denoiser, for each component, that the risk estimate takes; fewer for a slow denoiser.
     without : collection of str
@@ -94,7 +106,7 @@ def denoise(
        high-sensitivity X-ray chemical imaging", CVPR Workshops (2022).
     """
     started = time.perf_counter()
-    _check_options(method, n_probes, without)
+    _check_options(method, n_probes, without, noise)
     rng = np.random.default_rng(0) if rng is None else rng
     seed_state = _digest(repr(rng.bit_generator.state).encode())
     images = exact_form(get_denoiser(denoiser))  # every call below serves the risk estimate too
@@ -118,15 +130,23 @@ def denoise(
         n_probes,
         progress,
     )
+    factors = _uneven(setting) if method == "sum+" and noise == "auto" and sigma is None else None
+    if factors is not None:
+        level, setting = _evened(setting, factors, images)
     fit = fit_sum(setting, rank) if method == "sum" else fit_sum_plus(setting, rank, without=without)
     for note in _notes(fit, rank):
         warnings.warn(note, XanesumWarning, stacklevel=2)
-    per_energy = sigma_per_energy(values, fit.spectra[: max(fit.rank, 1)], mask=mask, rng=rng)
+    if factors is None:
+        per_energy = sigma_per_energy(values, fit.spectra[: max(fit.rank, 1)], mask=mask, rng=rng)
+    else:
+        per_energy = factors.energy
+        fit = fit.with_noise(factors.pixel, factors.energy / level)
     provenance = {
         "method": method,
         "without": " ".join(sorted(without)),
         "denoiser": images.name,
         "denoiser_fingerprint": getattr(images, "fingerprint", ""),
+        "noise": "white" if factors is None else f"uneven, product of factors, misfit {factors.misfit:.3f}",
         "rank_given": "automatic" if rank is None else str(rank),
         **fit.facts,
         "input_sha256": input_hash,
@@ -134,10 +154,40 @@ def denoise(
         "seconds": round(time.perf_counter() - started, 3),
         **_versions(),
     }
-    return assemble(stack, fit, level, per_energy, provenance)
+    return assemble(
+        stack, fit, level, per_energy, provenance, pixel=None if factors is None else factors.pixel
+    )
 
 
-def _check_options(method: str, n_probes: int, without: Collection[str]) -> None:
+def _uneven(setting: Setting) -> Factors | None:
+    """Return the factors of the noise, or None where it is even."""
+    pilot = fit_pilot(setting)
+    spectra, pixels = pilot.spectra[: pilot.rank], pilot.images[: pilot.rank]
+    if len(setting.values) - len(spectra) < MIN_ENERGIES:
+        return None
+    variance = fit_variance(setting.values, spectra, pixels, mask=setting.mask, rng=setting.rng)
+    factors = separate(variance, spectra, pixels, mask=setting.mask)
+    return factors if factors.unevenness > np.hypot(EVEN, BY_CHANCE * variance.error) else None
+
+
+def _evened(setting: Setting, factors: Factors, images: Denoiser) -> tuple[float, Setting]:
+    """Return the mean noise level, and the setting with a stack whose noise has it everywhere."""
+    level = float(np.exp(np.mean(np.log(factors.energy))))
+    pixel, energy = (np.float32(1) / values.astype(np.float32) for values in (factors.pixel, factors.energy))
+    values = np.empty_like(setting.values)
+    for out, frame, share in zip(values, setting.values, energy * np.float32(level), strict=True):
+        np.multiply(frame, pixel * share, out=out)
+    return level, replace(
+        setting,
+        values=values,
+        sigma=level,
+        denoise=lambda k_images, pixels: images.denoise(k_images, level, mask=pixels),
+    )
+
+
+def _check_options(method: str, n_probes: int, without: Collection[str], noise: str) -> None:
+    if noise not in NOISES:
+        raise RecipeError(f"noise must be one of {', '.join(NOISES)}, got {noise!r}")
     if method not in METHODS:
         raise RecipeError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     if n_probes < 1:
@@ -200,6 +250,8 @@ def assemble(
     sigma: float,
     per_energy: NDArray[np.float64],
     provenance: dict[str, object],
+    *,
+    pixel: NDArray[np.float64] | None = None,
 ) -> Denoised:
     """Return the first components of a fit to the usable frames of `stack`, labelled; unused frames get 0.
 
@@ -215,9 +267,12 @@ def assemble(
         Noise level at each usable energy.
     provenance : dict
         What the result should say of its origin.
+    pixel : ndarray, shape (Y, X), optional
+        Noise level of each pixel, relative; 1 by default.
     """
     weight, rank = usable_weight(stack), fit.rank
     sign = mean_signs(fit.images[:rank])
+    covariance = np.diag(fit.components["risk"][:rank]) if fit.covariance is None else fit.covariance
     spectra = np.zeros((rank, len(weight)))
     spectra[:, weight] = fit.spectra[:rank] * sign[:, None]
     sigma_energy = np.full(len(weight), np.nan)
@@ -238,6 +293,10 @@ def assemble(
             coords={"tried": np.arange(1, n_tried + 1)},
         ),
         sigma=sigma,
+        sigma_pixel=xr.DataArray(
+            np.ones(stack.shape[1:]) if pixel is None else pixel, dims=("y", "x"), coords=pixels
+        ),
+        error_covariance=xr.DataArray(covariance * np.outer(sign, sign), dims=("component", "other")),
         sigma_energy=xr.DataArray(sigma_energy, dims="energy", coords={"energy": stack.energy}),
         risk=xr.Dataset(
             {

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from xanesum.crossfit import SCALES, choose_scale, component_p_values, split_axis, split_pixels
+from xanesum.crossfit import COMMON_SCALE, SCALES, choose_scale, component_p_values, split_axis, split_pixels
 from xanesum.noise import noise_reach
 from xanesum.refit import Smoothed, orthonormal_rows, refit_spectra, shrink_spectra, smooth_spectra
 from xanesum.subspace import average_pixels, fit_basis, project
 from xanesum.sure import Blend, RankRisk, blend_by_risk, image_divergence, rank_risk, stack_energy, try_ranks
 
-__all__ = ["FALSE_ALARMS", "MAX_RANK", "STAGES", "Fit", "Setting", "fit_sum", "fit_sum_plus", "refine"]
+__all__ = [
+    "FALSE_ALARMS",
+    "MAX_RANK",
+    "STAGES",
+    "Fit",
+    "Setting",
+    "fit_pilot",
+    "fit_sum",
+    "fit_sum_plus",
+    "refine",
+]
 
 MAX_RANK = 20
 PATIENCE = 4  # components in a row that make the risk worse before the search of `sum` stops
@@ -61,6 +71,25 @@ class Fit:
     components: dict[str, NDArray[np.float64]]  # columns of length T >= K, one row for each that was tried
     rank: int  # components to keep
     facts: dict[str, object]  # what else was chosen
+    covariance: NDArray[np.float64] | None = None  # (rank, rank), of the images' errors; by default the risks
+
+    def with_noise(self, pixel: NDArray[np.float64], energy: NDArray[np.float64]) -> Fit:
+        """Return the fit of a stack (E, Y, X) that had been divided by ``energy * pixel``, multiplied back.
+
+        The spectra are the orthonormal ones nearest to the old ones times `energy` (E,), so that components
+        keep their order and meaning, and with the images their sum is what it was.  The table of components
+        and the risk remain those of the divided stack; errors of the images are in units of `pixel` (Y, X).
+        """
+        scaled = self.spectra[: self.rank] * energy
+        left, size, right = np.linalg.svd(scaled, full_matrices=False)
+        mixing = (left * size) @ left.T  # scaled = mixing @ nearest
+        images = self.images[: self.rank] * pixel.astype(np.float32)
+        return replace(
+            self,
+            spectra=left @ right,
+            images=np.tensordot(mixing.astype(np.float32).T, images, axes=1),
+            covariance=mixing.T @ np.diag(self.components["risk"][: self.rank]) @ mixing,
+        )
 
 
 def fit_sum(setting: Setting, rank: int | None) -> Fit:
@@ -111,6 +140,14 @@ def fit_sum_plus(setting: Setting, rank: int | None, *, without: Collection[str]
     spectra, p_values, scale = _find_spectra(setting, rank, without)
     n_real = len(p_values) if rank is not None else _last_below(p_values, FALSE_ALARMS)
     return refine(setting, spectra[:n_real], p_values=p_values, scale=scale, without=without)
+
+
+def fit_pilot(setting: Setting) -> Fit:
+    """Fit a few components without asking for evidence: what the noise is measured against."""
+    averaged = average_pixels(setting.values, COMMON_SCALE, mask=setting.mask)
+    limit = min(FIRST_RANK, len(averaged), averaged[0].size)
+    spectra = fit_basis(averaged, limit, rng=setting.rng).spectra
+    return refine(replace(setting, n_probes=EARLY_PROBES), spectra, without=("refit", "mirrors"))
 
 
 def refine(

@@ -151,6 +151,7 @@ def denoise_scan(stack: xr.DataArray, options: DenoiseOptions, *, progress: Prog
         denoiser=options.denoiser,
         rank=options.rank,
         sigma=options.sigma,
+        noise=options.noise,
         rng=np.random.default_rng(options.seed),
         progress=progress,
     )

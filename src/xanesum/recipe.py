@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 import numpy as np
 
 from xanesum.denoisers import DEFAULT_DENOISER
-from xanesum.denoising import DEFAULT_METHOD
+from xanesum.denoising import DEFAULT_METHOD, DEFAULT_NOISE
 from xanesum.errors import RecipeError
 
 __all__ = ["DEFAULT_RECIPE", "DenoiseOptions", "InputOptions", "MapOptions", "Recipe", "read_recipe"]
@@ -84,6 +84,7 @@ class DenoiseOptions(_Checked):
     denoiser: str = DEFAULT_DENOISER
     rank: int | None = None
     sigma: float | None = None  # unit of the stack
+    noise: str = DEFAULT_NOISE
     seed: int = 0
 
 

@@ -111,7 +111,7 @@ def _content(stack: xr.DataArray, result: Denoised, maps: xr.Dataset | None, fac
         "risk_figures": [_risk_picture(result)],
         "risk_rows": _risk_rows(result),
         "risk_negative": bool((result.risk["risk"].values < 0).any()),
-        "noise_figures": [_sigma_picture(result), *_residual_pictures(stack, clean, result.sigma)],
+        "noise_figures": [_sigma_picture(result), *_residual_pictures(stack, clean, result)],
         "residual": _residual_facts(stack, clean),
         "counted": _counted(stack, facts),
         "history": result.attrs.get("history", ()),
@@ -470,12 +470,15 @@ def _sigma_picture(result: Denoised) -> Picture:
     return _picture(draw, "Noise level at each energy")
 
 
-def _residual_pictures(stack: xr.DataArray, clean: xr.DataArray, sigma: float) -> list[Picture]:
+def _residual_pictures(stack: xr.DataArray, clean: xr.DataArray, result: Denoised) -> list[Picture]:
     """Where in the image the residual is larger than noise, and where it leans to one side."""
     used = np.flatnonzero(usable_weight(stack))
     sampled = used[np.unique(np.linspace(0, len(used) - 1, MAX_RESIDUAL_FRAMES).astype(int))]
+    uneven = result.provenance.get("noise", "white") != "white"
+    sigma_energy = result.sigma_energy.values if uneven else np.full(len(stack), result.sigma)
     total, squares, count = (np.zeros(stack.shape[1:]) for _ in range(3))
     for e in sampled:
+        sigma = sigma_energy[e] * result.sigma_pixel.values
         residual = (_masked(stack, stack[e].values) - clean[e].values) / sigma
         known = np.isfinite(residual)
         total += np.where(known, residual, 0)

@@ -22,6 +22,7 @@ N_SAMPLE = 40_000  # pixels from which a variance is fitted
 N_LEVELS = 24  # of optical density, between which its influence is interpolated
 N_BLOCKS = 6  # along the shorter side of the image, between which the illumination is interpolated
 N_ROUNDS = 12
+LEAST_SHARE = 0.25  # of an energy's variance that the spectra must leave, for it to be known from the rest
 OUTLYING = 5.0  # standard deviations from which on a residual has no say
 FARTHEST = 3.0  # log of the largest step that a working response may take from its pilot
 
@@ -57,6 +58,7 @@ class FittedVariance:
     pixel: NDArray[np.float64]  # (Y, X), mean 1
     levels: NDArray[np.float64]  # (L,), increasing, unit of the stack
     log_growth: NDArray[np.float64]  # (L,), logarithm of the factor at these levels
+    error: float = 0.0  # rms of the logarithm of sigma that comes from the sample's size alone
 
     def frame(self, e: int, density: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return the variance (Y, X) at energy index `e`, where the clean frame is `density`."""
@@ -172,8 +174,10 @@ def fit_variance(
     sample = np.sort(rng.choice(usable, min(N_SAMPLE, usable.size), replace=False))
     noisy = stack.reshape(len(stack), -1)[:, sample].astype(np.float64)
     clean = spectra.T @ images.reshape(len(images), stack[0].size)[:, sample]
-    share = np.clip(1 - np.sum(spectra**2, axis=0), 0.05, 1.0)  # of each energy's variance that is left over
-    squares = (noisy - spectra.T @ (spectra @ noisy)) ** 2 / share[:, None]
+    share = 1 - np.sum(spectra**2, axis=0)  # of each energy's variance that is left over
+    known = share > min(LEAST_SHARE, float(np.median(share)) / 2)
+    squares = (noisy - spectra.T @ (spectra @ noisy))[known] ** 2 / share[known, None]
+    clean = clean[known]
     edges = np.unique(np.quantile(clean, np.linspace(0, 1, N_LEVELS + 1)))
     level = np.clip(np.searchsorted(edges, clean, side="right") - 1, 0, max(len(edges) - 2, 0))
     centres = _mean_by(level, clean, max(len(edges) - 1, 1))
@@ -187,7 +191,10 @@ def fit_variance(
         by_block = np.broadcast_to(block, ratio.shape)
         pixel = pixel * _mean_by(by_block, ratio / ratio.mean(), len(pixel))
         pixel /= pixel.mean()
-    return FittedVariance(energy, _interpolated(pixel.reshape(grid), shape), centres, np.log(growth))
+    error = np.sqrt((len(energy) + len(growth) + len(pixel)) / (2 * squares.size))
+    illumination = _interpolated(pixel.reshape(grid), shape)
+    energy = np.interp(np.arange(len(stack)), np.flatnonzero(known), energy)
+    return FittedVariance(energy, illumination, centres, np.log(growth), float(error))
 
 
 def _mean_by(index: NDArray[np.intp], values: NDArray[np.float64], n: int) -> NDArray[np.float64]:

@@ -40,7 +40,8 @@ class _Spectra:
     energy_ev: NDArray[np.float64]  # (E,)
     basis: NDArray[np.float64] | None  # (K, E), or None for the identity
     images: NDArray[np.float32]  # (K or E, P)
-    variance: NDArray[np.float64]  # (K or E,), of the images' error
+    covariance: NDArray[np.float64]  # (K, K), of the images' errors; NaN (1, 1) where it is not known
+    pixel: NDArray[np.float64]  # (P,), noise of each pixel, relative
     spread: NDArray[np.float64]  # (P,), standard deviation at one energy from the error of the basis
     mask: NDArray[np.bool_]  # (Y, X)
     source: xr.DataArray  # gives y and x coordinates
@@ -51,7 +52,10 @@ class _Spectra:
 
     def error(self, operator: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the standard deviation of ``operator @ spectrum`` in every pixel, (P,); operator (E,)."""
-        of_images = np.sqrt(self._inside(operator) ** 2 @ self.variance)
+        if self.basis is None:  # the error of a plain stack is not known
+            return np.full(self.pixel.shape, np.nan)
+        inside = self._inside(operator)
+        of_images = np.sqrt(max(float(inside @ self.covariance @ inside), 0.0)) * self.pixel
         return np.asarray(np.hypot(of_images, np.linalg.norm(operator) * self.spread))
 
     def error_of_pairs(
@@ -63,10 +67,11 @@ class _Spectra:
         neither the energy of a crossing nor that of a peak.
         """
         (i, a), (j, b) = pairs
-        if self.basis is None:  # the error of a plain stack is not known
+        if self.basis is None:
             return np.full(len(i), np.nan)
         inside, products = self._inside(operator), operator @ operator.T
-        of_images = (a[:, None] * inside[i] + b[:, None] * inside[j]) ** 2 @ self.variance
+        weights = a[:, None] * inside[i] + b[:, None] * inside[j]
+        of_images = np.sum((weights @ self.covariance) * weights, axis=1) * self.pixel[pixels] ** 2
         of_basis = a**2 * products[i, i] + 2 * a * b * products[i, j] + b**2 * products[j, j]
         return np.asarray(np.sqrt(of_images + of_basis * self.spread[pixels] ** 2))
 
@@ -227,7 +232,8 @@ def _spectra_of(data: Denoised | xr.DataArray) -> _Spectra:
             data.spectra.energy.values[used],
             data.spectra.values[:, used],
             images,
-            data.components["risk"].values[: data.rank],
+            data.error_covariance.values,
+            data.sigma_pixel.values.ravel(),
             np.linalg.norm(images * spread, axis=0),
             usable_mask(data.coefficients),
             data.coefficients,
@@ -236,8 +242,8 @@ def _spectra_of(data: Denoised | xr.DataArray) -> _Spectra:
     used = usable_weight(data)
     mask = usable_mask(data) & np.isfinite(values[used]).all(axis=0)
     images = np.where(mask, values[used], 0).reshape(int(used.sum()), -1)
-    unknown = np.full(len(images), np.nan)
-    return _Spectra(data.energy.values[used], None, images, unknown, np.zeros(mask.size), mask, data)
+    unknown, none = np.full((1, 1), np.nan), np.zeros(mask.size)
+    return _Spectra(data.energy.values[used], None, images, unknown, none, none, mask, data)
 
 
 def _ranges(

@@ -1,0 +1,152 @@
+"""denoise where the noise changes over pixels and energies: evened out, multiplied back, errors to match."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scans import add_noise, smooth_images
+
+from xanesum.denoised import load_result
+from xanesum.denoising import denoise
+from xanesum.errors import RecipeError
+from xanesum.methods import Fit
+from xanesum.phantom import expose, simulate
+from xanesum.preprocess import prepare
+from xanesum.stack import make_stack
+from xanesum.sure import RankRisk
+from xanesum.xanes import half_step_energy
+
+PHANTOM = simulate("wedge", shape=(96, 128), n_energies=60)
+SCAN = expose(PHANTOM, 400.0, flat_drift=0.0, peak_density=3.0, rng=np.random.default_rng(3))
+STACK = prepare(SCAN.stack)[0]
+QUICK = {"denoiser": "wavelet", "n_probes": 1}
+UNEVEN = denoise(STACK, **QUICK)
+WHITE = denoise(STACK, noise="white", **QUICK)
+
+
+def true_sigma():
+    counts = SCAN.illumination * np.exp(-SCAN.density)
+    return np.sqrt(0.144 * counts + 11) / counts
+
+
+def map_error(result):
+    """Root mean square over the sample, and the share of pixels within their standard error."""
+    found = half_step_energy(result, e0_ev=8341.0)
+    true = half_step_energy(make_stack(SCAN.density, PHANTOM.energy_ev), e0_ev=8341.0)
+    energy = found.half_step_energy_ev.values
+    error = np.where(np.isfinite(energy), energy, 8341.0) - true.half_step_energy_ev.values
+    good = PHANTOM.mask & found["mask"].values
+    within = np.abs(error[good]) < found.half_step_sigma_ev.values[good]
+    return np.sqrt(np.mean(error[PHANTOM.mask] ** 2)), np.mean(within)
+
+
+def test_the_noise_of_counts_is_seen_and_described():
+    found = UNEVEN.sigma_energy.values[:, None, None] * UNEVEN.sigma_pixel.values
+    relative = np.log(found / true_sigma())
+
+    assert "uneven" in UNEVEN.provenance["noise"]
+    assert abs(relative.mean()) < 0.05
+    assert relative.std() < 0.7 * np.log(true_sigma()).std()
+    assert np.log(UNEVEN.sigma_pixel.values).mean() == pytest.approx(0, abs=1e-6)
+
+
+def test_maps_become_better_and_their_errors_more_honest():
+    (error, within), (error_white, within_white) = map(map_error, (UNEVEN, WHITE))
+
+    assert error < 0.97 * error_white
+    assert within_white + 0.05 < within < 0.72
+
+
+def test_a_pixel_with_twice_the_noise_has_twice_the_error():
+    left = np.where(np.arange(STACK.shape[2]) < 60, 2.0, 1.0)
+    louder = replace(UNEVEN, sigma_pixel=UNEVEN.sigma_pixel * left)
+
+    here, there = (half_step_energy(result, e0_ev=8341.0) for result in (UNEVEN, louder))
+
+    ratio = (there.half_step_sigma_ev / here.half_step_sigma_ev).values
+    assert np.nanmedian(ratio[:, :60]) > 1.8
+    np.testing.assert_allclose(ratio[:, 60:][np.isfinite(ratio[:, 60:])], 1)
+
+
+def test_spectra_stay_orthonormal():
+    np.testing.assert_allclose(
+        UNEVEN.spectra.values @ UNEVEN.spectra.values.T, np.eye(UNEVEN.rank), atol=1e-6
+    )
+
+
+def test_white_noise_is_left_white():
+    stack = PHANTOM.noisy(20.0, rng=np.random.default_rng(0))
+
+    here, there = (denoise(stack, noise=noise, **QUICK) for noise in ("auto", "white"))
+
+    assert here.provenance["noise"] == "white"
+    assert here.rank == there.rank
+    np.testing.assert_allclose(here.sigma_pixel.values, 1)
+    np.testing.assert_allclose(
+        np.asarray(here.reconstruct()), np.asarray(there.reconstruct()), atol=0.1 * here.sigma
+    )
+
+
+@pytest.mark.parametrize("options", [{"sigma": 0.05}, {"method": "sum", "rank": 3}, {"noise": "white"}])
+def test_who_says_that_noise_is_white_is_believed(options):
+    assert denoise(STACK, **{**QUICK, **options}).provenance["noise"] == "white"
+
+
+def test_masked_pixels_have_no_say():
+    mask = np.ones(STACK.shape[1:], bool)
+    mask[:, :30] = False
+    masked = STACK.assign_coords(mask=(("y", "x"), mask))
+    spoiled = masked.copy(data=np.where(mask, masked.values, np.float32(9)))
+
+    here, there = (denoise(stack, **QUICK) for stack in (masked, spoiled))
+
+    np.testing.assert_allclose(here.coefficients.values, there.coefficients.values, atol=1e-4)
+    np.testing.assert_allclose(here.sigma_pixel.values[~mask], 1)
+
+
+def test_scaling_the_stack_scales_the_result():
+    scaled = denoise(STACK.copy(data=1e3 * STACK.values), **QUICK)
+
+    assert scaled.sigma == pytest.approx(1e3 * UNEVEN.sigma, rel=1e-3)
+    np.testing.assert_allclose(
+        np.asarray(scaled.reconstruct()), 1e3 * np.asarray(UNEVEN.reconstruct()), atol=5
+    )
+
+
+def test_what_is_known_of_the_noise_is_saved(tmp_path):
+    loaded = load_result(UNEVEN.save(tmp_path / "result.h5"))
+
+    for name in ("sigma_pixel", "sigma_energy", "error_covariance"):
+        np.testing.assert_array_equal(getattr(loaded, name).values, getattr(UNEVEN, name).values)
+    assert map_error(loaded) == map_error(UNEVEN)
+
+
+def test_fewer_components_have_their_own_errors():
+    fewer = UNEVEN.truncated(1)
+
+    assert fewer.error_covariance.shape == (1, 1)
+    np.testing.assert_array_equal(fewer.error_covariance.values, UNEVEN.error_covariance.values[:1, :1])
+    half_step_energy(fewer, e0_ev=8341.0)
+
+
+def test_multiplying_back_is_exact():
+    rng, shape = np.random.default_rng(0), (20, 30)
+    spectra = np.linalg.qr(rng.standard_normal((40, 3))).Q.T
+    images = (smooth_images(3, shape) * np.array([20, 5, 1])[:, None, None]).astype(np.float32)
+    pixel, energy = np.exp(smooth_images(1, shape)[0]), rng.uniform(0.5, 2, 40)
+    risk = RankRisk(*np.zeros((5, 4)))
+    fit = Fit(spectra, images, risk, {"risk": np.array([3.0, 2.0, 1.0])}, 3, {})
+
+    found = fit.with_noise(pixel, energy)
+
+    whole = np.tensordot(spectra.T, images, axes=1) * energy[:, None, None] * pixel
+    np.testing.assert_allclose(np.tensordot(found.spectra.T, found.images, axes=1), whole, atol=1e-4)
+    np.testing.assert_allclose(found.spectra @ found.spectra.T, np.eye(3), atol=1e-12)
+    errors = np.sqrt([3.0, 2.0, 1.0])[:, None] * rng.standard_normal((3, 200_000))
+    moved = found.spectra @ ((spectra * energy).T @ errors)
+    np.testing.assert_allclose(np.cov(moved), found.covariance, atol=0.05)
+
+
+def test_unknown_noise_is_refused():
+    with pytest.raises(RecipeError, match="noise must be one of auto, white"):
+        denoise(make_stack(add_noise(np.zeros((4, 8, 8), np.float32), 1.0), np.arange(4) + 8300.0), noise="x")
