@@ -289,7 +289,7 @@ FAULTS = (
     Fault(
         "uneven noise: errors of the images not turned with them",
         "methods.py",
-        'covariance=mixing.T @ np.diag(self.components["risk"][: self.rank]) @ mixing,',
+        'covariance=mixing @ np.diag(self.components["risk"][: self.rank]) @ mixing.T,',
         'covariance=np.diag(self.components["risk"][: self.rank]),',
         "tests/test_denoising_uneven.py",
     ),

@@ -76,19 +76,19 @@ class Fit:
     def with_noise(self, pixel: NDArray[np.float64], energy: NDArray[np.float64]) -> Fit:
         """Return the fit of a stack (E, Y, X) that had been divided by ``energy * pixel``, multiplied back.
 
-        The spectra are the orthonormal ones nearest to the old ones times `energy` (E,), so that components
-        keep their order and meaning, and with the images their sum is what it was.  The table of components
-        and the risk remain those of the divided stack; errors of the images are in units of `pixel` (Y, X).
+        The spectra are made orthonormal again in their order: the image of a component takes up shares of
+        weaker ones, never of stronger ones, beside which it could not be seen.  With the images their sum is
+        what it was.  The table of components and the risk remain those of the divided stack; errors of the
+        images are in units of `pixel` (Y, X).
         """
         scaled = self.spectra[: self.rank] * energy
-        left, size, right = np.linalg.svd(scaled, full_matrices=False)
-        mixing = (left * size) @ left.T  # scaled = mixing @ nearest
+        columns, mixing = np.linalg.qr(scaled.T)  # scaled.T @ images = columns @ (mixing @ images)
         images = self.images[: self.rank] * pixel.astype(np.float32)
         return replace(
             self,
-            spectra=left @ right,
-            images=np.tensordot(mixing.astype(np.float32).T, images, axes=1),
-            covariance=mixing.T @ np.diag(self.components["risk"][: self.rank]) @ mixing,
+            spectra=np.ascontiguousarray(columns.T),
+            images=np.tensordot(mixing.astype(np.float32), images, axes=1),
+            covariance=mixing @ np.diag(self.components["risk"][: self.rank]) @ mixing.T,
         )
 
 

@@ -129,10 +129,22 @@ def _headline(stack: xr.DataArray, result: Denoised, facts: Facts) -> list[tuple
         ("Energies", f"{n_energies} from {energy[0]:.1f} to {energy[-1]:.1f} eV"),
         ("Quantity", stack.attrs["quantity"].replace("_", " ")),
         ("Noise found (sigma)", f"{result.sigma:.4g} {_unit(stack)}"),
+        *_evenness(result),
         ("Components kept (K)", str(result.rank)),
         ("Noise reduction, estimated", _reduction(result)),
         ("Denoiser", str(result.provenance.get("denoiser", "?"))),
         ("Time", f"{facts.seconds:.1f} s"),
+    ]
+
+
+def _evenness(result: Denoised) -> list[tuple[str, str]]:
+    """Return how much the noise was taken to change over pixels and energies; nothing where it is even."""
+    if result.provenance.get("noise", "white") == "white":
+        return []
+    parts = {"pixel": result.sigma_pixel.values, "energy": result.sigma_energy.values / result.sigma}
+    ranges = {name: np.percentile(v[np.isfinite(v)], (1, 99)) for name, v in parts.items()}
+    return [
+        (f"Noise by {name}", f"{low:.2g} to {high:.2g} times that") for name, (low, high) in ranges.items()
     ]
 
 
