@@ -45,6 +45,7 @@ def test_the_noise_of_counts_is_seen_and_described():
     relative = np.log(found / true_sigma())
 
     assert "uneven" in UNEVEN.provenance["noise"]
+    assert not UNEVEN.noise_is_even
     assert abs(relative.mean()) < 0.05
     assert relative.std() < 0.7 * np.log(true_sigma()).std()
     assert np.log(UNEVEN.sigma_pixel.values).mean() == pytest.approx(0, abs=1e-6)
@@ -80,6 +81,7 @@ def test_white_noise_is_left_white():
     here, there = (denoise(stack, noise=noise, **QUICK) for noise in ("auto", "white"))
 
     assert here.provenance["noise"] == "white"
+    assert here.noise_is_even
     assert here.rank == there.rank
     np.testing.assert_allclose(here.sigma_pixel.values, 1)
     np.testing.assert_allclose(

@@ -54,6 +54,11 @@ class Denoised:
         """Number of components kept; may be 0."""
         return int(self.spectra.sizes["component"])
 
+    @property
+    def noise_is_even(self) -> bool:
+        """Whether the noise was taken to be the same in every pixel and at every energy."""
+        return bool((self.sigma_pixel == 1).all())
+
     def truncated(self, rank: int) -> Denoised:
         """Return the result with the first `rank` components only.
 

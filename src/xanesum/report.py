@@ -139,7 +139,7 @@ def _headline(stack: xr.DataArray, result: Denoised, facts: Facts) -> list[tuple
 
 def _evenness(result: Denoised) -> list[tuple[str, str]]:
     """Return how much the noise was taken to change over pixels and energies; nothing where it is even."""
-    if result.provenance.get("noise", "white") == "white":
+    if result.noise_is_even:
         return []
     parts = {"pixel": result.sigma_pixel.values, "energy": result.sigma_energy.values / result.sigma}
     ranges = {name: np.percentile(v[np.isfinite(v)], (1, 99)) for name, v in parts.items()}
@@ -486,8 +486,7 @@ def _residual_pictures(stack: xr.DataArray, clean: xr.DataArray, result: Denoise
     """Where in the image the residual is larger than noise, and where it leans to one side."""
     used = np.flatnonzero(usable_weight(stack))
     sampled = used[np.unique(np.linspace(0, len(used) - 1, MAX_RESIDUAL_FRAMES).astype(int))]
-    uneven = result.provenance.get("noise", "white") != "white"
-    sigma_energy = result.sigma_energy.values if uneven else np.full(len(stack), result.sigma)
+    sigma_energy = np.full(len(stack), result.sigma) if result.noise_is_even else result.sigma_energy.values
     total, squares, count = (np.zeros(stack.shape[1:]) for _ in range(3))
     for e in sampled:
         sigma = sigma_energy[e] * result.sigma_pixel.values
