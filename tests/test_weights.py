@@ -37,7 +37,7 @@ def noisy(sigma, seed=0):
 
 
 def fitted_sigma(variance):
-    return np.sqrt([variance.frame(e, CLEAN[e]) for e in range(N_ENERGIES)])
+    return np.sqrt([variance.at(e, CLEAN[e]) for e in range(N_ENERGIES)])
 
 
 # --- the variance, from the stack
@@ -90,7 +90,7 @@ def test_an_energy_that_the_spectra_take_whole_is_told_by_its_neighbours():
 
     found = fit_variance(noisy(0.05), spectra, images, rng=fresh())
 
-    assert np.sqrt(found.frame(20, CLEAN[20])).mean() == pytest.approx(0.05, rel=0.03)
+    assert np.sqrt(found.at(20, CLEAN[20])).mean() == pytest.approx(0.05, rel=0.03)
 
 
 def test_outliers_and_masked_pixels_have_no_say():
@@ -110,7 +110,7 @@ def test_without_any_component_the_variance_is_that_of_the_values():
 
     found = fit_variance(stack, NO_SPECTRUM, NO_IMAGE, rng=fresh())
 
-    np.testing.assert_allclose(np.sqrt(found.frame(3, np.zeros(SHAPE))), 0.3, rtol=0.1)
+    np.testing.assert_allclose(np.sqrt(found.at(3, np.zeros(SHAPE))), 0.3, rtol=0.1)
 
 
 # --- the variance, from the camera's law
@@ -124,7 +124,7 @@ def test_the_law_predicts_the_scatter_of_optical_density():
 
     scatter = np.var(repeats, axis=0).mean(axis=0)
 
-    np.testing.assert_allclose(scatter, variance.frame(0, density)[0], rtol=0.12)
+    np.testing.assert_allclose(scatter, variance.at(0, density)[0], rtol=0.12)
 
 
 # --- factors
@@ -154,6 +154,20 @@ def test_misfit_is_what_a_product_leaves_of_the_law():
     assert found.misfit == pytest.approx(np.sqrt(np.mean(rest**2)), rel=1e-3)
     assert found.misfit > 0.02
     assert found.unevenness > found.misfit
+
+
+def test_factors_of_many_energies_come_from_a_sample_of_frames_and_of_pixels():
+    n, shape = 250, (120, 130)
+    energy = fresh().uniform(0.5, 2, n)  # as exposure times that change from frame to frame
+    images = np.abs(smooth_images(1, shape))
+    spectra = np.ones((1, n)) / np.sqrt(n)
+    variance = CountVariance(np.full(n, 0.144), np.full(n, 11.0), np.full(shape, 200.0), energy)
+    sigma = np.sqrt([variance.at(e, spectra[0, e] * images[0]) for e in range(n)])
+
+    found = separate(variance, spectra, images)
+
+    np.testing.assert_allclose(found.energy[:, None, None] * found.pixel, sigma, rtol=0.03)
+    assert np.log(found.pixel).mean() == pytest.approx(0, abs=1e-9)
 
 
 def test_pixels_outside_the_mask_get_one():

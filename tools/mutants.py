@@ -280,6 +280,13 @@ FAULTS = (
         "tests/test_weights.py",
     ),
     Fault(
+        "weights: factors of pixels not about the energy's",
+        "weights.py",
+        "variance.at(e, frame)) - of_energy[e]",
+        "variance.at(e, frame)) - of_energy.mean()",
+        "tests/test_weights.py",
+    ),
+    Fault(
         "weights: working response with the wrong sign",
         "weights.py",
         "pilot + 1 - ratio * (1 - beyond)",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import EllipsisType
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +19,9 @@ __all__ = [
     "working_response",
 ]
 
-N_SAMPLE = 40_000  # pixels from which a variance is fitted
+N_VALUES = 5_000_000  # of a sample of pixels, from which a variance is fitted
+N_SAMPLE = 5_000, 40_000  # pixels, at least and at most, that have so many
+N_ENERGIES = 100  # from so many, or up to twice as many, the factors of pixels are taken
 N_LEVELS = 24  # of optical density, between which its influence is interpolated
 N_BLOCKS = 6  # along the shorter side of the image, between which the illumination is interpolated
 N_ROUNDS = 12
@@ -27,11 +30,14 @@ OUTLYING = 5.0  # standard deviations from which on a residual has no say
 FARTHEST = 3.0  # log of the largest step that a working response may take from its pilot
 
 
+Pixels = tuple[NDArray[np.intp], ...] | EllipsisType  # an index of an image (Y, X)
+
+
 class Variance(Protocol):
     """Variance of the noise as a function of energy, pixel and what the sample absorbs."""
 
-    def frame(self, e: int, density: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Return the variance (Y, X) at energy index `e`, where the clean frame is `density`."""
+    def at(self, e: int, density: NDArray[np.floating], pixels: Pixels = ...) -> NDArray[np.float64]:
+        """Return the variance at energy index `e` of `pixels`, where the clean stack is `density`."""
         ...
 
 
@@ -44,9 +50,9 @@ class CountVariance:
     light: NDArray[np.float64]  # (Y, X), counts without the sample, for the mean energy
     light_energy: NDArray[np.float64]  # (E,), relative
 
-    def frame(self, e: int, density: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Return the variance (Y, X) at energy index `e`, where the clean frame is `density`."""
-        counts = self.light * self.light_energy[e] * np.exp(-np.asarray(density, np.float64))
+    def at(self, e: int, density: NDArray[np.floating], pixels: Pixels = ...) -> NDArray[np.float64]:
+        """Return the variance at energy index `e` of `pixels`, where the clean stack is `density`."""
+        counts = self.light[pixels] * self.light_energy[e] * np.exp(-np.asarray(density, np.float64))
         return np.asarray((self.gain[e] * counts + self.read_variance[e]) / counts**2)
 
 
@@ -60,10 +66,10 @@ class FittedVariance:
     log_growth: NDArray[np.float64]  # (L,), logarithm of the factor at these levels
     error: float = 0.0  # rms of the logarithm of sigma that comes from the sample's size alone
 
-    def frame(self, e: int, density: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Return the variance (Y, X) at energy index `e`, where the clean frame is `density`."""
+    def at(self, e: int, density: NDArray[np.floating], pixels: Pixels = ...) -> NDArray[np.float64]:
+        """Return the variance at energy index `e` of `pixels`, where the clean stack is `density`."""
         return np.asarray(
-            self.energy[e] * self.pixel * np.exp(np.interp(density, self.levels, self.log_growth))
+            self.energy[e] * self.pixel[pixels] * np.exp(np.interp(density, self.levels, self.log_growth))
         )
 
 
@@ -91,6 +97,8 @@ def separate(
 ) -> Factors:
     """Return the product of a pixel's and an energy's factor that is nearest to sigma, in logarithms.
 
+    An energy's factor is the mean over a sample of the pixels, a pixel's that over a sample of the energies.
+
     Parameters
     ----------
     variance : Variance
@@ -102,15 +110,20 @@ def separate(
     """
     keep = np.ones(images.shape[1:], bool) if mask is None else mask
     n_energies = spectra.shape[1]
-    of_energy, of_pixel, squares = np.zeros(n_energies), np.zeros(keep.shape), 0.0
-    for e in range(n_energies):
-        log_sigma = 0.5 * np.log(variance.frame(e, np.tensordot(spectra[:, e], images, axes=1)))
-        of_energy[e] = log_sigma[keep].mean()
-        of_pixel += log_sigma - of_energy[e]
-        squares += float(np.mean((log_sigma[keep] - of_energy[e]) ** 2))
-    of_pixel /= n_energies
-    misfit = np.sqrt(max(squares / n_energies - float(np.mean(of_pixel[keep] ** 2)), 0.0))
-    return Factors(np.where(keep, np.exp(of_pixel), 1.0), np.exp(of_energy), float(misfit))
+    looked_at = np.flatnonzero(keep)[:: max(1, np.count_nonzero(keep) // N_SAMPLE[0])]
+    sample = np.unravel_index(looked_at, keep.shape)
+    density = spectra.T @ images.reshape(len(images), keep.size)[:, looked_at]
+    of_energy = np.array([0.5 * np.log(variance.at(e, density[e], sample)).mean() for e in range(n_energies)])
+    of_pixel, squares = np.zeros(keep.shape), 0.0
+    energies = range(0, n_energies, max(1, n_energies // N_ENERGIES))
+    for e in energies:
+        frame = np.tensordot(spectra[:, e].astype(np.float32), images, axes=1)
+        rest = 0.5 * np.log(variance.at(e, frame)) - of_energy[e]
+        of_pixel += rest / len(energies)
+        squares += float(np.mean(rest[keep] ** 2)) / len(energies)
+    misfit = np.sqrt(max(squares - float(np.mean(of_pixel[keep] ** 2)), 0.0))
+    mean = of_pixel[keep].mean()
+    return Factors(np.where(keep, np.exp(of_pixel - mean), 1.0), np.exp(of_energy + mean), float(misfit))
 
 
 def working_response(
@@ -171,7 +184,8 @@ def fit_variance(
     """
     shape = stack.shape[1:]
     usable = np.flatnonzero(np.ones(shape, bool) if mask is None else mask)
-    sample = np.sort(rng.choice(usable, min(N_SAMPLE, usable.size), replace=False))
+    n_sample = min(int(np.clip(N_VALUES / len(stack), *N_SAMPLE)), usable.size)
+    sample = np.sort(rng.choice(usable, n_sample, replace=False))
     noisy = stack.reshape(len(stack), -1)[:, sample].astype(np.float64)
     clean = spectra.T @ images.reshape(len(images), stack[0].size)[:, sample]
     share = 1 - np.sum(spectra**2, axis=0)  # of each energy's variance that is left over
