@@ -231,20 +231,22 @@ def grid(options: argparse.Namespace) -> None:
     phantom = simulate("particle", **SMALL)
     clean = phantom.clean().values
     seeds, sigmas = (1, (60.0,)) if options.quick else (10, (10.0, 60.0, 150.0))
-    rows: list[Row] = []
-    for sigma in sigmas:
+    name = "subspace-grid" + ("-quick" if options.quick else "")
+    rows: list[Row] = load(name) if options.resume else []
+    done = {row["sigma"] for row in rows}
+    for sigma in (sigma for sigma in sigmas if sigma not in done):
         errors: dict[str, list[float]] = {}
         for seed in range(FIRST_SEED, FIRST_SEED + seeds):
             noisy = phantom.noisy(sigma, rng=np.random.default_rng(seed))
-            for name, fit in fixed_fits(noisy, sigma):
-                errors.setdefault(name, []).append(mean_square(fit.spectra, fit.images, clean))
+            for label, fit in fixed_fits(noisy, sigma):
+                errors.setdefault(label, []).append(mean_square(fit.spectra, fit.images, clean))
             chosen = denoise(noisy, sigma=sigma)
             errors.setdefault("chosen", []).append(
                 mean_square(chosen.spectra.values, chosen.coefficients.values, clean)
             )
         chosen_error = errors.pop("chosen")
-        mean = {name: float(np.mean(values)) for name, values in errors.items()}
-        best = min(mean, key=lambda name: mean[name])
+        mean = {label: float(np.mean(values)) for label, values in errors.items()}
+        best = min(mean, key=lambda label: mean[label])
         least = np.min(list(errors.values()), axis=0)
         rows.append(
             {
@@ -259,7 +261,7 @@ def grid(options: argparse.Namespace) -> None:
             }
         )
         print(rows[-1], flush=True)
-        save("subspace-grid" + ("-quick" if options.quick else ""), rows)
+        save(name, rows)
     print_table(rows)
 
 
