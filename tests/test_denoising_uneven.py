@@ -60,13 +60,13 @@ def test_maps_become_better_and_their_errors_more_honest():
 
 def test_a_pixel_with_twice_the_noise_has_twice_the_error():
     left = np.where(np.arange(STACK.shape[2]) < 60, 2.0, 1.0)
-    louder = replace(UNEVEN, sigma_pixel=UNEVEN.sigma_pixel * left)
+    louder = replace(UNEVEN, error_images=UNEVEN.error_images * left)
 
     here, there = (half_step_energy(result, e0_ev=8341.0) for result in (UNEVEN, louder))
 
     ratio = (there.half_step_sigma_ev / here.half_step_sigma_ev).values
     assert np.nanmedian(ratio[:, :60]) > 1.8
-    np.testing.assert_allclose(ratio[:, 60:][np.isfinite(ratio[:, 60:])], 1)
+    np.testing.assert_allclose(ratio[:, 60:][np.isfinite(ratio[:, 60:])], 1, rtol=1e-5)
 
 
 def test_spectra_stay_orthonormal():
@@ -118,7 +118,7 @@ def test_scaling_the_stack_scales_the_result():
 def test_what_is_known_of_the_noise_is_saved(tmp_path):
     loaded = load_result(UNEVEN.save(tmp_path / "result.h5"))
 
-    for name in ("sigma_pixel", "sigma_energy", "error_covariance"):
+    for name in ("sigma_pixel", "sigma_energy", "error_images", "error_mixing"):
         np.testing.assert_array_equal(getattr(loaded, name).values, getattr(UNEVEN, name).values)
     assert map_error(loaded) == map_error(UNEVEN)
 
@@ -126,8 +126,8 @@ def test_what_is_known_of_the_noise_is_saved(tmp_path):
 def test_fewer_components_have_their_own_errors():
     fewer = UNEVEN.truncated(1)
 
-    assert fewer.error_covariance.shape == (1, 1)
-    np.testing.assert_array_equal(fewer.error_covariance.values, UNEVEN.error_covariance.values[:1, :1])
+    assert fewer.error_mixing.shape == (1, UNEVEN.rank)
+    np.testing.assert_array_equal(fewer.error_mixing.values, UNEVEN.error_mixing.values[:1])
     half_step_energy(fewer, e0_ev=8341.0)
 
 
@@ -137,16 +137,21 @@ def test_multiplying_back_is_exact():
     images = (smooth_images(3, shape) * np.array([20, 5, 1])[:, None, None]).astype(np.float32)
     pixel, energy = np.exp(smooth_images(1, shape)[0]), rng.uniform(0.5, 2, 40)
     risk = RankRisk(*np.zeros((5, 4)))
-    fit = Fit(spectra, images, risk, {"risk": np.array([3.0, 2.0, 1.0])}, 3, {})
+    errors = np.sqrt([3.0, 2.0, 1.0])[:, None, None] * np.ones((3, *shape), np.float32)
+    fit = Fit(spectra, images, risk, {}, 3, {}, errors)
 
-    found = fit.with_noise(pixel, energy)
+    found = fit.with_noise(pixel, energy, np.full((3, *shape), 2.0))
 
     whole = np.tensordot(spectra.T, images, axes=1) * energy[:, None, None] * pixel
     np.testing.assert_allclose(np.tensordot(found.spectra.T, found.images, axes=1), whole, atol=1e-4)
     np.testing.assert_allclose(found.spectra @ found.spectra.T, np.eye(3), atol=1e-12)
-    errors = np.sqrt([3.0, 2.0, 1.0])[:, None] * rng.standard_normal((3, 200_000))
-    moved = found.spectra @ ((spectra * energy).T @ errors)
-    np.testing.assert_allclose(np.cov(moved), found.covariance, atol=0.05)
+    drawn = np.sqrt([3.0, 2.0, 1.0])[:, None] * rng.standard_normal((3, 200_000))
+    moved = found.spectra @ ((spectra * energy).T @ drawn)
+    here = found.mixing * found.errors[:, 5, 7] / (2 * pixel[5, 7])
+    np.testing.assert_allclose(np.cov(moved), here @ here.T, atol=0.05)
+    np.testing.assert_allclose(
+        found.errors / found.errors[:, :1, :1], errors * 0 + pixel / pixel[0, 0], rtol=1e-5
+    )
 
 
 def test_unknown_noise_is_refused():

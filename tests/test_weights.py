@@ -5,7 +5,14 @@ import pytest
 from scans import smooth_images
 
 from xanesum.phantom import Detector
-from xanesum.weights import CountVariance, FittedVariance, fit_variance, separate, working_response
+from xanesum.weights import (
+    CountVariance,
+    FittedVariance,
+    fit_variance,
+    left_uneven,
+    separate,
+    working_response,
+)
 
 N_ENERGIES, SHAPE = 40, (90, 120)
 NO_SPECTRUM = np.zeros((0, N_ENERGIES))
@@ -154,6 +161,20 @@ def test_misfit_is_what_a_product_leaves_of_the_law():
     assert found.misfit == pytest.approx(np.sqrt(np.mean(rest**2)), rel=1e-3)
     assert found.misfit > 0.02
     assert found.unevenness > found.misfit
+
+
+def test_what_a_product_leaves_uneven_is_known_for_every_image():
+    variance = CountVariance(
+        np.full(N_ENERGIES, 0.144), np.full(N_ENERGIES, 11.0), np.full(SHAPE, 100.0), np.ones(N_ENERGIES)
+    )
+    factors = separate(variance, SPECTRA, IMAGES)
+    relative = fitted_sigma(variance) / (factors.energy[:, None, None] * factors.pixel)
+
+    found = left_uneven(variance, factors, SPECTRA, IMAGES, SPECTRA)
+
+    expected = np.sqrt(np.einsum("ke,eyx->kyx", SPECTRA**2, relative**2))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert expected.max() > 1.05
 
 
 def test_factors_of_many_energies_come_from_a_sample_of_frames_and_of_pixels():

@@ -141,8 +141,8 @@ FAULTS = (
     Fault(
         "denoise: noisy images returned",
         "methods.py",
-        "return Fit(basis.spectra[:n_tried], trial.denoised,",
-        "return Fit(basis.spectra[:n_tried], trial.noisy,",
+        "basis.spectra[:n_tried], trial.denoised, trial.risk,",
+        "basis.spectra[:n_tried], trial.noisy, trial.risk,",
         "tests/test_denoising.py",
     ),
     # --- sum+
@@ -296,9 +296,37 @@ FAULTS = (
     Fault(
         "uneven noise: errors of the images not turned with them",
         "methods.py",
-        'covariance=mixing @ np.diag(self.components["risk"][: self.rank]) @ mixing.T,',
-        'covariance=np.diag(self.components["risk"][: self.rank]),',
+        "            mixing=mixing,",
+        "            mixing=np.eye(self.rank),",
         "tests/test_denoising_uneven.py",
+    ),
+    Fault(
+        "uneven noise: errors as if all of it had been evened out",
+        "methods.py",
+        "(left_over * pixel).astype(np.float32)",
+        "pixel.astype(np.float32)",
+        "tests/test_denoising_uneven.py",
+    ),
+    Fault(
+        "uneven noise: what is left of it, of one energy for all",
+        "weights.py",
+        "found += weight[:, None, None] * relative",
+        "found += relative / len(energies)",
+        "tests/test_weights.py",
+    ),
+    Fault(
+        "local risk: the variance without its cross term",
+        "sure.py",
+        "a**2 + 2 * a * b * response.own + b**2 * response.square",
+        "a**2 + b**2 * response.square",
+        "tests/test_sure.py",
+    ),
+    Fault(
+        "local risk: not scaled up where the risk is more",
+        "sure.py",
+        "(variance * max(1.0, float(risk) / mean if mean > 0 else 1.0))[keep]",
+        "variance[keep]",
+        "tests/test_sure.py",
     ),
     Fault(
         "uneven noise: pixels not multiplied back",
@@ -308,10 +336,10 @@ FAULTS = (
         "tests/test_denoising_uneven.py",
     ),
     Fault(
-        "uneven noise: maps' errors the same in every pixel",
+        "maps' errors the same in every pixel",
         "xanes/edge.py",
-        "* weights, axis=1) * self.pixel[pixels] ** 2",
-        "* weights, axis=1)",
+        "** 2 * self.errors[:, pixels].T ** 2, axis=1)",
+        "** 2 * self.errors.mean(axis=1) ** 2, axis=1)",
         "tests/test_denoising_uneven.py",
     ),
     Fault(

@@ -29,7 +29,7 @@ COMPONENT_COLUMNS = {
     "weight_denoised": "weight of the denoised image",
     "p_value": "how often noise alone would look as real; NaN where not asked for",
 }
-ARRAYS = ("spectra", "coefficients", "sigma_energy", "sigma_pixel", "error_covariance")
+ARRAYS = ("spectra", "coefficients", "sigma_energy", "sigma_pixel", "error_images", "error_mixing")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +42,10 @@ class Denoised:
     sigma: float  # noise level that the denoiser was told, unit of the stack
     sigma_energy: xr.DataArray  # (energy,), noise level at each energy, unit of the stack
     sigma_pixel: xr.DataArray  # (y, x), noise level of each pixel, relative to their mean; 1 for even noise
-    error_covariance: xr.DataArray  # (component, other), of the coefficients' errors, for sigma_pixel 1
+    error_images: (
+        xr.DataArray
+    )  # (source, y, x), float32, standard errors of independent sources of error, ...
+    error_mixing: xr.DataArray  # (component, source), ... of which the coefficients' errors are sums
     risk: (
         xr.Dataset
     )  # along rank: risk, standard_error, difference_error (from the least), divergence, chosen
@@ -75,7 +78,7 @@ class Denoised:
             self,
             spectra=self.spectra.isel(first),
             coefficients=self.coefficients.isel(first),
-            error_covariance=self.error_covariance[:rank, :rank],
+            error_mixing=self.error_mixing.isel(first),
             risk=self.risk.assign(chosen=chosen),
         )
 

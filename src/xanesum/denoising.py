@@ -22,7 +22,7 @@ from xanesum.noise import estimate_sigma, sigma_per_energy
 from xanesum.stack import load_stack, usable_mask, usable_weight
 from xanesum.subspace import fill_missing, mean_signs
 from xanesum.sure import stack_energy
-from xanesum.weights import Factors, fit_variance, separate
+from xanesum.weights import Factors, FittedVariance, fit_variance, left_uneven, separate
 
 __all__ = ["DEFAULT_METHOD", "DEFAULT_NOISE", "METHODS", "NOISES", "assemble", "denoise"]
 
@@ -130,23 +130,26 @@ def denoise(
         n_probes,
         progress,
     )
-    factors = _uneven(setting) if method == "sum+" and noise == "auto" and sigma is None else None
-    if factors is not None:
-        level, setting = _evened(setting, factors, images)
+    uneven = _uneven(setting) if method == "sum+" and noise == "auto" and sigma is None else None
+    if uneven is not None:
+        level, setting = _evened(setting, uneven[1], images)
     fit = fit_sum(setting, rank) if method == "sum" else fit_sum_plus(setting, rank, without=without)
     for note in _notes(fit, rank):
         warnings.warn(note, XanesumWarning, stacklevel=2)
-    if factors is None:
+    if uneven is None:
         per_energy = sigma_per_energy(values, fit.spectra[: max(fit.rank, 1)], mask=mask, rng=rng)
+        pixel, said = None, "white"
     else:
-        per_energy = factors.energy
-        fit = fit.with_noise(factors.pixel, factors.energy / level)
+        factors = uneven[1]
+        fit = _multiplied_back(fit, *uneven, level)
+        per_energy, pixel = factors.energy, factors.pixel
+        said = f"uneven, product of factors, misfit {factors.misfit:.3f}"
     provenance = {
         "method": method,
         "without": " ".join(sorted(without)),
         "denoiser": images.name,
         "denoiser_fingerprint": getattr(images, "fingerprint", ""),
-        "noise": "white" if factors is None else f"uneven, product of factors, misfit {factors.misfit:.3f}",
+        "noise": said,
         "rank_given": "automatic" if rank is None else str(rank),
         **fit.facts,
         "input_sha256": input_hash,
@@ -154,20 +157,19 @@ def denoise(
         "seconds": round(time.perf_counter() - started, 3),
         **_versions(),
     }
-    return assemble(
-        stack, fit, level, per_energy, provenance, pixel=None if factors is None else factors.pixel
-    )
+    return assemble(stack, fit, level, per_energy, provenance, pixel=pixel)
 
 
-def _uneven(setting: Setting) -> Factors | None:
-    """Return the factors of the noise, or None where it is even."""
+def _uneven(setting: Setting) -> tuple[FittedVariance, Factors] | None:
+    """Return the variance of the noise and its factors, or None where it is even."""
     pilot = fit_pilot(setting)
     spectra, pixels = pilot.spectra[: pilot.rank], pilot.images[: pilot.rank]
     if len(setting.values) - len(spectra) < MIN_ENERGIES:
         return None
     variance = fit_variance(setting.values, spectra, pixels, mask=setting.mask, rng=setting.rng)
     factors = separate(variance, spectra, pixels, mask=setting.mask)
-    return factors if factors.unevenness > np.hypot(EVEN, BY_CHANCE * variance.error) else None
+    even = factors.unevenness <= np.hypot(EVEN, BY_CHANCE * variance.error)
+    return None if even else (variance, factors)
 
 
 def _evened(setting: Setting, factors: Factors, images: Denoiser) -> tuple[float, Setting]:
@@ -183,6 +185,13 @@ def _evened(setting: Setting, factors: Factors, images: Denoiser) -> tuple[float
         sigma=level,
         denoise=lambda k_images, pixels: images.denoise(k_images, level, mask=pixels),
     )
+
+
+def _multiplied_back(fit: Fit, variance: FittedVariance, factors: Factors, level: float) -> Fit:
+    """Return the fit of the stack as it was before `_evened`."""
+    energy, along = factors.energy / level, fit.spectra[: fit.rank]
+    clean = fit.images[: fit.rank] * factors.pixel.astype(np.float32)
+    return fit.with_noise(factors.pixel, energy, left_uneven(variance, factors, along * energy, clean, along))
 
 
 def _check_options(method: str, n_probes: int, without: Collection[str], noise: str) -> None:
@@ -272,7 +281,7 @@ def assemble(
     """
     weight, rank = usable_weight(stack), fit.rank
     sign = mean_signs(fit.images[:rank])
-    covariance = np.diag(fit.components["risk"][:rank]) if fit.covariance is None else fit.covariance
+    mixing = np.eye(rank) if fit.mixing is None else fit.mixing
     spectra = np.zeros((rank, len(weight)))
     spectra[:, weight] = fit.spectra[:rank] * sign[:, None]
     sigma_energy = np.full(len(weight), np.nan)
@@ -296,7 +305,8 @@ def assemble(
         sigma_pixel=xr.DataArray(
             np.ones(stack.shape[1:]) if pixel is None else pixel, dims=("y", "x"), coords=pixels
         ),
-        error_covariance=xr.DataArray(covariance * np.outer(sign, sign), dims=("component", "other")),
+        error_images=xr.DataArray(fit.errors[:rank], dims=("source", "y", "x"), coords=pixels),
+        error_mixing=xr.DataArray(mixing * sign[:, None], dims=("component", "source")),
         sigma_energy=xr.DataArray(sigma_energy, dims="energy", coords={"energy": stack.energy}),
         risk=xr.Dataset(
             {

@@ -14,7 +14,17 @@ from xanesum.crossfit import COMMON_SCALE, SCALES, choose_scale, component_p_val
 from xanesum.noise import noise_reach
 from xanesum.refit import Smoothed, orthonormal_rows, refit_spectra, shrink_spectra, smooth_spectra
 from xanesum.subspace import average_pixels, fit_basis, project
-from xanesum.sure import Blend, RankRisk, blend_by_risk, image_divergence, rank_risk, stack_energy, try_ranks
+from xanesum.sure import (
+    Blend,
+    RankRisk,
+    Response,
+    blend_by_risk,
+    image_response,
+    local_risk,
+    rank_risk,
+    stack_energy,
+    try_ranks,
+)
 
 __all__ = [
     "FALSE_ALARMS",
@@ -71,15 +81,20 @@ class Fit:
     components: dict[str, NDArray[np.float64]]  # columns of length T >= K, one row for each that was tried
     rank: int  # components to keep
     facts: dict[str, object]  # what else was chosen
-    covariance: NDArray[np.float64] | None = None  # (rank, rank), of the images' errors; by default the risks
+    errors: NDArray[np.float32]  # (K, Y, X), standard error of each image, for noise as the method took it
+    mixing: NDArray[np.float64] | None = (
+        None  # (rank, rank), how they add up in the images; by default one each
+    )
 
-    def with_noise(self, pixel: NDArray[np.float64], energy: NDArray[np.float64]) -> Fit:
+    def with_noise(
+        self, pixel: NDArray[np.float64], energy: NDArray[np.float64], left_over: NDArray[np.float64]
+    ) -> Fit:
         """Return the fit of a stack (E, Y, X) that had been divided by ``energy * pixel``, multiplied back.
 
         The spectra are made orthonormal again in their order: the image of a component takes up shares of
         weaker ones, never of stronger ones, beside which it could not be seen.  With the images their sum is
         what it was.  The table of components and the risk remain those of the divided stack; errors of the
-        images are in units of `pixel` (Y, X).
+        images are corrected for the relative noise that the division had `left_over` (K, Y, X) in them.
         """
         scaled = self.spectra[: self.rank] * energy
         columns, mixing = np.linalg.qr(scaled.T)  # scaled.T @ images = columns @ (mixing @ images)
@@ -88,7 +103,8 @@ class Fit:
             self,
             spectra=np.ascontiguousarray(columns.T),
             images=np.tensordot(mixing.astype(np.float32), images, axes=1),
-            covariance=mixing @ np.diag(self.components["risk"][: self.rank]) @ mixing.T,
+            errors=self.errors[: self.rank] * (left_over * pixel).astype(np.float32),
+            mixing=mixing,
         )
 
 
@@ -122,7 +138,10 @@ def fit_sum(setting: Setting, rank: int | None) -> Fit:
         "weight_denoised": kept,
         "p_value": np.full(n_tried, np.nan),
     }
-    return Fit(basis.spectra[:n_tried], trial.denoised, trial.risk, components, chosen, {})
+    errors = np.ones_like(trial.denoised) * np.sqrt(np.maximum(trial.component_risk, 0))[:, None, None]
+    return Fit(
+        basis.spectra[:n_tried], trial.denoised, trial.risk, components, chosen, {}, errors.astype(np.float32)
+    )
 
 
 def fit_sum_plus(setting: Setting, rank: int | None, *, without: Collection[str] = ()) -> Fit:
@@ -181,7 +200,7 @@ def refine(
         last = turn == n_refits
         views = MIRRORS if last and "mirrors" not in without else MIRRORS[:1]
         n_probes = setting.n_probes if last else EARLY_PROBES
-        blend, images = _weighed(setting, noisy, n_probes, views, "weights" not in without)
+        blend, images, response = _weighed(setting, noisy, n_probes, views, "weights" not in without)
         alive = blend.noisy + blend.denoised > 0
         if last or not alive.any():
             break
@@ -202,7 +221,8 @@ def refine(
         freedom = smoothed.freedom[: len(spectra)]
     setting.progress("components", 1.0)
     evidence = _matched(p_values, candidates, spectra)
-    return _summed_up(setting, spectra, freedom, noisy, images, blend, evidence, scale)
+    errors = np.sqrt(local_risk(blend, response, setting.sigma, mask=setting.mask))
+    return _summed_up(setting, spectra, freedom, noisy, images, errors, blend, evidence, scale)
 
 
 def _find_spectra(
@@ -238,19 +258,19 @@ def _last_below(p_values: NDArray[np.float64], level: float) -> int:
 
 def _weighed(
     setting: Setting, noisy: NDArray[np.float32], n_probes: int, views: Sequence[View], weigh: bool
-) -> tuple[Blend, NDArray[np.float32]]:
-    """Return the weights of least risk for coefficient images (K, Y, X), and the images so mixed.
+) -> tuple[Blend, NDArray[np.float32], Response]:
+    """Return weights of least risk for coefficient images (K, Y, X), the images so mixed, and the response.
 
     The denoised image is the mean over `views`; each takes its share of the probes.
     """
     if not len(noisy):
-        none = np.zeros(0)
-        return Blend(none, none, none, none, none, np.zeros((n_probes, 0))), noisy
-    denoised, divergence = np.zeros_like(noisy), []
+        none, no_probe = np.zeros(0), np.zeros((n_probes, 0))
+        return Blend(none, none, none, none, none, no_probe), noisy, Response(no_probe, noisy, noisy)
+    denoised, responses = np.zeros_like(noisy), []
     for view in views:
         seen = setting.denoised(noisy, view)
         denoised += seen / np.float32(len(views))
-        found = image_divergence(
+        found = image_response(
             noisy,
             seen,
             partial(setting.denoised, view=view),
@@ -259,10 +279,10 @@ def _weighed(
             mask=setting.mask,
             n_probes=max(1, n_probes // len(views)),
         )
-        divergence.append(found)
-    found = np.concatenate(divergence)
-    blend = blend_by_risk(noisy, denoised, found, setting.sigma, mask=setting.mask, weigh=weigh)
-    return blend, blend.apply(noisy, denoised)
+        responses.append(found)
+    response = Response.mean(responses)
+    blend = blend_by_risk(noisy, denoised, response.divergence, setting.sigma, mask=setting.mask, weigh=weigh)
+    return blend, blend.apply(noisy, denoised), response
 
 
 def _matched(
@@ -283,13 +303,15 @@ def _summed_up(
     freedom: NDArray[np.float64],
     noisy: NDArray[np.float32],
     images: NDArray[np.float32],
+    errors: NDArray[np.float32],
     blend: Blend,
     evidence: NDArray[np.float64],
     scale: int,
 ) -> Fit:
     """Order the components by the energy of their images, and tell what is known of each."""
     order = np.argsort(-_squares(images), kind="stable")
-    spectra, freedom, noisy, images = spectra[order], freedom[order], noisy[order], images[order]
+    spectra, freedom = spectra[order], freedom[order]
+    noisy, images, errors = noisy[order], images[order], errors[order]
     own, n_energies, tiny = _squares(images), len(setting.values), np.finfo(float).tiny
     # spectra fitted to the stack are part of the map: each free number of theirs counts like a pixel
     fitted = np.maximum(freedom - 2 * np.arange(len(order)) - 1, 0)
@@ -317,7 +339,7 @@ def _summed_up(
     }
     components["p_value"] = np.concatenate([evidence[: len(order)][order], evidence[len(order) :]])
     rank = int(np.count_nonzero(blend.noisy + blend.denoised > 0))
-    return Fit(spectra, images, risk, components, rank, {"scale": scale})
+    return Fit(spectra, images, risk, components, rank, {"scale": scale}, errors)
 
 
 def _shares(setting: Setting, images: NDArray[np.float32], risk: RankRisk) -> NDArray[np.float64]:

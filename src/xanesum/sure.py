@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from xanesum.errors import SigmaError
 from xanesum.subspace import Basis, project
@@ -17,9 +19,11 @@ __all__ = [
     "Divergence",
     "RankRisk",
     "RankTrial",
+    "Response",
     "blend_by_risk",
     "choose_rank",
-    "image_divergence",
+    "image_response",
+    "local_risk",
     "monte_carlo_divergence",
     "rank_risk",
     "stack_energy",
@@ -30,6 +34,7 @@ PROBE_STEP = (
     0.05  # in units of sigma: above float32 rounding at contrast 100, below the scale of a shrinkage curve
 )
 ENERGY_ROUNDING = 1e-10  # float32's 6e-8, of a sum over some hundred thousand values
+REGION_PX = 1.5  # standard deviation of the weights with which a pixel's risk is averaged over its neighbours
 ImageMap = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
@@ -242,7 +247,22 @@ class Blend:
         return np.asarray(a * noisy + b * denoised, np.float32)
 
 
-def image_divergence(
+class Response(NamedTuple):
+    """How denoised images answer to noise: their change by random signs, for a step of length 1."""
+
+    divergence: NDArray[np.float64]  # (n_probes, K), trace of the Jacobian, by each probe
+    own: NDArray[np.float32]  # (K, Y, X), change times the pixel's sign: the Jacobian's diagonal, on average
+    square: NDArray[np.float32]  # (K, Y, X), squared change: the variance that noise of 1 causes, on average
+
+    @classmethod
+    def mean(cls, responses: Sequence[Response]) -> Response:
+        """Return the response with the probes of all, each of which has as many."""
+        divergence, own, square = zip(*responses, strict=True)
+        n = np.float32(len(responses))
+        return cls(np.concatenate(divergence), sum(own[1:], own[0]) / n, sum(square[1:], square[0]) / n)
+
+
+def image_response(
     noisy: NDArray[np.float32],
     denoised: NDArray[np.float32],
     denoise: ImageMap,
@@ -252,8 +272,8 @@ def image_divergence(
     mask: NDArray[np.bool_] | None = None,
     n_probes: int = 4,
     step: float = PROBE_STEP,
-) -> NDArray[np.float64]:
-    """Estimate the trace of the denoiser's Jacobian for each image, as `monte_carlo_divergence` does.
+) -> Response:
+    """Probe the denoiser's Jacobian for each image, for its trace as `monte_carlo_divergence` does.
 
     Parameters
     ----------
@@ -266,16 +286,11 @@ def image_divergence(
     rng : numpy.random.Generator
         Draws the probes.
     mask : ndarray of bool, shape (Y, X), optional
-        Pixels that count.
+        Pixels that count; 0 elsewhere.
     n_probes : int
         Probes per image.
     step : float
         Length of a probe in units of sigma.
-
-    Returns
-    -------
-    ndarray, shape (n_probes, K)
-        One estimate by each probe.
 
     Raises
     ------
@@ -284,12 +299,47 @@ def image_divergence(
     """
     length = np.float32(_step_length(sigma, step))
     keep = np.ones(noisy.shape[1:], bool) if mask is None else mask
-    found = np.zeros((n_probes, len(noisy)))
+    divergence = np.zeros((n_probes, len(noisy)))
+    own, square = np.zeros_like(noisy), np.zeros_like(noisy)
     for p in range(n_probes):
         probe = _signs(noisy.shape, rng) * keep
-        moved = np.where(keep, denoise(noisy + length * probe) - denoised, 0)
-        found[p] = np.sum(probe * moved, axis=(1, 2), dtype=np.float64) / length
-    return found
+        moved = np.where(keep, denoise(noisy + length * probe) - denoised, 0) / length
+        divergence[p] = np.sum(probe * moved, axis=(1, 2), dtype=np.float64)
+        own += probe * moved / np.float32(n_probes)
+        square += moved**2 / np.float32(n_probes)
+    return Response(divergence, own, square)
+
+
+def local_risk(
+    blend: Blend, response: Response, sigma: float, *, mask: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
+    """Return the mean squared error to expect in each pixel of blended images, shape (K, Y, X).
+
+    The variance that noise causes in a pixel follows from the denoiser's response to the probes, averaged
+    over neighbours.  It is where an image has detail that the denoiser keeps noise and also errs most
+    otherwise, so that all of it is scaled up where the blend's risk is greater than its mean; where the
+    estimated risk is less, as it can be by chance, the variance holds.
+
+    Parameters
+    ----------
+    blend : Blend
+    response : Response
+        Of the denoiser, that the blend was made with.
+    sigma : float
+        Noise level of the images.
+    mask : ndarray of bool, shape (Y, X), optional
+        Pixels that count; 0 elsewhere.
+    """
+    keep = np.ones(response.own.shape[1:], bool) if mask is None else mask
+    share = np.maximum(gaussian_filter(keep.astype(np.float32), REGION_PX), np.float32(1e-6))
+    a, b = (w[:, None, None].astype(np.float32) for w in (blend.noisy, blend.denoised))
+    gain = np.where(keep, a**2 + 2 * a * b * response.own + b**2 * response.square, np.float32(0))
+    expected = np.zeros_like(response.own)
+    for out, image, risk in zip(expected, gain, blend.risk, strict=True):
+        variance = sigma**2 * np.maximum(gaussian_filter(image, REGION_PX), 0) / share
+        mean = float(variance[keep].mean())
+        out[keep] = (variance * max(1.0, float(risk) / mean if mean > 0 else 1.0))[keep]
+    return expected
 
 
 def blend_by_risk(
@@ -312,7 +362,7 @@ def blend_by_risk(
     noisy, denoised : ndarray of float32, shape (K, Y, X)
         Images with white noise, and the same after a denoiser.
     divergence : ndarray, shape (n_probes, K)
-        Of the denoiser, from `image_divergence`.
+        Of the denoiser, from `image_response`.
     sigma : float
         Noise level of the images.
     mask : ndarray of bool, shape (Y, X), optional

@@ -15,6 +15,7 @@ __all__ = [
     "FittedVariance",
     "Variance",
     "fit_variance",
+    "left_uneven",
     "separate",
     "working_response",
 ]
@@ -115,7 +116,7 @@ def separate(
     density = spectra.T @ images.reshape(len(images), keep.size)[:, looked_at]
     of_energy = np.array([0.5 * np.log(variance.at(e, density[e], sample)).mean() for e in range(n_energies)])
     of_pixel, squares = np.zeros(keep.shape), 0.0
-    energies = range(0, n_energies, max(1, n_energies // N_ENERGIES))
+    energies = _some_energies(n_energies)
     for e in energies:
         frame = np.tensordot(spectra[:, e].astype(np.float32), images, axes=1)
         rest = 0.5 * np.log(variance.at(e, frame)) - of_energy[e]
@@ -124,6 +125,48 @@ def separate(
     misfit = np.sqrt(max(squares - float(np.mean(of_pixel[keep] ** 2)), 0.0))
     mean = of_pixel[keep].mean()
     return Factors(np.where(keep, np.exp(of_pixel - mean), 1.0), np.exp(of_energy + mean), float(misfit))
+
+
+def left_uneven(
+    variance: Variance,
+    factors: Factors,
+    spectra: NDArray[np.float64],
+    images: NDArray[np.float32],
+    along: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the noise of images that `along` weights in a stack that was divided by `factors`.
+
+    It would be 1 everywhere if `factors` were all of the noise.
+
+    Parameters
+    ----------
+    variance : Variance
+    factors : Factors
+        Of the same variance, from `separate`.
+    spectra : ndarray, shape (K, E)
+    images : ndarray of float32, shape (K, Y, X)
+        With the spectra, the clean stack as far as it is known, not divided.
+    along : ndarray, shape (R, E)
+        Spectra of the divided stack, of length 1.
+
+    Returns
+    -------
+    ndarray, shape (R, Y, X)
+        Standard deviation, in units of the mean noise.
+    """
+    energies = _some_energies(spectra.shape[1])
+    weights = along[:, energies] ** 2
+    weights /= np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    found = np.zeros((len(along), *images.shape[1:]))
+    for e, weight in zip(energies, weights.T, strict=True):
+        frame = np.tensordot(spectra[:, e].astype(np.float32), images, axes=1)
+        relative = variance.at(e, frame) / (factors.energy[e] * factors.pixel) ** 2
+        found += weight[:, None, None] * relative
+    return np.sqrt(found)
+
+
+def _some_energies(n_energies: int) -> range:
+    return range(0, n_energies, max(1, n_energies // N_ENERGIES))
 
 
 def working_response(

@@ -40,8 +40,8 @@ class _Spectra:
     energy_ev: NDArray[np.float64]  # (E,)
     basis: NDArray[np.float64] | None  # (K, E), or None for the identity
     images: NDArray[np.float32]  # (K or E, P)
-    covariance: NDArray[np.float64]  # (K, K), of the images' errors; NaN (1, 1) where it is not known
-    pixel: NDArray[np.float64]  # (P,), noise of each pixel, relative
+    mixing: NDArray[np.float64]  # (K, S), what the images' errors are of those of S independent sources
+    errors: NDArray[np.float32]  # (S, P), standard errors of the sources; none where they are not known
     spread: NDArray[np.float64]  # (P,), standard deviation at one energy from the error of the basis
     mask: NDArray[np.bool_]  # (Y, X)
     source: xr.DataArray  # gives y and x coordinates
@@ -53,10 +53,9 @@ class _Spectra:
     def error(self, operator: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the standard deviation of ``operator @ spectrum`` in every pixel, (P,); operator (E,)."""
         if self.basis is None:  # the error of a plain stack is not known
-            return np.full(self.pixel.shape, np.nan)
-        inside = self._inside(operator)
-        of_images = np.sqrt(max(float(inside @ self.covariance @ inside), 0.0)) * self.pixel
-        return np.asarray(np.hypot(of_images, np.linalg.norm(operator) * self.spread))
+            return np.full(self.images.shape[1], np.nan)
+        of_images = (self._inside(operator) @ self.mixing) ** 2 @ self.errors**2
+        return np.asarray(np.sqrt(of_images + (operator @ operator) * self.spread**2))
 
     def error_of_pairs(
         self, operator: NDArray[np.float64], pairs: tuple[_Weighted, _Weighted], pixels: slice
@@ -71,7 +70,7 @@ class _Spectra:
             return np.full(len(i), np.nan)
         inside, products = self._inside(operator), operator @ operator.T
         weights = a[:, None] * inside[i] + b[:, None] * inside[j]
-        of_images = np.sum((weights @ self.covariance) * weights, axis=1) * self.pixel[pixels] ** 2
+        of_images = np.sum((weights @ self.mixing) ** 2 * self.errors[:, pixels].T ** 2, axis=1)
         of_basis = a**2 * products[i, i] + 2 * a * b * products[i, j] + b**2 * products[j, j]
         return np.asarray(np.sqrt(of_images + of_basis * self.spread[pixels] ** 2))
 
@@ -232,8 +231,8 @@ def _spectra_of(data: Denoised | xr.DataArray) -> _Spectra:
             data.spectra.energy.values[used],
             data.spectra.values[:, used],
             images,
-            data.error_covariance.values,
-            data.sigma_pixel.values.ravel(),
+            data.error_mixing.values,
+            data.error_images.values.reshape(data.error_mixing.shape[1], -1),
             np.linalg.norm(images * spread, axis=0),
             usable_mask(data.coefficients),
             data.coefficients,
@@ -242,8 +241,16 @@ def _spectra_of(data: Denoised | xr.DataArray) -> _Spectra:
     used = usable_weight(data)
     mask = usable_mask(data) & np.isfinite(values[used]).all(axis=0)
     images = np.where(mask, values[used], 0).reshape(int(used.sum()), -1)
-    unknown, none = np.full((1, 1), np.nan), np.zeros(mask.size)
-    return _Spectra(data.energy.values[used], None, images, unknown, none, none, mask, data)
+    return _Spectra(
+        data.energy.values[used],
+        None,
+        images,
+        np.zeros((0, 0)),
+        np.zeros((0, mask.size), np.float32),
+        np.zeros(mask.size),
+        mask,
+        data,
+    )
 
 
 def _ranges(
