@@ -3,25 +3,37 @@
 ``python benchmarks/energies.py`` draws 10 to 100 % of the 969 energies of *particle* at full size at random,
 20 times, at sigma 10, 60 and 150, and scores the half-step map against that of the clean scan of all
 energies.  Rows are saved as they come; ``--resume`` goes on where an earlier run was cut off.
+``--ways`` sets `sum` with all energies beside half of them with `sum+`, with the true spectra, and with
+changed denoisers.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from _common import RESULTS, load, print_table, save
+from details import WAYS
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from quality import Truth
+from subspace import N_TRUE, setting_of
 
 from xanesum import denoise, simulate
-from xanesum.denoising import METHODS
+from xanesum.denoising import METHODS, assemble
 from xanesum.errors import EdgeError
+from xanesum.methods import refine
+from xanesum.subspace import fit_basis
 
 SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
 SIGMAS = (10.0, 60.0, 150.0)
 FIRST_SEED = 5000
+HALF = 0.5
+CHANGED = ("told 0.9 of the noise level", "5 % of the noisy image", "sharpened by 0.1 (1.5 px)")
+WAYS_DRAWS = 3
 Row = dict[str, Any]
 
 
@@ -30,12 +42,18 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a small phantom, three draws")
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--ways", action="store_true", help="ways to do with half of the energies")
     options = parser.parse_args()
     name = "energies" + ("-quick" if options.quick else "")
     draws = 3 if options.quick else options.draws
     phantom = simulate("particle", **({"shape": (96, 128), "n_energies": 150} if options.quick else {}))
     truth = Truth(phantom)
-    rows: list[Row] = load(name) if options.resume else []
+    if options.ways:
+        rows = [row for sigma in SIGMAS for row in ways(truth, sigma, 1 if options.quick else WAYS_DRAWS)]
+        save(name.replace("energies", "energies-ways"), rows)
+        print_table(rows)
+        return
+    rows = load(name) if options.resume else []
     done = {(row["sigma"], row["share"], row["draw"]) for row in rows}
     for draw in range(draws):
         for sigma in SIGMAS:
@@ -43,9 +61,7 @@ def main() -> None:
             for share in SHARES:
                 if (sigma, share, draw) in done:
                     continue
-                rng = np.random.default_rng((FIRST_SEED, draw, round(100 * share)))
-                n_kept = round(share * noisy.sizes["energy"])
-                kept = np.sort(rng.choice(noisy.sizes["energy"], n_kept, replace=False))
+                kept = drawn(draw, share, noisy.sizes["energy"])
                 row: Row = {"sigma": sigma, "share": share, "draw": draw}
                 for method in METHODS:
                     result = denoise(noisy.isel(energy=kept), method=method, sigma=sigma, n_probes=2)
@@ -58,6 +74,36 @@ def main() -> None:
                 save(name, rows, summary=summary(rows))
     print_table(summary(rows))
     figure_6(summary(rows), name)
+
+
+def drawn(draw: int, share: float, n_energies: int) -> NDArray[np.intp]:
+    """Return indices of a random share of the energies."""
+    rng = np.random.default_rng((FIRST_SEED, draw, round(100 * share)))
+    return np.sort(rng.choice(n_energies, round(share * n_energies), replace=False))
+
+
+def ways(truth: Truth, sigma: float, draws: int) -> Iterator[Row]:
+    """Yield the correlation of the map for `sum` with all energies, and ways to do with half of them."""
+    found: dict[str, list[float]] = {}
+    clean = truth.phantom.clean()
+    for draw in range(draws):
+        noisy = truth.phantom.noisy(sigma, rng=np.random.default_rng(FIRST_SEED + draw))
+        kept = drawn(draw, HALF, noisy.sizes["energy"])
+        half = noisy.isel(energy=kept)
+        spectra = fit_basis(clean.values[kept], N_TRUE, rng=np.random.default_rng(0)).spectra
+        fit = refine(setting_of(half, sigma), spectra, without=("refit",))
+        results = {
+            "all energies, sum": denoise(noisy, method="sum", sigma=sigma, n_probes=2),
+            "half, sum+": denoise(half, sigma=sigma),
+            "half, true spectra": assemble(half, fit, sigma, np.full(len(kept), sigma), {}),
+            **{f"half, {way}": denoise(half, sigma=sigma, denoiser=WAYS[way]) for way in CHANGED},
+        }
+        for way, result in results.items():
+            found.setdefault(way, []).append(truth.map_figures(result)["correlation"])
+    for way, values in found.items():
+        row: Row = {"sigma": sigma, "draws": draws, "way": way, "correlation": statistics.median(values)}
+        print(row, flush=True)
+        yield row
 
 
 def summary(rows: list[Row]) -> list[Row]:
