@@ -173,6 +173,64 @@ def test_values_without_a_logarithm_are_counted_by_cause_and_never_clipped():
     assert "2 values were not positive" in result.attrs["history"][-1]
 
 
+def dark_scan(sigma=3.0, seed=0):
+    """Counts of a sample that lets 2 counts through in its middle and 400 beside it, and their truth."""
+    rng = np.random.default_rng(seed)
+    true = np.full((30, 40, 50), 400.0)
+    true[:, 10:30, 10:40] = 2.0
+    return true + sigma * rng.standard_normal(true.shape), true
+
+
+def test_counts_about_zero_are_taken_as_linear_instead_of_lost():
+    counts, true = dark_scan()
+
+    result, report = to_optical_density(counts_stack(counts), flat=np.full(true.shape[1:], 400.0))
+
+    density = result.values
+    assert report.n_not_positive == report.n_missing == 0
+    inside = counts[:, 12:28, 12:38]
+    low = inside < 4.0
+    floor = -1 / np.polyfit(inside[low], density[:, 12:28, 12:38][low], 1)[0]
+    assert 3.5 < floor < 7  # about twice the noise, which is known from what is negative only
+    assert report.n_linear == np.count_nonzero(counts < floor)
+    np.testing.assert_allclose(
+        density[counts < floor], np.log(400 / floor) + 1 - counts[counts < floor] / floor, atol=1e-3
+    )
+    bright = true > 100
+    np.testing.assert_allclose(density[bright], np.log(400 / counts[bright]), atol=1e-6)
+
+
+def test_linear_and_logarithm_meet():
+    counts, true = dark_scan()
+    density = to_optical_density(counts_stack(counts), flat=np.full(true.shape[1:], 400.0))[0].values
+
+    order = np.argsort(counts[:, 12:28, 12:38], axis=None)
+    steps = np.diff(density[:, 12:28, 12:38].ravel()[order])
+
+    assert steps.max() <= 0
+    assert steps.min() > -0.5  # at the far ends only, where values are few
+
+
+def test_what_is_negative_amid_light_is_a_defect_also_beside_darkness():
+    counts, true = dark_scan()
+    counts[4, 2, 3] = -1.0
+
+    result, report = to_optical_density(counts_stack(counts), flat=np.full(true.shape[1:], 400.0))
+
+    assert np.isnan(result.values[4, 2, 3])
+    assert report.n_not_positive == report.n_missing == 1
+
+
+def test_pixels_that_mostly_get_no_light_are_left_out():
+    counts, true = dark_scan()
+    counts[:20, 15:20, 15:20] = -np.abs(counts[:20, 15:20, 15:20])
+
+    result, report = to_optical_density(counts_stack(counts), flat=np.full(true.shape[1:], 400.0))
+
+    assert not usable_mask(result)[15:20, 15:20].any()
+    assert 25 <= report.n_masked_pixels < 40
+
+
 def test_saturation_given_wins():
     density, flat = density_and_flat()
     counts = flat * np.exp(-density)

@@ -252,6 +252,27 @@ FAULTS = (
         "tests/test_noise.py",
     ),
     Fault(
+        "dark counts: logarithm and line do not meet",
+        "preprocess/density.py",
+        "np.log(floor) + counts[linear] / floor - 1",
+        "np.log(floor) + counts[linear] / floor",
+        "tests/test_preprocess.py",
+    ),
+    Fault(
+        "dark counts: defects amid light taken for noise",
+        "preprocess/density.py",
+        "linear &= (_surroundings(counts) < DARK / FLOOR * floor)",
+        "linear &= (_surroundings(counts) < np.inf)",
+        "tests/test_preprocess.py",
+    ),
+    Fault(
+        "dark counts: pixels without light kept",
+        "preprocess/density.py",
+        "n_without_light > BAD_SHARE * len(values)",
+        "n_without_light > 2 * len(values)",
+        "tests/test_preprocess.py",
+    ),
+    Fault(
         "photon transfer: the mean's share of the changes forgotten",
         "photon_transfer.py",
         "    details *= share",

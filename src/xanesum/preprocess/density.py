@@ -9,15 +9,20 @@ from typing import TypedDict
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import rank_filter
 
 from xanesum.errors import StackError
-from xanesum.preprocess.marks import PreprocessReport, frames_of, mark, noted
+from xanesum.preprocess.marks import BAD_SHARE, PreprocessReport, frames_of, mark, noted
 from xanesum.stack import check_stack
 
 __all__ = ["Corrections", "has_reference", "to_optical_density"]
 
 REFERENCES = ("flat", "dark", "i0", "exposure_s", "flat_exposure_s")  # used up by to_optical_density
 TIMES = ("exposure_s", "flat_exposure_s")
+FLOOR = 2.0  # standard deviations of the noise in the dark, below which counts have no useful logarithm
+DARK = 5.0  # ... up to which a pixel's surroundings make it a dark one
+FLOOR_FRAMES = 24  # that are looked at for this noise
+MAD_TO_SIGMA = 0.6744897501960817  # median of |z| for standard normal z
 
 
 class Corrections(TypedDict, total=False):
@@ -44,9 +49,14 @@ def to_optical_density(
     """Convert counts or transmission to optical density, ``ln(flat / t_flat) - ln(sample / t_sample)``.
 
     Optical density and intensity are returned as they are.  What was not given is taken from the stack:
-    coordinates `flat`, `i0`, `dark` and exposure times, and ``attrs["saturation_counts"]``.  Values that have
-    no logarithm, or were saturated, become NaN and are counted in ``attrs["missing_values"]``; a frame or
-    pixel with more than half of them is left out (coordinates `weight` and `mask`).
+    coordinates `flat`, `i0`, `dark` and exposure times, and ``attrs["saturation_counts"]``.
+
+    Where the sample lets so little light through that noise brings counts down to 0, counts below twice that
+    noise are taken as linear in the counts, with the value and slope of the logarithm there: a logarithm
+    would lose the lowest and exaggerate the low.  Other values that have no logarithm, as those of a
+    defective pixel, or were saturated, become NaN and are counted in ``attrs["missing_values"]``; a frame or
+    pixel with more than half of them, or a pixel with mostly no light, is left out (coordinates `weight` and
+    `mask`).
 
     Parameters
     ----------
@@ -87,9 +97,14 @@ def to_optical_density(
     values = np.empty(stack.shape, dtype=np.float32)
     report = PreprocessReport(n_values=stack.size)
     limit = np.inf if quantity == "transmission" else _saturation(stack, saturation)
+    floor = _noise_floor(stack, references, limit)
+    n_without_light = np.zeros(stack.shape[1:], np.int64)
     for e, frame in enumerate(frames_of(stack)):
-        values[e], counted = _frame_density(frame, references, e, limit)
+        values[e], counted = _frame_density(frame, references, e, limit, floor)
+        counts = frame - _at(references.pedestal, e)
+        n_without_light += (counts <= 0) & (counts > 0).any()
         report += counted
+    values[:, n_without_light > BAD_SHARE * len(values)] = np.nan
     report = _saturated_by_reader(stack, report)
     result = stack.drop_vars(REFERENCES, errors="ignore").copy(data=values)
     for name in ("unit", "saturation_counts", "saturated_values", "missing_values"):
@@ -128,23 +143,55 @@ class _References:
 
 
 def _frame_density(
-    frame: NDArray[np.float64], references: _References, e: int, limit: float
+    frame: NDArray[np.float64], references: _References, e: int, limit: float, floor: float
 ) -> tuple[NDArray[np.float64], PreprocessReport]:
     """Return the optical density of one frame, NaN where there is none, and the count of causes."""
     counts = frame - _at(references.pedestal, e)
     log_flat = np.broadcast_to(references.log_flat(e, limit), frame.shape)
     finite = np.isfinite(frame)
     saturated = finite & (frame >= limit)
-    not_positive = finite & ~saturated & (counts <= 0)
+    linear = finite & (counts < floor)
+    if linear.any():
+        linear &= (_surroundings(counts) < DARK / FLOOR * floor) & (counts > 0).any()
+    not_positive = finite & ~saturated & ~linear & (counts <= 0)
     measured = finite & ~saturated & ~not_positive
-    log_counts = np.log(counts, out=np.full(frame.shape, np.nan), where=measured)
+    log_counts = np.log(counts, out=np.full(frame.shape, np.nan), where=measured & ~linear)
+    log_counts[linear] = np.log(floor) + counts[linear] / floor - 1 if floor > 0 else np.nan
     density = log_flat - log_counts + float(_at(references.log_times, e))
     return density, PreprocessReport(
         n_not_finite=int(np.count_nonzero(~finite)),
         n_saturated=int(np.count_nonzero(saturated)),
         n_not_positive=int(np.count_nonzero(not_positive)),
+        n_linear=int(np.count_nonzero(linear)),
         n_bad_reference=int(np.count_nonzero(measured & ~np.isfinite(log_flat))),
     )
+
+
+def _noise_floor(stack: xr.DataArray, references: _References, limit: float) -> float:
+    """Return the counts below which a logarithm is of no use; 0 where noise nowhere reaches below 0."""
+    below, about = [np.zeros(0)], [np.zeros(0)]
+    for e in range(0, len(stack), max(1, len(stack) // FLOOR_FRAMES)):
+        frame = np.asarray(stack[e].values, np.float64)
+        counts = frame - _at(references.pedestal, e)
+        negative = (counts < 0) & (frame < limit)
+        if negative.any() and (counts > 0).any():
+            below.append(-counts[negative])
+            about.append(_surroundings(counts)[negative])
+    depth, light = np.concatenate(below), np.concatenate(about)
+    noise = 0.0
+    for _ in range(2):  # the second time without what is negative amid light
+        noise = float(np.median(depth)) / MAD_TO_SIGMA if depth.size else 0.0
+        dark = light < DARK * noise
+        depth, light = depth[dark], light[dark]
+    return FLOOR * noise
+
+
+def _surroundings(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the fourth lowest of the 3 x 3 values about each pixel, which is low in a dark corner too.
+
+    What is not finite counts as light.
+    """
+    return np.asarray(rank_filter(np.where(np.isfinite(counts), counts, np.inf), 3, 3))
 
 
 def _references(stack: xr.DataArray, given: Corrections) -> _References:

@@ -25,6 +25,7 @@ class PreprocessReport:
     n_not_finite: int = 0  # voxels that were NaN or infinite
     n_saturated: int = 0  # voxels where the camera was full
     n_not_positive: int = 0  # voxels at or below 0 after dark and offset, so without a logarithm
+    n_linear: int = 0  # voxels too dark for a logarithm, taken as linear in the counts
     n_bad_reference: int = 0  # voxels without a usable flat or I0
     n_spikes: int = 0  # single voxels far from all their neighbours
     n_blank_frames: int = 0  # frames that were 0 everywhere
@@ -57,6 +58,7 @@ LINES = {
     "n_not_finite": "values were not finite",
     "n_saturated": "values were saturated",
     "n_not_positive": "values were not positive",
+    "n_linear": "values were too dark for a logarithm (linear in the counts)",
     "n_bad_reference": "values had no usable flat or I0",
     "n_spikes": "values stood out from all their neighbours (spikes)",
     "n_blank_frames": "frames were zero everywhere",
