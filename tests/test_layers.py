@@ -28,6 +28,7 @@ LAYERS = [
     "methods",
     "denoised",
     "denoising",
+    "flat_drift",
     "xanes",
     "metrics",
     "phantom",

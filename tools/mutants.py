@@ -364,6 +364,27 @@ FAULTS = (
         "tests/test_denoising_uneven.py",
     ),
     Fault(
+        "drift: spectra from a stack that still drifts",
+        "flat_drift.py",
+        "copy(data=remove_smooth(filled, fields))",
+        "copy(data=filled)",
+        "tests/test_flat_drift.py",
+    ),
+    Fault(
+        "drift: removed where there is none",
+        "flat_drift.py",
+        "if removed.rms < SEEN * found.sigma:",
+        "if removed.rms < 0:",
+        "tests/test_flat_drift.py",
+    ),
+    Fault(
+        "drift: frames that are left out written to",
+        "flat_drift.py",
+        "energy_ev = stack.energy.values[used].astype(float)",
+        "energy_ev, used = stack.energy.values[used].astype(float), used | True",
+        "tests/test_flat_drift.py",
+    ),
+    Fault(
         "drift: what is predictable along energy is removed too",
         "illumination.py",
         "left_alone = _with_predictable(spectra, smooth, sigma)",

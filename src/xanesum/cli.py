@@ -20,11 +20,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from xanesum.denoised import Denoised, load_result
 from xanesum.denoising import NOISES
 from xanesum.errors import ReadError, RecipeError, XanesumError, XanesumWarning
+from xanesum.flat_drift import DRIFTS
 from xanesum.io import STACK_SUFFIXES, describe, read_stack, write_stack
 from xanesum.phantom import KINDS, simulate
 from xanesum.pipeline import (
     RunResult,
     check_output,
+    correct_scan,
     denoise_scan,
     input_files,
     load_scan,
@@ -42,6 +44,7 @@ EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
 DEMO_KIND, DEMO_ENERGIES, DEMO_SIGMA = "particle", 117, 60.0
 STEPS = {
     "read": "reading",
+    "drift": "finding the illumination's drift",
     "noise": "finding the noise level",
     "subspace": "finding the components",
     "components": "denoising components",
@@ -95,10 +98,11 @@ def _denoise(arguments: argparse.Namespace) -> None:
     check_output(arguments.output, inputs=input_files(arguments.scan, recipe), suffixes=STACK_SUFFIXES)
     with _progress() as progress:
         stack, counted = load_scan(arguments.scan, recipe.input)
+        stack, corrected = correct_scan(stack, recipe.denoise, progress=progress)
         result = denoise_scan(stack, recipe.denoise, progress=progress)
         progress("write", 0.0)
         write_stack(result.reconstruct(), arguments.output)
-    _print_counted(counted)
+    _print_counted(counted + corrected)
     print(_sentence(result))
     _print_end(started, "clean stack", arguments.output)
 
@@ -178,6 +182,11 @@ DENOISE: OptionTable = (
     ("--rank", "denoise.rank", {"metavar": "K", "type": int, "help": "number of components (automatic)"}),
     ("--sigma", "denoise.sigma", {"metavar": "S", "type": float, "help": "noise level (estimated)"}),
     ("--noise", "denoise.noise", {"choices": NOISES, "help": "white: the same everywhere (auto: measured)"}),
+    (
+        "--flat-drift",
+        "denoise.flat_drift",
+        {"choices": DRIFTS, "help": "remove the illumination's drift (auto: where flats are images)"},
+    ),
     ("--seed", "denoise.seed", {"metavar": "N", "type": int, "help": "seed of all random numbers (0)"}),
 )
 MAP: OptionTable = (
@@ -425,4 +434,7 @@ def _result_or_scan(
     else:
         _refuse_options_of_a_scan(arguments)
         return result
-    return stack if arguments.as_is else denoise_scan(stack, recipe.denoise, progress=progress)
+    if arguments.as_is:
+        return stack
+    stack = correct_scan(stack, recipe.denoise, progress=progress)[0]
+    return denoise_scan(stack, recipe.denoise, progress=progress)

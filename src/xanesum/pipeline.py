@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from xanesum.denoised import Denoised
 from xanesum.denoising import denoise
 from xanesum.errors import EdgeError, ReadError, RecipeError, StackError, WriteError, XanesumWarning
+from xanesum.flat_drift import correct_flat_drift
 from xanesum.io import read_stack, write_map_tiff, write_stack
 from xanesum.io.atomic import atomic_path, replace_all
 from xanesum.io.nexus import SUFFIXES as HDF5_SUFFIXES
@@ -39,6 +40,7 @@ from xanesum.xanes import MAP_KINDS, chemical_map
 __all__ = [
     "RunResult",
     "check_output",
+    "correct_scan",
     "denoise_scan",
     "input_files",
     "load_scan",
@@ -111,11 +113,13 @@ def run(
     progress("read", 0.0)
     with _overheard() as notes:
         stack, counted = load_scan(source, recipe.input)
+        stack, corrected = correct_scan(stack, recipe.denoise, progress=progress)
         result = denoise_scan(stack, recipe.denoise, progress=progress)
         progress("map", 0.0)
         maps, problem = _map_or_reason(result, recipe.map)
     seconds = time.perf_counter() - started
     effective = _effective_recipe(recipe, source, result)
+    counted += corrected
     facts = Facts(source.name, seconds, counted, problem, effective, tuple(dict.fromkeys(notes)))
     progress("write", 0.0)
     with staged_folder(folder, own=OWN_FILES) as temporary:
@@ -141,6 +145,26 @@ def load_scan(source: str | Path, options: InputOptions) -> tuple[xr.DataArray, 
     stack = _cut(stack, options)
     stack, report = prepare(stack, allow_missing=options.allow_missing)
     return stack, tuple(report.lines())
+
+
+def correct_scan(
+    stack: xr.DataArray, options: DenoiseOptions, *, progress: Progress = _silent
+) -> tuple[xr.DataArray, tuple[str, ...]]:
+    """Remove what a changing illumination added to a stack, as the options say, and tell what was removed."""
+    stack, removed = correct_flat_drift(
+        stack,
+        drift=options.flat_drift,
+        denoiser=options.denoiser,
+        rng=np.random.default_rng(options.seed),
+        progress=progress,
+    )
+    if removed is None:
+        return stack, ()
+    beside = "empty pixels" if removed.empty.any() else "spectra only, for want of empty pixels"
+    said = (
+        f"flat drift of {removed.rms:.3f} rms (optical density) was removed, told from the sample by {beside}"
+    )
+    return stack, (said,)
 
 
 def denoise_scan(stack: xr.DataArray, options: DenoiseOptions, *, progress: Progress = _silent) -> Denoised:

@@ -14,6 +14,7 @@ import numpy as np
 from xanesum.denoisers import DEFAULT_DENOISER
 from xanesum.denoising import DEFAULT_METHOD, DEFAULT_NOISE
 from xanesum.errors import RecipeError
+from xanesum.flat_drift import DEFAULT_DRIFT
 
 __all__ = ["DEFAULT_RECIPE", "DenoiseOptions", "InputOptions", "MapOptions", "Recipe", "read_recipe"]
 
@@ -78,13 +79,14 @@ class InputOptions(_Checked):
 
 @dataclass(frozen=True, slots=True)
 class DenoiseOptions(_Checked):
-    """Options of `xanesum.denoise`; None means automatic."""
+    """Options of `xanesum.denoise` and `xanesum.flat_drift`; None means automatic."""
 
     method: str = DEFAULT_METHOD
     denoiser: str = DEFAULT_DENOISER
     rank: int | None = None
     sigma: float | None = None  # unit of the stack
     noise: str = DEFAULT_NOISE
+    flat_drift: str = DEFAULT_DRIFT
     seed: int = 0
 
 

@@ -110,6 +110,7 @@ def to_optical_density(
     for name in ("unit", "saturation_counts", "saturated_values", "missing_values"):
         result.attrs.pop(name, None)
     result.attrs["quantity"] = "optical_density"
+    result.attrs["flat_field"] = references.is_image
     result, marked = mark(result)
     return noted(result, report + marked, f"{quantity} to optical density ({references.said})")
 
@@ -131,6 +132,11 @@ class _References:
     pedestal: NDArray[np.float64]  # (E or 1, Y or 1, X or 1), to be taken off the frames
     log_times: NDArray[np.float64]  # (E or 1,), ln(t_sample / t_flat)
     said: str  # what was used, in words
+
+    @property
+    def is_image(self) -> bool:
+        """Whether an image without the sample was divided by, rather than a number for each energy."""
+        return self.flat is not None and self.flat.shape[1] * self.flat.shape[2] > 1
 
     def log_flat(self, e: int, limit: float) -> NDArray[np.float64]:
         """Return the logarithm of the flat at energy index `e`, NaN where it cannot be used."""

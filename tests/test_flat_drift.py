@@ -1,0 +1,112 @@
+"""The drift of the illumination removed from a scan: where it is looked for, and what is left as it was."""
+
+import numpy as np
+import pytest
+
+from xanesum.errors import RecipeError
+from xanesum.flat_drift import correct_flat_drift
+from xanesum.io import write_stack
+from xanesum.phantom import expose, simulate
+from xanesum.pipeline import run
+from xanesum.preprocess import prepare
+from xanesum.recipe import DEFAULT_RECIPE
+from xanesum.stack import usable_weight
+from xanesum.xanes import half_step_energy
+
+PHANTOM = simulate("particle", shape=(96, 128), n_energies=60)
+DRIFTING = expose(PHANTOM, 2000.0, flat_drift=0.03, rng=np.random.default_rng(3))
+STEADY = expose(PHANTOM, 2000.0, flat_drift=0.0, rng=np.random.default_rng(3))
+STACK = prepare(DRIFTING.stack)[0]
+QUICK = {"denoiser": "wavelet"}
+CORRECTED, DRIFT = correct_flat_drift(STACK, **QUICK)
+
+
+def rms(values):
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
+def changing(values):
+    """What changes along energy; a constant image is the flat's own and no map sees it."""
+    return values - np.nanmean(values, axis=0)
+
+
+def test_most_of_the_drift_goes():
+    true = changing(DRIFTING.density + np.log(DRIFTING.illumination.mean(axis=0) / DRIFTING.illumination))
+
+    before, after = (rms(changing(each.values - DRIFTING.density)) for each in (STACK, CORRECTED))
+
+    noise = rms(changing(prepare(STEADY.stack)[0].values - STEADY.density))
+    assert np.sqrt(before**2 - noise**2) == pytest.approx(rms(true - changing(DRIFTING.density)), rel=0.1)
+    assert np.sqrt(max(after**2 - noise**2, 0)) < 0.25 * np.sqrt(before**2 - noise**2)
+    assert DRIFT.rms == pytest.approx(0.03, rel=0.25)
+    assert "drift of the illumination removed" in CORRECTED.attrs["history"][-1]
+
+
+def test_a_steady_illumination_is_left_alone():
+    stack = prepare(STEADY.stack)[0]
+
+    corrected, drift = correct_flat_drift(stack, **QUICK)
+
+    assert drift is None
+    assert corrected is stack
+
+
+def test_the_scan_itself_is_not_written_to():
+    stack = STACK.copy(deep=True)
+
+    correct_flat_drift(stack, **QUICK)
+
+    np.testing.assert_array_equal(stack.values, STACK.values)
+
+
+def test_it_is_looked_for_where_an_image_was_divided_by():
+    spectrum = DRIFTING.stack.drop_vars("flat").assign_coords(i0=("energy", np.full(60, 2000.0)))
+    by_spectrum = prepare(spectrum)[0]
+
+    assert STACK.attrs["flat_field"]
+    assert not by_spectrum.attrs["flat_field"]
+    assert correct_flat_drift(by_spectrum, **QUICK)[1] is None
+    assert correct_flat_drift(STACK, drift="none", **QUICK)[1] is None
+    assert correct_flat_drift(by_spectrum, drift="always", **QUICK)[1] is not None
+
+
+def test_what_is_missing_or_left_out_stays_so_and_has_no_say():
+    weight, mask = np.ones(60), np.ones(STACK.shape[1:], bool)
+    weight[20], mask[:, :30] = 0, False
+    values = STACK.values.copy()
+    values[20], values[:, :, :30], values[5, 50, 60] = 7.0, 9.0, np.nan
+    stack = STACK.copy(data=values).assign_coords(mask=(("y", "x"), mask), weight=("energy", weight))
+    stack.attrs["missing_values"] = 1
+
+    corrected, drift = correct_flat_drift(stack, **QUICK)
+
+    assert len(drift.amounts) == usable_weight(stack).sum() == 59
+    np.testing.assert_array_equal(np.isnan(corrected.values), np.isnan(values))
+    np.testing.assert_array_equal(corrected.values[20], values[20])
+    np.testing.assert_array_equal(corrected.values[:, :, :30], values[:, :, :30])
+    assert drift.rms == pytest.approx(0.03, rel=0.3)
+
+
+def test_a_scan_of_few_energies_is_left_alone():
+    assert correct_flat_drift(STACK[:12], drift="always", **QUICK)[1] is None
+
+
+def test_unknown_choices_are_refused():
+    with pytest.raises(RecipeError, match="flat drift must be one of auto, always, none, got 'some'"):
+        correct_flat_drift(STACK, drift="some")
+
+
+@pytest.mark.filterwarnings("ignore::xanesum.errors.XanesumWarning")  # of too many components
+def test_a_run_removes_it_says_so_and_maps_better(tmp_path):
+    scan = write_stack(DRIFTING.stack, tmp_path / "scan.h5")
+    true = half_step_energy(DRIFTING.stack.copy(data=DRIFTING.density), e0_ev=8341.0).half_step_energy_ev
+    errors = {}
+    for drift in ("auto", "none"):
+        options = {"flat_drift": drift, "denoiser": "wavelet", "rank": 5}
+        recipe = DEFAULT_RECIPE.updated({"denoise": options, "map": {"e0_ev": 8341.0}})
+        done = run(scan, tmp_path / drift, recipe=recipe)
+        assert any("flat drift of 0.0" in line for line in done.counted) == (drift == "auto")
+        assert ("flat drift of 0.0" in done.report.read_text("utf-8")) == (drift == "auto")
+        difference = np.abs(done.maps.half_step_energy_ev - true).values[PHANTOM.mask]
+        errors[drift] = np.nanmedian(difference)
+    assert errors["auto"] < 0.6 * errors["none"]
