@@ -25,7 +25,7 @@ from xanesum.xanes import half_step_energy
 
 FULL = Recipe(
     InputOptions('odd "name"\n\u00b5\x7f.txt', "i0.txt", "entry/a", True, (1, 20, 3, 40), "m.npy"),
-    DenoiseOptions("sum", "tv", 3, 12.5, "white", 7),
+    DenoiseOptions("sum", "tv", 3, 12.5, "white", "none", 7),
     MapOptions("half_step", 8343.0, (8200.0, 8300.0), (8400.0, 8500.0)),
 )
 

@@ -14,6 +14,7 @@ from xanesum.errors import StackError, XanesumWarning
 from xanesum.io import read_stack, write_stack
 from xanesum.preprocess import (
     PreprocessReport,
+    find_bad_frames,
     find_bad_pixels,
     mark_bad_values,
     prepare,
@@ -573,3 +574,79 @@ def test_saturation_of_rates_is_refused():
 
     with pytest.raises(StackError, match="counts/s, in which saturation cannot be seen"):
         to_optical_density(rates, flat=np.full((5, 6), 8e4), saturation=65535)
+
+
+# --- bad frames
+
+
+def scan_of_two_species(n_energies=40, sigma=0.02, seed=0):
+    """Optical density of two species whose spectra have sharp lines at different energies."""
+    energy = np.arange(n_energies)
+    spectra = np.stack([(energy > 15) + 1.5 * (energy == 17), 0.8 * (energy > 18) + 1.0 * (energy == 20)])
+    draws = [np.random.default_rng(i).standard_normal((30, 40)) for i in (1, 2)]
+    images = 8 * np.abs(np.stack([gaussian_filter(draw, 3) for draw in draws]))
+    clean = np.tensordot(0.4 + spectra.T, images, axes=1)
+    return clean + sigma * np.random.default_rng(seed).standard_normal(clean.shape)
+
+
+def density_stack(values):
+    return make_stack(values.astype(np.float32), 8300.0 + np.arange(len(values)), quantity="optical_density")
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.02, 0.5])
+def test_sharp_lines_are_no_bad_frames(sigma):
+    stack = density_stack(scan_of_two_species(sigma=sigma))
+
+    result, report = find_bad_frames(stack)
+
+    assert report.n_bad_frames == 0
+    assert "weight" not in result.coords
+    np.testing.assert_array_equal(result.values, stack.values)
+
+
+@pytest.mark.parametrize("spoil", [lambda f: f - np.log(3), lambda f: f + 1.5, lambda f: f * 0 + 9])
+@pytest.mark.parametrize("which", [[9], [30, 31], [0, 39], [2, 10, 25]])
+def test_frames_of_other_light_are_left_out(which, spoil):
+    values = scan_of_two_species()
+    values[which] = [spoil(values[e]) for e in which]
+
+    result, report = find_bad_frames(density_stack(values))
+
+    assert np.flatnonzero(~usable_weight(result)).tolist() == which
+    assert report.n_bad_frames == report.n_dropped_frames == len(which)
+    assert f"{len(which)} frames were taken in another light" in result.attrs["history"][-1]
+
+
+def test_an_edge_that_lies_elsewhere_in_every_pixel_is_no_bad_frame():
+    e0 = np.linspace(8330.0, 8334.0, 40) + np.zeros((30, 1))
+    energy = 8300 + 8.0 * np.arange(30)  # the whole edge passes within one step
+    values = 0.1 + 1 / (1 + np.exp(-(energy[:, None, None] - e0)))
+    stack = make_stack(values.astype(np.float32), energy, quantity="optical_density")
+
+    assert find_bad_frames(stack)[1].n_bad_frames == 0
+
+
+def test_a_line_of_one_species_in_one_frame_is_no_bad_frame():
+    values = scan_of_two_species()
+    values[30, :, :20] += 2.0
+
+    assert find_bad_frames(density_stack(values))[1].n_bad_frames == 0
+
+
+def test_frames_left_out_before_have_no_say_and_stay_out():
+    values = scan_of_two_species()
+    values[5] = np.nan
+    values[9] -= np.log(3)
+    weight = np.where(np.arange(40) == 5, 0.0, 0.5)
+
+    result, report = find_bad_frames(density_stack(values).assign_coords(weight=("energy", weight)))
+
+    assert report.n_bad_frames == 1
+    np.testing.assert_array_equal(result["weight"].values, np.where(np.arange(40) == 9, 0, weight))
+
+
+def test_a_scan_of_few_energies_has_no_bad_frames():
+    values = scan_of_two_species()[:10]
+    values[4] += 9
+
+    assert find_bad_frames(density_stack(values))[1].n_bad_frames == 0

@@ -252,6 +252,20 @@ FAULTS = (
         "tests/test_noise.py",
     ),
     Fault(
+        "bad frames: two in a row excuse each other",
+        "preprocess/bad_frames.py",
+        "APART = 2",
+        "APART = 1",
+        "tests/test_preprocess.py",
+    ),
+    Fault(
+        "bad frames: any misfit, chemistry too",
+        "preprocess/bad_frames.py",
+        "usable[stands_out & (outside > OUTSIDE)]",
+        "usable[stands_out]",
+        "tests/test_preprocess.py",
+    ),
+    Fault(
         "dark counts: logarithm and line do not meet",
         "preprocess/density.py",
         "np.log(floor) + counts[linear] / floor - 1",

@@ -7,6 +7,7 @@ from typing import Unpack
 import xarray as xr
 
 from xanesum.errors import StackError
+from xanesum.preprocess.bad_frames import find_bad_frames
 from xanesum.preprocess.bad_pixels import find_bad_pixels
 from xanesum.preprocess.density import Corrections, has_reference, to_optical_density
 from xanesum.preprocess.marks import PreprocessReport, mark_bad_values
@@ -15,6 +16,7 @@ from xanesum.stack import QUANTITIES
 __all__ = [
     "Corrections",
     "PreprocessReport",
+    "find_bad_frames",
     "find_bad_pixels",
     "mark_bad_values",
     "prepare",
@@ -30,7 +32,7 @@ def prepare(
     bad_pixels: bool = True,
     **corrections: Unpack[Corrections],
 ) -> tuple[xr.DataArray, PreprocessReport]:
-    """Do the standard chain: optical density, bad values, bad pixels.
+    """Do the standard chain: optical density, bad values, bad frames, bad pixels.
 
     Counts without any flat or I0 stay counts, which the report says.
 
@@ -44,7 +46,7 @@ def prepare(
         Whether NaN and all-zero frames in a stack that is not counts or transmission get weight 0 (otherwise
         they stay, and the next step refuses them).
     bad_pixels : bool
-        Whether to look for dead, hot, stuck and noisy pixels.
+        Whether to look for dead, hot, stuck and noisy pixels, and for bad frames.
     **corrections
         Options of `to_optical_density`.
 
@@ -70,8 +72,9 @@ def prepare(
         stack, step = mark_bad_values(stack)
         report += step
     if bad_pixels:
-        stack, step = find_bad_pixels(stack)
-        report += step
+        for find in (find_bad_frames, find_bad_pixels):
+            stack, step = find(stack)
+            report += step
     return stack, report
 
 

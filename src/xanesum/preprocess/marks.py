@@ -29,6 +29,7 @@ class PreprocessReport:
     n_bad_reference: int = 0  # voxels without a usable flat or I0
     n_spikes: int = 0  # single voxels far from all their neighbours
     n_blank_frames: int = 0  # frames that were 0 everywhere
+    n_bad_frames: int = 0  # frames that were taken in another light than those about them
     n_outlying_pixels: int = 0  # pixels far from all their neighbours over the whole scan: hot or dead
     n_stuck_pixels: int = 0  # pixels that change far less than their neighbours
     n_noisy_pixels: int = 0  # pixels that change far more than their neighbours
@@ -62,6 +63,7 @@ LINES = {
     "n_bad_reference": "values had no usable flat or I0",
     "n_spikes": "values stood out from all their neighbours (spikes)",
     "n_blank_frames": "frames were zero everywhere",
+    "n_bad_frames": "frames were taken in another light than those about them",
     "n_outlying_pixels": "pixels stood out from all their neighbours (hot or dead)",
     "n_stuck_pixels": "pixels hardly changed (stuck)",
     "n_noisy_pixels": "pixels changed far more than their neighbours (noisy)",

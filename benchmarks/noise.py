@@ -1,0 +1,269 @@
+"""Scans as a detector counts them: maps, their errors and intervals, with noise taken as it is or as white.
+
+``python benchmarks/noise.py`` exposes six phantoms at 256 x 320 x 117 with gain, read noise and flat drift
+like those measured, 3 seeds, largest optical densities 1.5 and 3 (edge steps of about 1 and 2), and 20, 100,
+400 and 2000 counts in the open beam; 10 flats and darks.  Each scan is prepared, corrected for drift,
+denoised and mapped as ``xanesum run`` does; beside it the same scan without correction, with noise taken as
+white, and one of the same noise whose illumination did not drift.  Rows are saved as they come; ``--resume``
+goes on.  ``--law`` instead fits the law of the noise to 10 flats of 1024 x 1024, 100 seeds; ``--defects``
+compares maps with and without dead pixels, hot frames and a missing energy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from _common import load, print_table, save
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
+
+from xanesum import denoise, half_step_energy, simulate
+from xanesum.errors import EdgeError
+from xanesum.flat_drift import correct_flat_drift
+from xanesum.phantom import KINDS, Phantom, expose
+from xanesum.phantom.exposure import Detector, drifting_fields
+from xanesum.photon_transfer import photon_transfer
+from xanesum.preprocess import prepare
+from xanesum.stack import make_stack
+
+SHAPE, N_ENERGIES = (256, 320), 117
+COUNTS, NOT_JUDGED = (20.0, 100.0, 400.0, 2000.0), 20.0
+DENSITIES = (1.5, 3.0)
+DRIFT = 0.03
+FIRST_SEED = 7000
+BORDER_PX = 3
+FULL, WHITE, UNCORRECTED, STEADY = "as run", "noise as white", "drift not corrected", "no drift"
+Row = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a small phantom, two doses, one seed")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--resume", action="store_true")
+    for part in ("law", "defects"):
+        parser.add_argument(f"--{part}", action="store_true", help="this instead of the large table")
+    options = parser.parse_args()
+    if options.law:
+        rows = list(law(5 if options.quick else 100, 256 if options.quick else 1024))
+        save("noise-law" + ("-quick" if options.quick else ""), rows)
+        print_table(rows)
+    elif options.defects:
+        rows = [defects(seed, options.quick) for seed in range(1 if options.quick else options.seeds)]
+        save("noise-defects" + ("-quick" if options.quick else ""), rows)
+        print_table(rows)
+    else:
+        table(options)
+
+
+# --- the large table
+
+
+def table(options: argparse.Namespace) -> None:
+    """Score every scan each way, and sum up over phantoms."""
+    name = "noise" + ("-quick" if options.quick else "")
+    kinds = ("wedge",) if options.quick else KINDS
+    counts = (100.0, 2000.0) if options.quick else COUNTS
+    shape, n_energies = ((96, 128), 60) if options.quick else (SHAPE, N_ENERGIES)
+    rows: list[Row] = load(name) if options.resume else []
+    done = {(row["phantom"], row["density"], row["counts"], row["seed"]) for row in rows}
+    for seed in range(FIRST_SEED, FIRST_SEED + (1 if options.quick else options.seeds)):
+        for density in DENSITIES:
+            for dose in counts:
+                for kind in kinds:
+                    if (kind, density, dose, seed) in done:
+                        continue
+                    phantom = simulate(kind, shape=shape, n_energies=n_energies)
+                    cell = {"phantom": kind, "density": density, "counts": dose, "seed": seed}
+                    rows += [{**cell, **row} for row in ways(phantom, density, dose, seed)]
+                    print(rows[-4:], flush=True)
+                    save(name, rows, summary=summary(rows))
+    print_table(summary(rows))
+
+
+def ways(phantom: Phantom, density: float, dose: float, seed: int) -> Iterator[Row]:
+    """Yield a row for each way to treat one scan."""
+    drifting, steady = (
+        expose(phantom, dose, peak_density=density, flat_drift=drift, rng=np.random.default_rng(seed))
+        for drift in (DRIFT, 0.0)
+    )
+    truth = half_step_energy(make_stack(drifting.density, phantom.energy_ev))
+    raw = prepare(drifting.stack)[0]
+    corrected, drift = correct_flat_drift(raw)
+    found = {"drift (rms)": 0.0 if drift is None else drift.rms}
+    yield {"way": FULL, **found, **figures(corrected, "auto", phantom, truth)}
+    yield {"way": WHITE, **found, **figures(corrected, "white", phantom, truth)}
+    yield {"way": UNCORRECTED, "drift (rms)": 0.0, **figures(raw, "auto", phantom, truth)}
+    rest, drift = correct_flat_drift(prepare(steady.stack)[0])
+    found = {"drift (rms)": 0.0 if drift is None else drift.rms}
+    yield {"way": STEADY, **found, **figures(rest, "auto", phantom, truth)}
+
+
+def figures(stack: xr.DataArray, noise: str, phantom: Phantom, truth: xr.Dataset) -> Row:
+    """Return the error of the map, and how often its intervals hold the truth."""
+    result = denoise(stack, noise=noise)
+    e0_ev, true = truth.attrs["e0_ev"], truth.half_step_energy_ev.values
+    try:
+        found = half_step_energy(result, e0_ev=e0_ev)
+    except EdgeError:  # no component
+        return {"K": result.rank, "RMSE (eV)": float(np.std(true[phantom.mask]))}
+    energy, sigma = found.half_step_energy_ev.values, found.half_step_sigma_ev.values
+    error = np.where(np.isfinite(energy), energy, e0_ev) - true
+    mapped = phantom.mask & found["mask"].values & np.isfinite(true)
+    scaled = np.abs(error) / sigma
+    border = mapped & near_borders(phantom)
+    limits = np.quantile(sigma[mapped], np.linspace(0, 1, 11))
+    tenths = [mapped & (sigma >= low) & (sigma <= high) for low, high in pairwise(limits)]
+    return {
+        "K": result.rank,
+        "RMSE (eV)": float(np.sqrt(np.mean(error[phantom.mask] ** 2))),
+        "within 68 %": within(scaled[mapped], 1.0),
+        "within 95 %": within(scaled[mapped], 1.96),
+        "68 % near borders": within(scaled[border], 1.0),
+        "68 % in tenths": [within(scaled[tenth], 1.0) for tenth in tenths],
+    }
+
+
+def within(scaled: NDArray[np.floating], limit: float) -> float:
+    return float(np.mean(scaled < limit)) if scaled.size else float("nan")
+
+
+def near_borders(phantom: Phantom) -> NDArray[np.bool_]:
+    """Return pixels within a few of one in another chemical state."""
+    state = np.where(phantom.mask, np.argmax(phantom.images, axis=0), -1)
+    border = np.zeros(phantom.mask.shape, bool)
+    for axis in (0, 1):
+        before, after = (np.moveaxis(state, axis, 0)[part] for part in (slice(None, -1), slice(1, None)))
+        differs = (before != after) & (before >= 0) & (after >= 0)
+        along = np.moveaxis(border, axis, 0)
+        along[:-1] |= differs
+        along[1:] |= differs
+    return binary_dilation(border, iterations=BORDER_PX - 1) & phantom.mask
+
+
+def summary(rows: list[Row]) -> list[Row]:
+    """Return ratios of map errors as medians, and shares as means, over phantoms and seeds."""
+    lines = []
+    for density in DENSITIES:
+        for dose in COUNTS:
+            cell = [row for row in rows if (row["density"], row["counts"]) == (density, dose)]
+            ours, white, raw, steady = (
+                [row for row in cell if row["way"] == way] for way in (FULL, WHITE, UNCORRECTED, STEADY)
+            )
+            if not ours:
+                continue
+            lines.append(
+                {
+                    "density": density,
+                    "counts": dose,
+                    "scans": len(ours),
+                    "error (eV)": statistics.median(row["RMSE (eV)"] for row in ours),
+                    "over white": ratio(ours, white),
+                    "over no drift": ratio(ours, steady),
+                    "not corrected, over no drift": ratio(raw, steady),
+                    "68 %": mean(ours, "within 68 %"),
+                    "95 %": mean(ours, "within 95 %"),
+                    "near borders": mean(ours, "68 % near borders"),
+                    "tenths, least": tenths(ours).min(),
+                    "tenths, greatest": tenths(ours).max(),
+                    "68 %, white": mean(white, "within 68 %"),
+                }
+            )
+    return lines
+
+
+def ratio(rows: list[Row], others: list[Row]) -> float:
+    pairs = zip(rows, others, strict=True)
+    return statistics.median(row["RMSE (eV)"] / other["RMSE (eV)"] for row, other in pairs)
+
+
+def mean(rows: list[Row], figure: str) -> float:
+    return float(np.mean([row[figure] for row in rows if figure in row]))
+
+
+def tenths(rows: list[Row]) -> NDArray[np.float64]:
+    """Return the share within 68 % in each tenth of the predicted error, mean over scans."""
+    return np.mean([row["68 % in tenths"] for row in rows if "68 % in tenths" in row], axis=0)
+
+
+# --- the law of the noise
+
+
+def law(seeds: int, side: int) -> Iterator[Row]:
+    """Yield how well gain and read noise are known from 10 flats, with darks or a wide spread or neither."""
+    detector = Detector()
+    y, x = (np.linspace(-1, 1, side)[:, None], np.linspace(-1, 1, side)[None])
+    scenes = {
+        "spread of 1.3": 400 * (1 - 0.12 * (x**2 + y**2)),
+        "spread of 4": 400 * (1 - 0.375 * (x**2 + y**2)),
+    }
+    for scene, light in scenes.items():
+        for with_darks in (False, True):
+            gains, reads, covered_gain, covered_read, known = [], [], [], [], []
+            for seed in range(FIRST_SEED, FIRST_SEED + seeds):
+                rng = np.random.default_rng(seed)
+                drift = 1 + DRIFT * drifting_fields(10, light.shape, rng=rng)
+                flats = np.stack([detector.read(light * each, rng=rng) for each in drift])
+                dark = np.zeros(light.shape)
+                darks = np.stack([detector.read(dark, rng=rng) for _ in range(10)]) if with_darks else None
+                fit = photon_transfer(flats, darks=darks)
+                gains.append(fit.gain / detector.gain - 1)
+                reads.append(fit.read_variance / detector.read_variance - 1)
+                covered_gain.append(fit.gain_interval[0] <= detector.gain <= fit.gain_interval[1])
+                covered_read.append(fit.read_interval[0] <= detector.read_variance <= fit.read_interval[1])
+                known.append(fit.read_variance_is_known)
+            yield {
+                "flats": scene,
+                "darks": with_darks,
+                "seeds": seeds,
+                "gain: worst": float(np.max(np.abs(gains))),
+                "gain in its interval": int(np.sum(covered_gain)),
+                "read variance: median error": float(np.median(np.abs(reads))),
+                "read noise: worst": float(np.max(np.abs(np.sqrt(np.maximum(1 + np.array(reads), 0)) - 1))),
+                "read variance in its interval": int(np.sum(covered_read)),
+                "called known": int(np.sum(known)),
+            }
+
+
+# --- defects
+
+
+def defects(seed: int, quick: bool) -> Row:
+    """Return how much 5 % dead pixels, 3 hot frames and a missing energy change the map elsewhere."""
+    shape, n_energies = ((96, 128), 60) if quick else (SHAPE, N_ENERGIES)
+    phantom = simulate("particle", shape=shape, n_energies=n_energies)
+    scan = expose(phantom, 400.0, flat_drift=DRIFT, rng=np.random.default_rng(FIRST_SEED + seed))
+    rng = np.random.default_rng(seed)
+    dead = rng.random(shape) < 0.05
+    hot = rng.choice(np.arange(1, n_energies - 1), 3, replace=False)
+    values = scan.stack.values.copy()
+    values[:, dead] = 0
+    values[hot] *= 3.0
+    spoiled = scan.stack.copy(data=values).isel(energy=np.delete(np.arange(n_energies), n_energies // 3))
+    maps = []
+    for stack in (scan.stack, spoiled):
+        corrected = correct_flat_drift(prepare(stack, allow_missing=True)[0])[0]
+        maps.append(half_step_energy(denoise(corrected), e0_ev=8341.0))
+    before, after = maps
+    elsewhere = phantom.mask & ~dead & before["mask"].values & after["mask"].values
+    change = (
+        np.abs(after.half_step_energy_ev - before.half_step_energy_ev).values
+        / before.half_step_sigma_ev.values
+    )
+    return {
+        "seed": seed,
+        "pixels compared": float(elsewhere.sum() / (phantom.mask & ~dead).sum()),
+        "dead pixels left out": float(np.mean(~after["mask"].values[dead & phantom.mask])),
+        "change / standard error: median": float(np.median(change[elsewhere])),
+        "90 %": float(np.quantile(change[elsewhere], 0.9)),
+    }
+
+
+if __name__ == "__main__":
+    main()

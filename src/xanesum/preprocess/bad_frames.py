@@ -1,0 +1,75 @@
+"""Frames that were taken in another light than those about them."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xanesum.preprocess.marks import PreprocessReport, mark, noted
+from xanesum.stack import load_stack, usable_mask, usable_weight
+
+__all__ = ["find_bad_frames"]
+
+N_PIXELS = 10_000  # that are looked at
+TO_EACH_SIDE = 3  # frames of which one should be a mixture ...
+APART = 2  # ... from this distance on, so that two bad frames in a row do not excuse each other
+OUTSTANDING = 6.0  # times the median misfit of all frames
+OF_SIGNAL = 0.15  # ... and of the frame's root mean square, which the misfit must reach too
+OUTSIDE = 0.8  # of the pixels, that must lie beyond all values of the other frames: chemistry is between them
+MIN_FRAMES = 12
+
+
+def find_bad_frames(stack: xr.DataArray) -> tuple[xr.DataArray, PreprocessReport]:
+    """Give weight 0 to whole frames that stand out from those about them.
+
+    A frame holds few species, as its neighbours in energy do: it is fitted by a mixture of three frames to
+    each side, the next left out.  It is bad where the misfit is six times the median of all frames' and a
+    good part of its own signal, and nearly all of its pixels lie beyond the values that they have in those
+    frames: light that was another moves all pixels to one side.  What coarse steps of energy show in one
+    frame only, as an edge that lies elsewhere in every pixel or a line of one species, does not.  A bad frame
+    within the edge itself, whose values are between those below and above, is not found.
+
+    Parameters
+    ----------
+    stack : DataArray, dims (energy, y, x)
+        Best as optical density.
+
+    Returns
+    -------
+    stack : DataArray
+        A new stack; bad frames have `weight` 0.
+    report : PreprocessReport
+        How many.
+    """
+    values = load_stack(stack, allow_missing=True)
+    usable = np.flatnonzero(usable_weight(stack))
+    kept = np.flatnonzero(usable_mask(stack))
+    sample = values.reshape(len(values), -1)[:, kept[:: max(1, len(kept) // N_PIXELS)]].astype(np.float64)
+    sample = sample[:, np.isfinite(sample[usable]).all(axis=0)]
+    bad = np.zeros(0, np.intp)
+    if len(usable) >= MIN_FRAMES and sample.shape[1] > 2 * TO_EACH_SIDE:
+        seen = sample[usable]
+        misfit, outside = np.array([_misfit(seen, place) for place in range(len(seen))]).T
+        own = np.sqrt(np.mean(seen**2, axis=1))
+        stands_out = misfit > np.maximum(OUTSTANDING * np.median(misfit), OF_SIGNAL * own)
+        bad = usable[stands_out & (outside > OUTSIDE)]
+    if not len(bad):
+        return stack.copy(), PreprocessReport(n_values=stack.size)
+    weight = stack["weight"].values.astype(float) if "weight" in stack.coords else np.ones(len(stack))
+    weight[bad] = 0
+    result, marked = mark(stack.assign_coords(weight=("energy", weight)))
+    report = PreprocessReport(n_bad_frames=len(bad), n_dropped_frames=len(bad))
+    return noted(result, report + marked, "bad frames left out")
+
+
+def _misfit(frames: NDArray[np.float64], e: int) -> tuple[float, float]:
+    """Return the rms of what a mixture of those about it leaves of frame `e` of (E, P).
+
+    And the share of its pixels that lie outside the range of theirs.
+    """
+    before = frames[max(0, e - APART - TO_EACH_SIDE + 1) : max(0, e - APART + 1)]
+    others = np.concatenate([before, frames[e + APART :][:TO_EACH_SIDE]])
+    mixture = np.linalg.lstsq(others.T, frames[e], rcond=1e-6)[0]
+    outside = (frames[e] < others.min(axis=0)) | (frames[e] > others.max(axis=0))
+    return float(np.sqrt(np.mean((frames[e] - mixture @ others) ** 2))), float(outside.mean())
