@@ -33,7 +33,7 @@ from xanesum.preprocess import prepare
 from xanesum.stack import make_stack
 
 SHAPE, N_ENERGIES = (256, 320), 117
-COUNTS, NOT_JUDGED = (20.0, 100.0, 400.0, 2000.0), 20.0
+COUNTS = (100.0, 2000.0, 400.0, 20.0)  # the last is reported, not judged
 DENSITIES = (1.5, 3.0)
 DRIFT = 0.03
 FIRST_SEED = 7000
@@ -74,8 +74,8 @@ def table(options: argparse.Namespace) -> None:
     rows: list[Row] = load(name) if options.resume else []
     done = {(row["phantom"], row["density"], row["counts"], row["seed"]) for row in rows}
     for seed in range(FIRST_SEED, FIRST_SEED + (1 if options.quick else options.seeds)):
-        for density in DENSITIES:
-            for dose in counts:
+        for dose in counts:
+            for density in DENSITIES:
                 for kind in kinds:
                     if (kind, density, dose, seed) in done:
                         continue
