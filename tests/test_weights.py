@@ -1,4 +1,4 @@
-"""Noise that is not even: its variance from what a fit leaves over, its factors; counts without logarithm."""
+"""Noise that is not even: its variance from what a fit leaves over, and its factors."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,6 @@ from xanesum.weights import (
     fit_variance,
     left_uneven,
     separate,
-    working_response,
 )
 
 N_ENERGIES, SHAPE = 40, (90, 120)
@@ -202,37 +201,3 @@ def test_pixels_outside_the_mask_get_one():
 
     np.testing.assert_allclose(found.pixel, 1.0)
     np.testing.assert_allclose(found.energy, np.sqrt(2))
-
-
-# --- counts without logarithm
-
-
-@pytest.mark.parametrize("open_counts", [40.0, 400.0])
-def test_the_working_response_is_free_of_the_logarithms_bias(open_counts):
-    camera, density = Detector(gain=0.5, read_variance=9.0), 1.0
-    counts = camera.read(np.full(400_000, open_counts * np.exp(-density)), rng=fresh())
-    usable = counts > 0
-    log = -np.log(counts[usable] / open_counts)
-    limit = np.float32(-np.log(2.0 / open_counts))
-    straight = limit + 1 - counts / np.float32(open_counts * np.exp(-limit))
-    measured = np.where(counts > 2, -np.log(np.maximum(counts, 2) / open_counts), straight).astype(np.float32)
-
-    found = working_response(measured, np.full_like(measured, density), linear_beyond=float(limit))
-
-    error = found.std() / np.sqrt(found.size)
-    bias_of_log = log.mean() - density
-    assert abs(found.mean() - density) < 4 * error
-    assert bias_of_log > 10 * error
-
-
-def test_a_pilot_that_is_off_costs_the_square_of_its_error():
-    true = np.linspace(0, 2, 50, dtype=np.float32)
-
-    for error in (-0.1, 0.05, 0.1):
-        found = working_response(true, true + np.float32(error))
-
-        np.testing.assert_allclose(found - true, -(error**2) / 2, rtol=0.1, atol=1e-6)
-
-
-def test_a_pilot_that_is_far_off_does_not_throw_the_response_far_away():
-    assert np.abs(working_response(np.zeros(1, np.float32), np.full(1, 50.0, np.float32))).max() < 40

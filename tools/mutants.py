@@ -322,13 +322,6 @@ FAULTS = (
         "tests/test_weights.py",
     ),
     Fault(
-        "weights: working response with the wrong sign",
-        "weights.py",
-        "pilot + 1 - ratio * (1 - beyond)",
-        "pilot - 1 + ratio * (1 - beyond)",
-        "tests/test_weights.py",
-    ),
-    Fault(
         "uneven noise: errors of the images not turned with them",
         "methods.py",
         "            mixing=mixing,",

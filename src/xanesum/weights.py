@@ -17,7 +17,6 @@ __all__ = [
     "fit_variance",
     "left_uneven",
     "separate",
-    "working_response",
 ]
 
 N_VALUES = 5_000_000  # of a sample of pixels, from which a variance is fitted
@@ -28,7 +27,6 @@ N_BLOCKS = 6  # along the shorter side of the image, between which the illuminat
 N_ROUNDS = 12
 LEAST_SHARE = 0.25  # of an energy's variance that the spectra must leave, for it to be known from the rest
 OUTLYING = 5.0  # standard deviations from which on a residual has no say
-FARTHEST = 3.0  # log of the largest step that a working response may take from its pilot
 
 
 Pixels = tuple[NDArray[np.intp], ...] | EllipsisType  # an index of an image (Y, X)
@@ -167,35 +165,6 @@ def left_uneven(
 
 def _some_energies(n_energies: int) -> range:
     return range(0, n_energies, max(1, n_energies // N_ENERGIES))
-
-
-def working_response(
-    density: NDArray[np.float32], pilot: NDArray[np.float32], *, linear_beyond: float = np.inf
-) -> NDArray[np.float32]:
-    """Return the optical density that counts give to first order about a pilot, without their logarithm.
-
-    The logarithm of noisy counts is too low on average, the more so the fewer they are, and there is none of
-    counts that are not positive.  ``pilot + 1 - counts / counts_of_pilot`` is linear in the counts, so that
-    its noise has mean zero, and differs from the truth only by the square of the pilot's error (the working
-    response of a generalized linear model, [1]_).
-
-    Parameters
-    ----------
-    density : ndarray of float32
-        As measured, ``-ln(counts / open beam)``.
-    pilot : ndarray of float32
-        A clean estimate of it, of the same shape.
-    linear_beyond : float
-        From this density on, values are linear in the counts instead of logarithmic, with the same slope.
-
-    References
-    ----------
-    .. [1] P. McCullagh, J. A. Nelder, "Generalized Linear Models", 2nd ed., Chapman & Hall (1989), ch. 2.
-    """
-    step = np.minimum(density, linear_beyond)
-    ratio = np.exp(np.minimum(pilot - step, np.float32(FARTHEST)))
-    beyond = density - step  # counts there are those at the limit, times 1 less this
-    return np.asarray(pilot + 1 - ratio * (1 - beyond), np.float32)
 
 
 def fit_variance(
