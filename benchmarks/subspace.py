@@ -164,7 +164,7 @@ def setting_of(noisy: xr.DataArray, sigma: float) -> Setting:
         noisy.energy.values,
         np.ones(noisy.shape[1:], bool),
         sigma,
-        lambda k_images, mask: images.denoise(k_images, sigma, mask=mask),
+        lambda k_images, level, mask: images.denoise(k_images, level, mask=mask),
         np.random.default_rng(0),
     )
 

@@ -118,7 +118,7 @@ def test_scaling_the_stack_scales_the_result():
 def test_what_is_known_of_the_noise_is_saved(tmp_path):
     loaded = load_result(UNEVEN.save(tmp_path / "result.h5"))
 
-    for name in ("sigma_pixel", "sigma_energy", "error_images", "error_mixing"):
+    for name in ("sigma_pixel", "sigma_energy", "sigma_common", "error_images", "error_mixing"):
         np.testing.assert_array_equal(getattr(loaded, name).values, getattr(UNEVEN, name).values)
     assert map_error(loaded) == map_error(UNEVEN)
 
@@ -140,7 +140,7 @@ def test_multiplying_back_is_exact():
     errors = np.sqrt([3.0, 2.0, 1.0])[:, None, None] * np.ones((3, *shape), np.float32)
     fit = Fit(spectra, images, risk, {}, 3, {}, errors)
 
-    found = fit.with_noise(pixel, energy, np.full((3, *shape), 2.0))
+    found = fit.multiplied_back(spectra * energy, pixel, np.full((3, *shape), 2.0))
 
     whole = np.tensordot(spectra.T, images, axes=1) * energy[:, None, None] * pixel
     np.testing.assert_allclose(np.tensordot(found.spectra.T, found.images, axes=1), whole, atol=1e-4)

@@ -26,6 +26,7 @@ LAYERS = [
     "crossfit",
     "refit",
     "methods",
+    "noise_shape",
     "denoised",
     "denoising",
     "flat_drift",

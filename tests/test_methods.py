@@ -42,8 +42,15 @@ def energies(n):
 
 
 def setting_of(values, denoise=smooth, **options):
+    mask = np.ones(values.shape[1:], bool)
     return Setting(
-        values, energies(len(values)), np.ones(values.shape[1:], bool), 1.0, denoise, fresh(), **options
+        values,
+        energies(len(values)),
+        mask,
+        1.0,
+        lambda images, sigma, mask: denoise(images, mask),
+        fresh(),
+        **options,
     )
 
 

@@ -29,7 +29,7 @@ COMPONENT_COLUMNS = {
     "weight_denoised": "weight of the denoised image",
     "p_value": "how often noise alone would look as real; NaN where not asked for",
 }
-ARRAYS = ("spectra", "coefficients", "sigma_energy", "sigma_pixel", "error_images", "error_mixing")
+ARRAYS = ("spectra", "coefficients", "sigma_energy", "sigma_common", "sigma_pixel", "error_images", "error_mixing")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +41,7 @@ class Denoised:
     components: xr.Dataset  # along tried: see `COMPONENT_COLUMNS`; those that were left out come last
     sigma: float  # noise level that the denoiser was told, unit of the stack
     sigma_energy: xr.DataArray  # (energy,), noise level at each energy, unit of the stack
+    sigma_common: xr.DataArray  # (energy,), ... of noise beside it that all energies share; 0 where none does
     sigma_pixel: xr.DataArray  # (y, x), noise level of each pixel, relative to their mean; 1 for even noise
     error_images: (
         xr.DataArray

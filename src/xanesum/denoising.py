@@ -7,7 +7,6 @@ import platform
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import replace
 from importlib.metadata import version
 
 import numpy as np
@@ -17,12 +16,12 @@ from numpy.typing import NDArray
 from xanesum.denoised import Denoised
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser, exact_form, get_denoiser
 from xanesum.errors import RankError, RecipeError, SigmaError, StackError, XanesumWarning
-from xanesum.methods import FALSE_ALARMS, MAX_RANK, STAGES, Fit, Setting, fit_pilot, fit_sum, fit_sum_plus
+from xanesum.methods import FALSE_ALARMS, MAX_RANK, STAGES, Fit, Setting, fit_sum, fit_sum_plus
 from xanesum.noise import estimate_sigma, sigma_per_energy
+from xanesum.noise_shape import NoiseShape, measure_shape
 from xanesum.stack import load_stack, usable_mask, usable_weight
 from xanesum.subspace import fill_missing, mean_signs
 from xanesum.sure import stack_energy
-from xanesum.weights import Factors, FittedVariance, fit_variance, left_uneven, separate
 
 __all__ = ["DEFAULT_METHOD", "DEFAULT_NOISE", "METHODS", "NOISES", "assemble", "denoise"]
 
@@ -30,9 +29,6 @@ METHODS = ("sum+", "sum")
 DEFAULT_METHOD = "sum+"
 NOISES = ("auto", "white")
 DEFAULT_NOISE = "auto"
-EVEN = 0.04  # rms of the logarithm of sigma up to which the noise is taken to be even
-BY_CHANCE = 2.0  # times the error of that, which a small scan may show beside it
-MIN_ENERGIES = 8  # beyond the components of a pilot, for the noise to be known from what they leave over
 NEAR_LIMIT = 5.0  # a p-value within this factor of the level that decides is worth a warning
 MISSING_RANK = 5  # components that stand in for missing values while the spectra are fitted
 NOISE_FLOOR = 1e-6  # least sigma, as a share of the root mean square: below it float32 is the noise
@@ -125,31 +121,30 @@ def denoise(
         stack.energy.values[weight].astype(float),
         mask,
         level,
-        lambda k_images, pixels: images.denoise(k_images, level, mask=pixels),
+        lambda k_images, level, pixels: images.denoise(k_images, level, mask=pixels),
         rng,
         n_probes,
         progress,
     )
-    uneven = _uneven(setting) if method == "sum+" and noise == "auto" and sigma is None else None
-    if uneven is not None:
-        level, setting = _evened(setting, uneven[1], images)
+    shape = NoiseShape()
+    if method == "sum+" and noise == "auto" and sigma is None:
+        shape = measure_shape(setting, divided_by_flat=bool(stack.attrs.get("flat_field", False)))
+        setting = shape.evened(setting)
     fit = fit_sum(setting, rank) if method == "sum" else fit_sum_plus(setting, rank, without=without)
     for note in _notes(fit, rank):
         warnings.warn(note, XanesumWarning, stacklevel=2)
-    if uneven is None:
-        per_energy = sigma_per_energy(values, fit.spectra[: max(fit.rank, 1)], mask=mask, rng=rng)
-        pixel, said = None, "white"
-    else:
-        factors = uneven[1]
-        fit = _multiplied_back(fit, *uneven, level)
-        per_energy, pixel = factors.energy, factors.pixel
-        said = f"uneven, product of factors, misfit {factors.misfit:.3f}"
+    per_energy = (
+        sigma_per_energy(values, fit.spectra[: max(fit.rank, 1)], mask=mask, rng=rng)
+        if shape.factors is None
+        else shape.factors.energy
+    )
+    fit = shape.multiplied_back(fit, setting.sigma)
     provenance = {
         "method": method,
         "without": " ".join(sorted(without)),
         "denoiser": images.name,
         "denoiser_fingerprint": getattr(images, "fingerprint", ""),
-        "noise": said,
+        "noise": shape.said,
         "rank_given": "automatic" if rank is None else str(rank),
         **fit.facts,
         "input_sha256": input_hash,
@@ -157,41 +152,15 @@ def denoise(
         "seconds": round(time.perf_counter() - started, 3),
         **_versions(),
     }
-    return assemble(stack, fit, level, per_energy, provenance, pixel=pixel)
-
-
-def _uneven(setting: Setting) -> tuple[FittedVariance, Factors] | None:
-    """Return the variance of the noise and its factors, or None where it is even."""
-    pilot = fit_pilot(setting)
-    spectra, pixels = pilot.spectra[: pilot.rank], pilot.images[: pilot.rank]
-    if len(setting.values) - len(spectra) < MIN_ENERGIES:
-        return None
-    variance = fit_variance(setting.values, spectra, pixels, mask=setting.mask, rng=setting.rng)
-    factors = separate(variance, spectra, pixels, mask=setting.mask)
-    even = factors.unevenness <= np.hypot(EVEN, BY_CHANCE * variance.error)
-    return None if even else (variance, factors)
-
-
-def _evened(setting: Setting, factors: Factors, images: Denoiser) -> tuple[float, Setting]:
-    """Return the mean noise level, and the setting with a stack whose noise has it everywhere."""
-    level = float(np.exp(np.mean(np.log(factors.energy))))
-    pixel, energy = (np.float32(1) / values.astype(np.float32) for values in (factors.pixel, factors.energy))
-    values = np.empty_like(setting.values)
-    for out, frame, share in zip(values, setting.values, energy * np.float32(level), strict=True):
-        np.multiply(frame, pixel * share, out=out)
-    return level, replace(
-        setting,
-        values=values,
-        sigma=level,
-        denoise=lambda k_images, pixels: images.denoise(k_images, level, mask=pixels),
+    return assemble(
+        stack,
+        fit,
+        setting.sigma,
+        per_energy,
+        provenance,
+        pixel=shape.pixel,
+        common=shape.common_sigma(setting.sigma),
     )
-
-
-def _multiplied_back(fit: Fit, variance: FittedVariance, factors: Factors, level: float) -> Fit:
-    """Return the fit of the stack as it was before `_evened`."""
-    energy, along = factors.energy / level, fit.spectra[: fit.rank]
-    clean = fit.images[: fit.rank] * factors.pixel.astype(np.float32)
-    return fit.with_noise(factors.pixel, energy, left_uneven(variance, factors, along * energy, clean, along))
 
 
 def _check_options(method: str, n_probes: int, without: Collection[str], noise: str) -> None:
@@ -261,6 +230,7 @@ def assemble(
     provenance: dict[str, object],
     *,
     pixel: NDArray[np.float64] | None = None,
+    common: NDArray[np.float64] | None = None,
 ) -> Denoised:
     """Return the first components of a fit to the usable frames of `stack`, labelled; unused frames get 0.
 
@@ -278,6 +248,8 @@ def assemble(
         What the result should say of its origin.
     pixel : ndarray, shape (Y, X), optional
         Noise level of each pixel, relative; 1 by default.
+    common : ndarray, shape (E',), optional
+        Standard deviation of noise that all usable energies share; 0 by default.
     """
     weight, rank = usable_weight(stack), fit.rank
     sign = mean_signs(fit.images[:rank])
@@ -286,6 +258,8 @@ def assemble(
     spectra[:, weight] = fit.spectra[:rank] * sign[:, None]
     sigma_energy = np.full(len(weight), np.nan)
     sigma_energy[weight] = per_energy
+    sigma_common = np.zeros(len(weight))
+    sigma_common[weight] = 0.0 if common is None else common
     energy = {"energy": stack.energy, **({"weight": stack["weight"]} if "weight" in stack.coords else {})}
     pixels = {name: stack[name] for name in ("y", "x", "mask") if name in stack.coords}
     risk = fit.risk
@@ -308,6 +282,7 @@ def assemble(
         error_images=xr.DataArray(fit.errors[:rank], dims=("source", "y", "x"), coords=pixels),
         error_mixing=xr.DataArray(mixing * sign[:, None], dims=("component", "source")),
         sigma_energy=xr.DataArray(sigma_energy, dims="energy", coords={"energy": stack.energy}),
+        sigma_common=xr.DataArray(sigma_common, dims="energy", coords={"energy": stack.energy}),
         risk=xr.Dataset(
             {
                 "risk": ("rank", risk.risk),

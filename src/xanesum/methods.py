@@ -47,7 +47,7 @@ EARLY_PROBES = 1  # of the weights before the last refit, which the spectra hard
 STAGES = ("averaging", "evidence", "weights", "refit", "smoothing", "shrinkage", "mirrors")
 View = tuple[int, ...]  # axes of an image, 0 for y and 1 for x, that are mirrored
 MIRRORS: tuple[View, ...] = ((), (0,), (1,), (0, 1))
-MaskedMap = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]
+DenoiserAt = Callable[[NDArray[np.float32], float, NDArray[np.bool_]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,10 +58,14 @@ class Setting:
     energy_ev: NDArray[np.float64]  # (E,)
     mask: NDArray[np.bool_]  # (Y, X), pixels that count
     sigma: float
-    denoise: MaskedMap  # images (K, Y, X) and a mask (Y, X) -> images
+    denoise_at: DenoiserAt  # images (K, Y, X), a noise level and a mask (Y, X) -> images
     rng: np.random.Generator
     n_probes: int = 4
     progress: Callable[[str, float], None] = field(default=lambda step, share: None)
+
+    def denoise(self, images: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return `images` denoised at the setting's noise level."""
+        return self.denoise_at(images, self.sigma, mask)
 
     def denoised(self, images: NDArray[np.float32], view: View = ()) -> NDArray[np.float32]:
         """Return `images` denoised, mirrored by `view` meanwhile; 0 where pixels do not count."""
@@ -86,24 +90,32 @@ class Fit:
         None  # (rank, rank), how they add up in the images; by default one each
     )
 
-    def with_noise(
-        self, pixel: NDArray[np.float64], energy: NDArray[np.float64], left_over: NDArray[np.float64]
+    def multiplied_back(
+        self, spectra: NDArray[np.float64], pixel: NDArray[np.float64], left_over: NDArray[np.float64]
     ) -> Fit:
-        """Return the fit of a stack (E, Y, X) that had been divided by ``energy * pixel``, multiplied back.
+        """Return the fit of a stack whose noise had been made even, as of the stack before.
 
         The spectra are made orthonormal again in their order: the image of a component takes up shares of
         weaker ones, never of stronger ones, beside which it could not be seen.  With the images their sum is
-        what it was.  The table of components and the risk remain those of the divided stack; errors of the
-        images are corrected for the relative noise that the division had `left_over` (K, Y, X) in them.
+        what it was.  The table of components and the risk remain those of the even stack.
+
+        Parameters
+        ----------
+        spectra : ndarray, shape (K, E)
+            The first spectra as they are in the stack before.
+        pixel : ndarray, shape (Y, X)
+            What each pixel had been divided by.
+        left_over : ndarray, shape (K, Y, X)
+            Noise of each image where it was taken to be 1, by which errors of the images are corrected.
         """
-        scaled = self.spectra[: self.rank] * energy
-        columns, mixing = np.linalg.qr(scaled.T)  # scaled.T @ images = columns @ (mixing @ images)
-        images = self.images[: self.rank] * pixel.astype(np.float32)
+        rank = len(spectra)
+        columns, mixing = np.linalg.qr(spectra.T)  # spectra.T @ images = columns @ (mixing @ images)
+        images = self.images[:rank] * pixel.astype(np.float32)
         return replace(
             self,
             spectra=np.ascontiguousarray(columns.T),
             images=np.tensordot(mixing.astype(np.float32), images, axes=1),
-            errors=self.errors[: self.rank] * (left_over * pixel).astype(np.float32),
+            errors=self.errors[:rank] * (left_over * pixel).astype(np.float32),
             mixing=mixing,
         )
 

@@ -14,7 +14,9 @@ from xanesum.subspace import fit_basis, project
 __all__ = [
     "count_above_noise",
     "estimate_sigma",
+    "finest_diagonal",
     "marchenko_pastur_median",
+    "median_sigma",
     "noise_reach",
     "sigma_per_energy",
     "wavelet_sigma",
@@ -114,18 +116,30 @@ def wavelet_sigma(
     D. L. Donoho, I. M. Johnstone, "Ideal spatial adaptation by wavelet shrinkage",
     Biometrika 81 (1994) 425-455.
     """
+    return np.array([median_sigma(frame) for frame in finest_diagonal(stack, mask=mask)])
+
+
+def median_sigma(values: NDArray[np.floating]) -> float:
+    """Return the standard deviation of normal values about 0 from the median of their sizes."""
+    return float(np.median(np.abs(values))) / MAD_TO_SIGMA
+
+
+def finest_diagonal(
+    stack: NDArray[np.floating], *, mask: NDArray[np.bool_] | None = None
+) -> NDArray[np.floating]:
+    """Return the finest diagonal wavelet coefficients (E, n) of frames (E, Y, X); differences of a line's.
+
+    Those that touch a pixel outside `mask` are left out, unless all do.
+    """
     bad = np.zeros(stack.shape[1:], bool) if mask is None else ~mask
     if min(stack.shape[1:]) < 2:
         line = bad.ravel()
         keep = ~(line[1:] | line[:-1]) if not (line[1:] | line[:-1]).all() else ~line[1:]
-        difference = np.diff(stack.reshape(len(stack), -1), axis=1)[:, keep] / np.sqrt(2)
-        return np.asarray(np.median(np.abs(difference), axis=1).astype(np.float64) / MAD_TO_SIGMA)
+        return np.asarray(np.diff(stack.reshape(len(stack), -1), axis=1)[:, keep] / np.sqrt(2))
     touched = bad[:-1:2, :-1:2] | bad[1::2, :-1:2] | bad[:-1:2, 1::2] | bad[1::2, 1::2]
     ny, nx = 2 * touched.shape[0], 2 * touched.shape[1]
     keep = ~touched if not touched.all() else np.ones_like(touched)
-    return np.array(
-        [np.median(np.abs(pywt.dwt2(frame[:ny, :nx], "haar")[1][2][keep])) / MAD_TO_SIGMA for frame in stack]
-    )
+    return np.array([pywt.dwt2(frame[:ny, :nx], "haar")[1][2][keep] for frame in stack])
 
 
 def sigma_per_energy(
