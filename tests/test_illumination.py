@@ -93,6 +93,20 @@ def test_drift_around_a_sample_is_removed(seed):
     assert rms(left) < 0.12 * rms(varying(drift))
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_constant_change_is_not_taken_for_one_of_the_spectra(seed):
+    """Spectra overlap with a constant, along which drift is not known: what is left must lie along that."""
+    drift = drifting(seed)
+    stack = with_noise(CLEAN + drift)
+    seen = varying(np.stack([edge(8340.0), edge(8342.0)]).T).T
+
+    left = varying(remove_drift(stack, found_in(stack)) - (stack - drift))
+
+    for spectrum in (seen[0], seen[1] - seen[0] * (seen[1] @ seen[0]) / (seen[0] @ seen[0])):
+        here, before = (np.tensordot(spectrum, values, axes=1) for values in (left, drift))
+        assert rms(here) < 0.35 * rms(before)
+
+
 def test_what_looks_like_the_samples_spectrum_is_removed_too():
     y, _ = np.indices(SHAPE)
     alike = (edge(8342.0) - edge(8340.0))[:, None, None] * 0.2 * np.cos(np.pi * y / SHAPE[0])

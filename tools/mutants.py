@@ -412,6 +412,42 @@ FAULTS = (
         "changes = np.diag(scatter) > -np.inf",
         "tests/test_illumination.py",
     ),
+    Fault(
+        "drift: the constant change is spread over the spectra",
+        "illumination.py",
+        "np.linalg.qr(np.vstack([left_alone, _constant_and_line(energy_ev)]).T).Q",
+        "left_alone.T",
+        "tests/test_illumination.py",
+    ),
+    # --- noise_shape
+    Fault(
+        "common: the noise of the sample's other images not taken off",
+        "weights.py",
+        "** 2 - float(shares @ shares)",
+        "** 2",
+        "tests/test_noise_shape.py",
+    ),
+    Fault(
+        "common: texture of the sample counts as noise",
+        "weights.py",
+        "median_sigma(details[0] - shares @ texture)",
+        "median_sigma(details[0])",
+        "tests/test_noise_shape.py",
+    ),
+    Fault(
+        "common: spectra are not restored",
+        "weights.py",
+        "(self.ratio - 1) * (spectra @ self.along)",
+        "0.0 * (spectra @ self.along)",
+        "tests/test_noise_shape.py",
+    ),
+    Fault(
+        "common: the same everywhere in a stack that was divided by energies",
+        "noise_shape.py",
+        "if shape.factors is None else 1 / factors.energy",
+        "if True else 1 / factors.energy",
+        "tests/test_noise_shape.py",
+    ),
     # --- xanes
     Fault(
         "xanes: first crossing instead of the last",

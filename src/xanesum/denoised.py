@@ -29,7 +29,15 @@ COMPONENT_COLUMNS = {
     "weight_denoised": "weight of the denoised image",
     "p_value": "how often noise alone would look as real; NaN where not asked for",
 }
-ARRAYS = ("spectra", "coefficients", "sigma_energy", "sigma_common", "sigma_pixel", "error_images", "error_mixing")
+ARRAYS = (
+    "spectra",
+    "coefficients",
+    "sigma_energy",
+    "sigma_common",
+    "sigma_pixel",
+    "error_images",
+    "error_mixing",
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

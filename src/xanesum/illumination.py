@@ -106,8 +106,9 @@ def estimate_drift(
     keep = np.ones(stack.shape[1:], bool) if mask is None else mask
     smooth = inner_products(fields, stack).T
     left_alone = _with_predictable(spectra, smooth, sigma)
-    beside = smooth - left_alone.T @ (left_alone @ smooth)
-    n_free = len(stack) - len(left_alone)
+    untouched = np.linalg.qr(np.vstack([left_alone, _constant_and_line(energy_ev)]).T).Q
+    beside = smooth - untouched @ (untouched.T @ smooth)
+    n_free = len(stack) - untouched.shape[1]
     if n_free < 2:
         return FlatDrift(fields, np.zeros_like(smooth), np.zeros_like(keep))
     scatter = beside.T @ beside / n_free - sigma**2 * np.eye(len(fields))
@@ -115,16 +116,14 @@ def estimate_drift(
     amounts = np.where(changes, beside, 0.0)
     directions, images = _varying(left_alone, stack, energy_ev)
     empty = _empty_pixels(images, keep)
-    if empty.any():  # what changes there is no species, predictable or not
-        spectra = left_alone
-    else:
+    if not empty.any():  # where it is not known what is no species, predictable changes stay
         directions, images = _varying(spectra, stack, energy_ev)
     if changes.any() and len(directions):
         alike = np.zeros((len(directions), len(fields)))
         known = _positive(scatter[np.ix_(changes, changes)])
         prior = np.asarray(np.linalg.pinv(known, hermitian=True), np.float64)
         alike[:, changes] = _alike(images[:, keep], fields[changes][:, keep], prior, sigma, empty[keep])
-        amounts = amounts + spectra.T @ (spectra @ (directions.T @ alike))
+        amounts = amounts + directions.T @ alike
     return FlatDrift(fields, amounts, empty)
 
 
@@ -135,12 +134,17 @@ def _varying(
 
     The first is that along which the sample varies most: its edge.
     """
-    fixed = np.linalg.qr(np.column_stack([np.ones_like(energy_ev), energy_ev - energy_ev.mean()])).Q
-    size, rows = np.linalg.svd(spectra - (spectra @ fixed) @ fixed.T, full_matrices=False)[1:]
+    fixed = _constant_and_line(energy_ev)
+    size, rows = np.linalg.svd(spectra - (spectra @ fixed.T) @ fixed, full_matrices=False)[1:]
     rows = rows[size > 1e-3]
     images = project(rows, stack)
     turned = np.linalg.eigh(inner_products(images, images))[1][:, ::-1].T
     return turned @ rows, np.tensordot(turned.astype(np.float32), images, axes=1)
+
+
+def _constant_and_line(energy_ev: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return orthonormal rows (2, E): what normalization takes away, so that drift along it costs no map."""
+    return np.linalg.qr(np.column_stack([np.ones_like(energy_ev), energy_ev - energy_ev.mean()])).Q.T
 
 
 def _alike(

@@ -113,5 +113,3 @@ def _divided(values: NDArray[np.float32], factors: Factors) -> NDArray[np.float3
     for out, frame, share in zip(even, values, energy * np.float32(factors.level), strict=True):
         np.multiply(frame, pixel * share, out=out)
     return even
-
-

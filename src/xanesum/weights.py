@@ -119,7 +119,7 @@ class CommonNoise:
 
     def sigma(self, level: float) -> NDArray[np.float64]:
         """Return the standard deviation (E,) of what is common, in a stack whose other noise is `level`."""
-        return self.along * level * np.sqrt(max(self.ratio**2 - 1, 0.0))
+        return np.asarray(self.along * level * np.sqrt(max(self.ratio**2 - 1, 0.0)))
 
 
 def find_common(
