@@ -4,9 +4,11 @@
 like those measured, 20, 100, 400 and 2000 counts in the open beam; 10 flats and darks; 3 seeds of a largest
 optical density of 1.5 (an edge step of about 1), then one of 3.  Each scan is prepared, corrected for drift,
 denoised and mapped as ``xanesum run`` does; beside it the same scan with noise taken as white, one of the
-same noise whose illumination did not drift, and for the first seed the same scan without correction.  Rows are saved as they come; ``--resume``
-goes on.  ``--law`` instead fits the law of the noise to 10 flats of 1024 x 1024, 100 seeds; ``--defects``
-compares maps with and without dead pixels, hot frames and a missing energy.
+same noise whose illumination did not drift, and for the first seed the same scan without correction.  Rows
+are saved as they come; ``--resume`` goes on.  ``--law`` instead fits the law of the noise to 10 flats of
+1024 x 1024, 100 seeds; ``--defects`` compares maps with and without dead pixels, hot frames and a missing
+energy; ``--lost`` counts how often something is reported as lost, 100 seeds of whole results, and of such
+from which the component was dropped that moves the energy by 0.5 eV in 5 % of the sample.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise, product
 from typing import Any
 
@@ -23,7 +26,7 @@ from _common import load, print_table, save
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
-from xanesum import denoise, half_step_energy, simulate
+from xanesum import Denoised, denoise, half_step_energy, simulate
 from xanesum.errors import EdgeError
 from xanesum.flat_drift import correct_flat_drift
 from xanesum.phantom import KINDS, Phantom, expose
@@ -31,6 +34,7 @@ from xanesum.phantom.exposure import Detector, drifting_fields
 from xanesum.photon_transfer import photon_transfer
 from xanesum.preprocess import prepare
 from xanesum.stack import make_stack
+from xanesum.trust import examine
 
 SHAPE, N_ENERGIES = (256, 320), 117
 COUNTS = (100.0, 400.0, 2000.0, 20.0)  # the last is reported, not judged
@@ -38,6 +42,7 @@ DENSITIES = (1.5, 3.0)
 DRIFT = 0.03
 FIRST_SEED = 7000
 BORDER_PX = 3
+SHIFT_EV = 0.5
 FULL, WHITE, UNCORRECTED, STEADY = "as run", "noise as white", "drift not corrected", "no drift"
 Row = dict[str, Any]
 
@@ -47,7 +52,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a small phantom, two doses, one seed")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--resume", action="store_true")
-    for part in ("law", "defects"):
+    for part in ("law", "defects", "lost"):
         parser.add_argument(f"--{part}", action="store_true", help="this instead of the large table")
     options = parser.parse_args()
     if options.law:
@@ -58,6 +63,8 @@ def main() -> None:
         rows = [defects(seed, options.quick) for seed in range(1 if options.quick else options.seeds)]
         save("noise-defects" + ("-quick" if options.quick else ""), rows)
         print_table(rows)
+    elif options.lost:
+        lost_table(options)
     else:
         table(options)
 
@@ -263,6 +270,102 @@ def defects(seed: int, quick: bool) -> Row:
         "change / standard error: median": float(np.median(change[elsewhere])),
         "90 %": float(np.quantile(change[elsewhere], 0.9)),
     }
+
+
+# --- signal lost
+
+
+def lost_table(options: argparse.Namespace) -> None:
+    """Examine results with and without a component, and count what is reported."""
+    name = "noise-lost" + ("-quick" if options.quick else "")
+    rows: list[Row] = load(name) if options.resume else []
+    for seed in range(3 if options.quick else 100):
+        if all(row["seed"] != seed for row in rows):
+            rows += lost(seed)
+            print(rows[-2:], flush=True)
+            save(name, rows, summary=lost_summary(rows))
+    print_table(lost_summary(rows))
+
+
+def lost(seed: int) -> list[Row]:
+    """Return what is said of a result, and of the same without the component of a patch that is shifted."""
+    rng = np.random.default_rng(FIRST_SEED + seed)
+    phantom, patch = shifted_patch(KINDS[seed % len(KINDS)], rng)
+    scan = expose(phantom, 400.0, peak_density=DENSITIES[0], flat_drift=DRIFT, rng=rng)
+    stack = correct_flat_drift(prepare(scan.stack)[0])[0]
+    result = denoise(stack)
+    spoilt = [without_component(result, k) for k in range(result.rank)] if result.rank > 1 else []
+    spoilt.sort(key=lambda each: abs(moved(each, patch, phantom.mask)))  # the first lost most of the shift
+    rows = []
+    for each in (result, *spoilt[:1]):
+        found = examine(stack, each)
+        rows.append(
+            {
+                "seed": seed,
+                "phantom": phantom.kind,
+                "dropped": result.rank - each.rank,
+                "K": result.rank,
+                "shift seen (eV)": moved(each, patch, phantom.mask),
+                "p lost": found.lost.p_value,
+                "p beside": found.lost.p_beside,
+                "p within": found.lost.p_within,
+                "scale (px)": found.lost.scale_px,
+                "white": found.whiteness.is_white,
+                "residual / sigma": found.size,
+            }
+        )
+    return rows
+
+
+def shifted_patch(kind: str, rng: np.random.Generator) -> tuple[Phantom, NDArray[np.bool_]]:
+    """Return a phantom in one state, but for a round patch of 5 % of the sample, later by half an eV."""
+    phantom = simulate(kind, shape=(160, 200), n_energies=N_ENERGIES)
+    y, x = np.nonzero(phantom.mask)
+    centre = rng.integers(len(y))
+    distance = np.hypot(y - y[centre], x - x[centre])
+    patch = np.zeros(phantom.mask.shape, bool)
+    near = np.argsort(distance)[: int(0.05 * len(y))]
+    patch[y[near], x[near]] = True
+    energy = phantom.energy_ev
+    before = phantom.spectra[len(phantom.spectra) // 2]
+    spectra = np.stack([before, np.interp(energy - SHIFT_EV, energy, before)])
+    thickness = phantom.images.sum(axis=0)
+    images = np.stack([np.where(patch, 0, thickness), np.where(patch, thickness, 0)])
+    return replace(phantom, spectra=spectra, images=images), patch
+
+
+def without_component(result: Denoised, k: int) -> Denoised:
+    rest = {"component": [other for other in range(result.rank) if other != k]}
+    names = ("spectra", "coefficients", "error_mixing")
+    return replace(result, **{name: getattr(result, name).isel(rest) for name in names})
+
+
+def moved(result: Denoised, patch: NDArray[np.bool_], mask: NDArray[np.bool_]) -> float:
+    """Return how much later the edge is in the patch than elsewhere, in eV."""
+    try:
+        energy = half_step_energy(result, e0_ev=8341.0).half_step_energy_ev.values
+    except EdgeError:  # no edge without this component
+        return float("inf")
+    before, after = energy[mask & ~patch & np.isfinite(energy)], energy[patch & np.isfinite(energy)]
+    return float(np.median(after) - np.median(before)) if before.size and after.size else float("inf")
+
+
+def lost_summary(rows: list[Row]) -> list[Row]:
+    whole = [row for row in rows if not row["dropped"]]
+    spoilt = [row for row in rows if row["dropped"]]
+    return [
+        {
+            "seeds": len(whole),
+            "false alarms": sum(row["p lost"] < 0.01 for row in whole),
+            "residual called white": sum(row["white"] for row in whole),
+            "shift seen by the whole result (eV), median": statistics.median(
+                row["shift seen (eV)"] for row in whole
+            ),
+            "dropped": len(spoilt),
+            "shift that is left (eV), median": statistics.median(row["shift seen (eV)"] for row in spoilt),
+            "reported": sum(row["p lost"] < 0.01 for row in spoilt),
+        }
+    ]
 
 
 if __name__ == "__main__":
