@@ -31,6 +31,8 @@ LAYERS = [
     "denoising",
     "flat_drift",
     "xanes",
+    "chance",
+    "trust",
     "metrics",
     "phantom",
     "baselines",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xanesum.metrics import frame_psnr, map_correlation, map_rmse_ev, residual_correlation, spectrum_psnr
+from xanesum.metrics import frame_psnr, map_correlation, map_rmse_ev, spectrum_psnr
 
 RNG = np.random.default_rng(7)
 TRUTH = RNG.uniform(0, 255, (6, 20, 30))
@@ -48,31 +48,3 @@ def test_unknown_pixels_earn_nothing():
 
 def test_map_rmse_is_the_root_mean_square():
     assert map_rmse_ev(TRUTH[0] + 2, TRUTH[0], MASK) == pytest.approx(2)
-
-
-def test_residual_correlation_finds_what_was_put_in():
-    white = RNG.standard_normal((20, 60, 70))
-    along_x = (white[:, :, 1:] + white[:, :, :-1]) / np.sqrt(2)  # lag-1 correlation 0.5
-
-    plain, blurred = residual_correlation(white), residual_correlation(along_x)
-
-    assert max(abs(plain.x), abs(plain.y), abs(plain.energy)) < 4 * plain.standard_error
-    assert blurred.x == pytest.approx(0.5, abs=4 * blurred.standard_error)
-    assert max(abs(blurred.y), abs(blurred.energy)) < 5 * blurred.standard_error
-
-
-def test_residual_correlation_leaves_out_masked_and_missing_values():
-    white = RNG.standard_normal((20, 60, 70))
-    spoiled = white.copy()
-    spoiled[:, :, :10] = 100
-    spoiled[3, 40, 40] = np.nan
-    mask = np.ones((60, 70), bool)
-    mask[:, :10] = False
-
-    found = residual_correlation(spoiled, mask=mask)
-
-    assert abs(found.x) < 4 * found.standard_error
-
-
-def test_one_frame_has_no_correlation_along_energy():
-    assert np.isnan(residual_correlation(RNG.standard_normal((1, 8, 9))).energy)

@@ -41,7 +41,7 @@ def scan(noisy, tmp_path):
     return write_stack(noisy, tmp_path / "scan.h5")
 
 
-QUICK = Recipe(denoise=DenoiseOptions(denoiser="none", rank=2))
+QUICK = Recipe(denoise=DenoiseOptions(denoiser="wavelet", rank=2))
 
 
 # --- recipe
@@ -190,7 +190,7 @@ def test_a_scan_without_an_edge_still_gives_a_clean_stack_and_a_report(tmp_path)
     assert done.map_problem
     assert done.map_problem.split()[0] in done.report.read_text("utf-8")
     made = {p.name for p in (tmp_path / "out").iterdir()}
-    assert made == {"clean.h5", "result.sum.h5", "recipe.toml", "report.html"}
+    assert made == {"clean.h5", "result.sum.h5", "recipe.toml", "trust.json", "report.html"}
 
 
 def test_an_unknown_kind_of_map_is_no_missing_edge(scan, tmp_path):

@@ -12,6 +12,7 @@ from scans import add_noise, edge_stack
 from xanesum.denoising import denoise
 from xanesum.errors import WriteError
 from xanesum.report import Facts, write_report
+from xanesum.trust import examine
 from xanesum.xanes import half_step_energy, white_line
 
 EDGE_EV = 8340.0 + np.linspace(0, 3, 30)[:, None] + np.zeros(34)
@@ -22,7 +23,7 @@ FACTS = Facts("scan<1>.h5", 1.25, ("3 pixels left out",), "", 'rank = "<automati
 
 def page_of(stack, path, maps=half_step_energy, facts=FACTS):
     result = denoise(stack, rank=2)
-    write_report(path, stack, result, maps and maps(result), facts=facts)
+    write_report(path, stack, result, maps and maps(result), examine(stack, result), facts=facts)
     return path.read_text("utf-8")
 
 
@@ -59,7 +60,8 @@ def test_every_picture_can_be_opened_and_says_what_it_is(page):
         "2 (chosen)",
         "Noise level at each energy",
         "Root mean square of the residual",
-        "autocorrelation of the residual",
+        "correlation along energy",
+        "Nothing of the sample was found",
         "3 pixels left out",
         "0 of 1020 pixels are masked",
         "numpy",
@@ -81,7 +83,7 @@ def test_white_residual_is_called_white_and_striped_noise_is_not(page, tmp_path)
     striped = page_of(NOISY + 0.1 * rows, tmp_path / "striped.html")
 
     assert "as good as white" in page
-    assert "correlated along x" in striped
+    assert "correlated from neighbour to neighbour" in striped
 
 
 def test_without_a_map_the_reason_stands_there(tmp_path):
@@ -116,7 +118,7 @@ def test_a_scan_whose_components_take_all_its_noise_has_a_report(tmp_path):
     clean = CLEAN[::25]
     result = denoise(clean.copy(data=add_noise(clean.values, 0.05)), method="sum", rank=len(clean))
 
-    write_report(tmp_path / "few.html", clean, result, None, facts=FACTS)
+    write_report(tmp_path / "few.html", clean, result, None, examine(clean, result), facts=FACTS)
 
     assert np.isnan(result.sigma_energy).all()
     assert "Noise level at each energy" in (tmp_path / "few.html").read_text("utf-8")

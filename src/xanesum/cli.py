@@ -49,6 +49,7 @@ STEPS = {
     "subspace": "finding the components",
     "components": "denoising components",
     "map": "mapping",
+    "trust": "examining the residual",
     "write": "writing",
     "report": "writing the report",
 }

@@ -71,6 +71,11 @@ class Denoised:
         """Whether the noise was taken to be the same in every pixel and at every energy."""
         return bool((self.sigma_pixel == 1).all())
 
+    @property
+    def sigma_used(self) -> NDArray[np.float64]:
+        """Noise level that was taken for each energy, shape (E,): one for all where the noise is even."""
+        return np.full(self.sigma_energy.size, self.sigma) if self.noise_is_even else self.sigma_energy.values
+
     def truncated(self, rank: int) -> Denoised:
         """Return the result with the first `rank` components only.
 

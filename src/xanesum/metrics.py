@@ -1,19 +1,16 @@
-"""How close to the truth (PSNR, map correlation, map error), and how white a residual is."""
+"""How close to the truth: PSNR of frames and spectra, correlation and error of maps."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "ResidualCorrelation",
     "frame_psnr",
     "map_correlation",
     "map_rmse_ev",
-    "residual_correlation",
     "spectrum_psnr",
 ]
 
@@ -74,43 +71,6 @@ def map_rmse_ev(
         return float("nan")
     known = np.where(np.isnan(known), np.nanmean(known), known)
     return float(np.sqrt(np.mean((known - truth[mask]) ** 2)))
-
-
-@dataclass(frozen=True, slots=True)
-class ResidualCorrelation:
-    """Autocorrelation at lag 1 along each axis, and the size that chance alone gives it."""
-
-    x: float
-    y: float
-    energy: float
-    standard_error: float  # of each, for white noise: 1 / sqrt(number of pairs)
-
-
-def residual_correlation(
-    residual: NDArray[np.floating], *, mask: NDArray[np.bool_] | None = None
-) -> ResidualCorrelation:
-    """Return the autocorrelation at lag 1 of a residual stack (E, Y, X) along x, y and energy.
-
-    White noise gives zero within a few standard errors.  Structure that a denoiser took away shows as a
-    positive value in space; a resampled detector image does so too.  Pixels outside `mask`, and values that
-    are not finite, are left out.
-    """
-    keep = np.isfinite(residual)
-    if mask is not None:
-        keep &= mask
-    values = np.where(keep, residual, 0).astype(np.float32)
-    values -= np.where(keep, values.sum(dtype=np.float64) / max(int(keep.sum()), 1), 0).astype(np.float32)
-    x, y, energy = (_lag_one(np.moveaxis(values, axis, 0), np.moveaxis(keep, axis, 0)) for axis in (2, 1, 0))
-    return ResidualCorrelation(x, y, energy, standard_error=float(1 / np.sqrt(max(int(keep.sum()), 1))))
-
-
-def _lag_one(values: NDArray[np.float32], keep: NDArray[np.bool_]) -> float:
-    if len(values) < 2:
-        return float("nan")
-    both = keep[1:] & keep[:-1]
-    product = np.sum(values[1:] * values[:-1] * both, dtype=np.float64)
-    power = np.sum((values[1:] ** 2 + values[:-1] ** 2) * both, dtype=np.float64) / 2
-    return float(product / power) if power > 0 else float("nan")
 
 
 def _mean_square(estimate: NDArray[np.floating], truth: NDArray[np.floating]) -> np.float64:

@@ -35,6 +35,7 @@ from xanesum.preprocess import prepare
 from xanesum.recipe import DEFAULT_RECIPE, DenoiseOptions, InputOptions, MapOptions, Recipe
 from xanesum.report import Facts, write_report
 from xanesum.stack import add_history, usable_mask
+from xanesum.trust import Trust, examine
 from xanesum.xanes import MAP_KINDS, chemical_map
 
 __all__ = [
@@ -52,7 +53,16 @@ __all__ = [
 
 Progress = Callable[[str, float], None]
 MAP_NAMES = {"half_step": "half_step_energy_ev", "white_line": "white_line_ev"}
-OWN_FILES = ("clean.h5", "result.sum.h5", "map.h5", "map.tif", "edge_step.tif", "recipe.toml", "report.html")
+OWN_FILES = (
+    "clean.h5",
+    "result.sum.h5",
+    "map.h5",
+    "map.tif",
+    "edge_step.tif",
+    "recipe.toml",
+    "trust.json",
+    "report.html",
+)
 VERSIONS_OF = ("numpy", "scipy", "xarray", "h5py", "scikit-image", "pywavelets", "torch")
 
 
@@ -70,6 +80,7 @@ class RunResult:
     folder: Path
     files: tuple[Path, ...]
     result: Denoised
+    trust: Trust
     maps: xr.Dataset | None  # None where the scan has no edge to map ...
     map_problem: str  # ... for this reason
     counted: tuple[str, ...]  # what preprocessing changed, in words
@@ -117,18 +128,22 @@ def run(
         result = denoise_scan(stack, recipe.denoise, progress=progress)
         progress("map", 0.0)
         maps, problem = _map_or_reason(result, recipe.map)
+    progress("trust", 0.0)
+    trust = examine(stack, result, rng=np.random.default_rng(recipe.denoise.seed))
+    for note in trust.notes:  # the report has them in their place
+        warnings.warn(note, XanesumWarning, stacklevel=2)
     seconds = time.perf_counter() - started
     effective = _effective_recipe(recipe, source, result)
     counted += corrected
     facts = Facts(source.name, seconds, counted, problem, effective, tuple(dict.fromkeys(notes)))
     progress("write", 0.0)
     with staged_folder(folder, own=OWN_FILES) as temporary:
-        _write_results(temporary, result, maps, facts.recipe)
+        _write_results(temporary, result, maps, trust, facts.recipe)
         progress("report", 0.0)
-        write_report(temporary / "report.html", stack, result, maps, facts=facts)
+        write_report(temporary / "report.html", stack, result, maps, trust, facts=facts)
         names = sorted(path.name for path in temporary.iterdir())
     files = tuple(folder / name for name in names)
-    return RunResult(folder, files, result, maps, problem, counted, time.perf_counter() - started)
+    return RunResult(folder, files, result, trust, maps, problem, counted, time.perf_counter() - started)
 
 
 def load_scan(source: str | Path, options: InputOptions) -> tuple[xr.DataArray, tuple[str, ...]]:
@@ -309,10 +324,13 @@ def _would_replace(path: Path, source: Path, is_folder: bool) -> bool:
     return any(target.exists() and source.exists() and target.samefile(source) for target in targets)
 
 
-def _write_results(folder: Path, result: Denoised, maps: xr.Dataset | None, recipe: str) -> None:
+def _write_results(
+    folder: Path, result: Denoised, maps: xr.Dataset | None, trust: Trust, recipe: str
+) -> None:
     write_stack(result.reconstruct(), folder / "clean.h5")
     result.save(folder / "result.sum.h5")
     (folder / "recipe.toml").write_text(recipe, "utf-8")
+    (folder / "trust.json").write_text(json.dumps(trust.figures, indent=1) + "\n", "utf-8")
     if maps is not None:
         write_map(maps, folder / "map.h5")
         write_map_tiff(maps[MAP_NAMES[maps.attrs["kind"]]].where(maps["mask"]), folder / "map.tif")

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from xanesum.denoised import Denoised
 from xanesum.io.atomic import atomic_path
-from xanesum.metrics import residual_correlation
 from xanesum.stack import usable_mask, usable_weight
+from xanesum.trust import PLACES, Trust
 
 __all__ = ["Facts", "write_report"]
 
@@ -34,9 +34,7 @@ MAP_LABELS = {
 }
 N_PIXELS = 5
 MAX_COMPONENTS = 6
-MAX_RESIDUAL = 40_000_000  # values the autocorrelation looks at: enough for a standard error of 0.0002
 MAX_RESIDUAL_FRAMES = 100  # energies whose residual is looked at pixel by pixel
-CORRELATED = 0.05  # autocorrelation from which on noise is called correlated
 WIDTH_IN = 4.2
 
 
@@ -60,7 +58,13 @@ class Picture(NamedTuple):
 
 
 def write_report(
-    path: str | Path, stack: xr.DataArray, result: Denoised, maps: xr.Dataset | None, *, facts: Facts
+    path: str | Path,
+    stack: xr.DataArray,
+    result: Denoised,
+    maps: xr.Dataset | None,
+    trust: Trust,
+    *,
+    facts: Facts,
 ) -> Path:
     """Write the report of a run to one HTML file.
 
@@ -74,6 +78,8 @@ def write_report(
         What came out.
     maps : Dataset or None
         From `xanesum.chemical_map`; None where there is no edge, and `facts` says why.
+    trust : Trust
+        From `xanesum.trust.examine`.
     facts : Facts
         Names, times and options.
 
@@ -85,20 +91,22 @@ def write_report(
     environment = Environment(
         loader=PackageLoader("xanesum"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    page = environment.get_template("report.html").render(_content(stack, result, maps, facts))
+    page = environment.get_template("report.html").render(_content(stack, result, maps, trust, facts))
     with atomic_path(path) as temporary:
         temporary.write_text(page, "utf-8", errors="backslashreplace")
     return Path(path)
 
 
-def _content(stack: xr.DataArray, result: Denoised, maps: xr.Dataset | None, facts: Facts) -> dict[str, Any]:
+def _content(
+    stack: xr.DataArray, result: Denoised, maps: xr.Dataset | None, trust: Trust, facts: Facts
+) -> dict[str, Any]:
     """Return everything the template asks for."""
     clean = result.reconstruct()
     pixels = _choose_pixels(result, maps, usable_mask(stack))
     return {
         "title": f"xanesum report: {facts.source}",
         "notes": facts.notes,
-        "facts": _headline(stack, result, facts),
+        "facts": _headline(stack, result, maps, trust, facts),
         "frames": _frame_pictures(stack, clean, maps),
         "map_problem": facts.map_problem if maps is None else "",
         "map_text": "" if maps is None else _map_text(maps),
@@ -112,7 +120,9 @@ def _content(stack: xr.DataArray, result: Denoised, maps: xr.Dataset | None, fac
         "risk_rows": _risk_rows(result),
         "risk_negative": bool((result.risk["risk"].values < 0).any()),
         "noise_figures": [_sigma_picture(result), *_residual_pictures(stack, clean, result)],
-        "residual": _residual_facts(stack, clean),
+        "trust": _trust_lines(trust, maps),
+        "trust_rows": _trust_rows(trust),
+        "lost": _lost_pictures(stack, trust) if trust.lost.found else [],
         "counted": _counted(stack, facts),
         "history": result.attrs.get("history", ()),
         "recipe": facts.recipe,
@@ -120,7 +130,9 @@ def _content(stack: xr.DataArray, result: Denoised, maps: xr.Dataset | None, fac
     }
 
 
-def _headline(stack: xr.DataArray, result: Denoised, facts: Facts) -> list[tuple[str, str]]:
+def _headline(
+    stack: xr.DataArray, result: Denoised, maps: xr.Dataset | None, trust: Trust, facts: Facts
+) -> list[tuple[str, str]]:
     n_energies, ny, nx = stack.shape
     energy = stack.energy.values
     size_nm = stack.attrs.get("pixel_size_nm")
@@ -132,6 +144,8 @@ def _headline(stack: xr.DataArray, result: Denoised, facts: Facts) -> list[tuple
         *_evenness(result),
         ("Components kept (K)", str(result.rank)),
         ("Noise reduction, estimated", _reduction(result)),
+        *_exposure(maps),
+        ("Signal lost", "yes, see below" if trust.lost.found else "none found"),
         ("Denoiser", str(result.provenance.get("denoiser", "?"))),
         ("Time", f"{facts.seconds:.1f} s"),
     ]
@@ -486,10 +500,9 @@ def _residual_pictures(stack: xr.DataArray, clean: xr.DataArray, result: Denoise
     """Where in the image the residual is larger than noise, and where it leans to one side."""
     used = np.flatnonzero(usable_weight(stack))
     sampled = used[np.unique(np.linspace(0, len(used) - 1, MAX_RESIDUAL_FRAMES).astype(int))]
-    sigma_energy = np.full(len(stack), result.sigma) if result.noise_is_even else result.sigma_energy.values
     total, squares, count = (np.zeros(stack.shape[1:]) for _ in range(3))
     for e in sampled:
-        sigma = sigma_energy[e] * result.sigma_pixel.values
+        sigma = result.sigma_used[e] * result.sigma_pixel.values
         residual = (_masked(stack, stack[e].values) - clean[e].values) / sigma
         known = np.isfinite(residual)
         total += np.where(known, residual, 0)
@@ -519,43 +532,88 @@ def _residual_pictures(stack: xr.DataArray, clean: xr.DataArray, result: Denoise
     ]
 
 
-def _residual_facts(stack: xr.DataArray, clean: xr.DataArray) -> dict[str, object]:
-    """Return the residual's autocorrelation in figures and in words."""
-    region = _central_region(stack.shape)
-    used = usable_weight(stack)
-    noisy, smooth = (np.asarray(s[:, region[0], region[1]].values, np.float32)[used] for s in (stack, clean))
-    mask = usable_mask(stack)[region]
-    found = residual_correlation(noisy - smooth, mask=mask)
-    along = {name: getattr(found, name) for name in ("x", "y", "energy")}
-    strong = [name for name, value in along.items() if abs(value) > CORRELATED]
-    part = "" if mask.shape == stack.shape[1:] else f" (Central {mask.shape[0]} x {mask.shape[1]} px.)"
-    return {
-        **{name: f"{value:+.4f}" if np.isfinite(value) else "unknown" for name, value in along.items()},
-        "error": f"{found.standard_error:.1g}",
-        "warning": bool(strong),
-        "text": _residual_text(strong) + part,
-    }
+# --- trust
 
 
-def _residual_text(strong: list[str]) -> str:
-    if strong:
-        return (
-            f"The residual is correlated along {' and '.join(strong)} (more than {CORRELATED:g}): either "
-            "the noise is not white, or structure of the sample was taken away. Sigma was taken for that of "
-            "white noise, and the risk rests on it: trust both, and the number of components, with caution."
+def _exposure(maps: xr.Dataset | None) -> list[tuple[str, str]]:
+    """Return how much longer an exposure the map was worth; nothing without a map."""
+    gain = _median_gain(maps)
+    return [] if gain is None else [("Exposure gained, for the map", f"{gain:.2g} times")]
+
+
+def _median_gain(maps: xr.Dataset | None) -> float | None:
+    if maps is None or not maps["mask"].values.any():
+        return None
+    gain = maps["exposure_gain"].values[maps["mask"].values]
+    gain = gain[np.isfinite(gain)]
+    return float(np.median(gain)) if gain.size else None
+
+
+def _trust_lines(trust: Trust, maps: xr.Dataset | None) -> list[tuple[bool, str]]:
+    """Return sentences, and whether each is a warning."""
+    lines = [(True, _sentence(note)) for note in trust.notes]
+    if not trust.lost.found:
+        lines.append(
+            (
+                False,
+                "Nothing of the sample was found in what was taken away: averages of the residual over "
+                f"regions are those of noise (chance to be so structured {trust.lost.p_value:.2g}).",
+            )
         )
-    return (
-        "The residual is as good as white: nothing of the sample shows in it, and the noise level holds. "
-        "A value slightly below 0 along energy is what remains of white noise without a few smooth spectra."
-    )
+    if trust.whiteness.is_white:
+        lines.append((False, "The residual is as good as white from neighbour to neighbour."))
+    gain = _median_gain(maps)
+    if gain is not None:
+        lines.append(
+            (
+                False,
+                f"Single pixels without denoising would need {gain:.2g} times the exposure for a map as good "
+                "(median over the map, from the noise level and the estimated errors).",
+            )
+        )
+    return lines
 
 
-def _central_region(shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """Return the central part of the images with at most MAX_RESIDUAL values over all energies."""
-    share = min(1.0, np.sqrt(MAX_RESIDUAL / np.prod(shape, dtype=float)))
-    parts = [max(2, int(n * share)) for n in shape[1:]]
-    starts = [max(0, (n - part) // 2) for n, part in zip(shape[1:], parts, strict=True)]
-    return slice(starts[0], starts[0] + parts[0]), slice(starts[1], starts[1] + parts[1])
+def _sentence(note: str) -> str:
+    return note[:1].upper() + note[1:] + "."
+
+
+def _trust_rows(trust: Trust) -> list[tuple[str, str, str]]:
+    """Return what was tested, its value, and what noise alone gives."""
+    white, lost = trust.whiteness, trust.lost
+    return [
+        ("residual over noise level", f"{trust.size:.4f}", "1"),
+        *(
+            (f"correlation along {name}", f"{value:+.4f}", f"0 \u00b1 {error:.1g}")
+            for (name, value), error in zip(white.along.items(), white.standard_error, strict=True)
+        ),
+        ("chance of these correlations", f"{white.p_value:.2g}", "any, rarely below 0.01"),
+        *(
+            (f"chance that noise looks as if {said}", f"{lost.p_values[place]:.2g}", "any, rarely below 0.01")
+            for place, said in PLACES.items()
+        ),
+    ]
+
+
+def _lost_pictures(stack: xr.DataArray, trust: Trust) -> list[Picture]:
+    """Return where something was lost, and its spectrum."""
+    lost, used = trust.lost, usable_weight(stack)
+    most = float(np.abs(lost.image).max())
+    return [
+        _image(
+            lost.image,
+            f"Where it was lost: averages over {lost.scale_px} x {lost.scale_px} px",
+            "standard deviations of noise",
+            limits=(-most, most),
+            cmap="RdBu_r",
+        ),
+        _line(
+            stack.energy.values[used],
+            lost.spectrum[used],
+            "Its spectrum, as strong as in the region that has most of it",
+            _unit(stack),
+        ),
+    ]
 
 
 def _counted(stack: xr.DataArray, facts: Facts) -> list[str]:

@@ -3,35 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.stats import gamma, norm
+from scipy.stats import norm
 
+from xanesum.chance import (
+    average_tail,
+    largest_average,
+    largest_singular,
+    leading,
+    random_signs,
+    region_averages,
+    singular_tail,
+)
 from xanesum.denoised import Denoised
 from xanesum.noise import CORRELATED, MOST_REACH
+from xanesum.refit import orthonormal_rows
 from xanesum.stack import usable_mask, usable_weight
+from xanesum.weights import CommonNoise
 
-__all__ = ["Lost", "Trust", "Whiteness", "examine"]
+__all__ = ["PLACES", "Lost", "Trust", "Whiteness", "examine"]
 
 N_CHANNELS = 64  # of energies taken together, in which signal is looked for beside the spectra
 N_SAMPLE = 20_000  # pixels whose residual is looked at along energy
 BLOCK_FRAMES = 16
-SCALES = (4, 8, 16, 32)  # pixels along the side of regions over which the residual is averaged
-WITHIN_SCALES = (8, 16, 32)  # ... of images that were denoised, whose finest detail is always a compromise
+PLACES = {
+    "component": "a component is missing",
+    "shift": "a shift of the edge is missing",
+    "smoothed": "an image was smoothed too much",
+}
+SCALES = {  # pixels along the side of regions over which the residual is averaged
+    "component": (4, 8, 16, 32),
+    "shift": (4, 8, 16, 32),
+    "smoothed": (8, 16, 32),  # the finest detail of a denoised image is always a compromise
+}
 MIN_REGIONS = 12  # of a scale that can be judged
 N_FLIPS = 40  # draws of what chance would give
 ALARM = 0.01  # chance of a false alarm
+ROUNDING = 0.3  # of the noise level, up to which what is left of a stack without noise is that of rounding
+SIZE_LIMIT = 0.05  # by which the residual may differ from the noise level
 LIMIT = 0.02  # correlation of the residual up to which it is as good as white
-TW_GAMMA = (
-    46.446,
-    0.186054,
-    9.84801,
-)  # shape, scale and shift of a gamma law near Tracy and Widom's of order 1
-TW_MEAN, TW_STD = -1.2065336, 1.2680340
-EULER = 0.5772156649
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +59,14 @@ class Whiteness:
     p_value: float  # that white noise has one of the three so large
 
     @property
+    def along(self) -> dict[str, float]:
+        """The three by the name of their axis."""
+        return {"x": self.x, "y": self.y, "energy": self.energy}
+
+    @property
     def is_white(self) -> bool:
         """Whether no correlation is both beyond chance and large enough to matter."""
-        parts = zip((self.x, self.y, self.energy), self.standard_error, strict=True)
+        parts = zip(self.along.values(), self.standard_error, strict=True)
         return all(not abs(value) > max(LIMIT, norm.isf(ALARM / 6) * error) for value, error in parts)
 
 
@@ -55,12 +74,16 @@ class Whiteness:
 class Lost:
     """Whether the residual holds something that averages over regions show and noise does not."""
 
-    p_value: float  # that noise alone looks as structured, all scales and both places taken together
-    p_beside: float  # ... for spectra beside those of the result
-    p_within: float  # ... for the spectra of the result: an image was smoothed too much
-    scale_px: int  # side of the regions in which it shows best
+    p_values: dict[str, float]  # by place, see `PLACES`: that noise alone looks as structured there
+    place: str  # where it shows best, ...
+    scale_px: int  # ... and the side of the regions; 0 where there are too few pixels to tell
     image: NDArray[np.float32]  # (Y', X'), how strongly each region has it, in standard deviations of noise
     spectrum: NDArray[np.float64]  # (E,), its spectrum in the unit of the stack; 0 at energies of weight 0
+
+    @property
+    def p_value(self) -> float:
+        """How often noise alone looks as structured in any place."""
+        return min(1.0, len(self.p_values) * min(self.p_values.values()))
 
     @property
     def found(self) -> bool:
@@ -74,18 +97,61 @@ class Trust:
 
     whiteness: Whiteness
     lost: Lost
-    size: float  # rms of the residual over what noise and fit leave of it; 1 where sigma is right
+    size: float  # rms of the residual beside the spectra, over the noise level; 1 where that is right
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know before trusting the result; nothing where all is well."""
+        return tuple(self._notes())
+
+    def _notes(self) -> Iterator[str]:
+        if self.lost.found:
+            yield (
+                f"the residual holds something of the sample: {PLACES[self.lost.place]} (chance that it is "
+                f"noise {self.lost.p_value:.1g}; over {self.lost.scale_px} x {self.lost.scale_px} px); look at "
+                "the residual in the report, and compare with more components (rank=, --rank)"
+            )
+        white = self.whiteness
+        if not white.is_white:
+            along = ", ".join(f"{value:+.3f} along {name}" for name, value in white.along.items())
+            yield (
+                f"the residual is correlated from neighbour to neighbour: {along}; noise is not independent, "
+                "as after resampling, or sample or illumination moved; errors of the map are too small"
+            )
+        if abs(self.size - 1) > SIZE_LIMIT:
+            yield (
+                f"the residual is {self.size:.2f} times what the noise level says; "
+                "errors of the map are wrong by as much"
+            )
+
+    @property
+    def figures(self) -> dict[str, object]:
+        """Everything but the image and spectrum of what was lost, for a file."""
+        white, lost = self.whiteness, self.lost
+        return {
+            "residual_over_sigma": self.size,
+            "residual_correlation": white.along,
+            "residual_correlation_of_chance": dict(zip(white.along, white.standard_error, strict=True)),
+            "residual_p_value": white.p_value,
+            "residual_is_white": white.is_white,
+            "signal_lost": lost.found,
+            "signal_lost_p_value": lost.p_value,
+            "signal_lost_p_value_by_place": lost.p_values,
+            "signal_lost_place": lost.place,
+            "signal_lost_scale_px": lost.scale_px,
+        }
 
 
 def examine(stack: xr.DataArray, result: Denoised, *, rng: np.random.Generator | None = None) -> Trust:
     """Examine the residual of a result: stack less clean stack, each value divided by its noise level.
 
-    Signal is looked for twice.  Beside the spectra of the result the residual is noise alone, whatever the
-    denoiser did: its averages over square regions, as a matrix of regions and energies, have no singular
-    value beyond those of noise [1]_.  Along the spectra, where the images were denoised, noise that was
-    taken away averages out over regions: no average of a region stands out.  What noise alone would give is
+    Signal is looked for in three places.  Beside the spectra of the result the residual is noise alone,
+    whatever the denoiser did: its averages over square regions, as a matrix of regions and energies, have no
+    singular value beyond those of noise [1]_; and none of them stands out along the one spectrum beside those
+    of the result by which the edge would shift.  Along the spectra, where the images were denoised, noise
+    that was taken away averages out over regions: no average stands out.  What noise alone would give is
     drawn by turning the sign of pixels at random, which leaves their noise as it is, however it changes from
-    pixel to pixel, and makes regions average out.
+    pixel to pixel, and makes anything else average out.
 
     Parameters
     ----------
@@ -99,33 +165,66 @@ def examine(stack: xr.DataArray, result: Denoised, *, rng: np.random.Generator |
     References
     ----------
     .. [1] I. M. Johnstone, "On the distribution of the largest eigenvalue in principal components analysis",
-       Ann. Statist. 29 (2001) 295-327; its law as a shifted gamma law by M. Chiani, "Distribution of the
-       largest eigenvalue for real Wishart and Gaussian random matrices and a simple approximation for the
-       Tracy-Widom distribution", J. Multivariate Anal. 129 (2014) 69-81.
+       Ann. Statist. 29 (2001) 295-327; see `xanesum.chance`.
     """
     rng = np.random.default_rng(0) if rng is None else rng
     used, mask = usable_weight(stack), usable_mask(stack)
-    sigma = (np.full(len(stack), result.sigma) if result.noise_is_even else result.sigma_energy.values)[used]
-    within = _orthonormal(result.spectra.values[:, used] / sigma)
-    fitted = _orthonormal(np.vstack([within, result.sigma_common.values[used] / sigma]))
-    channels = _channels(fitted)
+    sigma, energy_ev = result.sigma_used[used], stack.energy.values[used].astype(float)
+    whitening = _whitening(result.sigma_common.values[used] / sigma)
+    spectra = whitening.restored(result.spectra.values[:, used] / sigma)
+    within = orthonormal_rows(spectra)
+    channels = _channels(within)
+    shift = _shift(result, spectra, within, energy_ev)
+    basis = np.vstack([channels, shift, within])
     usable = np.flatnonzero(mask)
     sample = np.sort(rng.choice(usable, min(N_SAMPLE, usable.size), replace=False))
     pixels = np.empty((len(sigma), len(sample)), np.float32)
-    images = np.zeros((len(channels) + len(within), *mask.shape), np.float32)
-    basis = np.vstack([channels, within]).astype(np.float32)
+    images = np.zeros((len(basis), *mask.shape), np.float32)
+    applied = whitening.restored(basis).astype(np.float32)
     for part, block in _residuals(stack, result, sigma):
-        images += np.tensordot(basis[:, part], block, axes=1)
+        images += np.tensordot(applied[:, part], block, axes=1)
         pixels[part] = block.reshape(len(block), -1)[:, sample]
-    beside, along = images[: len(channels)], images[len(channels) :]
-    whiteness = _whiteness(beside, mask, pixels, fitted)
-    side = 1 + _reach(beside, mask)  # of squares of pixels that have their noise in common
-    signs = [_signs(mask.shape, side, rng) for _ in range(N_FLIPS)]
-    lost, row = _lost(beside, along, signs, mask)
-    spectrum = np.zeros(len(stack))
-    spectrum[used] = (row @ basis) * sigma
+    rows = {"component": channels, "shift": shift, "smoothed": within}
+    places = dict(zip(rows, np.split(images, np.cumsum([len(channels), len(shift)])), strict=True))
+    beside = places["component"]
     size = float(np.sqrt(np.mean(np.square(beside[:, mask], dtype=np.float64)))) if len(beside) else np.nan
-    return Trust(whiteness, replace(lost, spectrum=spectrum), size)
+    signs = list(random_signs(mask.shape, 1 + _reach(beside, mask), N_FLIPS, rng))
+    found = {
+        place: _strongest(place, values, signs, mask) if size > ROUNDING else _Strongest()
+        for place, values in places.items()
+    }
+    place = min(found, key=lambda name: found[name].p_value)
+    most = found[place]
+    spectrum = np.zeros(len(stack))
+    if most.scale:
+        spectrum[used] = whitening.inverse.restored(most.weights @ rows[place])[0] * sigma
+    p_values = {name: each.p_value for name, each in found.items()}
+    return Trust(
+        _whiteness(beside, mask, whitening.restored(pixels.T.astype(np.float64)).T, within),
+        Lost(p_values, place, most.scale, most.image, spectrum),
+        size,
+    )
+
+
+def _whitening(common: NDArray[np.float64]) -> CommonNoise:
+    """Return what makes noise white whose common part has this spectrum (E,) in units of the rest."""
+    size = float(np.linalg.norm(common))
+    along = common / size if size > 0 else np.zeros_like(common)
+    return CommonNoise(along, float(1 / np.hypot(1, size)))
+
+
+def _shift(
+    result: Denoised,
+    spectra: NDArray[np.float64],
+    within: NDArray[np.float64],
+    energy_ev: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the spectrum (1, E) beside those of the result along which the sample's slope is most."""
+    size = np.sqrt(np.sum(np.square(result.coefficients.values, dtype=np.float64), axis=(1, 2)))
+    if not len(spectra) or len(energy_ev) < 3:
+        return np.zeros((0, len(energy_ev)))
+    slopes = np.gradient(size[:, None] * spectra, energy_ev, axis=1)
+    return orthonormal_rows(slopes - (slopes @ within.T) @ within)[:1]
 
 
 def _residuals(
@@ -147,12 +246,6 @@ def _residuals(
         yield part, np.nan_to_num(block, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def _orthonormal(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return orthonormal rows that span `rows` (K, E); those that are next to nothing are left out."""
-    size, right = np.linalg.svd(rows, full_matrices=False)[1:]
-    return np.asarray(right[size > 1e-6 * max(size.max(initial=0), np.finfo(float).tiny)])
-
-
 def _channels(fitted: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return orthonormal spectra (n, E) beside `fitted` (K, E) that show what is smooth along energy."""
     n_energies = fitted.shape[1]
@@ -168,12 +261,12 @@ def _channels(fitted: NDArray[np.float64]) -> NDArray[np.float64]:
 def _whiteness(
     beside: NDArray[np.float32],
     mask: NDArray[np.bool_],
-    pixels: NDArray[np.float32],
+    pixels: NDArray[np.float64],
     fitted: NDArray[np.float64],
 ) -> Whiteness:
     """Return correlations in space, of images (n, Y, X) beside the spectra, and in pixels (E, P)."""
     x, y = (_correlation(beside, mask, axis, 1) for axis in (2, 1))
-    values = pixels - fitted.T @ (fitted @ pixels.astype(np.float64))
+    values = pixels - fitted.T @ (fitted @ pixels)
     left = np.eye(len(pixels)) - fitted.T @ fitted
     power, noise = np.mean(values**2, axis=1), np.diag(left)
     seen = float(np.mean(values[1:] * values[:-1], axis=1).sum()) / max(_pair_power(power), 1e-30)
@@ -215,112 +308,34 @@ def _reach(beside: NDArray[np.float32], mask: NDArray[np.bool_]) -> int:
 # --- lost or not
 
 
-def _signs(shape: tuple[int, ...], side: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return an image of random signs, the same within squares of a given side, at a random place."""
-    ny, nx = (-(-size // side) + 1 for size in shape)
-    y, x = rng.integers(side, size=2)
-    blocks = rng.choice(np.array([-1, 1], np.float32), (ny, nx))
-    return np.kron(blocks, np.ones((side, side), np.float32))[y : y + shape[0], x : x + shape[1]]
+@dataclass(frozen=True, slots=True, eq=False)
+class _Strongest:
+    """What stands out most in averages of some images."""
 
-
-def _lost(
-    beside: NDArray[np.float32],
-    along: NDArray[np.float32],
-    signs: list[NDArray[np.float32]],
-    mask: NDArray[np.bool_],
-) -> tuple[Lost, NDArray[np.float64]]:
-    """Return what regions show in images beside and along the spectra, and its weights in both."""
-    beside_scales = [s for s in SCALES if _n_regions(mask, s) >= MIN_REGIONS and len(beside) > 1]
-    within_scales = [s for s in WITHIN_SCALES if _n_regions(mask, s) >= MIN_REGIONS and len(along)]
-    tried = [(False, s) for s in beside_scales] + [(True, s) for s in within_scales]
-
-    def sizes(sign: NDArray[np.float32]) -> list[float]:
-        signed = mask * sign
-        return [
-            *(_largest_singular(each) for each in _regions(beside * signed, mask, beside_scales)),
-            *(_largest_average(each) for each in _regions(along * signed, mask, within_scales)),
-        ]
-
-    chance = np.array([sizes(sign) for sign in signs])
-    p_values = [
-        (_gumbel_tail if is_within else _tracy_widom_tail)(size, by_chance)
-        for size, by_chance, (is_within, _) in zip(
-            sizes(np.ones(mask.shape, np.float32)), chance.T, tried, strict=True
-        )
-    ]
-    row = np.zeros(len(beside) + len(along))
-    if not tried:
-        return Lost(1.0, 1.0, 1.0, 0, np.zeros((0, 0), np.float32), np.zeros(0)), row
-    best = int(np.argmin(p_values))
-    is_within, scale = tried[best]
-    regions = next(_regions((along if is_within else beside) * mask, mask, [scale]))
-    image, weights = _strongest(regions, alone=is_within)
-    row[len(beside) :] = weights if is_within else 0
-    row[: len(beside)] = 0 if is_within else weights
-    row *= float(np.abs(image).max()) / scale  # amplitude in the region that has most of it
-    by_place = {
-        place: [p for p, (w, _) in zip(p_values, tried, strict=True) if w is place] for place in (False, True)
-    }
-    p_beside, p_within = (min(1.0, len(tried) * min(by_place[place], default=1.0)) for place in (False, True))
-    return Lost(min(p_beside, p_within), p_beside, p_within, scale, image, np.zeros(0)), row
-
-
-def _regions(
-    images: NDArray[np.float32], mask: NDArray[np.bool_], scales: list[int]
-) -> Iterator[NDArray[np.float32]]:
-    """Yield sums (n, Y', X') over squares of each of growing scales, over the root of how many pixels count.
-
-    Of white noise they keep the standard deviation.
-    """
-    count, before = mask.astype(np.float32)[None], 1
-    for scale in scales:
-        images, count = (_block_sums(values, scale // before) for values in (images, count))
-        before = scale
-        yield np.asarray(images / np.sqrt(np.maximum(count, 1)), np.float32)
-
-
-def _block_sums(images: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    rows = np.add.reduceat(images, range(0, images.shape[1], side), axis=1)
-    return np.asarray(np.add.reduceat(rows, range(0, images.shape[2], side), axis=2))
-
-
-def _n_regions(mask: NDArray[np.bool_], scale: int) -> int:
-    return int(np.count_nonzero(mask) // scale**2)
-
-
-def _largest_singular(regions: NDArray[np.float32]) -> float:
-    """Return the square of the largest singular value of regions (n, Y', X')."""
-    flat = regions.reshape(len(regions), -1).astype(np.float64)
-    return float(np.linalg.eigvalsh(flat @ flat.T)[-1])
-
-
-def _largest_average(regions: NDArray[np.float32]) -> float:
-    return float(np.abs(regions).max())
+    p_value: float = 1.0
+    scale: int = 0
+    image: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    weights: NDArray[np.float64] = field(default_factory=lambda: np.zeros((1, 0)))  # (1, n), of its images
 
 
 def _strongest(
-    regions: NDArray[np.float32], *, alone: bool
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Return the image of most energy in regions (n, Y', X'), or of the largest value, and its weights."""
-    flat = regions.reshape(len(regions), -1).astype(np.float64)
-    if alone:
-        weights = np.zeros(len(regions))
-        weights[np.argmax(np.abs(flat).max(axis=1))] = 1
-    else:
-        weights = np.linalg.eigh(flat @ flat.T)[1][:, -1]
-    image = weights @ flat
-    sign = np.sign(image[np.argmax(np.abs(image))])
-    return (sign * image).reshape(regions.shape[1:]).astype(np.float32), sign * weights
-
-
-def _tracy_widom_tail(value: float, chance: NDArray[np.float64]) -> float:
-    """Return how often noise has a value so large: mean and spread from draws, the tail from theory."""
-    scaled = TW_MEAN + TW_STD * (value - chance.mean()) / max(float(chance.std(ddof=1)), 1e-30)
-    shape, scale, shift = TW_GAMMA
-    return float(gamma.sf(scaled + shift, shape, scale=scale))
-
-
-def _gumbel_tail(value: float, chance: NDArray[np.float64]) -> float:
-    """Return how often the largest of many values is so large."""
-    width = max(float(chance.std(ddof=1)), 1e-30) * np.sqrt(6) / np.pi
-    return float(-np.expm1(-np.exp(-(value - chance.mean()) / width - EULER)))
+    place: str, images: NDArray[np.float32], signs: list[NDArray[np.float32]], mask: NDArray[np.bool_]
+) -> _Strongest:
+    """Return what stands out most in averages of images (n, Y, X) over regions of any scale."""
+    scales = [s for s in SCALES[place] if np.count_nonzero(mask) >= MIN_REGIONS * s**2]
+    if not len(images) or not scales:
+        return _Strongest()
+    test = largest_singular if place == "component" else largest_average
+    seen = [test(each) for each in region_averages(images, mask, scales)]
+    chance = np.array(
+        [[test(each) for each in region_averages(images * sign, mask, scales)] for sign in signs]
+    )
+    p_values = [
+        singular_tail(size, by_chance) if place == "component" else average_tail(size, by_chance)
+        for size, by_chance in zip(seen, chance.T, strict=True)
+    ]
+    best = int(np.argmin(p_values))
+    regions = next(region_averages(images, mask, [scales[best]]))
+    image, weights = leading(regions, alone=place != "component")
+    weights *= float(np.abs(image).max()) / scales[best]  # amplitude in the region that has most of it
+    return _Strongest(min(1.0, len(scales) * min(p_values)), scales[best], image, weights[None])

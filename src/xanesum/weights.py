@@ -117,6 +117,11 @@ class CommonNoise:
         """Return spectra (K, E) of a reduced stack as they are in the stack before."""
         return spectra + np.outer((self.ratio - 1) * (spectra @ self.along), self.along)
 
+    @property
+    def inverse(self) -> CommonNoise:
+        """What undoes it."""
+        return CommonNoise(self.along, 1 / self.ratio)
+
     def sigma(self, level: float) -> NDArray[np.float64]:
         """Return the standard deviation (E,) of what is common, in a stack whose other noise is `level`."""
         return np.asarray(self.along * level * np.sqrt(max(self.ratio**2 - 1, 0.0)))

@@ -43,6 +43,10 @@ class _Spectra:
     mixing: NDArray[np.float64]  # (K, S), what the images' errors are of those of S independent sources
     errors: NDArray[np.float32]  # (S, P), standard errors of the sources; none where they are not known
     spread: NDArray[np.float64]  # (P,), standard deviation at one energy from the error of the basis
+    noise: NDArray[
+        np.float64
+    ]  # (E, E), covariance of the noise before denoising in a pixel of mean noise, ...
+    noise_pixel: NDArray[np.float64]  # (P,), ... whose standard deviation is so many times that elsewhere
     mask: NDArray[np.bool_]  # (Y, X)
     source: xr.DataArray  # gives y and x coordinates
 
@@ -73,6 +77,23 @@ class _Spectra:
         of_images = np.sum((weights @ self.mixing) ** 2 * self.errors[:, pixels].T ** 2, axis=1)
         of_basis = a**2 * products[i, i] + 2 * a * b * products[i, j] + b**2 * products[j, j]
         return np.asarray(np.sqrt(of_images + of_basis * self.spread[pixels] ** 2))
+
+    def gain_of_pairs(
+        self,
+        error: NDArray[np.float64],
+        operator: NDArray[np.float64],
+        pairs: tuple[_Weighted, _Weighted],
+        pixels: slice,
+    ) -> NDArray[np.float64]:
+        """Return how many times the variance of such a pair was larger before denoising than `error` squared.
+
+        As the variance of counts falls with exposure, that is how much longer an exposure it was worth.
+        """
+        (i, a), (j, b) = pairs
+        products = operator @ self.noise @ operator.T
+        before = a**2 * products[i, i] + 2 * a * b * products[i, j] + b**2 * products[j, j]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(before * self.noise_pixel[pixels] ** 2 / error**2)
 
     def _inside(self, operator: NDArray[np.float64]) -> NDArray[np.float64]:
         return operator if self.basis is None else operator @ self.basis.T
@@ -109,7 +130,9 @@ def half_step_energy(
     -------
     Dataset
         ``half_step_energy_ev``, ``half_step_sigma_ev`` (standard error, from the mean error of the data;
-        NaN where unknown), ``edge_step`` (unit of the stack), ``mask`` (where the map means something).
+        NaN where unknown), ``exposure_gain`` (how many times larger the variance was without denoising, so
+        that an exposure so many times longer would have been needed), ``edge_step`` (unit of the stack),
+        ``mask`` (where the map means something).
         Attributes: ``kind``, ``e0_ev``, ``pre_ev``, ``post_ev``.
 
     Raises
@@ -138,13 +161,15 @@ def half_step_energy(
     operator = flattening_operator(spectra.energy_ev, ranges, window)
     energies = spectra.energy_ev[window]
     above_half = operator - 0.5 * step_operator(spectra.energy_ev, ranges)  # zero at the crossing
-    found = np.full((2, step.size), np.nan)
+    found = np.full((3, step.size), np.nan)
     small = spectra.apply(operator)
     for pixels in _pixel_blocks(step.size):
         with np.errstate(divide="ignore", invalid="ignore"):
             flattened = (small @ spectra.images[:, pixels]) / step[pixels]
         found[0, pixels], slope, index, share = _last_crossing(energies, flattened)
-        error = spectra.error_of_pairs(above_half, ((index, 1 - share), (index + 1, share)), pixels)
+        pairs = ((index, 1 - share), (index + 1, share))
+        error = spectra.error_of_pairs(above_half, pairs, pixels)
+        found[2, pixels] = spectra.gain_of_pairs(error, above_half, pairs, pixels)
         with np.errstate(divide="ignore", invalid="ignore"):
             found[1, pixels] = error / np.abs(slope * step[pixels])
     mask = (
@@ -178,14 +203,16 @@ def white_line(
     energies = spectra.energy_ev[window]
     small = spectra.apply(operator)
     n_pixels = spectra.mask.size
-    found = np.full((2, n_pixels), np.nan)
+    found = np.full((3, n_pixels), np.nan)
     height, height_error, one = np.zeros(n_pixels, np.float32), np.zeros(n_pixels), np.ones(n_pixels)
     for pixels in _pixel_blocks(n_pixels):
         shape = small @ spectra.images[:, pixels]
         found[0, pixels], curvature, height[pixels], index = _peak(energies, shape)
         ones = one[pixels]
         height_error[pixels] = spectra.error_of_pairs(operator, ((index, ones), (index, 0 * ones)), pixels)
-        error = spectra.error_of_pairs(operator, ((index + 1, ones), (index - 1, -ones)), pixels)
+        pairs = ((index + 1, ones), (index - 1, -ones))
+        error = spectra.error_of_pairs(operator, pairs, pixels)
+        found[2, pixels] = spectra.gain_of_pairs(error, operator, pairs, pixels)
         width = energies[index + 1] - energies[index - 1]
         with np.errstate(divide="ignore", invalid="ignore"):
             found[1, pixels] = error / (width * np.abs(curvature))
@@ -234,6 +261,8 @@ def _spectra_of(data: Denoised | xr.DataArray) -> _Spectra:
             data.error_mixing.values,
             data.error_images.values.reshape(data.error_mixing.shape[1], -1),
             np.linalg.norm(images * spread, axis=0),
+            np.diag(data.sigma_used[used] ** 2) + np.outer(data.sigma_common[used], data.sigma_common[used]),
+            data.sigma_pixel.values.ravel(),
             usable_mask(data.coefficients),
             data.coefficients,
         )
@@ -248,6 +277,8 @@ def _spectra_of(data: Denoised | xr.DataArray) -> _Spectra:
         np.zeros((0, 0)),
         np.zeros((0, mask.size), np.float32),
         np.zeros(mask.size),
+        np.zeros((images.shape[0], images.shape[0])),
+        np.ones(mask.size),
         mask,
         data,
     )
@@ -334,7 +365,7 @@ def _dataset(
 ) -> xr.Dataset:
     name = {"half_step": "half_step_energy_ev", "white_line": "white_line_ev"}[kind]
     error = {"half_step": "half_step_sigma_ev", "white_line": "white_line_sigma_ev"}[kind]
-    maps = {name: found[0], error: found[1], "edge_step": step}
+    maps = {name: found[0], error: found[1], "exposure_gain": found[2], "edge_step": step}
     pixels = {key: spectra.source[key] for key in ("y", "x") if key in spectra.source.coords}
     dataset = xr.Dataset(
         {
