@@ -123,6 +123,22 @@ def test_what_is_known_of_the_noise_is_saved(tmp_path):
     assert map_error(loaded) == map_error(UNEVEN)
 
 
+def test_exposure_gained_is_the_ratio_of_variances_before_and_after():
+    found = half_step_energy(UNEVEN, e0_ev=8341.0)
+    true = half_step_energy(make_stack(SCAN.density, PHANTOM.energy_ev), e0_ev=8341.0)
+    raw = half_step_energy(STACK, e0_ev=8341.0)
+    good = PHANTOM.mask & found["mask"].values & raw["mask"].values
+    before = np.abs(raw.half_step_energy_ev - true.half_step_energy_ev).values[good]
+    predicted = found.half_step_sigma_ev.values[good] * np.sqrt(found.exposure_gain.values[good])
+
+    assert (found.exposure_gain.values[good] > 1).mean() > 0.95
+    quiet = predicted < np.quantile(predicted, 0.5)  # where noise is small enough to be linear
+    assert 0.55 < np.mean(before[quiet] < predicted[quiet]) < 0.8
+    thick = UNEVEN.sigma_pixel.values[good] > np.median(UNEVEN.sigma_pixel.values[good])
+    assert 0.5 < np.mean(before[thick] < predicted[thick]) < 0.85
+    assert np.isnan(raw.exposure_gain.values).all()
+
+
 def test_fewer_components_have_their_own_errors():
     fewer = UNEVEN.truncated(1)
 

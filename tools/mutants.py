@@ -448,6 +448,56 @@ FAULTS = (
         "if True else 1 / factors.energy",
         "tests/test_noise_shape.py",
     ),
+    # --- trust
+    Fault(
+        "trust: common noise is not whitened",
+        "trust.py",
+        "return CommonNoise(along, float(1 / np.hypot(1, size)))",
+        "return CommonNoise(along, 1.0)",
+        "tests/test_trust.py",
+    ),
+    Fault(
+        "trust: the residual is not divided by the pixel's noise",
+        "trust.py",
+        "np.where(mask, 1 / result.sigma_pixel.values, 0)",
+        "np.where(mask, 1.0, 0)",
+        "tests/test_trust.py",
+    ),
+    Fault(
+        "trust: correlation of the noise counts as signal",
+        "trust.py",
+        "return along[0] * along[1]",
+        "return 1.0",
+        "tests/test_trust.py",
+    ),
+    Fault(
+        "trust: what the fit takes counts as correlation",
+        "trust.py",
+        "energy = seen - np.diag(left, 1).sum() / max(_pair_power(noise), 1e-30)",
+        "energy = seen",
+        "tests/test_trust.py",
+    ),
+    Fault(
+        "chance: less than noise leaves can stand out",
+        "chance.py",
+        "return max(largest, 2 * float(norm.sf(value)))",
+        "return largest",
+        "tests/test_chance.py",
+    ),
+    Fault(
+        "chance: averages are not those of the pixels that count",
+        "chance.py",
+        "count, before = mask[None].astype(np.float32), 1",
+        "count, before = np.ones_like(mask[None], np.float32), 1",
+        "tests/test_chance.py",
+    ),
+    Fault(
+        "xanes: exposure gained of evenly lit pixels",
+        "xanes/edge.py",
+        "before * self.noise_pixel[pixels] ** 2 / error**2",
+        "before / error**2",
+        "tests/test_xanes.py tests/test_denoising_uneven.py",
+    ),
     # --- xanes
     Fault(
         "xanes: first crossing instead of the last",

@@ -13,7 +13,6 @@ __all__ = [
     "largest_average",
     "largest_singular",
     "leading",
-    "random_signs",
     "region_averages",
     "singular_tail",
 ]
@@ -25,19 +24,6 @@ TW_GAMMA = (
 )  # shape, scale and shift of a gamma law near Tracy and Widom's, order 1
 TW_MEAN, TW_STD = -1.2065336, 1.2680340
 EULER = 0.5772156649
-
-
-def random_signs(
-    shape: tuple[int, ...], side: int, n: int, rng: np.random.Generator
-) -> Iterator[NDArray[np.float32]]:
-    """Yield `n` images of random signs, the same within squares of a given side, which lie at random."""
-    ny, nx = (-(-size // side) + 1 for size in shape)
-    for _ in range(n):
-        y, x = rng.integers(side, size=2)
-        squares = np.kron(
-            rng.choice(np.array([-1, 1], np.float32), (ny, nx)), np.ones((side, side), np.float32)
-        )
-        yield squares[y : y + shape[0], x : x + shape[1]]
 
 
 def region_averages(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -15,7 +16,6 @@ from xanesum.chance import (
     largest_average,
     largest_singular,
     leading,
-    random_signs,
     region_averages,
     singular_tail,
 )
@@ -43,7 +43,6 @@ SCALES = {  # pixels along the side of regions over which the residual is averag
 MIN_REGIONS = 12  # of a scale that can be judged
 N_FLIPS = 40  # draws of what chance would give
 ALARM = 0.01  # chance of a false alarm
-ROUNDING = 0.3  # of the noise level, up to which what is left of a stack without noise is that of rounding
 SIZE_LIMIT = 0.05  # by which the residual may differ from the noise level
 LIMIT = 0.02  # correlation of the residual up to which it is as good as white
 
@@ -108,7 +107,7 @@ class Trust:
         if self.lost.found:
             yield (
                 f"the residual holds something of the sample: {PLACES[self.lost.place]} (chance that it is "
-                f"noise {self.lost.p_value:.1g}; over {self.lost.scale_px} x {self.lost.scale_px} px); look at "
+                f"noise {self.lost.p_value:.1g}, over {self.lost.scale_px} x {self.lost.scale_px} px); see "
                 "the residual in the report, and compare with more components (rank=, --rank)"
             )
         white = self.whiteness
@@ -151,7 +150,7 @@ def examine(stack: xr.DataArray, result: Denoised, *, rng: np.random.Generator |
     of the result by which the edge would shift.  Along the spectra, where the images were denoised, noise
     that was taken away averages out over regions: no average stands out.  What noise alone would give is
     drawn by turning the sign of pixels at random, which leaves their noise as it is, however it changes from
-    pixel to pixel, and makes anything else average out.
+    pixel to pixel, and makes anything else average out; correlations of neighbours are allowed for.
 
     Parameters
     ----------
@@ -188,11 +187,9 @@ def examine(stack: xr.DataArray, result: Denoised, *, rng: np.random.Generator |
     places = dict(zip(rows, np.split(images, np.cumsum([len(channels), len(shift)])), strict=True))
     beside = places["component"]
     size = float(np.sqrt(np.mean(np.square(beside[:, mask], dtype=np.float64)))) if len(beside) else np.nan
-    signs = list(random_signs(mask.shape, 1 + _reach(beside, mask), N_FLIPS, rng))
-    found = {
-        place: _strongest(place, values, signs, mask) if size > ROUNDING else _Strongest()
-        for place, values in places.items()
-    }
+    signs = rng.choice(np.array([-1, 1], np.float32), (N_FLIPS, *mask.shape))
+    inflation = partial(_inflation, _correlations(beside, mask))
+    found = {place: _strongest(place, values, signs, mask, inflation) for place, values in places.items()}
     place = min(found, key=lambda name: found[name].p_value)
     most = found[place]
     spectrum = np.zeros(len(stack))
@@ -295,14 +292,24 @@ def _correlation(images: NDArray[np.float32], mask: NDArray[np.bool_], axis: int
     return float(np.sum(far * near)) / power if power > 0 else 0.0
 
 
-def _reach(beside: NDArray[np.float32], mask: NDArray[np.bool_]) -> int:
-    """Return over how many pixels the residual is correlated; next ones at least half as much as the last."""
-    reach = 0
-    while reach < MOST_REACH and reach + 1 < min(mask.shape):
-        if max(_correlation(beside, mask, axis, reach + 1) for axis in (1, 2)) < CORRELATED:
-            break
-        reach += 1
-    return reach
+def _inflation(correlations: tuple[list[float], list[float]], scale: int) -> float:
+    """Return how many times the variance of averages over squares is larger as pixels are correlated."""
+    along = [
+        1 + 2 * sum(c * max(1 - (lag + 1) / scale, 0) for lag, c in enumerate(cs)) for cs in correlations
+    ]
+    return along[0] * along[1]
+
+
+def _correlations(beside: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple[list[float], list[float]]:
+    """Return correlations at lags 1, 2, ... along y and x, as far as they count."""
+    found: tuple[list[float], list[float]] = ([], [])
+    for axis, values in enumerate(found, start=1):
+        for lag in range(1, min(MOST_REACH, mask.shape[axis - 1] - 1) + 1):
+            value = _correlation(beside, mask, axis, lag)
+            if value < CORRELATED:
+                break
+            values.append(value)
+    return found
 
 
 # --- lost or not
@@ -319,9 +326,16 @@ class _Strongest:
 
 
 def _strongest(
-    place: str, images: NDArray[np.float32], signs: list[NDArray[np.float32]], mask: NDArray[np.bool_]
+    place: str,
+    images: NDArray[np.float32],
+    signs: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    inflation: Callable[[int], float],
 ) -> _Strongest:
-    """Return what stands out most in averages of images (n, Y, X) over regions of any scale."""
+    """Return what stands out most in averages of images (n, Y, X) over regions of any scale.
+
+    Signs (N, Y, X) make neighbours independent; `inflation` says what their correlation adds.
+    """
     scales = [s for s in SCALES[place] if np.count_nonzero(mask) >= MIN_REGIONS * s**2]
     if not len(images) or not scales:
         return _Strongest()
@@ -330,10 +344,12 @@ def _strongest(
     chance = np.array(
         [[test(each) for each in region_averages(images * sign, mask, scales)] for sign in signs]
     )
-    p_values = [
-        singular_tail(size, by_chance) if place == "component" else average_tail(size, by_chance)
-        for size, by_chance in zip(seen, chance.T, strict=True)
-    ]
+    p_values = []
+    for scale, size, by_chance in zip(scales, seen, chance.T, strict=True):
+        if place == "component":
+            p_values.append(singular_tail(size, by_chance * inflation(scale)))
+        else:
+            p_values.append(average_tail(size, by_chance * np.sqrt(inflation(scale))))
     best = int(np.argmin(p_values))
     regions = next(region_averages(images, mask, [scales[best]]))
     image, weights = leading(regions, alone=place != "component")
