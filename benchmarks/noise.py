@@ -51,6 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a small phantom, two doses, one seed")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first", type=int, default=0, metavar="N", help="seeds to pass over")
     parser.add_argument("--resume", action="store_true")
     for part in ("law", "defects", "lost"):
         parser.add_argument(f"--{part}", action="store_true", help="this instead of the large table")
@@ -80,8 +81,9 @@ def table(options: argparse.Namespace) -> None:
     shape, n_energies = ((96, 128), 60) if options.quick else (SHAPE, N_ENERGIES)
     rows: list[Row] = load(name) if options.resume else []
     done = {(row["phantom"], row["density"], row["counts"], row["seed"]) for row in rows}
-    seeds = {DENSITIES[0]: 1 if options.quick else options.seeds, DENSITIES[1]: 1}
-    cells = [(d, FIRST_SEED + n, dose) for d in DENSITIES for n in range(seeds[d]) for dose in counts]
+    n_seeds = {DENSITIES[0]: 1 if options.quick else options.seeds, DENSITIES[1]: 1}
+    seeds = {d: range(FIRST_SEED + options.first, FIRST_SEED + n) for d, n in n_seeds.items()}
+    cells = [(density, seed, dose) for density in DENSITIES for seed in seeds[density] for dose in counts]
     for (density, seed, dose), kind in product(cells, kinds):
         if (kind, density, dose, seed) in done:
             continue

@@ -65,7 +65,7 @@ def test_fields_are_orthonormal_within_the_mask_and_nothing_outside():
     fields = smooth_fields(SHAPE, mask=mask)
 
     flat = fields.reshape(len(fields), -1).astype(float)
-    np.testing.assert_allclose(flat @ flat.T, np.eye(21), atol=1e-5)
+    np.testing.assert_allclose(flat @ flat.T, np.eye(len(FIELDS)), atol=1e-5)
     assert not fields[:, ~mask].any()
     assert len(smooth_fields((3, 3))) <= 9
 
@@ -74,7 +74,9 @@ def test_what_is_smooth_is_removed_and_nothing_else():
     rough = fresh().standard_normal((4, *SHAPE)).astype(np.float32)
     rough = remove_smooth(rough, FIELDS)
 
-    found = remove_smooth(rough + np.tensordot(fresh(1).standard_normal((4, 21)), FIELDS, axes=1), FIELDS)
+    found = remove_smooth(
+        rough + np.tensordot(fresh(1).standard_normal((4, len(FIELDS))), FIELDS, axes=1), FIELDS
+    )
 
     np.testing.assert_allclose(found, rough, atol=1e-4)
 
@@ -141,6 +143,25 @@ def test_a_species_that_is_spread_smoothly_is_left_alone():
 
     taken = np.tensordot(peak / np.linalg.norm(peak), removed - drift, axes=1)
     assert rms(taken) < 0.2 * 0.05 * np.linalg.norm(peak) / np.sqrt(3)
+
+
+def test_without_empty_pixels_neighbours_tell_drift_from_the_sample():
+    """The drift along the difference of two states, where each is everywhere about as thick as anywhere."""
+    thickness = 0.8 + 0.3 * fresh(6).random(SHAPE)
+    patches = smooth_images(1, SHAPE, width=6.0)[0] > 0
+    spectra = np.stack([edge(8340.0), edge(8342.0)])
+    clean = np.tensordot(spectra.T, np.stack([thickness * patches, thickness * ~patches]), axes=1)
+    drift = drifting()
+    stack = with_noise(clean + drift)
+    found = found_in(stack)
+
+    left = varying(remove_drift(stack, found) - (stack - drift))
+
+    seen = varying(spectra.T).T
+    shift = seen[1] - seen[0] * (seen[1] @ seen[0]) / (seen[0] @ seen[0])
+    along = {name: rms(np.tensordot(shift, v, axes=1)) for name, v in (("left", left), ("drift", drift))}
+    assert not found.empty.any()
+    assert along["left"] < 0.5 * along["drift"]
 
 
 def test_without_empty_pixels_what_the_sample_cannot_have_is_removed():

@@ -413,6 +413,13 @@ FAULTS = (
         "tests/test_illumination.py",
     ),
     Fault(
+        "drift: neighbours are not asked",
+        "illumination.py",
+        "range(N_ROBUST if len(a) else 0)",
+        "range(0)",
+        "tests/test_illumination.py",
+    ),
+    Fault(
         "drift: the constant change is spread over the spectra",
         "illumination.py",
         "np.linalg.qr(np.vstack([left_alone, _constant_and_line(energy_ev)]).T).Q",

@@ -12,14 +12,18 @@ from xanesum.subspace import inner_products, project
 
 __all__ = ["FlatDrift", "estimate_drift", "remove_drift", "remove_smooth", "smooth_fields"]
 
-ORDER = 5  # of the cosines, along both axes together, that make the smooth fields
+ORDER = 7  # of the cosines, along both axes together, that make the smooth fields
 ABOVE_NOISE = 2.0  # of the noise's variance, from which on a field is taken to change
-PREDICTABLE = 4.0  # standard deviations of the von Neumann ratio at which a change is no longer random
+PREDICTABLE = 3.5  # standard deviations of the von Neumann ratio at which a change is no longer random
 NEARBY = 7  # energies over which a species' spectrum changes little
 EMPTY_CONTRAST = 0.1  # of the sample's 95th percentile, up to which a pixel is empty ...
 EMPTY_BLUR_PX, EMPTY_MARGIN_PX = 2.0, 3  # ... once blurred, and this far from what is not
 MIN_EMPTY = 0.1  # share of the pixels that has to be empty to say anything
 REGION_PX = 300.0  # over so many pixels, about, the sample is the same
+THIN = 10.0  # standard deviations of noise, up to which two pixels' thickness says nothing of them together
+N_PAIRS = 300_000  # of neighbours, from which a field is fitted
+PAIRS_A_PIXEL = 2
+N_ROBUST = 15  # rounds of reweighting
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,13 +120,17 @@ def estimate_drift(
     amounts = np.where(changes, beside, 0.0)
     directions, images = _varying(left_alone, stack, energy_ev)
     empty = _empty_pixels(images, keep)
+    neighbours = np.zeros((2, 0), np.intp)
     if not empty.any():  # where it is not known what is no species, predictable changes stay
         directions, images = _varying(spectra, stack, energy_ev)
+        neighbours = _neighbours(keep)
     if changes.any() and len(directions):
         alike = np.zeros((len(directions), len(fields)))
         known = _positive(scatter[np.ix_(changes, changes)])
         prior = np.asarray(np.linalg.pinv(known, hermitian=True), np.float64)
-        alike[:, changes] = _alike(images[:, keep], fields[changes][:, keep], prior, sigma, empty[keep])
+        alike[:, changes] = _alike(
+            images[:, keep], fields[changes][:, keep], prior, sigma, empty[keep], neighbours
+        )
         amounts = amounts + directions.T @ alike
     return FlatDrift(fields, amounts, empty)
 
@@ -153,12 +161,15 @@ def _alike(
     prior: NDArray[np.float64],
     sigma: float,
     empty: NDArray[np.bool_],
+    neighbours: NDArray[np.intp],
 ) -> NDArray[np.float64]:
     """Return how much of each field (M, n) is in each image (K, n), as far as it can be told from the sample.
 
     In the first image, the edge's, from empty pixels only.  In the others what the sample shows grows with
     its thickness, which is the first image: a multiple of that is fitted beside the fields, and what the
     sample's regions differ by counts as noise, that much larger as it is the same over `REGION_PX` pixels.
+    Most neighbours (2, N) are in one state, so that what they show is as their thickness but for the drift:
+    the states' borders are the outliers of a robust fit (Cauchy's weights).
     """
     found = np.zeros((len(images), len(fields)))
     designs = fields.astype(np.float64)
@@ -168,6 +179,10 @@ def _alike(
         normal = inside @ inside.T / sigma**2 + prior
         found[0] = np.linalg.solve(normal, inside @ images[0, empty] / sigma**2)
     both = np.vstack([designs, thickness])
+    size = np.hypot(*thickness[neighbours])
+    a, b = neighbours[:, size > THIN * sigma]
+    share_a, share_b = thickness[[b, a]] / size[size > THIN * sigma]
+    compared = designs[:, a] * share_a - designs[:, b] * share_b  # free of what is as the thickness
     for k in range(1, len(images)):
         values = images[k].astype(np.float64)
         rest = values - (values @ thickness) / (thickness @ thickness) * thickness
@@ -175,8 +190,27 @@ def _alike(
         weights = 1 / (sigma**2 + REGION_PX * spread * thickness**2)
         normal = (both * weights) @ both.T
         normal[:-1, :-1] += prior
-        found[k] = np.linalg.solve(normal, both @ (weights * values))[:-1]
+        target = both @ (weights * values)
+        found[k] = np.linalg.solve(normal, target)[:-1]
+        differences = values[a] * share_a - values[b] * share_b
+        for _ in range(N_ROBUST if len(a) else 0):
+            misfit = (differences - found[k] @ compared) / sigma
+            weights = 1 / (PAIRS_A_PIXEL * sigma**2 * (1 + misfit**2))
+            total, aim = normal.copy(), target.copy()
+            total[:-1, :-1] += (compared * weights) @ compared.T
+            aim[:-1] += compared @ (weights * differences)
+            found[k] = np.linalg.solve(total, aim)[:-1]
     return found
+
+
+def _neighbours(keep: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return pairs (2, N) of neighbours among the pixels that count, which are numbered in their order."""
+    number = np.full(keep.shape, -1)
+    number[keep] = np.arange(np.count_nonzero(keep))
+    along = [(number[1:], number[:-1]), (number[:, 1:], number[:, :-1])]
+    pairs = np.concatenate([np.stack([a.ravel(), b.ravel()]) for a, b in along], axis=1)
+    pairs = pairs[:, (pairs >= 0).all(axis=0)]
+    return pairs[:, :: max(1, pairs.shape[1] // N_PAIRS)]
 
 
 def _with_predictable(
