@@ -33,6 +33,7 @@ LAYERS = [
     "xanes",
     "chance",
     "trust",
+    "check",
     "metrics",
     "phantom",
     "baselines",

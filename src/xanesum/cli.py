@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 import warnings
@@ -17,6 +18,7 @@ import xarray as xr
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from xanesum.check import VERDICTS
 from xanesum.denoised import Denoised, load_result
 from xanesum.denoising import NOISES
 from xanesum.errors import ReadError, RecipeError, XanesumError, XanesumWarning
@@ -25,6 +27,7 @@ from xanesum.io import STACK_SUFFIXES, describe, read_stack, write_stack
 from xanesum.phantom import KINDS, simulate
 from xanesum.pipeline import (
     RunResult,
+    check,
     check_output,
     correct_scan,
     denoise_scan,
@@ -50,8 +53,14 @@ STEPS = {
     "components": "denoising components",
     "map": "mapping",
     "trust": "examining the residual",
+    "check": "looking at the scan",
     "write": "writing",
     "report": "writing the report",
+}
+VERDICT_TEXTS = {
+    "good": "good: go on",
+    "note": "usable: read the lines marked 'note'",
+    "bad": "not yet: see to the lines marked 'bad' first",
 }
 OptionTable = tuple[tuple[str, str, dict[str, Any]], ...]
 
@@ -92,6 +101,22 @@ def _info(arguments: argparse.Namespace) -> None:
         warnings.warn(note, XanesumWarning, stacklevel=2)
     for name, value in _info_lines(facts):
         print(f"{name:12} {value}")
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    started = time.perf_counter()
+    with _progress() as progress:
+        findings, counted = check(arguments.scan, recipe=_recipe(arguments), progress=progress)
+    worst = max((finding.verdict for finding in findings), key=VERDICTS.index)
+    if arguments.json:
+        said = {f.name: {"verdict": f.verdict, "text": f.text, **f.figures} for f in findings}
+        scan = {"scan": str(arguments.scan), "verdict": worst, "preprocessing": list(counted)}
+        print(json.dumps({**scan, **said}, indent=1))
+        return
+    _print_counted(counted)
+    for finding in findings:
+        print(f"{finding.name:9} {finding.verdict:5} {finding.text}")
+    print(f"{time.perf_counter() - started:.1f} s; verdict: {VERDICT_TEXTS[worst]}")
 
 
 def _denoise(arguments: argparse.Namespace) -> None:
@@ -205,6 +230,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"xanesum {version('xanesum')}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_verb(verbs, "info", _info, "say what a file holds", options=INPUT)
+    checking = _add_verb(verbs, "check", _check, "judge a scan before denoising it", options=(*INPUT, *PARTS))
+    checking.add_argument("--json", action="store_true", help="print the verdict as JSON")
     denoise_too = (*INPUT, *PARTS, *DENOISE)
     _add_verb(verbs, "denoise", _denoise, "write the clean stack", "FILE (.h5, .tif)", denoise_too)
     everything = (*denoise_too, *MAP)

@@ -21,6 +21,7 @@ import tifffile
 import xarray as xr
 from numpy.typing import NDArray
 
+from xanesum.check import Finding, check_scan
 from xanesum.denoised import Denoised
 from xanesum.denoising import denoise
 from xanesum.errors import EdgeError, ReadError, RecipeError, StackError, WriteError, XanesumWarning
@@ -160,6 +161,30 @@ def load_scan(source: str | Path, options: InputOptions) -> tuple[xr.DataArray, 
     stack = _cut(stack, options)
     stack, report = prepare(stack, allow_missing=options.allow_missing)
     return stack, tuple(report.lines())
+
+
+def check(
+    source: str | Path, *, recipe: Recipe = DEFAULT_RECIPE, progress: Progress = _silent
+) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+    """Judge a scan before it is denoised; see `xanesum.check.check_scan`.
+
+    Returns
+    -------
+    findings : tuple of Finding
+    counted : tuple of str
+        What preprocessing changed and left out.
+    """
+    progress("read", 0.0)
+    options = recipe.input
+    stack, counted = load_scan(source, options)
+    raw = read_stack(source, energies=options.energies, i0=options.i0, data=options.data)
+    counts = None
+    if raw.attrs["quantity"] == "counts" and raw.attrs.get("unit") != "counts/s" and "flat" in raw.coords:
+        dark = float(np.median(raw["dark"].values)) if "dark" in raw.coords else 0.0
+        counts = float(np.median(raw["flat"].values)) - dark
+    progress("check", 0.0)
+    rng = np.random.default_rng(recipe.denoise.seed)
+    return check_scan(stack, open_counts=counts, rng=rng), counted
 
 
 def correct_scan(
