@@ -253,7 +253,7 @@ def test_a_real_ctrl_c(step):
     said = process.communicate(timeout=60)[1].decode()
 
     assert process.returncode == 130
-    assert said == "xanesum: interrupted; nothing was written\n"
+    assert said.splitlines()[-1] == "xanesum: interrupted; nothing was written"
     assert os.listdir(".") == ["good.h5"]
 
 
