@@ -605,7 +605,7 @@ def test_sharp_lines_are_no_bad_frames(sigma):
 
 
 @pytest.mark.parametrize("spoil", [lambda f: f - np.log(3), lambda f: f + 1.5, lambda f: f * 0 + 9])
-@pytest.mark.parametrize("which", [[9], [30, 31], [0, 39], [2, 10, 25]])
+@pytest.mark.parametrize("which", [[9], [30, 31], [30, 32], [0, 39], [2, 10, 25]])
 def test_frames_of_other_light_are_left_out(which, spoil):
     values = scan_of_two_species()
     values[which] = [spoil(values[e]) for e in which]

@@ -455,6 +455,13 @@ FAULTS = (
         "if True else 1 / factors.energy",
         "tests/test_noise_shape.py",
     ),
+    Fault(
+        "bad frames: one excuses another",
+        "preprocess/bad_frames.py",
+        "np.delete(about[e], left_out)",
+        "about[e]",
+        "tests/test_preprocess.py",
+    ),
     # --- trust
     Fault(
         "trust: common noise is not whitened",

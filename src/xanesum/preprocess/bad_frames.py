@@ -24,10 +24,11 @@ def find_bad_frames(stack: xr.DataArray) -> tuple[xr.DataArray, PreprocessReport
     """Give weight 0 to whole frames that stand out from those about them.
 
     A frame holds few species, as its neighbours in energy do: it is fitted by a mixture of three frames to
-    each side, the next left out.  It is bad where the misfit is six times the median of all frames' and a
-    good part of its own signal, and nearly all of its pixels lie beyond the values that they have in those
-    frames: light that was another moves all pixels to one side.  What coarse steps of energy show in one
-    frame only, as an edge that lies elsewhere in every pixel or a line of one species, does not.  A bad frame
+    each side, the next left out, and none that may be bad itself.  It is bad where the misfit is six times
+    the median of all frames' and a good part of its own signal, and nearly all of its pixels lie beyond the
+    values that they have in those frames: light that was another moves all pixels to one side.  What coarse
+    steps of energy show in one frame only, as an edge that lies elsewhere in every pixel or a line of one
+    species, does not.  A bad frame
     within the edge itself, whose values are between those below and above, is not found.
 
     Parameters
@@ -49,11 +50,7 @@ def find_bad_frames(stack: xr.DataArray) -> tuple[xr.DataArray, PreprocessReport
     sample = sample[:, np.isfinite(sample[usable]).all(axis=0)]
     bad = np.zeros(0, np.intp)
     if len(usable) >= MIN_FRAMES and sample.shape[1] > 2 * TO_EACH_SIDE:
-        seen = sample[usable]
-        misfit, outside = np.array([_misfit(seen, place) for place in range(len(seen))]).T
-        own = np.sqrt(np.mean(seen**2, axis=1))
-        stands_out = misfit > np.maximum(OUTSTANDING * np.median(misfit), OF_SIGNAL * own)
-        bad = usable[stands_out & (outside > OUTSIDE)]
+        bad = usable[_bad_among(sample[usable])]
     if not len(bad):
         return stack.copy(), PreprocessReport(n_values=stack.size)
     weight = stack["weight"].values.astype(float) if "weight" in stack.coords else np.ones(len(stack))
@@ -63,13 +60,39 @@ def find_bad_frames(stack: xr.DataArray) -> tuple[xr.DataArray, PreprocessReport
     return noted(result, report + marked, "bad frames left out")
 
 
-def _misfit(frames: NDArray[np.float64], e: int) -> tuple[float, float]:
-    """Return the rms of what a mixture of those about it leaves of frame `e` of (E, P).
+def _bad_among(frames: NDArray[np.float64]) -> list[int]:
+    """Return which of the frames (E, P) are bad."""
+    every = np.arange(len(frames))
+    about = [_others(e, every) for e in range(len(frames))]
+    misfit = np.array([_misfit(frames, e, about[e])[0] for e in range(len(frames))])
+    own = np.sqrt(np.mean(frames**2, axis=1))
+    limit = np.maximum(OUTSTANDING * np.median(misfit), OF_SIGNAL * own)
+
+    def stands_out(e: int, others: NDArray[np.intp]) -> bool:
+        size, outside = _misfit(frames, e, others)
+        return bool(size > limit[e] and outside > OUTSIDE)
+
+    suspects = [  # one that is bad too must not excuse this one
+        e
+        for e in range(len(frames))
+        if any(stands_out(e, np.delete(about[e], left_out)) for left_out in range(len(about[e])))
+    ]
+    good = np.setdiff1d(every, suspects)
+    return [e for e in suspects if stands_out(e, _others(e, good))]
+
+
+def _others(e: int, frames: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the nearest of `frames`, in order, to each side of frame `e`."""
+    before, after = frames[frames <= e - APART], frames[frames >= e + APART]
+    return np.concatenate([before[-TO_EACH_SIDE:], after[:TO_EACH_SIDE]])
+
+
+def _misfit(frames: NDArray[np.float64], e: int, others: NDArray[np.intp]) -> tuple[float, float]:
+    """Return the rms of what a mixture of others leaves of frame `e` of (E, P).
 
     And the share of its pixels that lie outside the range of theirs.
     """
-    before = frames[max(0, e - APART - TO_EACH_SIDE + 1) : max(0, e - APART + 1)]
-    others = np.concatenate([before, frames[e + APART :][:TO_EACH_SIDE]])
-    mixture = np.linalg.lstsq(others.T, frames[e], rcond=1e-6)[0]
-    outside = (frames[e] < others.min(axis=0)) | (frames[e] > others.max(axis=0))
-    return float(np.sqrt(np.mean((frames[e] - mixture @ others) ** 2))), float(outside.mean())
+    about = frames[others]
+    mixture = np.linalg.lstsq(about.T, frames[e], rcond=1e-6)[0]
+    outside = (frames[e] < about.min(axis=0)) | (frames[e] > about.max(axis=0))
+    return float(np.sqrt(np.mean((frames[e] - mixture @ about) ** 2))), float(outside.mean())
