@@ -252,17 +252,10 @@ FAULTS = (
         "tests/test_noise.py",
     ),
     Fault(
-        "bad frames: two in a row excuse each other",
-        "preprocess/bad_frames.py",
-        "APART = 2",
-        "APART = 1",
-        "tests/test_preprocess.py",
-    ),
-    Fault(
         "bad frames: any misfit, chemistry too",
         "preprocess/bad_frames.py",
-        "usable[stands_out & (outside > OUTSIDE)]",
-        "usable[stands_out]",
+        "bool(size > limit[e] and outside > OUTSIDE)",
+        "bool(size > limit[e])",
         "tests/test_preprocess.py",
     ),
     Fault(

@@ -12,8 +12,7 @@ from xanesum.stack import load_stack, usable_mask, usable_weight
 __all__ = ["find_bad_frames"]
 
 N_PIXELS = 10_000  # that are looked at
-TO_EACH_SIDE = 3  # frames of which one should be a mixture ...
-APART = 2  # ... from this distance on, so that two bad frames in a row do not excuse each other
+TO_EACH_SIDE = 3  # frames of which one should be a mixture
 OUTSTANDING = 6.0  # times the median misfit of all frames
 OF_SIGNAL = 0.15  # ... and of the frame's root mean square, which the misfit must reach too
 OUTSIDE = 0.8  # of the pixels, that must lie beyond all values of the other frames: chemistry is between them
@@ -24,12 +23,11 @@ def find_bad_frames(stack: xr.DataArray) -> tuple[xr.DataArray, PreprocessReport
     """Give weight 0 to whole frames that stand out from those about them.
 
     A frame holds few species, as its neighbours in energy do: it is fitted by a mixture of three frames to
-    each side, the next left out, and none that may be bad itself.  It is bad where the misfit is six times
-    the median of all frames' and a good part of its own signal, and nearly all of its pixels lie beyond the
-    values that they have in those frames: light that was another moves all pixels to one side.  What coarse
-    steps of energy show in one frame only, as an edge that lies elsewhere in every pixel or a line of one
-    species, does not.  A bad frame
-    within the edge itself, whose values are between those below and above, is not found.
+    each side, none of which may be bad itself.  It is bad where the misfit is six times the median of all
+    frames' and a good part of its own signal, and nearly all of its pixels lie beyond the values that they
+    have in those frames: light that was another moves all pixels to one side.  What coarse steps of energy
+    show in one frame only, as an edge that lies elsewhere in every pixel or a line of one species, does not.
+    A bad frame within the edge itself, whose values are between those below and above, is not found.
 
     Parameters
     ----------
@@ -83,7 +81,7 @@ def _bad_among(frames: NDArray[np.float64]) -> list[int]:
 
 def _others(e: int, frames: NDArray[np.intp]) -> NDArray[np.intp]:
     """Return the nearest of `frames`, in order, to each side of frame `e`."""
-    before, after = frames[frames <= e - APART], frames[frames >= e + APART]
+    before, after = frames[frames < e], frames[frames > e]
     return np.concatenate([before[-TO_EACH_SIDE:], after[:TO_EACH_SIDE]])
 
 
