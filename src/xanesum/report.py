@@ -152,14 +152,17 @@ def _headline(
 
 
 def _evenness(result: Denoised) -> list[tuple[str, str]]:
-    """Return how much the noise was taken to change over pixels and energies; nothing where it is even."""
-    if result.noise_is_even:
-        return []
-    parts = {"pixel": result.sigma_pixel.values, "energy": result.sigma_energy.values / result.sigma}
-    ranges = {name: np.percentile(v[np.isfinite(v)], (1, 99)) for name, v in parts.items()}
-    return [
-        (f"Noise by {name}", f"{low:.2g} to {high:.2g} times that") for name, (low, high) in ranges.items()
-    ]
+    """Return how the noise was found to differ from white; nothing where it does not."""
+    facts = []
+    if not result.noise_is_even:
+        parts = {"pixel": result.sigma_pixel.values, "energy": result.sigma_energy.values / result.sigma}
+        for name, values in parts.items():
+            low, high = np.percentile(values[np.isfinite(values)], (1, 99))
+            facts.append((f"Noise by {name}", f"{low:.2g} to {high:.2g} times that"))
+    shared = float(result.sigma_common.max())
+    if shared > 0:
+        facts.append(("Noise of the flat, at all energies", f"{shared:.2g}"))
+    return facts
 
 
 def _reduction(result: Denoised) -> str:
