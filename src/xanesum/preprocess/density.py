@@ -159,7 +159,8 @@ def _frame_density(
     linear = finite & (counts < floor)
     if linear.any():
         linear &= (_surroundings(counts) < DARK / FLOOR * floor) & (counts > 0).any()
-    not_positive = finite & ~saturated & ~linear & (counts <= 0)
+    least = np.nextafter(max(floor, 0.0), np.inf)  # amid light, what is down in the noise is a dead pixel
+    not_positive = finite & ~saturated & ~linear & (counts < least)
     measured = finite & ~saturated & ~not_positive
     log_counts = np.log(counts, out=np.full(frame.shape, np.nan), where=measured & ~linear)
     log_counts[linear] = np.log(floor) + counts[linear] / floor - 1 if floor > 0 else np.nan
