@@ -33,8 +33,8 @@ N_ROUNDS = 12
 LEAST_SHARE = 0.25  # of an energy's variance that the spectra must leave, for it to be known from the rest
 OUTLYING = 5.0  # standard deviations from which on a residual has no say
 SAMPLE_RANK = 5  # images of the sample that explain the texture of one more ...
-TEXTURED = 1.2  # times the noise's variance, from which on the finest detail shows the sample
 SAMPLE_SCALE = 4  # ... with spectra from blocks of so many pixels each way
+TEXTURED = 1.2  # times the noise's variance, from which on the finest detail shows the sample
 
 
 Pixels = tuple[NDArray[np.intp], ...] | EllipsisType  # an index of an image (Y, X)
