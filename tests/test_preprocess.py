@@ -441,6 +441,27 @@ def test_masked_pixels_are_no_neighbours():
     assert report.n_masked_pixels == 1
 
 
+@pytest.mark.parametrize("n_masked", [3, 4, 8])
+def test_a_bad_pixel_among_masked_ones_is_compared_with_those_farther_away(n_masked):
+    stack = structured_sample()
+    mask = np.ones(stack.shape[1:], bool)
+    around = [(0, 1), (1, 0), (-1, 0), (0, -1), (1, 1), (-1, -1), (1, -1), (-1, 1)]
+    for dy, dx in around[:n_masked]:
+        mask[50 + dy, 50 + dx] = False
+    stack.values[:, 50, 50] += 8
+    result, report = find_bad_pixels(stack.assign_coords(mask=(("y", "x"), mask)))
+    assert not result["mask"].values[50, 50]
+    assert report.n_masked_pixels == 1
+
+
+def test_good_pixels_among_masked_ones_stay():
+    stack = structured_sample()
+    mask = np.random.default_rng(6).random(stack.shape[1:]) < 0.6
+    result, report = find_bad_pixels(stack.assign_coords(mask=(("y", "x"), mask)))
+    assert report.n_masked_pixels + report.n_spikes <= 1
+    assert result["mask"].values.sum() >= mask.sum() - 1
+
+
 @pytest.mark.parametrize("shape", [(1, 20, 30), (2, 20, 30), (9, 3, 3), (9, 2, 30), (3, 1, 1)])
 def test_small_stacks_are_no_problem(shape):
     stack = small_stack(shape)

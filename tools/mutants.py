@@ -594,6 +594,13 @@ FAULTS = (
     ),
     # --- preprocess
     Fault(
+        "preprocess: pixels with few good neighbours not judged",
+        "preprocess/bad_pixels.py",
+        "    for neighbours in (NEAR, FAR):",
+        "    for neighbours in (NEAR,):",
+        "tests/test_preprocess.py",
+    ),
+    Fault(
         "preprocess: exposure time of the sample forgotten",
         "preprocess/density.py",
         "log_flat - log_counts + float(_at(references.log_times, e))",

@@ -13,8 +13,11 @@ from xanesum.stack import DIMS, load_stack, usable_mask, usable_weight
 
 __all__ = ["find_bad_pixels"]
 
-NEIGHBOURS = tuple((dy, dx) for dy in range(3) for dx in range(3) if (dy, dx) != (1, 1))  # in a padded image
-MIN_NEIGHBOURS = 6  # with fewer, their range says little
+NEAR, FAR = (
+    tuple((dy, dx) for dy in range(-r, r + 1) for dx in range(-r, r + 1) if (dy, dx) != (0, 0))
+    for r in (1, 2)
+)
+MIN_NEIGHBOURS = 6  # with fewer, their range says little, and those farther away are asked too
 ROUNDING = 1e-6  # a difference smaller than this part of the largest value is float32 rounding
 MIN_ENERGIES_FOR_ACTIVITY = 8  # fewer differences than 7 say too little about a pixel's noise
 
@@ -25,7 +28,8 @@ def find_bad_pixels(
     """Leave out dead, hot, stuck and noisy pixels, and single voxels that stand out (spikes).
 
     A value is bad where it lies outside the range of its eight neighbours (from the second smallest to the
-    second largest, so that two bad pixels side by side do not hide each other) by more than `spread_factor`
+    second largest, so that two bad pixels side by side do not hide each other; of the 24 about it, where
+    fewer than six of the eight are known) by more than `spread_factor`
     times that range plus `n_sigma` times the noise.  The lens blurs a real feature into its neighbours, which
     widens their range; on the border of a particle the range is the height of the step.  The test is made on
     every frame (spikes), on the mean of the frames (hot and dead pixels), and on the logarithm of the mean
@@ -156,29 +160,48 @@ def _outside(image: NDArray[np.floating], margin: float, factor: float) -> NDArr
     """Return 1 where a pixel is farther above the range of its neighbours than allowed, -1 below, else 0.
 
     Allowed is `margin` plus `factor` times the range, which goes from the second smallest to the second
-    largest of the finite ones among the eight neighbours; 0 where fewer than six are finite.
+    largest of the finite ones among the eight neighbours, among 24 where fewer than six of the eight are
+    finite; 0 where these are fewer too.
     """
-    padded = np.pad(image, 1, mode="reflect")  # on the border of the image, the other side again
-    rows, columns = np.nonzero(_differs(image, margin))  # few, so that the sorting below costs little
-    around = np.sort([padded[rows + dy, columns + dx] for dy, dx in NEIGHBOURS], axis=0)  # NaN come last
-    last = np.count_nonzero(np.isfinite(around), axis=0) - 1
-    low, high = around[1], around[np.maximum(last - 1, 0), np.arange(len(rows))]
-    values = image[rows, columns]
-    allowed = margin + factor * (high - low)
-    side = (values - high > allowed).astype(np.int8) - (low - values > allowed)
     result = np.zeros(image.shape, dtype=np.int8)
-    result[rows, columns] = side * (last + 1 >= MIN_NEIGHBOURS)
+    rows, columns = np.nonzero(_differs(image, margin))  # few, so that the sorting below costs little
+    for neighbours in (NEAR, FAR):
+        n_finite, low, high = _range(image, rows, columns, neighbours)
+        values = image[rows, columns]
+        allowed = margin + factor * (high - low)
+        side = (values - high > allowed).astype(np.int8) - (low - values > allowed)
+        result[rows, columns] = side * (n_finite >= MIN_NEIGHBOURS)
+        rows, columns = (index[n_finite < MIN_NEIGHBOURS] for index in (rows, columns))
     return result
 
 
+def _range(
+    image: NDArray[np.floating],
+    rows: NDArray[np.intp],
+    columns: NDArray[np.intp],
+    neighbours: tuple[tuple[int, int], ...],
+) -> tuple[NDArray[np.intp], NDArray[np.floating], NDArray[np.floating]]:
+    """Return how many neighbours of pixels are finite, the second smallest and the second largest of them."""
+    reach = min(2, *(size - 1 for size in image.shape))
+    padded = np.pad(image, reach, mode="reflect")  # on the border of the image, the other side again
+    near = [(dy, dx) for dy, dx in neighbours if max(abs(dy), abs(dx)) <= reach]
+    around = np.sort([padded[rows + reach + dy, columns + reach + dx] for dy, dx in near], axis=0)
+    n_finite = np.count_nonzero(np.isfinite(around), axis=0)  # NaN come last
+    return n_finite, around[1], around[np.maximum(n_finite - 2, 0), np.arange(len(rows))]
+
+
 def _differs(image: NDArray[np.floating], margin: float) -> NDArray[np.bool_]:
-    """Whether a pixel differs by more than `margin` from one of the four beside it (never with NaN)."""
+    """Whether a pixel differs by more than `margin` from one of the four beside it, or has none to ask."""
     result = np.zeros(image.shape, dtype=bool)
+    alone = np.isfinite(image)
     for axis in (0, 1):
-        steps = np.abs(np.diff(image, axis=axis)) > margin
-        view, step = (result, steps) if axis == 0 else (result.T, steps.T)
-        view[1:] |= step
-        view[:-1] |= step
+        steps = np.abs(np.diff(image, axis=axis))
+        view, step, lonely = (a if axis == 0 else a.T for a in (result, steps, alone))
+        view[1:] |= step > margin
+        view[:-1] |= step > margin
+        lonely[1:] &= np.isnan(step)
+        lonely[:-1] &= np.isnan(step)
+    result |= alone
     return result
 
 
