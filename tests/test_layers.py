@@ -13,12 +13,12 @@ SRC = Path(__file__).resolve().parents[1] / "src" / PACKAGE
 LAYERS = [
     "errors",
     "stack",
+    "photon_transfer",
     "io",
     "preprocess",
     "align",
     "subspace",
     "noise",
-    "photon_transfer",
     "weights",
     "illumination",
     "denoisers",

@@ -444,8 +444,8 @@ FAULTS = (
     Fault(
         "common: the same everywhere in a stack that was divided by energies",
         "noise_shape.py",
-        "if shape.factors is None else 1 / factors.energy",
-        "if True else 1 / factors.energy",
+        "if shape.factors is None else 1 / shape.factors.energy",
+        "if True else 1 / shape.factors.energy",
         "tests/test_noise_shape.py",
     ),
     Fault(
@@ -560,8 +560,8 @@ FAULTS = (
     Fault(
         "io: repeats not divided by their exposure time",
         "io/ssrl.py",
-        "total += image / exposure.info.exposure_s[0]",
-        "total += image",
+        "total += _counts(exposure) / exposure.info.exposure_s[0]",
+        "total += _counts(exposure)",
         "tests/test_io_xrm.py",
     ),
     Fault(
@@ -591,6 +591,42 @@ FAULTS = (
         "return energy * 1e3 if energy.size and np.all(energy < 100) else energy",
         "return energy * 1e2 if energy.size and np.all(energy < 100) else energy",
         "tests/test_io_hdf5.py",
+    ),
+    # --- the counts' law
+    Fault(
+        "law: offset of the dark forgotten",
+        "preprocess/density.py",
+        'read = stack["noise_read_variance"].values + stack["noise_gain"].values * pedestal',
+        'read = stack["noise_read_variance"].values + 0 * pedestal',
+        "tests/test_noise_law.py",
+    ),
+    Fault(
+        "law: darks' level not taken off the intercept",
+        "photon_transfer.py",
+        "(law.read_variance - law.gain * pedestal)",
+        "law.read_variance",
+        "tests/test_noise_law.py",
+    ),
+    Fault(
+        "law: seconds divide the read variance once only",
+        "photon_transfer.py",
+        "pedestal) * share / seconds",
+        "pedestal) * share",
+        "tests/test_noise_law.py",
+    ),
+    Fault(
+        "law: believed whatever the stack shows",
+        "noise_shape.py",
+        "abs(np.log(self.by_law)) < np.log(LAW_HOLDS)",
+        "True",
+        "tests/test_noise_law.py",
+    ),
+    Fault(
+        "law: frames left out are not left out of it",
+        "denoising.py",
+        "CountVariance(gain[usable], read[usable]",
+        "CountVariance(gain, read",
+        "tests/test_noise_law.py",
     ),
     # --- preprocess
     Fault(

@@ -22,6 +22,7 @@ from xanesum.noise_shape import NoiseShape, measure_shape
 from xanesum.stack import load_stack, usable_mask, usable_weight
 from xanesum.subspace import fill_missing, mean_signs
 from xanesum.sure import stack_energy
+from xanesum.weights import CountVariance
 
 __all__ = ["DEFAULT_METHOD", "DEFAULT_NOISE", "METHODS", "NOISES", "assemble", "denoise"]
 
@@ -128,7 +129,8 @@ def denoise(
     )
     shape = NoiseShape()
     if method == "sum+" and noise == "auto" and sigma is None:
-        shape = measure_shape(setting, divided_by_flat=bool(stack.attrs.get("flat_field", False)))
+        divided = bool(stack.attrs.get("flat_field", False))
+        shape = measure_shape(setting, divided_by_flat=divided, law=_noise_law(stack))
         setting = shape.evened(setting)
     fit = fit_sum(setting, rank) if method == "sum" else fit_sum_plus(setting, rank, without=without)
     for note in _notes(fit, rank):
@@ -212,6 +214,17 @@ def _noise_level(
         return float(sigma)
     mean_square = stack_energy(values, mask) / (len(values) * np.count_nonzero(mask))
     return max(estimate_sigma(values, mask=mask, rng=rng), NOISE_FLOOR * float(np.sqrt(mean_square)))
+
+
+def _noise_law(stack: xr.DataArray) -> CountVariance | None:
+    """Return the law of the counts of which a stack of optical density was made, if it came with one."""
+    names = ("noise_gain", "noise_read_variance", "light", "light_energy")
+    if stack.attrs["quantity"] != "optical_density" or not set(names) <= set(stack.coords):
+        return None
+    gain, read, light, of_energy = (stack[name].values.astype(float) for name in names)
+    usable = usable_weight(stack)
+    below = float(stack.attrs.get("linear_below", 0.0))
+    return CountVariance(gain[usable], read[usable], light, of_energy[usable], below)
 
 
 def _check_rank(rank: int | None, n_energies: int, n_pixels: int) -> None:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from xanesum.methods import Fit, Setting, fit_pilot
 from xanesum.weights import (
     CommonNoise,
+    CountVariance,
     Factors,
-    FittedVariance,
+    Variance,
     find_common,
     fit_variance,
     left_uneven,
@@ -23,6 +24,7 @@ __all__ = ["NoiseShape", "measure_shape"]
 EVEN = 0.04  # rms of the logarithm of sigma up to which the noise is taken to be even
 BY_CHANCE = 2.0  # times the error of that, which a small scan may show beside it
 COMMON = 1.1  # times the noise, from which on what all energies share is more than chance
+LAW_HOLDS = 1.1  # ratio of the noise to that which a law predicts, or its inverse, up to which it is used
 MIN_ENERGIES = 8  # beyond the components of a pilot, for the noise to be known from what they leave over
 
 
@@ -30,9 +32,10 @@ MIN_ENERGIES = 8  # beyond the components of a pilot, for the noise to be known 
 class NoiseShape:
     """How the noise of a stack differs from white, as far as that is known."""
 
-    variance: FittedVariance | None = None  # None: even
+    variance: Variance | None = None  # None: even
     factors: Factors | None = None  # ... of it, both or neither
     common: CommonNoise | None = None  # in the stack divided by the factors; None: nothing to speak of
+    by_law: float | None = None  # noise over that which the counts' law predicts; None: no law known
 
     @property
     def pixel(self) -> NDArray[np.float64] | None:
@@ -47,7 +50,15 @@ class NoiseShape:
             parts.append(f"uneven, product of factors, misfit {self.factors.misfit:.3f}")
         if self.common is not None:
             parts.append(f"{self.common.ratio:.3g} times as much where all energies are the same")
+        if self.by_law is not None:
+            agrees = "as" if self.law_holds else "not as"
+            parts.append(f"{agrees} the law of the counts predicts ({self.by_law:.3f} of it)")
         return "; ".join(parts)
+
+    @property
+    def law_holds(self) -> bool:
+        """Whether there is a law of the counts that describes the noise."""
+        return self.by_law is not None and abs(np.log(self.by_law)) < np.log(LAW_HOLDS)
 
     def evened(self, setting: Setting) -> Setting:
         """Return the setting with a stack of white noise, and its level."""
@@ -81,27 +92,38 @@ class NoiseShape:
         return self.common.sigma(level) * energy
 
 
-def measure_shape(setting: Setting, *, divided_by_flat: bool) -> NoiseShape:
+def measure_shape(setting: Setting, *, divided_by_flat: bool, law: CountVariance | None = None) -> NoiseShape:
     """Measure how the noise differs from white.
+
+    A law of the counts' noise is better than what the stack alone tells; where the stack shows another level
+    of noise than the law predicts, as after resampling, the stack is believed.
 
     Parameters
     ----------
     setting : Setting
     divided_by_flat : bool
         Whether the frames were divided by an image, whose noise they may then share.
+    law : CountVariance, optional
+        For the setting's energies.
     """
     pilot = fit_pilot(setting)
     spectra, pixels = pilot.spectra[: pilot.rank], pilot.images[: pilot.rank]
     if len(setting.values) - len(spectra) < MIN_ENERGIES:
         return NoiseShape()
-    variance = fit_variance(setting.values, spectra, pixels, mask=setting.mask, rng=setting.rng)
+    variance: Variance = fit_variance(setting.values, spectra, pixels, mask=setting.mask, rng=setting.rng)
     factors = separate(variance, spectra, pixels, mask=setting.mask)
-    is_even = factors.unevenness <= np.hypot(EVEN, BY_CHANCE * variance.error)
-    shape = NoiseShape() if is_even else NoiseShape(variance, factors)
+    shape = NoiseShape(variance, factors)
+    if law is not None:
+        predicted = separate(law, spectra, pixels, mask=setting.mask)
+        shape = replace(shape, by_law=factors.level / predicted.level)
+        if shape.law_holds:
+            shape = replace(shape, variance=law, factors=predicted)
+    if factors.unevenness <= np.hypot(EVEN, BY_CHANCE * variance.error):
+        shape = NoiseShape(by_law=shape.by_law)
     if not divided_by_flat:
         return shape
     even = shape.evened(setting)
-    along = np.ones(len(even.values)) if shape.factors is None else 1 / factors.energy
+    along = np.ones(len(even.values)) if shape.factors is None else 1 / shape.factors.energy
     common = find_common(even.values, along, even.sigma, mask=even.mask, rng=even.rng)
     return replace(shape, common=common) if common.ratio > COMMON else shape
 

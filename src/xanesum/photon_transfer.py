@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.stats import norm
 
 from xanesum.errors import SigmaError
 
-__all__ = ["NoiseLaw", "photon_transfer"]
+__all__ = ["LAW_EXPOSURES", "Coords", "NoiseLaw", "law_coords", "photon_transfer"]
 
 Interval = tuple[float, float]
 N_BINS = 40  # of intensity
@@ -21,6 +21,9 @@ OUTLYING = 5.0  # robust standard deviations from which on a difference is a bad
 GROSS = 25.0  # ... from the median of all exposures, in which a bright pixel has more noise than most
 KNOWN = 0.1  # relative half-width of an interval up to which a value may be called known
 MAD_TO_SIGMA = 0.6744897501960817
+LAW_EXPOSURES, LAW_PX = 10, 512  # exposures, and pixels each way in their middle, that tell a scan's law
+
+Coords = dict[str, tuple[tuple[str], NDArray[np.float64]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,52 @@ class NoiseLaw:
         """Return the variance of counts (any shape) of this mean; never below that of a tenth of a photon."""
         expected = self.gain * np.asarray(mean_counts, np.float64) + self.read_variance
         return np.maximum(expected, 0.1 * self.gain**2)
+
+
+def law_coords(
+    exposures: NDArray[np.floating],
+    darks: NDArray[np.floating] | None = None,
+    *,
+    repeats: ArrayLike = 1.0,
+    seconds: ArrayLike = 1.0,
+    n_energies: int,
+) -> Coords:
+    """Return the law of the values of a stack as coordinates, from repeated exposures that came with it.
+
+    The law is ``variance = noise_gain * value + noise_read_variance``, of values that still have what the
+    camera adds in the dark.  The middle of the first exposures tells it; where they give none, there are no
+    coordinates.
+
+    Parameters
+    ----------
+    exposures : ndarray, shape (N, Y, X)
+        Counts of one scene, equally long.
+    darks : ndarray, shape (M, Y, X), optional
+        Exposures without light.
+    repeats, seconds : float or array_like, shape (E,)
+        The stack's values are means of so many exposures, divided by so many seconds.
+    n_energies : int
+    """
+    darks = None if darks is None or len(darks) < 2 else _middle(darks)
+    try:
+        law = photon_transfer(_middle(exposures), darks=darks)
+    except SigmaError:
+        return {}
+    pedestal = 0.0 if darks is None else float(np.nanmedian(darks))
+    seconds = np.asarray(seconds, float)
+    share = np.broadcast_to(1 / (np.asarray(repeats, float) * seconds), n_energies)
+    read_variance = (law.read_variance - law.gain * pedestal) * share / seconds
+    return {
+        "noise_gain": (("energy",), law.gain * share),
+        "noise_read_variance": (("energy",), read_variance),
+    }
+
+
+def _middle(exposures: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return the middle of the first exposures."""
+    starts = [max(0, (size - LAW_PX) // 2) for size in exposures.shape[1:]]
+    rows, columns = (slice(start, start + LAW_PX) for start in starts)
+    return np.asarray(exposures[:LAW_EXPOSURES, rows, columns], np.float32)
 
 
 def photon_transfer(

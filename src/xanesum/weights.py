@@ -24,6 +24,7 @@ __all__ = [
     "separate",
 ]
 
+LEAST_PHOTONS = 0.1  # of which a count has the variance at least
 N_VALUES = 5_000_000  # of a sample of pixels, from which a variance is fitted
 N_SAMPLE = 5_000, 40_000  # pixels, at least and at most, that have so many
 N_ENERGIES = 100  # from so many, or up to twice as many, the factors of pixels are taken
@@ -43,6 +44,11 @@ Pixels = tuple[NDArray[np.intp], ...] | EllipsisType  # an index of an image (Y,
 class Variance(Protocol):
     """Variance of the noise as a function of energy, pixel and what the sample absorbs."""
 
+    @property
+    def error(self) -> float:
+        """Rms of the logarithm of sigma that comes from the sample's size alone."""
+        ...
+
     def at(self, e: int, density: NDArray[np.floating], pixels: Pixels = ...) -> NDArray[np.float64]:
         """Return the variance at energy index `e` of `pixels`, where the clean stack is `density`."""
         ...
@@ -56,11 +62,19 @@ class CountVariance:
     read_variance: NDArray[np.float64]  # (E,), squared unit of the counts
     light: NDArray[np.float64]  # (Y, X), counts without the sample, for the mean energy
     light_energy: NDArray[np.float64]  # (E,), relative
+    linear_below: float = 0.0  # counts, up to which the optical density is linear in them
+    error: float = 0.0  # rms of the logarithm of sigma that comes from the sample's size alone
 
     def at(self, e: int, density: NDArray[np.floating], pixels: Pixels = ...) -> NDArray[np.float64]:
         """Return the variance at energy index `e` of `pixels`, where the clean stack is `density`."""
-        counts = self.light[pixels] * self.light_energy[e] * np.exp(-np.asarray(density, np.float64))
-        return np.asarray((self.gain[e] * counts + self.read_variance[e]) / counts**2)
+        light = self.light[pixels] * self.light_energy[e]
+        counts = light * np.exp(-np.asarray(density, np.float64))
+        divisor = np.maximum(counts, self.linear_below)
+        if self.linear_below > 0:
+            linear = self.linear_below * (1 + np.log(light / self.linear_below) - density)
+            counts = np.where(counts < self.linear_below, np.maximum(linear, 0), counts)
+        least = LEAST_PHOTONS * self.gain[e] ** 2
+        return np.asarray(np.maximum(self.gain[e] * counts + self.read_variance[e], least) / divisor**2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

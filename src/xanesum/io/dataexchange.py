@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from xanesum.errors import EnergyError, ReadError
 from xanesum.io.hdf5 import has_keys, numbers, open_h5, reader, scalar_text, stack_dataset
 from xanesum.io.scan import Format, Scan
+from xanesum.photon_transfer import LAW_EXPOSURES, Coords, law_coords
 
 __all__ = ["FORMAT"]
 
 DATA = "exchange/data"
 PIXEL_SIZE = "information/detector/pixel_size/horizontal"
 NM_PER = {"nm": 1.0, "mm": 1e6, "m": 1e9}  # anything else is micrometres, however it is spelt
+WHITE_IMAGES, DARK_IMAGES = "exchange/data_white", "exchange/data_dark"
 WHITE = "spectromicroscopy/normalization/white_spectrum"
 
 
@@ -55,7 +57,7 @@ def _axis_order(
             "correct exchange/energy, or name the dataset and its energies (data=, energies=)"
         )
     if first and last:
-        energy_last = "exchange/data_white" not in file and "exchange/x" in file
+        energy_last = WHITE_IMAGES not in file and "exchange/x" in file
         reason = (
             "both ends have that length; " + ("exchange/x" if energy_last else "no exchange/x") + " decided"
         )
@@ -77,16 +79,29 @@ def _in_ev(file: h5py.File, energy: NDArray[np.float64] | None) -> tuple[NDArray
 def _references(
     file: h5py.File, shape: tuple[int, ...], energy: NDArray[np.float64] | None
 ) -> dict[str, tuple[tuple[str, ...], Any]]:
-    """Return I0 spectrum, flat and dark image as coordinates, those that are there."""
+    """Return I0 spectrum, flat and dark image and the noise's law as coordinates, those that are there."""
     found: dict[str, tuple[tuple[str, ...], Any]] = {}
     white = numbers(file, WHITE)
     if white is not None and energy is not None and white.size == shape[0]:
         found["i0"] = (("energy",), white.ravel())
-    for name, key in (("flat", "exchange/data_white"), ("dark", "exchange/data_dark")):
+    for name, key in (("flat", WHITE_IMAGES), ("dark", DARK_IMAGES)):
         image = _reference_images(Path(file.filename), file, key, shape)
         if image is not None:
             found[name] = (("energy", "y", "x")[-image.ndim :], image)
-    return found
+    return found | _noise_law(Path(file.filename), file, shape)
+
+
+def _noise_law(path: Path, file: h5py.File, shape: tuple[int, ...]) -> Coords:
+    """Return the law of the counts' noise where several flats were taken at one energy."""
+    images = {
+        key: stack_dataset(path, file, key)[:LAW_EXPOSURES]
+        for key in (WHITE_IMAGES, DARK_IMAGES)
+        if key in file
+    }
+    flats = images.get(WHITE_IMAGES)
+    if flats is None or len(flats) < 2 or len(file[WHITE_IMAGES]) == shape[0]:
+        return {}
+    return law_coords(flats, images.get(DARK_IMAGES), n_energies=shape[0])
 
 
 def _reference_images(
@@ -98,7 +113,7 @@ def _reference_images(
     dataset = stack_dataset(path, file, key)
     if dataset.shape[1:] != shape[1:]:
         raise ReadError(f"{path}: {key} has shape {dataset.shape}, images of the scan are {shape[1:]}")
-    if dataset.shape[0] == shape[0] and key.endswith("white"):
+    if dataset.shape[0] == shape[0] and key == WHITE_IMAGES:
         return np.asarray(dataset[()], dtype=np.float32)
     return np.asarray(sum(frame.astype(np.float64) for frame in dataset) / len(dataset), dtype=np.float32)
 

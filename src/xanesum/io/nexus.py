@@ -25,7 +25,10 @@ __all__ = ["FORMAT", "SUFFIXES", "write"]
 SUFFIXES = (".h5", ".hdf5", ".nxs")
 DEFINITION = "xanesum_stack"
 DATA = "entry/data/data"
-COORDS = ("mask", "weight", "i0", "monitor", "flat", "dark", "exposure_s", "flat_exposure_s")
+COORDS = (
+    *("mask", "weight", "i0", "monitor", "flat", "dark", "exposure_s", "flat_exposure_s"),
+    *("noise_gain", "noise_read_variance", "light", "light_energy"),
+)
 APART = ("history", "options")  # attributes kept in NXprocess, the others beside the data
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from xanesum.errors import ReadError
 from xanesum.io.scan import Format, Scan, float_dtype, frame_reader
 from xanesum.io.xrm import XrmInfo, read_image, read_info
+from xanesum.photon_transfer import LAW_EXPOSURES, Coords, law_coords
 from xanesum.stack import DIMS, lazy_array
 
 __all__ = ["FORMAT"]
@@ -64,6 +65,7 @@ def _open(path: Path) -> Scan:
             "flat": (DIMS, flat),
             "exposure_s": (("energy",), _mean_time([point.exposures for point in points])),
             "flat_exposure_s": (("energy",), _mean_time([point.flats for point in points])),
+            **_noise_law(points),
         },
         attrs={"unit": "counts/s"},
         history=(_summary(path, points),),
@@ -146,14 +148,32 @@ def _mean_rate(exposures: Sequence[Exposure]) -> NDArray[np.float32]:
     """
     total = np.zeros(exposures[0].info.shape[1:], dtype=np.float64)
     for exposure in exposures:
-        image = read_image(exposure.path, exposure.info)
-        total += image / exposure.info.exposure_s[0]
-        total[image == exposure.info.saturation_counts] = np.nan
+        total += _counts(exposure) / exposure.info.exposure_s[0]
     return (total / len(exposures)).astype(np.float32)
+
+
+def _counts(exposure: Exposure) -> NDArray[np.float64]:
+    """Return the counts of an exposure, NaN where it was saturated."""
+    counts = read_image(exposure.path, exposure.info).astype(np.float64)
+    counts[counts == exposure.info.saturation_counts] = np.nan
+    return counts
 
 
 def _mean_time(groups: Sequence[Sequence[Exposure]]) -> NDArray[np.float64]:
     return np.array([np.mean([exposure.info.exposure_s[0] for exposure in group]) for group in groups])
+
+
+def _noise_law(points: Sequence[Point]) -> Coords:
+    """Return the law of the rates' noise, from the first energy at which flats were repeated equally long."""
+    for flats in (point.flats for point in points):
+        if len(flats) > 1 and len({flat.info.exposure_s[0] for flat in flats}) == 1:
+            return law_coords(
+                np.stack([_counts(flat) for flat in flats[:LAW_EXPOSURES]]),
+                repeats=[len(point.exposures) for point in points],
+                seconds=_mean_time([point.exposures for point in points]),
+                n_energies=len(points),
+            )
+    return {}
 
 
 def _summary(folder: Path, points: Sequence[Point]) -> str:

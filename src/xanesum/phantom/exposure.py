@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from xanesum.errors import SigmaError
 from xanesum.phantom import parameters as p
 from xanesum.phantom.simulate import Phantom
+from xanesum.photon_transfer import law_coords
 from xanesum.stack import make_stack
 
 __all__ = ["Detector", "Exposure", "drifting_fields", "expose"]
@@ -35,7 +36,7 @@ class Detector:
 class Exposure:
     """A scan as counted, and the truth about it."""
 
-    stack: xr.DataArray  # counts (energy, y, x), with coordinate `flat` (y, x), the mean of the flats
+    stack: xr.DataArray  # counts (energy, y, x), with the mean of the flats and darks, and the law they give
     flats: NDArray[np.float32]  # (N, Y, X), counts of single exposures without the sample
     darks: NDArray[np.float32]  # (N, Y, X), ... without light
     density: NDArray[np.float32]  # (E, Y, X), true optical density
@@ -93,6 +94,8 @@ def expose(
     stack = make_stack(counts, phantom.energy_ev, quantity="counts").assign_coords(
         flat=(("y", "x"), flats.mean(axis=0)), dark=(("y", "x"), darks.mean(axis=0))
     )
+    if n_flats > 1:
+        stack = stack.assign_coords(law_coords(flats, darks, n_energies=len(stack)))
     said = f"phantom {phantom.kind}, {open_counts:g} counts in the open beam, flat drift {flat_drift:g}"
     stack.attrs["history"] = [said]
     return Exposure(stack, flats, darks, density, illumination, detector)

@@ -13,7 +13,7 @@ from scipy.ndimage import rank_filter
 
 from xanesum.errors import StackError
 from xanesum.preprocess.marks import BAD_SHARE, PreprocessReport, frames_of, mark, noted
-from xanesum.stack import check_stack
+from xanesum.stack import DIMS, check_stack
 
 __all__ = ["Corrections", "has_reference", "to_optical_density"]
 
@@ -57,6 +57,9 @@ def to_optical_density(
     defective pixel, or were saturated, become NaN and are counted in ``attrs["missing_values"]``; a frame or
     pixel with more than half of them, or a pixel with mostly no light, is left out (coordinates `weight` and
     `mask`).
+
+    Where the law of the counts' noise is known (coordinates `noise_gain` and `noise_read_variance`, see
+    `xanesum.photon_transfer.law_coords`), it goes on with the optical density.
 
     Parameters
     ----------
@@ -111,8 +114,33 @@ def to_optical_density(
         result.attrs.pop(name, None)
     result.attrs["quantity"] = "optical_density"
     result.attrs["flat_field"] = references.is_image
+    result = _with_light(result, references, floor)
     result, marked = mark(result)
     return noted(result, report + marked, f"{quantity} to optical density ({references.said})")
+
+
+def _with_light(stack: xr.DataArray, references: _References, floor: float) -> xr.DataArray:
+    """Return optical density whose noise law, if known, is that of counts less what the dark adds.
+
+    Beside it stand the counts that would come without the sample, as a product (coordinates `light` and
+    `light_energy`), and those below which it is linear in the counts (``attrs["linear_below"]``).
+    """
+    if not {"noise_gain", "noise_read_variance"} <= set(stack.coords) or references.flat is None:
+        return stack.drop_vars(("noise_gain", "noise_read_variance"), errors="ignore")
+    n_energies = len(stack)
+    flats = [np.exp(references.log_flat(e, np.inf)) for e in range(len(references.flat))]
+    light = np.mean(flats, axis=0) * np.ones(stack.shape[1:])
+    typical = float(np.nanmedian(light))
+    of_energy = np.array([np.nanmedian(flat) for flat in flats]) * np.exp(references.log_times) / typical
+    pedestal = np.array([np.median(_at(references.pedestal, e)) for e in range(n_energies)])
+    read = stack["noise_read_variance"].values + stack["noise_gain"].values * pedestal
+    stack = stack.assign_coords(
+        noise_read_variance=("energy", read),
+        light=(DIMS[1:], np.where(np.isfinite(light), light, typical)),
+        light_energy=("energy", np.broadcast_to(of_energy, n_energies)),
+    )
+    stack.attrs["linear_below"] = floor
+    return stack
 
 
 def has_reference(stack: xr.DataArray, given: Corrections) -> bool:
