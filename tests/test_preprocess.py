@@ -673,6 +673,22 @@ def test_a_scan_of_few_energies_has_no_bad_frames():
     assert find_bad_frames(density_stack(values))[1].n_bad_frames == 0
 
 
+def test_a_value_that_noise_made_low_beside_brighter_pixels_is_kept():
+    """To lose the low values of a thick grain among thinner ones would make it look thinner than it is."""
+    rng = np.random.default_rng(3)
+    mean = np.where(np.arange(40) % 4 < 2, 9.0, 30.0) * np.ones((40, 1))  # so the fourth lowest is not dark
+    counts = mean + 3.3 * rng.standard_normal((60, 40, 40))
+    counts[:, 30:] = 3.3 * rng.standard_normal((60, 10, 40))
+    stack = make_stack(counts.astype(np.float32), 8300.0 + np.arange(60), quantity="counts")
+
+    density, report = to_optical_density(stack, flat=np.full((40, 40), 400.0))
+
+    grain = density.values[:, :30][:, mean[:30] < 20]
+    assert report.n_not_positive == 0
+    assert np.isfinite(grain).all()
+    assert grain.mean() == pytest.approx(np.log(400 / 9), abs=0.12)
+
+
 def test_a_pixel_without_light_amid_light_is_dead_though_its_dark_is_not_exact():
     """Half of the dead pixels are a little above the mean of the darks: they are left out like the others."""
     rng = np.random.default_rng(3)
@@ -686,3 +702,17 @@ def test_a_pixel_without_light_amid_light_is_dead_though_its_dark_is_not_exact()
     assert not usable_mask(density)[5, 5:7].any()
     assert usable_mask(density)[:29].sum() == 29 * 40 - 2
     assert report.n_not_positive >= 60
+
+
+@pytest.mark.parametrize("level", [45.0, 400.0])
+def test_a_dead_pixel_amid_weak_light_is_left_out_as_a_whole(level):
+    rng = np.random.default_rng(3)
+    counts = level + 4 * rng.standard_normal((30, 40, 40))
+    counts[:, 30:] = 3.3 * rng.standard_normal((30, 10, 40))
+    counts[:, 5, 5] = 1.0
+    stack = make_stack(counts.astype(np.float32), 8300.0 + np.arange(30), quantity="counts")
+
+    density, _ = to_optical_density(stack, flat=np.full((40, 40), 400.0))
+
+    assert not usable_mask(density)[5, 5]
+    assert usable_mask(density)[:29].sum() == 29 * 40 - 1

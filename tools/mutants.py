@@ -268,8 +268,22 @@ FAULTS = (
     Fault(
         "dark counts: defects amid light taken for noise",
         "preprocess/density.py",
-        "linear &= (_surroundings(counts) < DARK / FLOOR * floor)",
-        "linear &= (_surroundings(counts) < np.inf)",
+        "linear = low & (around < DIM) & is_exposed",
+        "linear = low & is_exposed",
+        "tests/test_preprocess.py",
+    ),
+    Fault(
+        "dark counts: low values next to brighter pixels lost",
+        "preprocess/density.py",
+        "linear = low & (around < DIM) & is_exposed",
+        "linear = low & (around < DARK) & is_exposed",
+        "tests/test_preprocess.py",
+    ),
+    Fault(
+        "dark counts: dead pixels amid light taken for dim ones",
+        "preprocess/density.py",
+        "((counts <= 0) | (low & ~(around < DARK)))",
+        "(counts <= 0)",
         "tests/test_preprocess.py",
     ),
     Fault(

@@ -20,7 +20,7 @@ __all__ = ["Corrections", "has_reference", "to_optical_density"]
 REFERENCES = ("flat", "dark", "i0", "exposure_s", "flat_exposure_s")  # used up by to_optical_density
 TIMES = ("exposure_s", "flat_exposure_s")
 FLOOR = 2.0  # standard deviations of the noise in the dark, below which counts have no useful logarithm
-DARK = 5.0  # ... up to which a pixel's surroundings make it a dark one
+DARK, DIM = 5.0, 20.0  # ... up to which surroundings are dark; and up to which noise may make one value low
 FLOOR_FRAMES = 24  # that are looked at for this noise
 MAD_TO_SIGMA = 0.6744897501960817  # median of |z| for standard normal z
 
@@ -103,9 +103,8 @@ def to_optical_density(
     floor = _noise_floor(stack, references, limit)
     n_without_light = np.zeros(stack.shape[1:], np.int64)
     for e, frame in enumerate(frames_of(stack)):
-        values[e], counted = _frame_density(frame, references, e, limit, floor)
-        counts = frame - _at(references.pedestal, e)
-        n_without_light += (counts <= 0) & (counts > 0).any()
+        values[e], without_light, counted = _frame_density(frame, references, e, limit, floor)
+        n_without_light += without_light
         report += counted
     values[:, n_without_light > BAD_SHARE * len(values)] = np.nan
     report = _saturated_by_reader(stack, report)
@@ -178,28 +177,32 @@ class _References:
 
 def _frame_density(
     frame: NDArray[np.float64], references: _References, e: int, limit: float, floor: float
-) -> tuple[NDArray[np.float64], PreprocessReport]:
-    """Return the optical density of one frame, NaN where there is none, and the count of causes."""
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], PreprocessReport]:
+    """Return the optical density of one frame, NaN where there is none; where no light is; and the causes."""
     counts = frame - _at(references.pedestal, e)
     log_flat = np.broadcast_to(references.log_flat(e, limit), frame.shape)
     finite = np.isfinite(frame)
     saturated = finite & (frame >= limit)
-    linear = finite & (counts < floor)
-    if linear.any():
-        linear &= (_surroundings(counts) < DARK / FLOOR * floor) & (counts > 0).any()
-    least = np.nextafter(max(floor, 0.0), np.inf)  # amid light, what is down in the noise is a dead pixel
-    not_positive = finite & ~saturated & ~linear & (counts < least)
+    is_exposed = (counts > 0).any()
+    low = finite & ~saturated & (counts < max(floor, np.nextafter(0.0, 1.0)))
+    around = np.full(frame.shape, np.inf)  # in standard deviations of the noise in the dark
+    if floor > 0 and low.any():
+        around = _surroundings(counts) / (floor / FLOOR)
+    linear = low & (around < DIM) & is_exposed  # amid more light, what is down in the noise is a defect
+    not_positive = low & ~linear
+    without_light = ((counts <= 0) | (low & ~(around < DARK))) & is_exposed
     measured = finite & ~saturated & ~not_positive
     log_counts = np.log(counts, out=np.full(frame.shape, np.nan), where=measured & ~linear)
     log_counts[linear] = np.log(floor) + counts[linear] / floor - 1 if floor > 0 else np.nan
     density = log_flat - log_counts + float(_at(references.log_times, e))
-    return density, PreprocessReport(
+    counted = PreprocessReport(
         n_not_finite=int(np.count_nonzero(~finite)),
         n_saturated=int(np.count_nonzero(saturated)),
         n_not_positive=int(np.count_nonzero(not_positive)),
         n_linear=int(np.count_nonzero(linear)),
         n_bad_reference=int(np.count_nonzero(measured & ~np.isfinite(log_flat))),
     )
+    return density, without_light, counted
 
 
 def _noise_floor(stack: xr.DataArray, references: _References, limit: float) -> float:
