@@ -190,7 +190,8 @@ def summary(rows: list[Row]) -> list[Row]:
 
 def ratio(rows: list[Row], others: list[Row]) -> float:
     pairs = zip(rows, others, strict=True)
-    return statistics.median(row["RMSE (eV)"] / other["RMSE (eV)"] for row, other in pairs)
+    ratios = [row["RMSE (eV)"] / other["RMSE (eV)"] for row, other in pairs]
+    return statistics.median(ratios) if ratios else float("nan")
 
 
 def mean(rows: list[Row], figure: str) -> float:
