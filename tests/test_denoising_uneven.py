@@ -157,14 +157,14 @@ def test_multiplying_back_is_exact():
     errors = np.sqrt([3.0, 2.0, 1.0])[:, None, None] * np.ones((3, *shape), np.float32)
     fit = Fit(spectra, images, risk, {}, 3, {}, errors)
 
-    found = fit.multiplied_back(spectra * energy, pixel, np.full((3, *shape), 2.0))
+    found = fit.multiplied_back(spectra * energy, pixel)
 
     whole = np.tensordot(spectra.T, images, axes=1) * energy[:, None, None] * pixel
     np.testing.assert_allclose(np.tensordot(found.spectra.T, found.images, axes=1), whole, atol=1e-4)
     np.testing.assert_allclose(found.spectra @ found.spectra.T, np.eye(3), atol=1e-12)
     drawn = np.sqrt([3.0, 2.0, 1.0])[:, None] * rng.standard_normal((3, 200_000))
     moved = found.spectra @ ((spectra * energy).T @ drawn)
-    here = found.mixing * found.errors[:, 5, 7] / (2 * pixel[5, 7])
+    here = found.mixing * found.errors[:, 5, 7] / pixel[5, 7]
     np.testing.assert_allclose(np.cov(moved), here @ here.T, atol=0.05)
     np.testing.assert_allclose(
         found.errors / found.errors[:, :1, :1], errors * 0 + pixel / pixel[0, 0], rtol=1e-5

@@ -502,3 +502,48 @@ def test_a_mask_that_leaves_nothing_is_one_line(method):
 
     with pytest.raises(StackError, match="the mask excludes all"):
         denoise(stack, method=method, denoiser="none", sigma=1.0)
+
+
+# --- noise that is not even in the images
+
+
+def uneven_case(seed=7, strong=300.0, weak=60.0):
+    """Return a setting of noise 4 times as strong on the right as on the left, its noise, spectra, images."""
+    images, spectra, clean = edge_and_shift(strong, weak, shape=(64, 96))
+    noise = np.geomspace(0.5, 2.0, 96)[None].repeat(64, axis=0)
+    values = clean + (noise * fresh(seed).standard_normal(clean.shape)).astype(np.float32)
+    setting = setting_of(values.astype(np.float32), denoise=wavelet)
+    known = replace(
+        setting, image_noise=lambda s: np.broadcast_to(noise, (len(s), 64, 96)).astype(np.float32)
+    )
+    return setting, known, noise, spectra, images
+
+
+def test_images_of_uneven_noise_are_denoised_in_units_of_it():
+    setting, known, noise, spectra, images = uneven_case()
+
+    even, found = (refine(each, spectra, without=("refit",)) for each in (setting, known))
+
+    def error(fit):
+        return fit.images - np.tensordot(fit.spectra @ spectra.T, images, axes=1)
+
+    assert np.mean(np.square(error(found) / noise)) < 0.9 * np.mean(np.square(error(even) / noise))
+    scaled = error(found) / found.errors
+    for half in (np.s_[:, :, :48], np.s_[:, :, 48:]):
+        assert np.sqrt(np.mean(np.square(scaled[half]))) == pytest.approx(1.0, abs=0.25)
+    assert found.errors[:, :, 80:].mean() > 2 * found.errors[:, :, :16].mean()
+
+
+def test_the_risk_of_uneven_noise_is_the_error_in_units_of_it():
+    risks, errors = [], []
+    for seed in range(4):
+        _, known, noise, spectra, images = uneven_case(seed)
+        found = refine(known, spectra, without=("refit",))
+        true = np.tensordot(found.spectra @ spectra.T, images, axes=1)
+        errors.append(np.sum(((found.images - true) / noise) ** 2) / known.values.size)
+        drawn = known.values - np.tensordot(spectra, images, axes=(0, 0))
+        along = np.tensordot(found.spectra, drawn, axes=1)
+        luck = np.sum(drawn**2) - np.sum(along**2) + np.sum((along / noise) ** 2)
+        risks.append(found.risk.risk[2] - luck / known.values.size + 1)
+
+    assert np.mean(risks) == pytest.approx(np.mean(errors), rel=0.1)

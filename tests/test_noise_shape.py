@@ -9,11 +9,11 @@ from scans import add_noise, smooth_images
 from xanesum.denoising import denoise
 from xanesum.methods import Setting
 from xanesum.metrics import map_rmse_ev
-from xanesum.noise_shape import NoiseShape
+from xanesum.noise_shape import NoiseShape, Uneven
 from xanesum.phantom import expose, simulate
 from xanesum.preprocess import prepare
 from xanesum.stack import make_stack
-from xanesum.weights import CommonNoise, Factors, find_common
+from xanesum.weights import CommonNoise, Factors, FittedVariance, find_common
 from xanesum.xanes import half_step_energy
 
 N_ENERGIES, SHAPE = 30, (144, 192)
@@ -94,13 +94,20 @@ def test_reducing_makes_noise_white_and_is_undone_exactly():
     np.testing.assert_allclose(np.tensordot(common.restored(everything).T, images, axes=1), before, atol=1e-4)
 
 
+def uneven_by(pixel, energy):
+    """Return noise that is exactly a product."""
+    variance = FittedVariance(energy**2, pixel**2, np.zeros(1), np.zeros(1))
+    no_sample = np.zeros((1, N_ENERGIES)), np.zeros((1, *SHAPE), np.float32)
+    return Uneven(variance, Factors(pixel, energy, 0.0), *no_sample)
+
+
 @pytest.mark.parametrize("with_factors", [False, True])
 @pytest.mark.parametrize("with_common", [False, True])
 def test_a_stack_made_even_comes_back(with_factors, with_common):
     pixel, energy = np.exp(0.3 * smooth_images(1, SHAPE)[0]), fresh().uniform(0.5, 2, N_ENERGIES)
     along = (1 / energy if with_factors else np.ones(N_ENERGIES)) / 1.0
     shape = NoiseShape(
-        factors=Factors(pixel, energy, 0.0) if with_factors else None,
+        uneven_by(pixel, energy) if with_factors else None,
         common=CommonNoise(along / np.linalg.norm(along), 4.0) if with_common else None,
     )
     stack = add_noise(sample(), 1.0)
@@ -122,7 +129,7 @@ def test_a_stack_made_even_comes_back(with_factors, with_common):
 def test_what_is_shared_is_the_same_at_all_energies_of_the_stack():
     energy = fresh().uniform(0.5, 2, N_ENERGIES)
     shape = NoiseShape(
-        factors=Factors(np.ones(SHAPE), energy, 0.0),
+        uneven_by(np.ones(SHAPE), energy),
         common=CommonNoise((1 / energy) / np.linalg.norm(1 / energy), 3.0),
     )
 

@@ -338,9 +338,30 @@ FAULTS = (
     Fault(
         "uneven noise: errors as if all of it had been evened out",
         "methods.py",
-        "(left_over * pixel).astype(np.float32)",
-        "pixel.astype(np.float32)",
+        "errors=self.errors * noise)",
+        "errors=self.errors)",
+        "tests/test_methods.py",
+    ),
+    Fault(
+        "uneven noise: images with noise that is not even denoised as if it were",
+        "methods.py",
+        "        noise = setting.noise_of(spectra)\n",
+        "        noise = np.ones((len(spectra), 1, 1), np.float32)\n",
         "tests/test_denoising_uneven.py",
+    ),
+    Fault(
+        "uneven noise: images not multiplied by it again",
+        "methods.py",
+        "images=self.images * noise, errors",
+        "images=self.images, errors",
+        "tests/test_denoising_uneven.py",
+    ),
+    Fault(
+        "uneven noise: risk of images in units of the noise against a stack that is not",
+        "methods.py",
+        "_squares(noisy) - _squares(noisy * noise)",
+        "0 * _squares(noisy)",
+        "tests/test_methods.py",
     ),
     Fault(
         "uneven noise: what is left of it, of one energy for all",
@@ -366,8 +387,8 @@ FAULTS = (
     Fault(
         "uneven noise: pixels not multiplied back",
         "methods.py",
-        "images = self.images[:rank] * pixel.astype(np.float32)",
-        "images = self.images[:rank]",
+        "(part[:rank] * pixel.astype(np.float32) for part",
+        "(part[:rank] for part",
         "tests/test_denoising_uneven.py",
     ),
     Fault(

@@ -47,6 +47,7 @@ EARLY_PROBES = 1  # of the weights before the last refit, which the spectra hard
 STAGES = ("averaging", "evidence", "weights", "refit", "smoothing", "shrinkage", "mirrors")
 View = tuple[int, ...]  # axes of an image, 0 for y and 1 for x, that are mirrored
 MIRRORS: tuple[View, ...] = ((), (0,), (1,), (0, 1))
+NoiseOfImages = Callable[[NDArray[np.float64]], NDArray[np.float32]]
 DenoiserAt = Callable[[NDArray[np.float32], float, NDArray[np.bool_]], NDArray[np.float32]]
 
 
@@ -62,6 +63,13 @@ class Setting:
     rng: np.random.Generator
     n_probes: int = 4
     progress: Callable[[str, float], None] = field(default=lambda step, share: None)
+    image_noise: NoiseOfImages | None = None  # spectra -> noise relative to sigma; None: 1 everywhere
+
+    def noise_of(self, spectra: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return the noise of the images of `spectra` (K, E), relative to sigma: (K, Y, X), or (K, 1, 1)."""
+        if self.image_noise is None or not len(spectra):
+            return np.ones((len(spectra), 1, 1), np.float32)
+        return self.image_noise(spectra)
 
     def denoise(self, images: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Return `images` denoised at the setting's noise level."""
@@ -90,9 +98,11 @@ class Fit:
         None  # (rank, rank), how they add up in the images; by default one each
     )
 
-    def multiplied_back(
-        self, spectra: NDArray[np.float64], pixel: NDArray[np.float64], left_over: NDArray[np.float64]
-    ) -> Fit:
+    def times(self, noise: NDArray[np.float32]) -> Fit:
+        """Return the fit whose images had been divided by their noise, (K, Y, X)."""
+        return replace(self, images=self.images * noise, errors=self.errors * noise)
+
+    def multiplied_back(self, spectra: NDArray[np.float64], pixel: NDArray[np.float64]) -> Fit:
         """Return the fit of a stack whose noise had been made even, as of the stack before.
 
         The spectra are made orthonormal again in their order: the image of a component takes up shares of
@@ -105,17 +115,15 @@ class Fit:
             The first spectra as they are in the stack before.
         pixel : ndarray, shape (Y, X)
             What each pixel had been divided by.
-        left_over : ndarray, shape (K, Y, X)
-            Noise of each image where it was taken to be 1, by which errors of the images are corrected.
         """
         rank = len(spectra)
         columns, mixing = np.linalg.qr(spectra.T)  # spectra.T @ images = columns @ (mixing @ images)
-        images = self.images[:rank] * pixel.astype(np.float32)
+        images, errors = (part[:rank] * pixel.astype(np.float32) for part in (self.images, self.errors))
         return replace(
             self,
             spectra=np.ascontiguousarray(columns.T),
             images=np.tensordot(mixing.astype(np.float32), images, axes=1),
-            errors=self.errors[:rank] * (left_over * pixel).astype(np.float32),
+            errors=errors,
             mixing=mixing,
         )
 
@@ -191,6 +199,9 @@ def refine(
 ) -> Fit:
     """Denoise and weigh the images of given spectra, fit, smooth and shrink these; twice; then images only.
 
+    Images whose noise is not even are divided by it, denoised and multiplied again, so that the risk is that
+    of errors in units of the noise.
+
     Parameters
     ----------
     setting : Setting
@@ -208,7 +219,8 @@ def refine(
     freedom = np.full(len(spectra), float(len(setting.values)))
     for turn in range(n_refits + 1):
         setting.progress("components", turn / (n_refits + 1))
-        noisy = project(spectra, setting.values) * setting.mask
+        noise = setting.noise_of(spectra)
+        noisy = project(spectra, setting.values) * setting.mask / noise
         last = turn == n_refits
         views = MIRRORS if last and "mirrors" not in without else MIRRORS[:1]
         n_probes = setting.n_probes if last else EARLY_PROBES
@@ -218,7 +230,7 @@ def refine(
             break
         found = refit_spectra(
             setting.values,
-            images[alive],
+            images[alive] * noise[alive],
             spectra[alive],
             blend.divergence.mean(axis=0)[alive],
             setting.sigma,
@@ -234,7 +246,12 @@ def refine(
     setting.progress("components", 1.0)
     evidence = _matched(p_values, candidates, spectra)
     errors = np.sqrt(local_risk(blend, response, setting.sigma, mask=setting.mask))
-    return _summed_up(setting, spectra, freedom, noisy, images, errors, blend, evidence, scale)
+    # what the risk is compared with: the stack, with these images in units of their noise
+    energy = stack_energy(setting.values, setting.mask) + float(
+        np.sum(_squares(noisy) - _squares(noisy * noise))
+    )
+    fit = _summed_up(setting, energy, spectra, freedom, noisy, images, errors, blend, evidence, scale)
+    return fit.times(setting.noise_of(fit.spectra))
 
 
 def _find_spectra(
@@ -311,6 +328,7 @@ def _matched(
 
 def _summed_up(
     setting: Setting,
+    energy: float,
     spectra: NDArray[np.float64],
     freedom: NDArray[np.float64],
     noisy: NDArray[np.float32],
@@ -328,7 +346,7 @@ def _summed_up(
     # spectra fitted to the stack are part of the map: each free number of theirs counts like a pixel
     fitted = np.maximum(freedom - 2 * np.arange(len(order)) - 1, 0)
     risk = rank_risk(
-        stack_energy(setting.values, setting.mask),
+        energy,
         noisy,
         _squares(images - noisy),
         blend.divergence[:, order] + fitted,

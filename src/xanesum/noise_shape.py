@@ -19,7 +19,7 @@ from xanesum.weights import (
     separate,
 )
 
-__all__ = ["NoiseShape", "measure_shape"]
+__all__ = ["NoiseShape", "Uneven", "measure_shape"]
 
 EVEN = 0.04  # rms of the logarithm of sigma up to which the noise is taken to be even
 BY_CHANCE = 2.0  # times the error of that, which a small scan may show beside it
@@ -29,13 +29,40 @@ MIN_ENERGIES = 8  # beyond the components of a pilot, for the noise to be known 
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Uneven:
+    """Noise that differs over pixels and energies, and the clean stack with which it does."""
+
+    variance: Variance
+    factors: Factors  # of the variance
+    spectra: NDArray[np.float64]  # (K, E), of the clean stack as far as it is known
+    images: NDArray[np.float32]  # (K, Y, X)
+
+    def divided(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the stack with noise of its mean level, as far as factors make it so."""
+        factors = self.factors
+        pixel, energy = (np.float32(1) / f.astype(np.float32) for f in (factors.pixel, factors.energy))
+        even = np.empty_like(values)
+        for out, frame, share in zip(even, values, energy * np.float32(factors.level), strict=True):
+            np.multiply(frame, pixel * share, out=out)
+        return even
+
+    def image_noise(self, spectra: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return the noise of images (K, Y, X) of the divided stack, relative to its mean level."""
+        return left_uneven(self.variance, self.factors, self.spectra, self.images, spectra)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class NoiseShape:
     """How the noise of a stack differs from white, as far as that is known."""
 
-    variance: Variance | None = None  # None: even
-    factors: Factors | None = None  # ... of it, both or neither
-    common: CommonNoise | None = None  # in the stack divided by the factors; None: nothing to speak of
+    uneven: Uneven | None = None  # None: even
+    common: CommonNoise | None = None  # in the divided stack; None: nothing to speak of
     by_law: float | None = None  # noise over that which the counts' law predicts; None: no law known
+
+    @property
+    def factors(self) -> Factors | None:
+        """What pixels and energies are divided by; None where that is 1."""
+        return None if self.uneven is None else self.uneven.factors
 
     @property
     def pixel(self) -> NDArray[np.float64] | None:
@@ -61,28 +88,27 @@ class NoiseShape:
         return self.by_law is not None and abs(np.log(self.by_law)) < np.log(LAW_HOLDS)
 
     def evened(self, setting: Setting) -> Setting:
-        """Return the setting with a stack of white noise, and its level."""
-        level, values = setting.sigma, setting.values
-        if self.factors is not None:
-            level, values = self.factors.level, _divided(values, self.factors)
+        """Return the setting with a stack of noise as even as factors can make it, and what they leave."""
+        level, values, image_noise = setting.sigma, setting.values, None
+        if self.uneven is not None:
+            level, values = self.uneven.factors.level, self.uneven.divided(values)
+            image_noise = self.uneven.image_noise
         elif self.common is not None:
             values = values.copy()
         if self.common is not None:
             self.common.reduce(values)
-        return replace(setting, values=values, sigma=level)
+        return replace(setting, values=values, sigma=level, image_noise=image_noise)
 
     def multiplied_back(self, fit: Fit, level: float) -> Fit:
         """Return the fit of the stack as it was before `evened`."""
-        if self.factors is None and self.common is None:
+        if self.uneven is None and self.common is None:
             return fit
-        along, images = fit.spectra[: fit.rank], fit.images[: fit.rank]
-        spectra = along if self.common is None else self.common.restored(along)
-        if self.variance is None or self.factors is None:
-            return fit.multiplied_back(spectra, np.ones(images.shape[1:]), np.ones_like(images, np.float64))
-        spectra = spectra * (self.factors.energy / level)
-        clean = images * self.factors.pixel.astype(np.float32)
-        left = left_uneven(self.variance, self.factors, spectra, clean, along)
-        return fit.multiplied_back(spectra, self.factors.pixel, left)
+        spectra = fit.spectra[: fit.rank]
+        if self.common is not None:
+            spectra = self.common.restored(spectra)
+        if self.factors is None:
+            return fit.multiplied_back(spectra, np.ones(fit.images.shape[1:]))
+        return fit.multiplied_back(spectra * (self.factors.energy / level), self.factors.pixel)
 
     def common_sigma(self, level: float) -> NDArray[np.float64] | None:
         """Return the standard deviation (E,) of what all energies share, for a pixel of mean noise."""
@@ -112,12 +138,12 @@ def measure_shape(setting: Setting, *, divided_by_flat: bool, law: CountVariance
         return NoiseShape()
     variance: Variance = fit_variance(setting.values, spectra, pixels, mask=setting.mask, rng=setting.rng)
     factors = separate(variance, spectra, pixels, mask=setting.mask)
-    shape = NoiseShape(variance, factors)
+    shape = NoiseShape(Uneven(variance, factors, spectra, pixels))
     if law is not None:
         predicted = separate(law, spectra, pixels, mask=setting.mask)
         shape = replace(shape, by_law=factors.level / predicted.level)
         if shape.law_holds:
-            shape = replace(shape, variance=law, factors=predicted)
+            shape = replace(shape, uneven=Uneven(law, predicted, spectra, pixels))
     if factors.unevenness <= np.hypot(EVEN, BY_CHANCE * variance.error):
         shape = NoiseShape(by_law=shape.by_law)
     if not divided_by_flat:
@@ -126,12 +152,3 @@ def measure_shape(setting: Setting, *, divided_by_flat: bool, law: CountVariance
     along = np.ones(len(even.values)) if shape.factors is None else 1 / shape.factors.energy
     common = find_common(even.values, along, even.sigma, mask=even.mask, rng=even.rng)
     return replace(shape, common=common) if common.ratio > COMMON else shape
-
-
-def _divided(values: NDArray[np.float32], factors: Factors) -> NDArray[np.float32]:
-    """Return a stack whose noise has its mean level everywhere."""
-    pixel, energy = (np.float32(1) / factor.astype(np.float32) for factor in (factors.pixel, factors.energy))
-    even = np.empty_like(values)
-    for out, frame, share in zip(even, values, energy * np.float32(factors.level), strict=True):
-        np.multiply(frame, pixel * share, out=out)
-    return even

@@ -28,6 +28,7 @@ LEAST_PHOTONS = 0.1  # of which a count has the variance at least
 N_VALUES = 5_000_000  # of a sample of pixels, from which a variance is fitted
 N_SAMPLE = 5_000, 40_000  # pixels, at least and at most, that have so many
 N_ENERGIES = 100  # from so many, or up to twice as many, the factors of pixels are taken
+N_UNEVEN = 50_000  # pixels, between which what factors leave is interpolated
 N_LEVELS = 24  # of optical density, between which its influence is interpolated
 N_BLOCKS = 6  # along the shorter side of the image, between which the illumination is interpolated
 N_ROUNDS = 12
@@ -233,10 +234,11 @@ def left_uneven(
     spectra: NDArray[np.float64],
     images: NDArray[np.float32],
     along: NDArray[np.float64],
-) -> NDArray[np.float64]:
+) -> NDArray[np.float32]:
     """Return the noise of images that `along` weights in a stack that was divided by `factors`.
 
-    It would be 1 everywhere if `factors` were all of the noise.
+    It would be 1 everywhere if `factors` were all of the noise.  It changes as smoothly as the sample's
+    thickness, and is interpolated between a sample of the pixels.
 
     Parameters
     ----------
@@ -251,18 +253,23 @@ def left_uneven(
 
     Returns
     -------
-    ndarray, shape (R, Y, X)
+    ndarray of float32, shape (R, Y, X)
         Standard deviation, in units of the mean noise.
     """
+    shape = images.shape[1:]
+    share = min(1.0, np.sqrt(N_UNEVEN / (shape[0] * shape[1])))
+    rows, columns = ((np.arange(n) + 0.5) * size / n for size in shape if (n := max(1, round(share * size))))
+    sample = np.ix_(rows.astype(np.intp), columns.astype(np.intp))
+    seen, pixel = images[:, *sample], factors.pixel[sample]
     energies = _some_energies(spectra.shape[1])
     weights = along[:, energies] ** 2
     weights /= np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(float).tiny)
-    found = np.zeros((len(along), *images.shape[1:]))
+    found = np.zeros((len(along), *pixel.shape))
     for e, weight in zip(energies, weights.T, strict=True):
-        frame = np.tensordot(spectra[:, e].astype(np.float32), images, axes=1)
-        relative = variance.at(e, frame) / (factors.energy[e] * factors.pixel) ** 2
+        frame = np.tensordot(spectra[:, e].astype(np.float32), seen, axes=1)
+        relative = variance.at(e, frame, sample) / (factors.energy[e] * pixel) ** 2
         found += weight[:, None, None] * relative
-    return np.sqrt(found)
+    return np.array([_interpolated(np.sqrt(image), shape) for image in found], np.float32).reshape(-1, *shape)
 
 
 def _some_energies(n_energies: int) -> range:
