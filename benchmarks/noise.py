@@ -8,7 +8,8 @@ of the same noise whose illumination did not drift, and for the first seed the s
 Rows are saved as they come; ``--resume`` goes on.  ``--law`` instead fits the law of the noise to 10 flats of
 1024 x 1024, 100 seeds; ``--defects`` compares maps with and without dead pixels, hot frames and a missing
 energy; ``--lost`` counts how often something is reported as lost, 100 seeds of whole results, and of such
-from which the component was dropped that moves the energy by 0.5 eV in 5 % of the sample.
+from which the component was dropped that moves the energy by 0.5 eV in 5 % of the sample; ``--risk`` compares
+the estimated risk with the error of the whole stack, and sigma with the truth.
 """
 
 from __future__ import annotations
@@ -27,14 +28,20 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
 from xanesum import Denoised, denoise, half_step_energy, simulate
+from xanesum.denoisers import DEFAULT_DENOISER, exact_form, get_denoiser
 from xanesum.errors import EdgeError
 from xanesum.flat_drift import correct_flat_drift
+from xanesum.methods import Setting, fit_sum_plus
+from xanesum.noise import estimate_sigma
+from xanesum.noise_shape import NoiseShape, measure_shape
 from xanesum.phantom import KINDS, Phantom, expose
 from xanesum.phantom.exposure import Detector, drifting_fields
 from xanesum.photon_transfer import photon_transfer
 from xanesum.preprocess import prepare
-from xanesum.stack import make_stack
+from xanesum.stack import load_stack, make_stack, usable_mask
+from xanesum.subspace import fill_missing
 from xanesum.trust import examine
+from xanesum.weights import CountVariance
 
 SHAPE, N_ENERGIES = (256, 320), 117
 JUDGED = (100.0, 400.0, 2000.0)
@@ -54,7 +61,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first", type=int, default=0, metavar="N", help="seeds to pass over")
     parser.add_argument("--resume", action="store_true")
-    for part in ("law", "defects", "lost"):
+    for part in ("law", "defects", "lost", "risk"):
         parser.add_argument(f"--{part}", action="store_true", help="this instead of the large table")
     options = parser.parse_args()
     if options.law:
@@ -65,6 +72,8 @@ def main() -> None:
         rows = [defects(seed, options.quick) for seed in range(1 if options.quick else options.seeds)]
         save("noise-defects" + ("-quick" if options.quick else ""), rows)
         print_table(rows)
+    elif options.risk:
+        risk_table(options)
     elif options.lost:
         lost_table(options)
     else:
@@ -274,6 +283,94 @@ def defects(seed: int, quick: bool) -> Row:
         "change / standard error: median": float(np.median(change[elsewhere])),
         "90 %": float(np.quantile(change[elsewhere], 0.9)),
     }
+
+
+# --- risk and sigma
+
+
+def risk_table(options: argparse.Namespace) -> None:
+    """Compare estimated with true risk, and sigma from the stack and from the flats with the truth."""
+    name = "noise-risk" + ("-quick" if options.quick else "")
+    rows: list[Row] = load(name) if options.resume else []
+    done = {(row["phantom"], row["density"], row["counts"]) for row in rows}
+    shape, n_energies = ((96, 128), 60) if options.quick else (SHAPE, N_ENERGIES)
+    for cell in product(DENSITIES, JUDGED, ("wedge",) if options.quick else KINDS):
+        if (cell[2], cell[0], cell[1]) not in done:
+            density, dose, kind = cell
+            phantom = simulate(kind, shape=shape, n_energies=n_energies)
+            rows.append({"phantom": kind, "density": density, "counts": dose, **risk(phantom, density, dose)})
+            print(rows[-1], flush=True)
+            save(name, rows)
+    print_table(rows)
+
+
+def risk(phantom: Phantom, density: float, dose: float) -> Row:
+    """Return the estimated risk less the true one, both in units of the noise, relative.
+
+    The flat is exact, so that the stack's only noise is its own.  The mean square of the noise drawn is taken
+    off, as in ``benchmarks/risk.py``: no method can know it.  Wanted is the mean of optical density, which is
+    half a variance above that of the mean counts.
+    """
+    rng = np.random.default_rng(FIRST_SEED)
+    scan = expose(phantom, dose, peak_density=density, flat_drift=0.0, rng=rng)
+    exact = scan.stack.drop_vars("dark")
+    stack = prepare(exact, flat=scan.illumination[0])[0]
+    mask, values = usable_mask(stack), load_stack(stack)
+    counts = scan.illumination * np.exp(-scan.density)
+    share = (scan.detector.gain * counts + scan.detector.read_variance) / counts**2
+    variance = share + 2.5 * share**2  # of the logarithm, to second order
+    wanted = scan.density + share / 2 + 0.75 * share**2  # its mean
+    values = fill_missing(values, rank=3, mask=mask)
+    images = exact_form(get_denoiser(DEFAULT_DENOISER))
+    rng = np.random.default_rng(0)
+    setting = Setting(
+        values,
+        phantom.energy_ev,
+        mask,
+        estimate_sigma(values, mask=mask, rng=rng),
+        lambda k, sigma, pixels: images.denoise(k, sigma, mask=pixels),
+        rng,
+    )
+    law = CountVariance(
+        *(stack[each].values for each in ("noise_gain", "noise_read_variance", "light", "light_energy")),
+        stack.attrs["linear_below"],
+    )
+    from_stack, by_law = (measure_shape(setting, divided_by_flat=False, law=each) for each in (None, law))
+    even = by_law.evened(setting)
+    fit = fit_sum_plus(even, None)
+    noise = even.noise_of(fit.spectra)
+    factors = by_law.factors
+    divided = 1.0 if factors is None else even.sigma / (factors.energy[:, None, None] * factors.pixel)
+    drawn, missed = (values - wanted) * divided, wanted * divided
+    estimated = float(fit.risk.risk[fit.rank]) / even.sigma**2
+
+    def mean_square(rest: NDArray[np.floating], image: NDArray[np.floating]) -> float:
+        """Return that of a stack, of which images count in units of their noise."""
+        along = np.tensordot(fit.spectra, rest, axes=1)
+        total = np.sum(rest[:, mask] ** 2) - np.sum(along[:, mask] ** 2)
+        total += np.sum(((image - along) / noise)[:, mask] ** 2)
+        return float(total / (len(rest) * mask.sum() * even.sigma**2))
+
+    luck = mean_square(drawn, 0 * fit.images) - 1
+    true = mean_square(missed, fit.images)
+    errors = {
+        f"sigma, {name}: rms error": sigma_error(shape, setting, variance, mask)
+        for name, shape in (("from the stack", from_stack), ("by the law", by_law))
+    }
+    return {"K": fit.rank, "true risk": true, "estimate": (estimated - luck) / true - 1, **errors}
+
+
+def sigma_error(
+    shape: NoiseShape, setting: Setting, variance: NDArray[np.floating], mask: NDArray[np.bool_]
+) -> float:
+    """Return the rms of the logarithm of sigma found over the true one."""
+    if shape.uneven is None:
+        return float(np.sqrt(np.mean(np.log(setting.sigma**2 / variance[:, mask]) ** 2))) / 2
+    known, total = shape.uneven, 0.0
+    for e in range(len(variance)):
+        frame = np.tensordot(known.spectra[:, e], known.images, axes=1)
+        total += float(np.mean(np.log(known.variance.at(e, frame) / variance[e])[mask] ** 2))
+    return float(np.sqrt(total / len(variance))) / 2
 
 
 # --- signal lost

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scans import add_noise, smooth_images
+from scipy.ndimage import gaussian_filter
 
 from xanesum.denoising import denoise
 from xanesum.methods import Setting
 from xanesum.metrics import map_rmse_ev
-from xanesum.noise_shape import NoiseShape, Uneven
+from xanesum.noise_shape import NoiseShape, Uneven, measure_shape
 from xanesum.phantom import expose, simulate
 from xanesum.preprocess import prepare
 from xanesum.stack import make_stack
@@ -137,6 +138,26 @@ def test_what_is_shared_is_the_same_at_all_energies_of_the_stack():
 
     np.testing.assert_allclose(found, found[0])
     assert found[0] > 0
+
+
+def test_what_the_stack_is_divided_by_does_not_know_its_noise():
+    """A pilot keeps some noise; a clean image of high contrast, divided by that, would look like noise."""
+    density = np.where(np.arange(SHAPE[1]) < 96, 0.3, 1.5) * np.ones((N_ENERGIES, *SHAPE))
+    noise = 0.1 * np.exp(density / 2) * fresh().standard_normal(density.shape)
+    setting = Setting(
+        (density + noise).astype(np.float32),
+        np.arange(30.0),
+        np.ones(SHAPE, bool),
+        0.1,
+        lambda images, sigma, mask: images if sigma < 0.2 else gaussian_filter(images, (0, 4, 4)),
+        fresh(),
+    )
+    found = measure_shape(setting, divided_by_flat=False)
+    divided_by, drawn = np.log(found.pixel)[:, 110:], noise.mean(axis=0)[:, 110:]
+
+    share = np.cov(divided_by.ravel(), drawn.ravel())[0, 1] / drawn.var()
+
+    assert abs(share) < 0.05
 
 
 # --- whole

@@ -111,6 +111,24 @@ def test_outliers_and_masked_pixels_have_no_say():
     assert np.median(fitted_sigma(found)[:, mask]) == pytest.approx(0.05, rel=0.03)
 
 
+def test_thickness_that_changes_as_the_illumination_could_is_counted_once():
+    """Two factors that explain the same must not take it away from each other in turns."""
+    sigma = np.where(np.arange(SHAPE[1]) < SHAPE[1] // 2, 0.05, 0.1)
+    images = np.where(np.arange(SHAPE[1]) < SHAPE[1] // 2, 1.0, 5.0) * np.ones((1, *SHAPE), np.float32)
+    spectra = np.ones((1, N_ENERGIES)) / np.sqrt(N_ENERGIES)
+    clean = np.tensordot(spectra, images, axes=(0, 0))
+    stack = (clean + sigma * fresh().standard_normal(clean.shape)).astype(np.float32)
+
+    found = fit_variance(stack, spectra, images.astype(np.float32), rng=fresh())
+
+    at = np.sqrt([found.at(e, clean[e]) for e in range(N_ENERGIES)])
+    for half, true in (
+        (np.s_[:, :, 4 : SHAPE[1] // 2 - 4], 0.05),
+        (np.s_[:, :, SHAPE[1] // 2 + 4 : -4], 0.1),
+    ):
+        assert at[half].mean() == pytest.approx(true, rel=0.03)
+
+
 def test_without_any_component_the_variance_is_that_of_the_values():
     stack = (0.3 * fresh().standard_normal(CLEAN.shape)).astype(np.float32)
 

@@ -24,6 +24,7 @@ __all__ = ["NoiseShape", "Uneven", "measure_shape"]
 EVEN = 0.04  # rms of the logarithm of sigma up to which the noise is taken to be even
 BY_CHANCE = 2.0  # times the error of that, which a small scan may show beside it
 COMMON = 1.1  # times the noise, from which on what all energies share is more than chance
+STRONGLY = 6.0  # times its noise, at which a pilot is denoised again for what the stack is divided by
 LAW_HOLDS = 1.1  # ratio of the noise to that which a law predicts, or its inverse, up to which it is used
 MIN_ENERGIES = 8  # beyond the components of a pilot, for the noise to be known from what they leave over
 
@@ -121,6 +122,10 @@ class NoiseShape:
 def measure_shape(setting: Setting, *, divided_by_flat: bool, law: CountVariance | None = None) -> NoiseShape:
     """Measure how the noise differs from white.
 
+    What the stack is divided by must not know its noise: a clean image of high contrast, divided by the
+    little that a pilot keeps of the noise, holds as much of it as the noise itself, and no estimate of risk
+    can tell.  The pilot is therefore denoised again, and strongly, which keeps the borders of the sample.
+
     A law of the counts' noise is better than what the stack alone tells; where the stack shows another level
     of noise than the law predicts, as after resampling, the stack is believed.
 
@@ -137,6 +142,7 @@ def measure_shape(setting: Setting, *, divided_by_flat: bool, law: CountVariance
     if len(setting.values) - len(spectra) < MIN_ENERGIES:
         return NoiseShape()
     variance: Variance = fit_variance(setting.values, spectra, pixels, mask=setting.mask, rng=setting.rng)
+    pixels = setting.denoise_at(pixels, STRONGLY * setting.sigma, setting.mask)
     factors = separate(variance, spectra, pixels, mask=setting.mask)
     shape = NoiseShape(Uneven(variance, factors, spectra, pixels))
     if law is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from types import EllipsisType
 from typing import Protocol
 
@@ -25,13 +26,17 @@ __all__ = [
 ]
 
 LEAST_PHOTONS = 0.1  # of which a count has the variance at least
+PHOTONS = 0.01, 1e9  # between which the scatter of their logarithm is tabulated
+DARKEST = 4.0  # standard deviations of read noise below the linear counts, from which on it is
+N_NODES = 15
+LOWEST = 0.05  # of the mean, which counts that have a logarithm are not taken to fall below
 N_VALUES = 5_000_000  # of a sample of pixels, from which a variance is fitted
 N_SAMPLE = 5_000, 40_000  # pixels, at least and at most, that have so many
 N_ENERGIES = 100  # from so many, or up to twice as many, the factors of pixels are taken
 N_UNEVEN = 50_000  # pixels, between which what factors leave is interpolated
 N_LEVELS = 24  # of optical density, between which its influence is interpolated
 N_BLOCKS = 6  # along the shorter side of the image, between which the illumination is interpolated
-N_ROUNDS = 12
+N_ROUNDS = 6
 LEAST_SHARE = 0.25  # of an energy's variance that the spectra must leave, for it to be known from the rest
 OUTLYING = 5.0  # standard deviations from which on a residual has no say
 SAMPLE_RANK = 5  # images of the sample that explain the texture of one more ...
@@ -57,7 +62,7 @@ class Variance(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CountVariance:
-    """Variance of an optical density, to first order, from the law of the camera's noise."""
+    """Variance of an optical density from the law of the camera's noise."""
 
     gain: NDArray[np.float64]  # (E,), unit of the counts
     read_variance: NDArray[np.float64]  # (E,), squared unit of the counts
@@ -68,14 +73,44 @@ class CountVariance:
 
     def at(self, e: int, density: NDArray[np.floating], pixels: Pixels = ...) -> NDArray[np.float64]:
         """Return the variance at energy index `e` of `pixels`, where the clean stack is `density`."""
-        light = self.light[pixels] * self.light_energy[e]
-        counts = light * np.exp(-np.asarray(density, np.float64))
-        divisor = np.maximum(counts, self.linear_below)
-        if self.linear_below > 0:
-            linear = self.linear_below * (1 + np.log(light / self.linear_below) - density)
-            counts = np.where(counts < self.linear_below, np.maximum(linear, 0), counts)
-        least = LEAST_PHOTONS * self.gain[e] ** 2
-        return np.asarray(np.maximum(self.gain[e] * counts + self.read_variance[e], least) / divisor**2)
+        log_counts = np.log(self.light[pixels] * self.light_energy[e]) - np.asarray(density, np.float64)
+        table = _scatter_of_logarithm(self.gain[e], self.read_variance[e], self.linear_below)
+        return np.asarray(np.interp(log_counts, *table))
+
+
+@lru_cache(maxsize=4096)
+def _scatter_of_logarithm(
+    gain: float, read_variance: float, linear_below: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return a grid of logarithms of mean counts, and the variance of the counts' logarithms there.
+
+    Where noise is a good part of the counts, that is more than the variance over the square of the mean.
+    """
+    is_linear = linear_below > 0
+    low = linear_below - DARKEST * np.sqrt(max(read_variance, 0.0)) if is_linear else PHOTONS[0] * gain
+    mean = np.concatenate(
+        [np.linspace(low, linear_below, 60), gain * np.geomspace(PHOTONS[0], PHOTONS[1], 400)]
+    )
+    mean = np.unique(mean[mean >= low])
+    noise = np.sqrt(np.maximum(gain * np.maximum(mean, 0) + read_variance, LEAST_PHOTONS * gain**2))
+    nodes, weights = np.polynomial.hermite_e.hermegauss(N_NODES)
+    counts = mean[:, None] + noise[:, None] * nodes
+    if not is_linear:
+        counts = np.maximum(counts, LOWEST * mean[:, None])
+    logarithms = _logarithm(counts, linear_below)
+    first, second = (logarithms**power @ weights / weights.sum() for power in (1, 2))
+    return _logarithm(mean, linear_below), second - first**2
+
+
+def _logarithm(counts: NDArray[np.float64], linear_below: float) -> NDArray[np.float64]:
+    """Return the logarithm, below `linear_below` the line that touches it there, as preprocessing does."""
+    if linear_below <= 0:
+        return np.log(counts)
+    return np.where(
+        counts < linear_below,
+        np.log(linear_below) + counts / linear_below - 1,
+        np.log(np.maximum(counts, linear_below)),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -318,13 +353,17 @@ def fit_variance(
     centres = _mean_by(level, clean, max(len(edges) - 1, 1))
     block, grid = _blocks(sample, shape)
     energy, pixel, growth = squares.mean(axis=1), np.ones(grid[0] * grid[1]), np.ones(len(centres))
-    for _ in range(N_ROUNDS):
+    by_block = np.broadcast_to(block, squares.shape)
+
+    def ratio() -> NDArray[np.float64]:
+        """Return the squares over what is expected of them, those far off cut."""
         expected = energy[:, None] * growth[level] * pixel[block]
-        ratio = np.minimum(squares / expected, OUTLYING**2)
-        energy = energy * ratio.mean(axis=1)
-        growth = growth * _mean_by(level, ratio / ratio.mean(axis=1, keepdims=True), len(growth))
-        by_block = np.broadcast_to(block, ratio.shape)
-        pixel = pixel * _mean_by(by_block, ratio / ratio.mean(), len(pixel))
+        return np.asarray(np.minimum(squares / expected, OUTLYING**2))
+
+    for _ in range(N_ROUNDS):  # each factor beside the others as they are now: they can look alike
+        energy = energy * ratio().mean(axis=1)
+        growth = growth * _mean_by(level, ratio(), len(growth))
+        pixel = pixel * _mean_by(by_block, ratio(), len(pixel))
         pixel /= pixel.mean()
     error = np.sqrt((len(energy) + len(growth) + len(pixel)) / (2 * squares.size))
     illumination = _interpolated(pixel.reshape(grid), shape)
