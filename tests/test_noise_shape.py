@@ -14,7 +14,7 @@ from xanesum.noise_shape import NoiseShape, Uneven, measure_shape
 from xanesum.phantom import expose, simulate
 from xanesum.preprocess import prepare
 from xanesum.stack import make_stack
-from xanesum.weights import CommonNoise, Factors, FittedVariance, find_common
+from xanesum.weights import CommonNoise, CountVariance, Factors, FittedVariance, find_common
 from xanesum.xanes import half_step_energy
 
 N_ENERGIES, SHAPE = 30, (144, 192)
@@ -152,7 +152,9 @@ def test_what_the_stack_is_divided_by_does_not_know_its_noise():
         lambda images, sigma, mask: images if sigma < 0.2 else gaussian_filter(images, (0, 4, 4)),
         fresh(),
     )
-    found = measure_shape(setting, divided_by_flat=False)
+    ones = np.ones(N_ENERGIES)
+    law = CountVariance(ones, 0 * ones, np.full(SHAPE, 100.0), ones)
+    found = measure_shape(setting, divided_by_flat=False, law=law)
     divided_by, drawn = np.log(found.pixel)[:, 110:], noise.mean(axis=0)[:, 110:]
 
     share = np.cov(divided_by.ravel(), drawn.ravel())[0, 1] / drawn.var()
