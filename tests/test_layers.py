@@ -31,6 +31,7 @@ LAYERS = [
     "denoising",
     "flat_drift",
     "xanes",
+    "bootstrap",
     "chance",
     "trust",
     "check",

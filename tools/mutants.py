@@ -641,6 +641,28 @@ FAULTS = (
         "return energy * 1e2 if energy.size and np.all(energy < 100) else energy",
         "tests/test_io_hdf5.py",
     ),
+    # --- bootstrap
+    Fault(
+        "bootstrap: drawn without what energies share",
+        "bootstrap.py",
+        " + result.sigma_common.values[e] * shared",
+        "",
+        "tests/test_bootstrap.py",
+    ),
+    Fault(
+        "bootstrap: noise the same in every pixel",
+        "bootstrap.py",
+        "noise = pixel * rng.standard_normal(pixel.shape)",
+        "noise = rng.standard_normal(pixel.shape)",
+        "tests/test_bootstrap.py",
+    ),
+    Fault(
+        "bootstrap: spread about zero, not about the mean",
+        "bootstrap.py",
+        "np.nansum((values - mean) ** 2, axis=0)",
+        "np.nansum((values - maps[name].values + 1) ** 2, axis=0)",
+        "tests/test_bootstrap.py",
+    ),
     # --- the counts' law
     Fault(
         "law: offset of the dark forgotten",

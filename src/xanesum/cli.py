@@ -52,6 +52,7 @@ STEPS = {
     "subspace": "finding the components",
     "components": "denoising components",
     "map": "mapping",
+    "bootstrap": "drawing scans again",
     "trust": "examining the residual",
     "check": "looking at the scan",
     "write": "writing",
@@ -139,7 +140,7 @@ def _map(arguments: argparse.Namespace) -> None:
     with _progress() as progress:
         data = _result_or_scan(arguments, recipe, progress)
         progress("map", 0.0)
-        maps = map_result(data, recipe.map)
+        maps = map_result(data, recipe, progress=progress)
         files = write_map(maps, arguments.output)
     if isinstance(data, Denoised):
         print(_sentence(data))
@@ -220,6 +221,11 @@ MAP: OptionTable = (
     ("--e0", "map.e0_ev", {"metavar": "EV", "type": float, "help": "energy of the edge (found)"}),
     ("--pre", "map.pre_ev", {"metavar": "A:B", "help": "energies of the pre-edge line, eV (automatic)"}),
     ("--post", "map.post_ev", {"metavar": "A:B", "help": "energies of the post-edge line, eV (automatic)"}),
+    (
+        "--bootstrap",
+        "map.bootstrap",
+        {"metavar": "N", "type": int, "help": "errors of the map from N scans drawn again, too (0: none)"},
+    ),
 )
 
 

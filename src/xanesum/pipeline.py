@@ -21,6 +21,7 @@ import tifffile
 import xarray as xr
 from numpy.typing import NDArray
 
+from xanesum.bootstrap import bootstrap_map
 from xanesum.check import Finding, check_scan
 from xanesum.denoised import Denoised
 from xanesum.denoising import denoise
@@ -33,11 +34,11 @@ from xanesum.io.scan import reading
 from xanesum.io.tiff import SUFFIXES as TIFF_SUFFIXES
 from xanesum.io.tiff import energies_candidates, energies_path
 from xanesum.preprocess import prepare
-from xanesum.recipe import DEFAULT_RECIPE, DenoiseOptions, InputOptions, MapOptions, Recipe
+from xanesum.recipe import DEFAULT_RECIPE, DenoiseOptions, InputOptions, Recipe
 from xanesum.report import Facts, write_report
 from xanesum.stack import add_history, usable_mask
 from xanesum.trust import Trust, examine
-from xanesum.xanes import MAP_KINDS, chemical_map
+from xanesum.xanes import MAP_KINDS, MAP_NAMES, chemical_map
 
 __all__ = [
     "RunResult",
@@ -53,7 +54,6 @@ __all__ = [
 ]
 
 Progress = Callable[[str, float], None]
-MAP_NAMES = {"half_step": "half_step_energy_ev", "white_line": "white_line_ev"}
 OWN_FILES = (
     "clean.h5",
     "result.sum.h5",
@@ -128,7 +128,7 @@ def run(
         stack, corrected = correct_scan(stack, recipe.denoise, progress=progress)
         result = denoise_scan(stack, recipe.denoise, progress=progress)
         progress("map", 0.0)
-        maps, problem = _map_or_reason(result, recipe.map)
+        maps, problem = _map_or_reason(result, recipe, progress)
     progress("trust", 0.0)
     trust = examine(stack, result, rng=np.random.default_rng(recipe.denoise.seed))
     for note in trust.notes:  # the report has them in their place
@@ -221,10 +221,23 @@ def denoise_scan(stack: xr.DataArray, options: DenoiseOptions, *, progress: Prog
     )
 
 
-def map_result(data: Denoised | xr.DataArray, options: MapOptions) -> xr.Dataset:
-    """Map the edge as the options say; see `xanesum.chemical_map`."""
-    return chemical_map(
+def map_result(data: Denoised | xr.DataArray, recipe: Recipe, *, progress: Progress = _silent) -> xr.Dataset:
+    """Map the edge as the recipe says; see `xanesum.chemical_map` and `xanesum.bootstrap`."""
+    options = recipe.map
+    if options.bootstrap and not isinstance(data, Denoised):
+        raise RecipeError("a stack that was not denoised cannot be drawn again; leave out --bootstrap")
+    maps = chemical_map(
         data, kind=options.kind, e0_ev=options.e0_ev, pre_ev=options.pre_ev, post_ev=options.post_ev
+    )
+    if not options.bootstrap or not isinstance(data, Denoised):
+        return maps
+    return bootstrap_map(
+        data,
+        maps,
+        n_draws=options.bootstrap,
+        denoiser=recipe.denoise.denoiser,
+        rng=np.random.default_rng(recipe.denoise.seed),
+        progress=progress,
     )
 
 
@@ -410,11 +423,11 @@ def _shows_warnings() -> bool:
     return True
 
 
-def _map_or_reason(result: Denoised, options: MapOptions) -> tuple[xr.Dataset | None, str]:
+def _map_or_reason(result: Denoised, recipe: Recipe, progress: Progress) -> tuple[xr.Dataset | None, str]:
     try:
-        return map_result(result, options), ""
+        return map_result(result, recipe, progress=progress), ""
     except EdgeError as error:
-        if options.kind not in MAP_KINDS:
+        if recipe.map.kind not in MAP_KINDS:
             raise
         return None, str(error)
 

@@ -92,12 +92,18 @@ class DenoiseOptions(_Checked):
 
 @dataclass(frozen=True, slots=True)
 class MapOptions(_Checked):
-    """Options of `xanesum.chemical_map`; None means automatic."""
+    """Options of `xanesum.chemical_map` and `xanesum.bootstrap`; None means automatic."""
 
     kind: str = "auto"
     e0_ev: float | None = None
     pre_ev: Range | None = None
     post_ev: Range | None = None
+    bootstrap: int = 0  # scans drawn again for the map's errors
+
+    def __post_init__(self) -> None:
+        _Checked.__post_init__(self)
+        if self.bootstrap == 1:
+            raise RecipeError("bootstrap must be 0 or at least 2 draws, got 1")
 
 
 @dataclass(frozen=True, slots=True)

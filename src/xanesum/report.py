@@ -544,6 +544,22 @@ def _exposure(maps: xr.Dataset | None) -> list[tuple[str, str]]:
     return [] if gain is None else [("Exposure gained, for the map", f"{gain:.2g} times")]
 
 
+def _bootstrap_line(maps: xr.Dataset | None) -> str | None:
+    """Return how the scatter of scans drawn again compares with the stated errors."""
+    if maps is None or "bootstrap_draws" not in maps.attrs:
+        return None
+    stated = maps[MAP_LABELS[maps.attrs["kind"]][1]].values
+    scatter = maps[f"{maps.attrs['kind']}_bootstrap_sigma_ev"].values
+    known = maps["mask"].values & np.isfinite(scatter) & np.isfinite(stated) & (stated > 0)
+    if not known.any():
+        return None
+    return (
+        f"In {maps.attrs['bootstrap_draws']} scans drawn again the map scatters by "
+        f"{np.median(scatter[known]):.2g} eV (median), which is "
+        f"{np.median(scatter[known] / stated[known]):.2g} times the stated standard error."
+    )
+
+
 def _median_gain(maps: xr.Dataset | None) -> float | None:
     if maps is None or not maps["mask"].values.any():
         return None
@@ -565,6 +581,8 @@ def _trust_lines(trust: Trust, maps: xr.Dataset | None) -> list[tuple[bool, str]
         )
     if trust.whiteness.is_white:
         lines.append((False, "The residual is as good as white from neighbour to neighbour."))
+    if (line := _bootstrap_line(maps)) is not None:
+        lines.append((False, line))
     gain = _median_gain(maps)
     if gain is not None:
         lines.append(

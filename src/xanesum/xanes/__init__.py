@@ -1,10 +1,11 @@
 """Chemistry from spectra: edge ranges, half-step energy, white line."""
 
-from xanesum.xanes.edge import MAP_KINDS, chemical_map, half_step_energy, white_line
+from xanesum.xanes.edge import MAP_KINDS, MAP_NAMES, chemical_map, half_step_energy, white_line
 from xanesum.xanes.normalization import EdgeRanges, edge_ranges, find_e0_ev
 
 __all__ = [
     "MAP_KINDS",
+    "MAP_NAMES",
     "EdgeRanges",
     "chemical_map",
     "edge_ranges",

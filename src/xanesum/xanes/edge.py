@@ -22,9 +22,10 @@ from xanesum.xanes.normalization import (
     step_operator,
 )
 
-__all__ = ["MAP_KINDS", "chemical_map", "half_step_energy", "white_line"]
+__all__ = ["MAP_KINDS", "MAP_NAMES", "chemical_map", "half_step_energy", "white_line"]
 
 MAP_KINDS = ("auto", "half_step", "white_line")
+MAP_NAMES = {"half_step": "half_step_energy_ev", "white_line": "white_line_ev"}
 WHITE_LINE_EV = (-5.0, 15.0)  # where the white line is looked for, relative to e0
 MIN_STEP = 0.1  # least edge step of a pixel with a map value, as a share of the stack's 95th percentile ...
 MIN_STEP_SIGMAS = 3.0  # ... and in units of its own noise
