@@ -5,7 +5,7 @@ import pytest
 
 from xanesum.errors import SigmaError
 from xanesum.phantom import Detector, drifting_fields
-from xanesum.photon_transfer import NoiseLaw, photon_transfer
+from xanesum.photon_transfer import NoiseLaw, _misfit, photon_transfer, variance_by_mean
 
 SHAPE = (160, 200)
 GAIN, READ = 0.3, 20.0
@@ -106,6 +106,39 @@ def test_hot_pixels_and_missing_ones_do_not_disturb():
 
     assert law.gain == pytest.approx(GAIN, rel=0.03)
     assert law.read_variance == pytest.approx(READ, rel=0.03)
+
+
+def test_one_exposure_between_the_others_does_not_hide_them():
+    """The median of all is then mostly that one, which differs from it by nothing."""
+    steps = np.array([0.9, 0.95, 1.0, 1.05, 1.1])
+    rng = fresh(4)
+    flats = np.stack([CAMERA.read(scene() * step, rng=rng) for step in steps])
+    law = photon_transfer(flats, darks=darks())
+    assert law.gain == pytest.approx(GAIN, rel=0.03)
+    assert law.read_variance == pytest.approx(READ, rel=0.05)
+    kept = variance_by_mean(flats)[0]
+    assert kept.min() < 0.75 * scene().mean()  # dark pixels have their say too
+
+
+def test_the_interval_of_a_variance_covers_it_and_is_narrowest_amid_the_exposures():
+    mean = np.array([0.0, 400.0, 2000.0])
+    true, hits = GAIN * mean + READ, []
+    for seed in range(20):
+        low, high = photon_transfer(exposures(scene(seed), seed=seed)).variance_interval(mean)
+        hits.append((low <= true) & (true <= high))
+        width = (high - low) / true
+        assert width[1] < 0.1
+        assert width[1] < width[0]
+    assert np.mean(hits, axis=0).min() >= 0.8
+
+
+def test_what_a_line_does_not_describe_is_in_the_interval():
+    mean = np.linspace(50, 1000, 40)
+    bent = 0.3 * mean + 20 + 4 * np.sin(mean / 50)
+    assert _misfit(bent, 0.3 * mean + 20, np.full(40, 1e-3)) == pytest.approx(
+        np.sqrt(np.mean((4 * np.sin(mean / 50) / (0.3 * mean + 20)) ** 2)), rel=1e-3
+    )
+    assert _misfit(bent, bent, np.full(40, 1.0)) == 0
 
 
 def test_scaling_the_counts_scales_the_law():

@@ -641,6 +641,21 @@ FAULTS = (
         "return energy * 1e2 if energy.size and np.all(energy < 100) else energy",
         "tests/test_io_hdf5.py",
     ),
+    # --- photon transfer
+    Fault(
+        "photon transfer: an exposure that is the median of all hides the others",
+        "photon_transfer.py",
+        "np.maximum(each, np.median(each))",
+        "each",
+        "tests/test_photon_transfer.py",
+    ),
+    Fault(
+        "photon transfer: errors of gain and read noise taken as independent",
+        "photon_transfer.py",
+        "read**2 + 2 * self.covariance * mean",
+        "read**2",
+        "tests/test_photon_transfer.py",
+    ),
     # --- bootstrap
     Fault(
         "bootstrap: drawn without what energies share",

@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 from xanesum.errors import SigmaError
 
-__all__ = ["LAW_EXPOSURES", "Coords", "NoiseLaw", "law_coords", "photon_transfer"]
+__all__ = ["LAW_EXPOSURES", "Coords", "NoiseLaw", "law_coords", "photon_transfer", "variance_by_mean"]
 
 Interval = tuple[float, float]
 N_BINS = 40  # of intensity
@@ -40,12 +40,28 @@ class NoiseLaw:
     read_interval: Interval
     confidence: float  # of both intervals
     drift: float = 0.0  # relative rms change of the illumination between exposures, which was removed
+    covariance: float = 0.0  # of the errors of gain and read variance
+    misfit: float = 0.0  # relative rms by which variances differ from the line, beside their errors
 
     @property
     def read_variance_is_known(self) -> bool:
         """Whether the read variance is known to 10 %, or only its interval."""
         low, high = self.read_interval
         return bool(high - low <= 2 * KNOWN * abs(self.read_variance))
+
+    def variance_interval(
+        self, mean_counts: NDArray[np.floating]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the lower and upper end of the variance of counts (any shape) of this mean.
+
+        They cover the errors of gain and read variance, and what a line does not describe of the camera.
+        """
+        mean, expected = np.asarray(mean_counts, np.float64), self.variance(mean_counts)
+        width = float(norm.isf((1 - self.confidence) / 2))
+        gain, read = ((high - low) / (2 * width) for low, high in (self.gain_interval, self.read_interval))
+        of_line = (gain * mean) ** 2 + read**2 + 2 * self.covariance * mean
+        half = width * np.sqrt(np.maximum(of_line, 0) + (self.misfit * expected) ** 2)
+        return expected - half, expected + half
 
     def variance(self, mean_counts: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return the variance of counts (any shape) of this mean; never below that of a tenth of a photon."""
@@ -136,11 +152,12 @@ def photon_transfer(
     if darks is not None and darks.shape[1:] != exposures.shape[1:]:
         raise SigmaError(f"darks have shape {darks.shape[1:]}, exposures {exposures.shape[1:]}")
     counts = exposures if darks is None else exposures - darks.mean(axis=0)
-    mean, variance, error, drift = _variance_of_mean(counts)
+    mean, variance, error, drift = variance_by_mean(counts)
     if darks is not None:
         at_zero, dark_error = _variance(_dark_details(darks))
         mean, variance, error = np.r_[mean, 0], np.r_[variance, at_zero], np.r_[error, dark_error]
-    (gain, read), (gain_error, read_error) = _line(mean, variance, error)
+    (gain, read), covariance = _line(mean, variance, error)
+    gain_error, read_error = np.sqrt(np.diag(covariance))
     if not gain > 0:
         raise SigmaError(
             "the variance of the exposures does not grow with their mean, so that they give no gain; "
@@ -154,6 +171,8 @@ def photon_transfer(
         (read - width * read_error, read + width * read_error),
         confidence,
         drift,
+        float(covariance[0, 1]),
+        _misfit(variance, gain * mean + read, error),
     )
 
 
@@ -166,7 +185,7 @@ def _checked(exposures: NDArray[np.floating], name: str) -> NDArray[np.float32]:
     return values
 
 
-def _variance_of_mean(
+def variance_by_mean(
     counts: NDArray[np.float32],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float]:
     """Return mean, variance and its standard error in bins of intensity, and the drift that was removed."""
@@ -195,7 +214,8 @@ def _variance_of_mean(
 def _without_gross_outliers(counts: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return exposures with NaN where one is farther from their median than any noise would take it."""
     change = counts - np.nan_to_num(np.median(counts, axis=0))
-    size = np.nanmedian(np.abs(change), axis=(1, 2), keepdims=True) / MAD_TO_SIGMA
+    each = np.nanmedian(np.abs(change), axis=(1, 2), keepdims=True)  # small where one is mostly the median
+    size = np.maximum(each, np.median(each)) / MAD_TO_SIGMA
     return np.where(np.abs(change) <= GROSS * size, counts, np.float32(np.nan))
 
 
@@ -245,8 +265,8 @@ def _variance(details: NDArray[np.float64]) -> tuple[float, float]:
 
 def _line(
     mean: NDArray[np.float64], variance: NDArray[np.float64], error: NDArray[np.float64]
-) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return slope and intercept of a weighted line, and their standard errors.
+) -> tuple[tuple[float, float], NDArray[np.float64]]:
+    """Return slope and intercept of a weighted line, and the covariance (2, 2) of their errors.
 
     Errors grow with the scatter about the line where that is larger than the errors say.
     """
@@ -257,5 +277,13 @@ def _line(
     covariance = np.linalg.pinv(design.T @ design)
     n_free = len(mean) - 2
     scatter = np.sum((target - design @ solution) ** 2) / n_free if n_free > 0 else 1.0
-    slope_error, intercept_error = np.sqrt(np.diag(covariance) * max(1.0, float(scatter)))
-    return (float(solution[0]), float(solution[1])), (float(slope_error), float(intercept_error))
+    grown = np.asarray(covariance * max(1.0, float(scatter)), np.float64)
+    return (float(solution[0]), float(solution[1])), grown
+
+
+def _misfit(
+    variance: NDArray[np.float64], expected: NDArray[np.float64], error: NDArray[np.float64]
+) -> float:
+    """Return the relative rms of what differs from the expected beyond its errors."""
+    beyond = float(np.mean((variance - expected) ** 2 / expected**2) - np.mean((error / expected) ** 2))
+    return float(np.sqrt(max(beyond, 0.0)))
