@@ -134,8 +134,8 @@ FAULTS = (
     Fault(
         "denoise: a given sigma is ignored",
         "denoising.py",
-        "        return float(sigma)\n",
-        "        sigma = None\n",
+        "if sigma is None else _checked(sigma)",
+        "if True else _checked(sigma)",
         "tests/test_denoising.py",
     ),
     Fault(

@@ -116,7 +116,8 @@ def denoise(
     values = _fit_values(values, mask, weight)
     _check_rank(rank, values.shape[0], int(mask.sum()))
     progress("noise", 0.0)
-    level = _noise_level(values, mask, sigma, rng)
+    rounding = _rounding(values, mask)
+    level = max(estimate_sigma(values, mask=mask, rng=rng), rounding) if sigma is None else _checked(sigma)
     setting = Setting(
         values,
         stack.energy.values[weight].astype(float),
@@ -128,7 +129,7 @@ def denoise(
         progress,
     )
     shape = NoiseShape()
-    if method == "sum+" and noise == "auto" and sigma is None:
+    if method == "sum+" and noise == "auto" and sigma is None and level > rounding:
         divided = bool(stack.attrs.get("flat_field", False))
         shape = measure_shape(setting, divided_by_flat=divided, law=_noise_law(stack))
         setting = shape.evened(setting)
@@ -204,16 +205,16 @@ def _fit_values(
     return fill_missing(values, rank=MISSING_RANK, mask=mask)
 
 
-def _noise_level(
-    values: NDArray[np.float32], mask: NDArray[np.bool_], sigma: float | None, rng: np.random.Generator
-) -> float:
-    """Return the given sigma, or the estimated one, never below the rounding noise of float32."""
-    if sigma is not None:
-        if not (np.isfinite(sigma) and sigma > 0):
-            raise SigmaError(f"sigma must be a positive number, got {sigma}")
-        return float(sigma)
+def _rounding(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
+    """Return the noise level that float32 has by itself, below which none is looked for."""
     mean_square = stack_energy(values, mask) / (len(values) * np.count_nonzero(mask))
-    return max(estimate_sigma(values, mask=mask, rng=rng), NOISE_FLOOR * float(np.sqrt(mean_square)))
+    return NOISE_FLOOR * float(np.sqrt(mean_square))
+
+
+def _checked(sigma: float) -> float:
+    if not (np.isfinite(sigma) and sigma > 0):
+        raise SigmaError(f"sigma must be a positive number, got {sigma}")
+    return float(sigma)
 
 
 def _noise_law(stack: xr.DataArray) -> CountVariance | None:

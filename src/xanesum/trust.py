@@ -196,11 +196,20 @@ def examine(stack: xr.DataArray, result: Denoised, *, rng: np.random.Generator |
     if most.scale:
         spectrum[used] = whitening.inverse.restored(most.weights @ rows[place])[0] * sigma
     p_values = {name: each.p_value for name, each in found.items()}
+    if size * float(sigma.mean()) < _rounding(result, len(sigma)):
+        p_values = dict.fromkeys(p_values, 1.0)
     return Trust(
         _whiteness(beside, mask, whitening.restored(pixels.T.astype(np.float64)).T, within),
         Lost(p_values, place, most.scale, most.image, spectrum),
         size,
     )
+
+
+def _rounding(result: Denoised, n_energies: int) -> float:
+    """Return the size of residuals that come from rounding to float32."""
+    squares = np.sum(np.square(result.coefficients.values, dtype=np.float64))
+    n_values = n_energies * result.coefficients[0].size if result.rank else 1
+    return float(np.finfo(np.float32).eps * np.sqrt(squares / n_values))
 
 
 def _whitening(common: NDArray[np.float64]) -> CommonNoise:
