@@ -94,6 +94,18 @@ def test_the_same_generator_draws_the_same():
     assert not first.identical(other)
 
 
+def test_a_rank_that_was_given_is_that_of_every_draw(monkeypatch):
+    result, ranks = denoise(STACK, rank=1, **QUICK), []
+
+    def noting(stack, **options):
+        ranks.append(options["rank"])
+        return denoise(stack, **options)
+
+    monkeypatch.setattr("xanesum.bootstrap.denoise", noting)
+    bootstrap_map(result, half_step_energy(result), n_draws=2, denoiser="wavelet")
+    assert ranks == [1, 1]
+
+
 def test_a_white_line_has_its_own_names():
     maps = chemical_map(RESULT, kind="white_line")
     found = bootstrap_map(RESULT, maps, n_draws=2, denoiser="wavelet")

@@ -88,6 +88,7 @@ def bootstrap_map(
     kind = maps.attrs["kind"]
     name = MAP_NAMES[kind]
     ranges = {key: maps.attrs[key] for key in ("e0_ev", "pre_ev", "post_ev")}
+    given = result.provenance["rank_given"]
     values = np.full((n_draws, *maps[name].shape), np.nan)
     for n in range(n_draws):
         progress("bootstrap", n / n_draws)
@@ -97,6 +98,7 @@ def bootstrap_map(
                 draw_again(result, rng=rng),
                 method=result.provenance["method"],
                 denoiser=denoiser,
+                rank=None if given == "automatic" else int(given),
                 noise="white" if result.noise_is_even else "auto",
                 rng=rng,
             )
