@@ -167,16 +167,20 @@ def test_where_noise_is_a_good_part_of_the_counts_the_variance_is_known_too(leve
     camera = Detector(gain=0.144, read_variance=11.0)
     law = CountVariance(np.full(1, 0.144), np.full(1, 11.0), np.full((1, 1), 400.0), np.ones(1), floor)
     counts = camera.read(np.full((500, 500), level), rng=fresh()).astype(float)
-    if floor:
-        logarithm, at = hybrid(counts, floor), hybrid(np.array(level), floor)
-    else:
-        logarithm, at = np.log(counts), np.log(level)
-    found = law.at(0, np.full((1, 1), np.log(400.0) - at))
+    logarithm = hybrid(counts, floor) if floor else np.log(counts)
+    found = law.at(0, np.full((1, 1), np.log(400.0) - logarithm.mean()))
     assert found[0, 0] == pytest.approx(logarithm.var(), rel=0.015)
 
 
 def hybrid(counts, floor):
     return np.where(counts < floor, np.log(floor) + counts / floor - 1, np.log(np.maximum(counts, floor)))
+
+
+def test_the_noise_in_the_dark_is_that_of_the_law_where_counts_only_sometimes_reach_it():
+    """Of a dim scan only the tail is negative, whose median would give half of the noise."""
+    scan = expose(simulate("wedge", shape=SHAPE, n_energies=40), 20.0, peak_density=1.5, rng=fresh())
+    floor = prepare(scan.stack)[0].attrs["linear_below"]
+    assert floor == pytest.approx(2 * np.sqrt(11.0), rel=0.03)
 
 
 @pytest.mark.parametrize("missing", LAW)

@@ -682,8 +682,8 @@ FAULTS = (
     Fault(
         "law: offset of the dark forgotten",
         "preprocess/density.py",
-        'read = stack["noise_read_variance"].values + stack["noise_gain"].values * pedestal',
-        'read = stack["noise_read_variance"].values + 0 * pedestal',
+        'variance = stack["noise_read_variance"].values + stack["noise_gain"].values * pedestal',
+        'variance = stack["noise_read_variance"].values + 0 * pedestal',
         "tests/test_noise_law.py",
     ),
     Fault(
@@ -703,8 +703,22 @@ FAULTS = (
     Fault(
         "law: noise of a logarithm as that of its counts",
         "weights.py",
-        "logarithms = _logarithm(counts, linear_below)",
+        "logarithms = log_of_counts(counts, linear_below, counts < linear_below)",
         "logarithms = counts / np.maximum(mean, linear_below)[:, None]",
+        "tests/test_noise_law.py",
+    ),
+    Fault(
+        "law: the density of the mean counts for the mean density",
+        "weights.py",
+        "return first, second - first**2",
+        "return log_of_counts(mean, linear_below, mean < linear_below), second - first**2",
+        "tests/test_noise_law.py",
+    ),
+    Fault(
+        "law: the noise in the dark from negative counts alone",
+        "preprocess/density.py",
+        'if depth.size and "noise_read_variance" in stack.coords:',
+        "if False:",
         "tests/test_noise_law.py",
     ),
     Fault(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xanesum.noise import finest_diagonal, median_sigma
+from xanesum.preprocess.density import log_of_counts
 from xanesum.subspace import average_pixels, fit_basis, project
 
 __all__ = [
@@ -62,7 +63,11 @@ class Variance(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CountVariance:
-    """Variance of an optical density from the law of the camera's noise."""
+    """Variance of an optical density from the law of the camera's noise.
+
+    Where the clean stack is asked for, the mean of noisy ones is meant, which in the dark is not the density
+    of the mean counts.
+    """
 
     gain: NDArray[np.float64]  # (E,), unit of the counts
     read_variance: NDArray[np.float64]  # (E,), squared unit of the counts
@@ -82,9 +87,10 @@ class CountVariance:
 def _scatter_of_logarithm(
     gain: float, read_variance: float, linear_below: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return a grid of logarithms of mean counts, and the variance of the counts' logarithms there.
+    """Return the means of the counts' logarithms, increasing, and their variances.
 
-    Where noise is a good part of the counts, that is more than the variance over the square of the mean.
+    Where noise is a good part of the counts, that is more than the variance over the square of the mean, and
+    the mean of the logarithm, which is what denoising finds, is not the logarithm of the mean.
     """
     is_linear = linear_below > 0
     low = linear_below - DARKEST * np.sqrt(max(read_variance, 0.0)) if is_linear else PHOTONS[0] * gain
@@ -97,20 +103,9 @@ def _scatter_of_logarithm(
     counts = mean[:, None] + noise[:, None] * nodes
     if not is_linear:
         counts = np.maximum(counts, LOWEST * mean[:, None])
-    logarithms = _logarithm(counts, linear_below)
+    logarithms = log_of_counts(counts, linear_below, counts < linear_below)
     first, second = (logarithms**power @ weights / weights.sum() for power in (1, 2))
-    return _logarithm(mean, linear_below), second - first**2
-
-
-def _logarithm(counts: NDArray[np.float64], linear_below: float) -> NDArray[np.float64]:
-    """Return the logarithm, below `linear_below` the line that touches it there, as preprocessing does."""
-    if linear_below <= 0:
-        return np.log(counts)
-    return np.where(
-        counts < linear_below,
-        np.log(linear_below) + counts / linear_below - 1,
-        np.log(np.maximum(counts, linear_below)),
-    )
+    return first, second - first**2
 
 
 @dataclass(frozen=True, slots=True, eq=False)

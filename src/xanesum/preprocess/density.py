@@ -15,7 +15,7 @@ from xanesum.errors import StackError
 from xanesum.preprocess.marks import BAD_SHARE, PreprocessReport, frames_of, mark, noted
 from xanesum.stack import DIMS, check_stack
 
-__all__ = ["Corrections", "has_reference", "to_optical_density"]
+__all__ = ["Corrections", "has_reference", "log_of_counts", "to_optical_density"]
 
 REFERENCES = ("flat", "dark", "i0", "exposure_s", "flat_exposure_s")  # used up by to_optical_density
 TIMES = ("exposure_s", "flat_exposure_s")
@@ -131,10 +131,8 @@ def _with_light(stack: xr.DataArray, references: _References, floor: float) -> x
     light = np.mean(flats, axis=0) * np.ones(stack.shape[1:])
     typical = float(np.nanmedian(light))
     of_energy = np.array([np.nanmedian(flat) for flat in flats]) * np.exp(references.log_times) / typical
-    pedestal = np.array([np.median(_at(references.pedestal, e)) for e in range(n_energies)])
-    read = stack["noise_read_variance"].values + stack["noise_gain"].values * pedestal
     stack = stack.assign_coords(
-        noise_read_variance=("energy", read),
+        noise_read_variance=("energy", _dark_variance(stack, references)),
         light=(DIMS[1:], np.where(np.isfinite(light), light, typical)),
         light_energy=("energy", np.broadcast_to(of_energy, n_energies)),
     )
@@ -192,8 +190,8 @@ def _frame_density(
     not_positive = low & ~linear
     without_light = ((counts <= 0) | (low & ~(around < DARK))) & is_exposed
     measured = finite & ~saturated & ~not_positive
-    log_counts = np.log(counts, out=np.full(frame.shape, np.nan), where=measured & ~linear)
-    log_counts[linear] = np.log(floor) + counts[linear] / floor - 1 if floor > 0 else np.nan
+    log_counts = np.full(frame.shape, np.nan)
+    log_counts[measured] = log_of_counts(counts[measured], floor, linear[measured])
     density = log_flat - log_counts + float(_at(references.log_times, e))
     counted = PreprocessReport(
         n_not_finite=int(np.count_nonzero(~finite)),
@@ -205,8 +203,22 @@ def _frame_density(
     return density, without_light, counted
 
 
+def log_of_counts(
+    counts: NDArray[np.float64], linear_below: float, linear: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return the logarithm of counts, and where `linear` holds the line that touches it at `linear_below`."""
+    logarithms = np.log(counts, out=np.empty(counts.shape), where=~linear)
+    if linear.any():
+        logarithms[linear] = np.log(linear_below) + counts[linear] / linear_below - 1
+    return logarithms
+
+
 def _noise_floor(stack: xr.DataArray, references: _References, limit: float) -> float:
-    """Return the counts below which a logarithm is of no use; 0 where noise nowhere reaches below 0."""
+    """Return the counts below which a logarithm is of no use; 0 where noise nowhere reaches below 0.
+
+    The noise in the dark is that of the law where it is known, else what negative counts show of it, which
+    is too little where they are but the tail of a dim scan.
+    """
     below, about = [np.zeros(0)], [np.zeros(0)]
     for e in range(0, len(stack), max(1, len(stack) // FLOOR_FRAMES)):
         frame = np.asarray(stack[e].values, np.float64)
@@ -221,7 +233,16 @@ def _noise_floor(stack: xr.DataArray, references: _References, limit: float) -> 
         noise = float(np.median(depth)) / MAD_TO_SIGMA if depth.size else 0.0
         dark = light < DARK * noise
         depth, light = depth[dark], light[dark]
+    if depth.size and "noise_read_variance" in stack.coords:
+        noise = float(np.median(np.sqrt(_dark_variance(stack, references))))
     return FLOOR * noise
+
+
+def _dark_variance(stack: xr.DataArray, references: _References) -> NDArray[np.float64]:
+    """Return the variance (E,) of counts without light, less what the dark adds, by the law that is known."""
+    pedestal = np.array([np.median(_at(references.pedestal, e)) for e in range(len(stack))])
+    variance = stack["noise_read_variance"].values + stack["noise_gain"].values * pedestal
+    return np.maximum(np.asarray(variance, np.float64), 0.0)
 
 
 def _surroundings(counts: NDArray[np.float64]) -> NDArray[np.float64]:
