@@ -18,6 +18,7 @@ LAYERS = [
     "preprocess",
     "align",
     "subspace",
+    "passes",
     "noise",
     "weights",
     "illumination",

@@ -7,21 +7,34 @@ import platform
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 
 import numpy as np
+import psutil
 import xarray as xr
 from numpy.typing import NDArray
 
 from xanesum.denoised import Denoised
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser, exact_form, get_denoiser
 from xanesum.errors import RankError, RecipeError, SigmaError, StackError, XanesumWarning
-from xanesum.methods import FALSE_ALARMS, MAX_RANK, STAGES, Fit, Setting, fit_sum, fit_sum_plus
-from xanesum.noise import estimate_sigma, sigma_per_energy
+from xanesum.methods import (
+    FALSE_ALARMS,
+    MAX_RANK,
+    STAGES,
+    DenoiserAt,
+    Fit,
+    Setting,
+    Whole,
+    fit_sum,
+    fit_sum_plus,
+)
+from xanesum.noise import estimate_sigma, sigma_of_pixels, sigma_per_energy, sigma_sample
 from xanesum.noise_shape import NoiseShape, measure_shape
-from xanesum.stack import load_stack, usable_mask, usable_weight
-from xanesum.subspace import fill_missing, mean_signs
-from xanesum.sure import stack_energy
+from xanesum.passes import Averages, Passes, coarse_scale
+from xanesum.stack import check_stack, refuse_values, usable_mask, usable_weight
+from xanesum.subspace import fill_missing, fit_basis, mean_signs
 from xanesum.weights import CountVariance
 
 __all__ = ["DEFAULT_METHOD", "DEFAULT_NOISE", "METHODS", "NOISES", "assemble", "denoise"]
@@ -32,6 +45,11 @@ NOISES = ("auto", "white")
 DEFAULT_NOISE = "auto"
 NEAR_LIMIT = 5.0  # a p-value within this factor of the level that decides is worth a warning
 MISSING_RANK = 5  # components that stand in for missing values while the spectra are fitted
+FILLED_FROM = 20_000  # pixels, from which these are found
+SPREADS = 1.05  # times the noise level that averages may have by chance, if noise is white
+IN_MEMORY = 1.3  # times the stack's size, which is needed to hold it and work on it
+FREE_SHARE = 0.8  # of the free memory, that may be used
+COARSE_SHARE, BLOCK_SHARE = 0.2, 0.05  # of the memory, for averages of a stack and for a block of it
 NOISE_FLOOR = 1e-6  # least sigma, as a share of the root mean square: below it float32 is the noise
 
 
@@ -45,6 +63,7 @@ def denoise(
     noise: str = DEFAULT_NOISE,
     n_probes: int = 4,
     without: Collection[str] = (),
+    memory: float | None = None,
     rng: np.random.Generator | None = None,
     progress: Callable[[str, float], None] = lambda step, share: None,
 ) -> Denoised:
@@ -85,6 +104,9 @@ def denoise(
     without : collection of str
         Stages of "sum+" to leave out: "averaging", "evidence", "weights", "refit", "smoothing",
         "shrinkage", "mirrors".
+    memory : float, optional
+        Bytes that may be used; by default most of what is free.  A stack that is not in memory, and would
+        take more than that, is read in blocks, a few times over.
     rng : numpy.random.Generator, optional
         Draws pixel samples and probes; ``default_rng(0)`` by default.
     progress : callable
@@ -107,26 +129,19 @@ def denoise(
     rng = np.random.default_rng(0) if rng is None else rng
     seed_state = _digest(repr(rng.bit_generator.state).encode())
     images = exact_form(get_denoiser(denoiser))  # every call below serves the risk estimate too
-    progress("read", 0.0)
-    values = load_stack(stack, min_energies=2)
-    input_hash = _hash_values(values)
-    mask, weight = usable_mask(stack), usable_weight(stack)
-    if not mask.any():
-        raise StackError("no usable pixel is left: the mask excludes all of them")
-    values = _fit_values(values, mask, weight)
-    _check_rank(rank, values.shape[0], int(mask.sum()))
+    opened = _opened(stack, rank, memory, rng, progress)
     progress("noise", 0.0)
-    rounding = _rounding(values, mask)
-    level = max(estimate_sigma(values, mask=mask, rng=rng), rounding) if sigma is None else _checked(sigma)
-    setting = Setting(
-        values,
-        stack.energy.values[weight].astype(float),
-        mask,
+    level, rounding = opened.sigma, opened.rounding
+    if sigma is not None:
+        level = _checked(sigma)
+    setting = opened.setting(
         level,
+        stack.energy.values[usable_weight(stack)].astype(float),
         lambda k_images, level, pixels: images.denoise(k_images, level, mask=pixels),
         rng,
         n_probes,
         progress,
+        estimated=sigma is None,
     )
     shape = NoiseShape()
     if method == "sum+" and noise == "auto" and sigma is None and level > rounding:
@@ -136,12 +151,14 @@ def denoise(
     fit = fit_sum(setting, rank) if method == "sum" else fit_sum_plus(setting, rank, without=without)
     for note in _notes(fit, rank):
         warnings.warn(note, XanesumWarning, stacklevel=2)
-    per_energy = (
-        sigma_per_energy(values, fit.spectra[: max(fit.rank, 1)], mask=mask, rng=rng)
-        if shape.factors is None
-        else shape.factors.energy
-    )
-    fit = shape.multiplied_back(fit, setting.sigma)
+    full = setting.full
+    if shape.factors is None:
+        spectra = fit.spectra[: max(fit.rank, 1)]
+        per_energy = sigma_per_energy(setting.values, spectra, mask=setting.mask, rng=rng)
+        per_energy *= full.sigma / setting.sigma
+    else:
+        per_energy = shape.factors.energy
+    fit = shape.multiplied_back(fit, full.sigma)
     provenance = {
         "method": method,
         "without": " ".join(sorted(without)),
@@ -150,7 +167,7 @@ def denoise(
         "noise": shape.said,
         "rank_given": "automatic" if rank is None else str(rank),
         **fit.facts,
-        "input_sha256": input_hash,
+        "input_sha256": opened.digest,
         "rng_sha256": seed_state,
         "seconds": round(time.perf_counter() - started, 3),
         **_versions(),
@@ -158,11 +175,11 @@ def denoise(
     return assemble(
         stack,
         fit,
-        setting.sigma,
+        full.sigma,
         per_energy,
         provenance,
         pixel=shape.pixel,
-        common=shape.common_sigma(setting.sigma),
+        common=shape.common_sigma(full.sigma),
     )
 
 
@@ -196,19 +213,9 @@ def _notes(fit: Fit, rank: int | None) -> Iterator[str]:
             )
 
 
-def _fit_values(
-    values: NDArray[np.float32], mask: NDArray[np.bool_], weight: NDArray[np.bool_]
-) -> NDArray[np.float32]:
-    """Return the usable frames (E', Y, X), finite everywhere."""
-    if not weight.all():
-        values = values[weight]
-    return fill_missing(values, rank=MISSING_RANK, mask=mask)
-
-
-def _rounding(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
-    """Return the noise level that float32 has by itself, below which none is looked for."""
-    mean_square = stack_energy(values, mask) / (len(values) * np.count_nonzero(mask))
-    return NOISE_FLOOR * float(np.sqrt(mean_square))
+def available_memory() -> float:
+    """Return how many bytes may be used where nobody says: most of what is free."""
+    return FREE_SHARE * float(psutil.virtual_memory().available)
 
 
 def _checked(sigma: float) -> float:
@@ -226,6 +233,95 @@ def _noise_law(stack: xr.DataArray) -> CountVariance | None:
     usable = usable_weight(stack)
     below = float(stack.attrs.get("linear_below", 0.0))
     return CountVariance(gain[usable], read[usable], light, of_energy[usable], below)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Opened:
+    """A stack that was looked at once, its noise level, and the averages that spectra are sought in."""
+
+    passes: Passes  # of the usable frames
+    averages: Averages
+    scale: int
+    digest: str
+    sigma: float
+    rounding: float  # noise level that float32 has by itself, below which none is looked for
+
+    def setting(
+        self,
+        sigma: float,
+        energy_ev: NDArray[np.float64],
+        denoise_at: DenoiserAt,
+        rng: np.random.Generator,
+        n_probes: int,
+        progress: Callable[[str, float], None],
+        *,
+        estimated: bool,
+    ) -> Setting:
+        """Return what a method works on; the noise of averages is measured anew, where it is not given."""
+        values, mask = self.averages.values, self.averages.mask
+        whole, own = None, sigma
+        if self.scale > 1:
+            whole = Whole(self.passes, self.scale, self.passes.mask, sigma, self.averages.energy)
+            if estimated and sigma_sample(len(values), mask, rng).size:
+                found = estimate_sigma(values, mask=mask, rng=rng)
+                own = found if found > SPREADS * sigma else sigma  # noise of neighbours may be alike
+        return Setting(values, energy_ev, mask, own, denoise_at, rng, n_probes, progress, whole=whole)
+
+
+def _opened(
+    stack: xr.DataArray,
+    rank: int | None,
+    memory: float | None,
+    rng: np.random.Generator,
+    progress: Callable[[str, float], None],
+) -> _Opened:
+    """Look at all values once, and once more for averages; refuse what cannot be used."""
+    progress("read", 0.0)
+    check_stack(stack, min_energies=2)
+    mask, used = usable_mask(stack), np.flatnonzero(usable_weight(stack))
+    if not mask.any():
+        raise StackError("no usable pixel is left: the mask excludes all of them")
+    most = available_memory() if memory is None else memory
+    passes = _passes(stack, mask, used, most)
+    _check_rank(rank, len(used), int(mask.sum()))
+    for_sigma = sigma_sample(len(used), mask, rng)
+    for_missing = for_sigma[:0]
+    if stack.attrs.get("missing_values", 0) or not mask.all():
+        usable = np.flatnonzero(mask)
+        for_missing = np.random.default_rng(0).choice(usable, min(FILLED_FROM, usable.size), replace=False)
+    pixels = np.union1d(for_sigma, for_missing)
+    survey = passes.survey(pixels, partial(progress, "read"))
+    refuse_values(stack, survey.n_bad, survey.blank)
+    sample = survey.sample
+    if survey.n_missing:
+        found = fill_missing(sample[:, None], rank=MISSING_RANK)
+        basis = fit_basis(found, min(MISSING_RANK, len(used), len(pixels)), rng=rng)
+        passes = passes.filled(basis.spectra)
+        sample = found[:, 0]
+    scale = coarse_scale(passes.shape, COARSE_SHARE * most)
+    averages = passes.average(scale, partial(progress, "average"))
+    values = averages.values
+    level = NOISE_FLOOR * float(np.sqrt(averages.energy / (len(used) * np.count_nonzero(mask))))
+    if for_sigma.size:
+        sigma = sigma_of_pixels(sample[:, np.isin(pixels, for_sigma)])
+    else:
+        sigma = estimate_sigma(values, mask=averages.mask, rng=rng)
+    return _Opened(passes, averages, scale, survey.digest, max(sigma, level), level)
+
+
+def _passes(stack: xr.DataArray, mask: NDArray[np.bool_], used: NDArray[np.intp], most: float) -> Passes:
+    """Return passes over the usable frames, in memory where they are, or fit there."""
+    size, shape = 4 * stack.size, (len(used), stack.shape[1], stack.shape[2])
+    if stack.variable._in_memory or size * IN_MEMORY < most:
+        values = np.asarray(stack.values, np.float32)
+        if len(used) == len(values):
+            return Passes.over(values, mask)
+        return Passes(lambda start, stop: values[used, start:stop], shape, mask, True)
+
+    def read(start: int, stop: int) -> NDArray[np.float32]:
+        return np.asarray(stack[used, start:stop].values, np.float32)
+
+    return Passes(read, shape, mask, False, most * BLOCK_SHARE)
 
 
 def _check_rank(rank: int | None, n_energies: int, n_pixels: int) -> None:
@@ -310,13 +406,6 @@ def assemble(
         attrs=dict(stack.attrs),
         provenance=provenance,
     )
-
-
-def _hash_values(values: NDArray[np.float32]) -> str:
-    digest = hashlib.sha256(repr(values.shape).encode())
-    for frame in values:
-        digest.update(np.ascontiguousarray(frame).data)
-    return digest.hexdigest()
 
 
 def _digest(data: bytes) -> str:

@@ -12,8 +12,9 @@ from scipy.optimize import linear_sum_assignment
 
 from xanesum.crossfit import COMMON_SCALE, SCALES, choose_scale, component_p_values, split_axis, split_pixels
 from xanesum.noise import noise_reach
+from xanesum.passes import Passes
 from xanesum.refit import Smoothed, orthonormal_rows, refit_spectra, shrink_spectra, smooth_spectra
-from xanesum.subspace import average_pixels, fit_basis, project
+from xanesum.subspace import Blocked, average_pixels, fit_basis, project
 from xanesum.sure import (
     Blend,
     RankRisk,
@@ -32,6 +33,7 @@ __all__ = [
     "STAGES",
     "Fit",
     "Setting",
+    "Whole",
     "fit_pilot",
     "fit_sum",
     "fit_sum_plus",
@@ -52,8 +54,24 @@ DenoiserAt = Callable[[NDArray[np.float32], float, NDArray[np.bool_]], NDArray[n
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Whole:
+    """The stack at full resolution, from which images are taken once the spectra are known."""
+
+    stack: Passes  # (E, Y, X), finite where pixels count
+    scale: int  # pixels each way of the averages
+    mask: NDArray[np.bool_]  # (Y, X), pixels that count
+    sigma: float
+    energy: float  # sum of squares of its values where pixels count
+    image_noise: NoiseOfImages | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Setting:
-    """What a method works on, and with."""
+    """What a method works on, and with.
+
+    Of a large stack the values are averages over blocks of pixels, in which spectra are sought; images are
+    taken from the whole of it at last.
+    """
 
     values: NDArray[np.float32]  # (E, Y, X), finite everywhere
     energy_ev: NDArray[np.float64]  # (E,)
@@ -64,6 +82,25 @@ class Setting:
     n_probes: int = 4
     progress: Callable[[str, float], None] = field(default=lambda step, share: None)
     image_noise: NoiseOfImages | None = None  # spectra -> noise relative to sigma; None: 1 everywhere
+    whole: Whole | None = None  # None: the values are all there is
+
+    @property
+    def full(self) -> Setting:
+        """The setting at full resolution; only its `stack` is of it, and not its values."""
+        if self.whole is None:
+            return self
+        whole = self.whole
+        return replace(self, mask=whole.mask, sigma=whole.sigma, image_noise=whole.image_noise)
+
+    @property
+    def stack(self) -> NDArray[np.float32] | Blocked:
+        """The stack at full resolution."""
+        return self.values if self.whole is None else self.whole.stack
+
+    @property
+    def energy(self) -> float:
+        """Sum of squares of the stack at full resolution, where pixels count."""
+        return stack_energy(self.values, self.mask) if self.whole is None else self.whole.energy
 
     def noise_of(self, spectra: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return the noise of the images of `spectra` (K, E), relative to sigma: (K, Y, X), or (K, 1, 1)."""
@@ -131,15 +168,17 @@ class Fit:
 def fit_sum(setting: Setting, rank: int | None) -> Fit:
     """Fit as the paper does: spectra by SVD, each image denoised, the rank of least risk."""
     setting.progress("subspace", 0.0)
-    basis = fit_basis(setting.values, mask=setting.mask, rng=setting.rng)
+    setting = setting.full
+    basis = fit_basis(setting.stack, mask=setting.mask, rng=setting.rng)
     trial = try_ranks(
-        setting.values,
+        setting.stack,
         basis,
         lambda images: setting.denoise(images, setting.mask),
         setting.sigma,
         max_rank=MAX_RANK if rank is None else rank,
         rng=setting.rng,
         mask=setting.mask,
+        energy=setting.energy,
         n_probes=setting.n_probes,
         patience=PATIENCE if rank is None else None,
         progress=lambda share: setting.progress("components", share),
@@ -217,16 +256,13 @@ def refine(
     n_refits = 0 if "refit" in without else N_REFITS
     candidates = spectra
     freedom = np.full(len(spectra), float(len(setting.values)))
-    for turn in range(n_refits + 1):
+    for turn in range(n_refits):
         setting.progress("components", turn / (n_refits + 1))
         noise = setting.noise_of(spectra)
         noisy = project(spectra, setting.values) * setting.mask / noise
-        last = turn == n_refits
-        views = MIRRORS if last and "mirrors" not in without else MIRRORS[:1]
-        n_probes = setting.n_probes if last else EARLY_PROBES
-        blend, images, response = _weighed(setting, noisy, n_probes, views, "weights" not in without)
+        blend, images, _ = _weighed(setting, noisy, EARLY_PROBES, MIRRORS[:1], "weights" not in without)
         alive = blend.noisy + blend.denoised > 0
-        if last or not alive.any():
+        if not alive.any():
             break
         found = refit_spectra(
             setting.values,
@@ -243,15 +279,19 @@ def refine(
             smoothed = shrink_spectra(smoothed, setting.sigma)
         spectra = orthonormal_rows(smoothed.spectra)
         freedom = smoothed.freedom[: len(spectra)]
+    setting.progress("components", n_refits / (n_refits + 1))
+    full = setting.full
+    noise = full.noise_of(spectra)
+    noisy = project(spectra, full.stack) * full.mask / noise
+    views = MIRRORS[:1] if "mirrors" in without else MIRRORS
+    blend, images, response = _weighed(full, noisy, full.n_probes, views, "weights" not in without)
     setting.progress("components", 1.0)
     evidence = _matched(p_values, candidates, spectra)
-    errors = np.sqrt(local_risk(blend, response, setting.sigma, mask=setting.mask))
+    errors = np.sqrt(local_risk(blend, response, full.sigma, mask=full.mask))
     # what the risk is compared with: the stack, with these images in units of their noise
-    energy = stack_energy(setting.values, setting.mask) + float(
-        np.sum(_squares(noisy) - _squares(noisy * noise))
-    )
-    fit = _summed_up(setting, energy, spectra, freedom, noisy, images, errors, blend, evidence, scale)
-    return fit.times(setting.noise_of(fit.spectra))
+    energy = full.energy + float(np.sum(_squares(noisy) - _squares(noisy * noise)))
+    fit = _summed_up(full, energy, spectra, freedom, noisy, images, errors, blend, evidence, scale)
+    return fit.times(full.noise_of(fit.spectra))
 
 
 def _find_spectra(

@@ -18,7 +18,9 @@ __all__ = [
     "marchenko_pastur_median",
     "median_sigma",
     "noise_reach",
+    "sigma_of_pixels",
     "sigma_per_energy",
+    "sigma_sample",
     "wavelet_sigma",
 ]
 
@@ -68,19 +70,37 @@ def estimate_sigma(
     .. [1] M. Gavish, D. L. Donoho, "The optimal hard threshold for singular values is 4/sqrt(3)",
        IEEE Trans. Inf. Theory 60 (2014) 5040-5053.
     """
-    usable = np.flatnonzero(np.ones(stack[0].size, bool) if mask is None else mask.ravel())
+    keep = np.ones(stack.shape[1:], bool) if mask is None else mask
+    sample = sigma_sample(len(stack), keep, rng)
+    if sample.size:
+        return sigma_of_pixels(stack.reshape(len(stack), -1)[:, sample])
+    return _sigma_of_few_energies(stack, mask, rng)
+
+
+def sigma_sample(n_energies: int, mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.intp]:
+    """Draw the pixels, flat indices (n,), from which `estimate_sigma` tells sigma; none where it needs all.
+
+    Raises
+    ------
+    SigmaError
+        If fewer than two pixels of `mask` (Y, X) are usable.
+    """
+    usable = np.flatnonzero(mask)
     if usable.size < 2:
         raise SigmaError(
             f"sigma cannot be estimated from {usable.size} usable pixels; give it (sigma=, --sigma)"
         )
-    n_energies = len(stack)
     if n_energies < MIN_ENERGIES or usable.size < 2 * n_energies:
-        return _sigma_of_few_energies(stack, mask, rng)
+        return usable[:0]
     n_sample = min(usable.size, max(PIXELS_PER_ENERGY * n_energies, MIN_PIXELS))
-    sample = np.sort(rng.choice(usable, n_sample, replace=False))
-    pixels = stack.reshape(n_energies, -1)[:, sample]
-    values = fit_basis(pixels[:, None, :], rng=rng, route="gram").singular_values ** 2
-    return _sigma_from_spectrum(values, n_sample)
+    return np.sort(rng.choice(usable, n_sample, replace=False))
+
+
+def sigma_of_pixels(pixels: NDArray[np.floating]) -> float:
+    """Return sigma of the noise in pixels (E, n) from `sigma_sample`."""
+    unused = np.random.default_rng(0)  # the Gram route draws nothing
+    values = fit_basis(pixels[:, None, :], rng=unused, route="gram").singular_values ** 2
+    return _sigma_from_spectrum(values, pixels.shape[1])
 
 
 def marchenko_pastur_median(beta: float) -> float:

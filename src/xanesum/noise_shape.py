@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xanesum.methods import Fit, Setting, fit_pilot
+from xanesum.methods import Fit, NoiseOfImages, Setting, Whole, fit_pilot
+from xanesum.passes import Weighing, mean_over_blocks, spread_over_blocks
+from xanesum.subspace import project
 from xanesum.weights import (
     CommonNoise,
     CountVariance,
@@ -90,6 +93,8 @@ class NoiseShape:
 
     def evened(self, setting: Setting) -> Setting:
         """Return the setting with a stack of noise as even as factors can make it, and what they leave."""
+        if setting.whole is not None:
+            return self._evened_whole(setting, setting.whole)
         level, values, image_noise = setting.sigma, setting.values, None
         if self.uneven is not None:
             level, values = self.uneven.factors.level, self.uneven.divided(values)
@@ -99,6 +104,31 @@ class NoiseShape:
         if self.common is not None:
             self.common.reduce(values)
         return replace(setting, values=values, sigma=level, image_noise=image_noise)
+
+    def _evened_whole(self, setting: Setting, whole: Whole) -> Setting:
+        """Return the setting with averages of a stack that is made even on the way."""
+        if self.uneven is None and self.common is None:
+            return setting
+        level, n_energies, image_noise = whole.sigma, len(setting.values), None
+        pixel, energy = np.ones(whole.mask.shape, np.float32), np.ones(n_energies)
+        along, excess = np.zeros(n_energies), 0.0
+        if self.uneven is not None:
+            factors = self.uneven.factors
+            level, image_noise = factors.level, self.uneven.image_noise
+            pixel, energy = (1 / factors.pixel).astype(np.float32), level / factors.energy
+        if self.common is not None:
+            along, excess = self.common.along, 1 - 1 / self.common.ratio
+        stack = whole.stack.weighed(Weighing(pixel, energy, along, excess))
+        averages = stack.average(whole.scale)
+        seen = replace(whole, stack=stack, sigma=level, energy=averages.energy, image_noise=image_noise)
+        return replace(
+            setting,
+            values=averages.values,
+            mask=averages.mask,
+            sigma=level * setting.sigma / whole.sigma,
+            image_noise=None if image_noise is None else partial(_averaged_noise, image_noise, whole),
+            whole=seen,
+        )
 
     def multiplied_back(self, fit: Fit, level: float) -> Fit:
         """Return the fit of the stack as it was before `evened`."""
@@ -141,20 +171,49 @@ def measure_shape(setting: Setting, *, divided_by_flat: bool, law: CountVariance
     spectra, pixels = pilot.spectra[: pilot.rank], pilot.images[: pilot.rank]
     if len(setting.values) - len(spectra) < MIN_ENERGIES:
         return NoiseShape()
-    variance: Variance = fit_variance(setting.values, spectra, pixels, mask=setting.mask, rng=setting.rng)
+    full, scale = setting.full, 1 if setting.whole is None else setting.whole.scale
+    variance: Variance = fit_variance(
+        setting.values,
+        spectra,
+        pixels,
+        mask=setting.mask,
+        scale=scale,
+        whole_shape=full.mask.shape,
+        rng=setting.rng,
+    )
     pixels = setting.denoise_at(pixels, STRONGLY * setting.sigma, setting.mask)
-    factors = separate(variance, spectra, pixels, mask=setting.mask)
+    if setting.whole is not None:
+        pixels = spread_over_blocks(pixels, full.mask.shape, scale)
+    factors = separate(variance, spectra, pixels, mask=full.mask)
     shape = NoiseShape(Uneven(variance, factors, spectra, pixels))
     if law is not None:
-        predicted = separate(law, spectra, pixels, mask=setting.mask)
+        predicted = separate(law, spectra, pixels, mask=full.mask)
         shape = replace(shape, by_law=factors.level / predicted.level)
         if shape.law_holds:
             shape = replace(shape, uneven=Uneven(law, predicted, spectra, pixels))
     if factors.unevenness <= np.hypot(EVEN, BY_CHANCE * variance.error):
         shape = NoiseShape(by_law=shape.by_law)
+    elif setting.whole is not None and shape.uneven is not None:
+        shape = replace(shape, uneven=_seen_sharply(shape.uneven, full))
     if not divided_by_flat:
         return shape
     even = shape.evened(setting)
     along = np.ones(len(even.values)) if shape.factors is None else 1 / shape.factors.energy
     common = find_common(even.values, along, even.sigma, mask=even.mask, rng=even.rng)
     return replace(shape, common=common) if common.ratio > COMMON else shape
+
+
+def _seen_sharply(uneven: Uneven, full: Setting) -> Uneven:
+    """Return the same from a clean stack at full resolution, instead of from averages."""
+    images = project(uneven.spectra, full.stack) * full.mask
+    images = full.denoise_at(images, STRONGLY * full.sigma, full.mask)
+    factors = separate(uneven.variance, uneven.spectra, images, mask=full.mask)
+    return Uneven(uneven.variance, factors, uneven.spectra, images)
+
+
+def _averaged_noise(
+    image_noise: NoiseOfImages, whole: Whole, spectra: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Return the noise of averages over blocks of pixels, of images of `spectra`."""
+    variance = mean_over_blocks(image_noise(spectra) ** 2, whole.mask, whole.scale)
+    return np.asarray(np.sqrt(variance), np.float32)

@@ -22,6 +22,7 @@ __all__ = [
     "lazy_array",
     "load_stack",
     "make_stack",
+    "refuse_values",
     "usable_mask",
     "usable_weight",
 ]
@@ -148,18 +149,44 @@ def load_stack(
     """
     check_stack(stack, min_energies=min_energies)
     values = np.asarray(stack.values, dtype=np.float32)
-    weight = usable_weight(stack)
-    if not (allow_missing or stack.attrs.get("missing_values", 0)):
-        _require_finite(values[weight] if not weight.all() else values, usable_mask(stack))
-    blank = [e for e in np.flatnonzero(weight) if not np.any(values[e])]
-    if blank:
-        named = ", ".join(f"{stack.energy.values[e]:.1f}" for e in blank[:5])
-        more = " ..." if len(blank) > 5 else ""
+    weight, mask = usable_weight(stack), usable_mask(stack)
+    used = np.flatnonzero(weight)
+    n_bad = sum(int(np.count_nonzero(~np.isfinite(values[e]) & mask)) for e in used)
+    blank = np.array([not np.any(values[e]) for e in used])
+    refuse_values(stack, n_bad, blank, allow_missing=allow_missing)
+    return values
+
+
+def refuse_values(
+    stack: xr.DataArray, n_bad: int, blank: NDArray[np.bool_], *, allow_missing: bool = False
+) -> None:
+    """Raise StackError for values that cannot be used, if there are any.
+
+    Parameters
+    ----------
+    stack : DataArray
+        Whose values they are.
+    n_bad : int
+        Values that are not finite, at usable pixels and energies.
+    blank : ndarray of bool
+        Of usable frames, whether they are zero everywhere.
+    allow_missing : bool
+        Whether values may be missing; see `load_stack`.
+    """
+    if n_bad and not (allow_missing or stack.attrs.get("missing_values", 0)):
+        n_values = len(blank) * stack.shape[1] * stack.shape[2]
         raise StackError(
-            f"{len(blank)} of {len(values)} frames are zero everywhere (at {named}{more} eV); "
+            f"{n_bad} of {n_values} values are not finite; give them weight 0 first "
+            "(xanesum.preprocess.mark_bad_values, --allow-missing)"
+        )
+    if blank.any():
+        at = stack.energy.values[usable_weight(stack)][blank]
+        named = ", ".join(f"{energy:.1f}" for energy in at[:5])
+        more = " ..." if len(at) > 5 else ""
+        raise StackError(
+            f"{len(at)} of {len(stack)} frames are zero everywhere (at {named}{more} eV); "
             "leave them out, or give them weight 0 (xanesum.preprocess.mark_bad_values, --allow-missing)"
         )
-    return values
 
 
 def usable_mask(stack: xr.DataArray) -> NDArray[np.bool_]:
@@ -260,12 +287,3 @@ def _check_energies(stack: xr.DataArray, min_energies: int) -> None:
     n_usable = int(usable_weight(stack).sum())
     if n_usable < min_energies:
         raise EnergyError(f"this step needs at least {min_energies} energies, the stack has {n_usable}")
-
-
-def _require_finite(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> None:
-    n_bad = sum(int(np.count_nonzero(~np.isfinite(frame) & mask)) for frame in values)
-    if n_bad:
-        raise StackError(
-            f"{n_bad} of {values.size} values are not finite; give them weight 0 first "
-            "(xanesum.preprocess.mark_bad_values, --allow-missing)"
-        )

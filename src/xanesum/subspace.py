@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,10 @@ from xanesum.errors import RankError, StackError
 __all__ = [
     "ROUTES",
     "Basis",
+    "Blocked",
     "average_pixels",
+    "block_sums",
+    "fill_known",
     "fill_missing",
     "fit_basis",
     "inner_products",
@@ -28,6 +32,23 @@ GRAM_LIMIT = 2048  # energies up to which E x E matrices are cheap beside one pa
 BLOCK_BYTES = 64_000_000  # pixels are taken in blocks of about this size, so that no copy of a stack is made
 
 
+class Blocked(Protocol):
+    """A stack (E, Y, X) that is not an array but can be read in blocks, see `xanesum.passes`."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Energies, rows and columns."""
+        ...
+
+    def blocks(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Yield slices of rows and their values (E, rows, X)."""
+        ...
+
+    def project(self, spectra: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return the images (K, Y, X) that weight `spectra` (K, E)."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Basis:
     """Orthonormal spectra, strongest first."""
@@ -38,7 +59,7 @@ class Basis:
 
 
 def fit_basis(
-    stack: NDArray[np.floating],
+    stack: NDArray[np.floating] | Blocked,
     rank: int | None = None,
     *,
     mask: NDArray[np.bool_] | None = None,
@@ -78,26 +99,30 @@ def fit_basis(
     .. [1] P.-G. Martinsson, V. Rokhlin, M. Tygert, "A randomized algorithm for the decomposition of
        matrices", Appl. Comput. Harmon. Anal. 30 (2011) 47-68.
     """
-    if stack.ndim != 3:
+    if len(stack.shape) != 3:
         raise StackError(f"expected axes (energy, y, x), got shape {stack.shape}")
-    n_pixels = stack[0].size if mask is None else int(np.count_nonzero(mask))
-    limit = min(len(stack), n_pixels)
+    n_energies, n_pixels = stack.shape[0], stack.shape[1] * stack.shape[2]
+    if mask is not None:
+        n_pixels = int(np.count_nonzero(mask))
+    limit = min(n_energies, n_pixels)
     if limit == 0:
         raise StackError("no usable pixel is left: the mask excludes all of them")
     if rank is not None and not 1 <= rank <= limit:
         raise RankError(
-            f"rank must lie in 1..{limit} for {len(stack)} energies and {n_pixels} pixels, got {rank}"
+            f"rank must lie in 1..{limit} for {n_energies} energies and {n_pixels} pixels, got {rank}"
         )
     if route not in ROUTES:
         raise RankError(f"route must be one of {', '.join(ROUTES)}, got {route!r}")
-    if route == "gram" or (route == "auto" and len(stack) <= GRAM_LIMIT):
+    if route == "gram" or (route == "auto" and n_energies <= GRAM_LIMIT):
         return _gram_basis(stack, rank, mask)
     n_probes = min((rank or limit) + n_oversample, limit)
-    return _randomized_basis(stack, rank or limit, mask, rng.standard_normal((len(stack), n_probes)), n_power)
+    return _randomized_basis(stack, rank or limit, mask, rng.standard_normal((n_energies, n_probes)), n_power)
 
 
-def project(spectra: NDArray[np.floating], stack: NDArray[np.floating]) -> NDArray[np.float32]:
+def project(spectra: NDArray[np.floating], stack: NDArray[np.floating] | Blocked) -> NDArray[np.float32]:
     """Return the images (K, Y, X) that weight `spectra` (K, E) in `stack` (E, Y, X): one matrix product."""
+    if not isinstance(stack, np.ndarray):
+        return stack.project(np.asarray(spectra, np.float64))
     flat = np.asarray(spectra, dtype=stack.dtype) @ stack.reshape(len(stack), -1)
     return np.asarray(flat.reshape(len(spectra), *stack.shape[1:]), dtype=np.float32)
 
@@ -139,19 +164,21 @@ def average_pixels(
     keep = np.ones(stack.shape[1:], bool) if mask is None else mask
     if scale == 1:
         return stack if keep.all() else np.where(keep, stack, np.float32(0))
-    root = np.sqrt(np.maximum(_block_sums(keep.astype(np.float32), scale), 1))
+    root = np.sqrt(np.maximum(block_sums(keep.astype(np.float32), scale), 1))
     whole = keep.all()
     averaged = np.empty((len(stack), *root.shape), np.float32)
     n_frames = max(1, BLOCK_BYTES // (4 * keep.size))
     for start in range(0, len(stack), n_frames):
         frames = stack[start : start + n_frames]
-        sums = _block_sums(frames if whole else np.where(keep, frames, np.float32(0)), scale)
+        sums = block_sums(frames if whole else np.where(keep, frames, np.float32(0)), scale)
         np.divide(sums, root, out=averaged[start : start + n_frames])
     return averaged
 
 
-def _block_sums(images: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
+def block_sums(images: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
     """Return the sums over blocks of the last two axes, which are cut off where the images end."""
+    if scale == 1:
+        return images
     for axis in (-2, -1):
         images = np.moveaxis(images, axis, -1)
         sums = images[..., ::scale].copy()
@@ -204,13 +231,24 @@ def fill_missing(
     filled = np.where(present & keep, stack, 0)
     rank = min(rank, len(stack), int(keep.sum()))
     spectra = _spectra_of_pairs(filled, (present & keep).astype(np.float32), rank)
-    at_y, at_x = np.nonzero(~present.all(axis=0) & keep)
-    seen = present[:, at_y, at_x]
     for turn in range(n_rounds):
         if turn:
             spectra = _gram_basis(filled, rank, mask).spectra
-        fitted = spectra.T @ _fit_seen(spectra, filled[:, at_y, at_x], seen)
-        filled[:, at_y, at_x] = np.where(seen, filled[:, at_y, at_x], fitted)
+        filled = fill_known(stack, spectra, keep)
+    return filled
+
+
+def fill_known(
+    block: NDArray[np.float32], spectra: NDArray[np.float64], mask: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Return values (E, Y, X) with a fit of spectra (K, E) in place of NaN, then 0 where `mask` is false."""
+    present = np.isfinite(block)
+    if present.all():
+        return block
+    filled = np.where(present & mask, block, np.float32(0))
+    at_y, at_x = np.nonzero(~present.all(axis=0) & mask)
+    seen, pixels = present[:, at_y, at_x], filled[:, at_y, at_x]
+    filled[:, at_y, at_x] = np.where(seen, pixels, spectra.T @ _fit_seen(spectra, pixels, seen))
     return filled
 
 
@@ -232,9 +270,14 @@ def _fit_seen(
 
 
 def _pixel_blocks(
-    stack: NDArray[np.floating], mask: NDArray[np.bool_] | None
+    stack: NDArray[np.floating] | Blocked, mask: NDArray[np.bool_] | None
 ) -> Iterator[NDArray[np.floating]]:
     """Yield (E, n) blocks of usable pixels, each about BLOCK_BYTES in float64."""
+    if not isinstance(stack, np.ndarray):
+        for part, block in stack.blocks():
+            flat = block.reshape(len(block), -1)
+            yield flat if mask is None else flat[:, mask[part].ravel()]
+        return
     rows = max(1, BLOCK_BYTES // (8 * len(stack) * stack.shape[2]))
     for start in range(0, stack.shape[1], rows):
         block = stack[:, start : start + rows]
@@ -242,17 +285,19 @@ def _pixel_blocks(
         yield flat if mask is None else flat[:, mask[start : start + rows].ravel()]
 
 
-def _gram(stack: NDArray[np.floating], mask: NDArray[np.bool_] | None) -> NDArray[np.float64]:
+def _gram(stack: NDArray[np.floating] | Blocked, mask: NDArray[np.bool_] | None) -> NDArray[np.float64]:
     """Inner products of all pairs of frames over the usable pixels, symmetric (E, E)."""
-    gram = np.zeros((len(stack), len(stack)), order="F")
+    gram = np.zeros((stack.shape[0],) * 2, order="F")
     for block in _pixel_blocks(stack, mask):
         columns = np.asarray(block, dtype=np.float64).T  # (n, E), in the order that BLAS takes
         gram = blas.dsyrk(1.0, columns, beta=1.0, c=gram, trans=1, lower=1, overwrite_c=1)
     return np.tril(gram) + np.tril(gram, -1).T
 
 
-def _gram_basis(stack: NDArray[np.floating], rank: int | None, mask: NDArray[np.bool_] | None) -> Basis:
-    gram, n_energies = _gram(stack, mask), len(stack)
+def _gram_basis(
+    stack: NDArray[np.floating] | Blocked, rank: int | None, mask: NDArray[np.bool_] | None
+) -> Basis:
+    gram, n_energies = _gram(stack, mask), stack.shape[0]
     wanted = None if rank is None else (n_energies - rank, n_energies - 1)
     values, vectors = eigh(gram, subset_by_index=wanted, overwrite_a=True, check_finite=False)
     spectra = np.ascontiguousarray(vectors[:, ::-1].T)
@@ -260,7 +305,7 @@ def _gram_basis(stack: NDArray[np.floating], rank: int | None, mask: NDArray[np.
 
 
 def _randomized_basis(
-    stack: NDArray[np.floating],
+    stack: NDArray[np.floating] | Blocked,
     rank: int,
     mask: NDArray[np.bool_] | None,
     span: NDArray[np.float64],
@@ -280,4 +325,4 @@ def _randomized_basis(
     values, vectors = np.linalg.eigh(small)
     order = np.argsort(values)[::-1][:rank]
     spectra = (columns @ vectors[:, order]).T
-    return Basis(spectra, np.sqrt(np.maximum(values[order], 0)), len(spectra) == len(stack))
+    return Basis(spectra, np.sqrt(np.maximum(values[order], 0)), len(spectra) == stack.shape[0])

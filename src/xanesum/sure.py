@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from xanesum.errors import SigmaError
-from xanesum.subspace import Basis, project
+from xanesum.subspace import Basis, Blocked, project
 
 __all__ = [
     "Blend",
@@ -133,7 +133,7 @@ class RankTrial:
 
 
 def try_ranks(
-    stack: NDArray[np.float32],
+    stack: NDArray[np.float32] | Blocked,
     basis: Basis,
     denoise: ImageMap,
     sigma: float,
@@ -141,6 +141,7 @@ def try_ranks(
     max_rank: int,
     rng: np.random.Generator,
     mask: NDArray[np.bool_] | None = None,
+    energy: float | None = None,
     n_probes: int = 4,
     patience: int | None = None,
     step: float = PROBE_STEP,
@@ -176,6 +177,8 @@ def try_ranks(
         Draws the probes.
     mask : ndarray of bool, shape (Y, X), optional
         Pixels that count.
+    energy : float, optional
+        Sum of squares of the stack where pixels count; needed where it is not an array.
     n_probes : int
         Probes per component.
     patience : int, optional
@@ -197,10 +200,14 @@ def try_ranks(
     """
     length = _step_length(sigma, step)
     keep = np.ones(stack.shape[1:], bool) if mask is None else mask
-    energy = stack_energy(stack, keep)
+    n_energies = stack.shape[0]
+    if isinstance(stack, np.ndarray):
+        energy = stack_energy(stack, keep)
+    elif energy is None:
+        raise ValueError("the sum of squares of a stack that is no array has to be given")
     max_rank = min(max_rank, len(basis.spectra))
     noisy = project(basis.spectra[:max_rank], stack)
-    gaps = _inverse_gaps(basis, max_rank, energy, len(stack))
+    gaps = _inverse_gaps(basis, max_rank, energy, n_energies)
     lever = gaps.sum(axis=0)
     probes = [_probe_pair(stack, basis, gaps, keep, rng) for _ in range(n_probes)]
     denoised = np.zeros_like(noisy)
@@ -222,7 +229,7 @@ def try_ranks(
         if patience and _has_grown(_risk_steps(noisy, misfit, divergence, sigma, keep)[:n_tried], patience):
             break
     risk = rank_risk(
-        energy, noisy[:n_tried], misfit[:n_tried], divergence[:, :n_tried], sigma, keep, len(stack)
+        energy, noisy[:n_tried], misfit[:n_tried], divergence[:, :n_tried], sigma, keep, n_energies
     )
     own_risk = (misfit + 2 * sigma**2 * divergence.mean(axis=0)) / np.count_nonzero(keep) - sigma**2
     return RankTrial(
@@ -457,7 +464,7 @@ def rank_risk(
 
 
 def _probe_pair(
-    stack: NDArray[np.float32],
+    stack: NDArray[np.float32] | Blocked,
     basis: Basis,
     gaps: NDArray[np.float64],
     keep: NDArray[np.bool_],
@@ -473,9 +480,9 @@ def _probe_pair(
     along = basis.spectra.T @ np.where(gaps > 0, signed, 0)[:n_known]
     against = basis.spectra.T @ np.where(gaps < 0, signed, 0)[:n_known]
     if not basis.complete:
-        probe = _signs((len(stack), n_columns), rng)
+        probe = _signs((stack.shape[0], n_columns), rng)
         outside = probe - basis.spectra.T @ (basis.spectra @ probe)
-        along += outside * np.sqrt(gaps[-1] / max(len(stack) - n_known, 1))
+        along += outside * np.sqrt(gaps[-1] / max(stack.shape[0] - n_known, 1))
     both = project(np.hstack([along, against]).T, stack) * keep
     return both[:n_columns] + _signs(both[:n_columns].shape, rng) * keep, both[n_columns:]
 

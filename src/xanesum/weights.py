@@ -312,6 +312,8 @@ def fit_variance(
     images: NDArray[np.float32],
     *,
     mask: NDArray[np.bool_] | None = None,
+    scale: int = 1,
+    whole_shape: tuple[int, ...] | None = None,
     rng: np.random.Generator,
 ) -> FittedVariance:
     """Fit the variance of the noise to what spectra leave over of a stack.
@@ -330,6 +332,11 @@ def fit_variance(
         Denoised.
     mask : ndarray of bool, shape (Y, X), optional
         Pixels that count.
+    scale : int
+        Pixels each way that were averaged, see `xanesum.subspace.average_pixels`; the variance is that of
+        single ones.
+    whole_shape : tuple of int, optional
+        (Y, X) of the stack that was averaged; that of `stack` by default.
     rng : numpy.random.Generator
         Draws the pixels that are looked at.
     """
@@ -338,7 +345,7 @@ def fit_variance(
     n_sample = min(int(np.clip(N_VALUES / len(stack), *N_SAMPLE)), usable.size)
     sample = np.sort(rng.choice(usable, n_sample, replace=False))
     noisy = stack.reshape(len(stack), -1)[:, sample].astype(np.float64)
-    clean = spectra.T @ images.reshape(len(images), stack[0].size)[:, sample]
+    clean = spectra.T @ images.reshape(len(images), stack[0].size)[:, sample] / scale
     share = 1 - np.sum(spectra**2, axis=0)  # of each energy's variance that is left over
     known = share > min(LEAST_SHARE, float(np.median(share)) / 2)
     squares = (noisy - spectra.T @ (spectra @ noisy))[known] ** 2 / share[known, None]
@@ -361,7 +368,7 @@ def fit_variance(
         pixel = pixel * _mean_by(by_block, ratio(), len(pixel))
         pixel /= pixel.mean()
     error = np.sqrt((len(energy) + len(growth) + len(pixel)) / (2 * squares.size))
-    illumination = _interpolated(pixel.reshape(grid), shape)
+    illumination = _interpolated(pixel.reshape(grid), shape if whole_shape is None else whole_shape)
     energy = np.interp(np.arange(len(stack)), np.flatnonzero(known), energy)
     return FittedVariance(energy, illumination, centres, np.log(growth), float(error))
 

@@ -1,0 +1,262 @@
+"""A stack as the methods see it, in memory or not: a few passes over blocks of its rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xanesum.subspace import BLOCK_BYTES, block_sums, fill_known
+
+__all__ = [
+    "Averages",
+    "Passes",
+    "Survey",
+    "Weighing",
+    "coarse_scale",
+    "fingerprint",
+    "mean_over_blocks",
+    "spread_over_blocks",
+    "sum_of_squares",
+]
+
+HASH_ROWS = 8  # rows whose values are hashed together, however large the blocks are
+CHUNK = 2**16  # values that are squared at once
+COARSE_PIXELS = 50_000  # averages, about, that spectra are sought in ...
+COARSEST = 4  # ... of at most so many pixels each way, where memory allows it
+Progress = Callable[[float], None]
+Read = Callable[[int, int], NDArray[np.float32]]
+
+
+def _silent(share: float) -> None:
+    """Say nothing about the progress."""
+
+
+def coarse_scale(shape: tuple[int, ...], most_bytes: float = np.inf) -> int:
+    """Return how many pixels each way are taken together while the spectra of a stack (E, Y, X) are sought.
+
+    Spectra are the same in averages, as is what they tell of each other, and their noise; only what is finer
+    than the averages counts for less.
+    """
+    n_energies, n_y, n_x = shape
+    scale = int(np.clip(round(np.sqrt(n_y * n_x / COARSE_PIXELS)), 1, COARSEST))
+    while 4 * n_energies * -(-n_y // scale) * -(-n_x // scale) > most_bytes and scale < min(n_y, n_x):
+        scale += 1
+    return scale
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Weighing:
+    """What every value of a stack is multiplied by, and a share of one spectrum that is taken away."""
+
+    pixel: NDArray[np.float32]  # (Y, X)
+    energy: NDArray[np.float64]  # (E,)
+    along: NDArray[np.float64]  # (E,), of length 1: spectrum in the multiplied stack ...
+    excess: float = 0.0  # ... of which this share is taken away
+
+    def spectra(self, spectra: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what gives images of `spectra` (K, E) from the stack as it is, but for the pixels' part."""
+        kept = spectra - self.excess * np.outer(spectra @ self.along, self.along)
+        return np.asarray(kept * self.energy)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Averages:
+    """Averages over blocks of pixels, and what the pass over the stack that made them found beside."""
+
+    values: NDArray[np.float32]  # (E, Y', X'): sums over the pixels that count over the root of their number
+    mask: NDArray[np.bool_]  # (Y', X'), averages of at least half as many pixels as the others
+    energy: float  # sum of squares of the stack's values where pixels count
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Survey:
+    """What the first pass over a stack tells."""
+
+    digest: str  # SHA-256 of the values
+    n_missing: int  # values that are not finite, anywhere ...
+    n_bad: int  # ... and where pixels count
+    blank: NDArray[np.bool_]  # (E,), frames that are zero everywhere
+    sample: NDArray[np.float32]  # (E, n), the pixels asked for
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Passes:
+    """A stack that is read in blocks of rows, weighed on the way."""
+
+    read: Read  # first row and the one after the last -> (E, rows, X)
+    shape: tuple[int, int, int]
+    mask: NDArray[np.bool_]  # (Y, X), pixels that count
+    in_memory: bool
+    block_bytes: float = BLOCK_BYTES
+    weighing: Weighing | None = None
+    filling: NDArray[np.float64] | None = None  # spectra (K, E) whose fit stands for values that are missing
+
+    @classmethod
+    def over(cls, values: NDArray[np.float32], mask: NDArray[np.bool_]) -> Passes:
+        """Return passes over an array (E, Y, X)."""
+        return cls(lambda start, stop: values[:, start:stop], values.shape, mask, True)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def weighed(self, weighing: Weighing) -> Passes:
+        """Return the same stack, weighed otherwise."""
+        return replace(self, weighing=weighing)
+
+    def filled(self, spectra: NDArray[np.float64]) -> Passes:
+        """Return the same stack with a fit of `spectra` (K, E) where values are missing."""
+        return replace(self, filling=spectra)
+
+    def blocks(
+        self, multiple: int = 1, progress: Progress = _silent
+    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Yield slices of rows, `multiple` at a time but for the last, and their values, not weighed.
+
+        What has to be read is read while the block before is worked on.
+        """
+        n_y = self.shape[1]
+        row_bytes = 4 * self.shape[0] * self.shape[2]
+        rows = max(1, int(self.block_bytes / row_bytes) // multiple) * multiple
+        slices = [slice(start, min(start + rows, n_y)) for start in range(0, n_y, rows)]
+        if self.in_memory:
+            for part in slices:
+                yield part, self._filled(self.read(part.start, part.stop), part)
+                progress(part.stop / n_y)
+            return
+        with ThreadPoolExecutor(1) as reader:
+            coming = reader.submit(self.read, slices[0].start, slices[0].stop)
+            for part, after in zip(slices, [*slices[1:], None], strict=True):
+                block = coming.result()
+                if after is not None:
+                    coming = reader.submit(self.read, after.start, after.stop)
+                yield part, self._filled(block, part)
+                progress(part.stop / n_y)
+
+    def _filled(self, block: NDArray[np.float32], part: slice) -> NDArray[np.float32]:
+        return block if self.filling is None else fill_known(block, self.filling, self.mask[part])
+
+    def survey(self, pixels: NDArray[np.intp], progress: Progress = _silent) -> Survey:
+        """Return what is to be known of the stack before anything is done with it.
+
+        Parameters
+        ----------
+        pixels : ndarray of int, shape (n,)
+            Flat indices, sorted, of the pixels whose values are wanted.
+        progress : callable
+            Called with the share that is done.
+        """
+        digest, n_missing, n_bad = hashlib.sha256(repr(self.shape).encode()), 0, 0
+        seen = np.zeros(self.shape[0], bool)
+        sample = np.empty((self.shape[0], len(pixels)), np.float32)
+        n_x = self.shape[2]
+        for part, block in self.blocks(HASH_ROWS, progress):
+            digest.update(_row_digests(block))
+            for e, frame in enumerate(block):
+                if not np.isfinite(frame.sum(dtype=np.float64)):
+                    missing = ~np.isfinite(frame)
+                    n_missing += int(np.count_nonzero(missing))
+                    n_bad += int(np.count_nonzero(missing & self.mask[part]))
+                seen[e] = seen[e] or bool(frame.any())
+            inside = slice(*np.searchsorted(pixels, [part.start * n_x, part.stop * n_x]))
+            sample[:, inside] = block.reshape(len(block), -1)[:, pixels[inside] - part.start * n_x]
+        return Survey(digest.hexdigest(), n_missing, n_bad, ~seen, sample)
+
+    def project(self, spectra: NDArray[np.float64], progress: Progress = _silent) -> NDArray[np.float32]:
+        """Return the images (K, Y, X) that weight `spectra` (K, E), in one pass."""
+        images = np.empty((len(spectra), *self.shape[1:]), np.float32)
+        if self.weighing is not None:
+            spectra = self.weighing.spectra(spectra)
+        applied = spectra.astype(np.float32)
+        for part, block in self.blocks(progress=progress):
+            product = applied @ block.reshape(len(block), -1)
+            images[:, part] = product.reshape(len(applied), *block.shape[1:])
+        if self.weighing is not None:
+            images *= self.weighing.pixel
+        return images
+
+    def average(self, scale: int, progress: Progress = _silent) -> Averages:
+        """Return averages over `scale` x `scale` pixels, in one pass.
+
+        At a scale of 1, what is in memory and complete is returned as it is.
+        """
+        if scale == 1 and self.in_memory and self.weighing is None and self.filling is None:
+            complete = self.read(0, self.shape[1])
+            everywhere = bool(self.mask.all())
+            parts = [sum_of_squares(frame if everywhere else frame[self.mask]) for frame in complete]
+            return Averages(complete, self.mask, sum(parts))
+        counts = block_sums(self.mask.astype(np.float32), scale)
+        root = np.sqrt(np.maximum(counts, 1))
+        averaged = np.empty((self.shape[0], *counts.shape), np.float32)
+        energy = np.zeros(self.shape[0])
+        weights = None if self.mask.all() else self.mask.astype(np.float32)
+        if self.weighing is not None:
+            weights = self.weighing.pixel * self.mask
+        for part, block in self.blocks(scale, progress):
+            rows = slice(part.start // scale, -(-part.stop // scale))
+            for e, frame in enumerate(block):
+                weighed = frame if weights is None else frame * weights[part]
+                energy[e] += sum_of_squares(weighed)
+                averaged[e, rows] = block_sums(weighed, scale)
+        averaged /= root
+        total = float(energy.sum())
+        if self.weighing is not None:
+            total = float(energy @ self.weighing.energy**2)
+            averaged *= self.weighing.energy.astype(np.float32)[:, None, None]
+            if self.weighing.excess:
+                total -= self._take_excess(averaged, self.weighing)
+        return Averages(averaged, counts >= counts.max() / 2, total)
+
+    def _take_excess(self, averaged: NDArray[np.float32], weighing: Weighing) -> float:
+        """Take away what is too much along one spectrum, in place; return its share in the stack's energy."""
+        along, excess = weighing.along, weighing.excess
+        image = np.tensordot(along.astype(np.float32), averaged, axes=1) * np.float32(excess)
+        for frame, share in zip(averaged, along.astype(np.float32), strict=True):
+            frame -= share * image
+        before = replace(self, weighing=replace(weighing, excess=0.0)).project(along[None])[0]
+        power = float(np.sum(np.square(before[self.mask], dtype=np.float64)))
+        return power * (1 - (1 - excess) ** 2)
+
+
+def mean_over_blocks(images: NDArray[np.float32], mask: NDArray[np.bool_], scale: int) -> NDArray[np.float32]:
+    """Return the means (K, Y', X') of images (K, Y, X) over the pixels that count in each average; else 1."""
+    counts = block_sums(mask.astype(np.float32), scale)
+    sums = block_sums(images * mask, scale)
+    return np.asarray(np.where(counts > 0, sums / np.maximum(counts, 1), 1), np.float32)
+
+
+def spread_over_blocks(
+    images: NDArray[np.float32], shape: tuple[int, ...], scale: int
+) -> NDArray[np.float32]:
+    """Return images (K, Y, X) that have at each pixel the value, per pixel, of its average in (K, Y', X')."""
+    spread = np.repeat(np.repeat(images / np.float32(scale), scale, axis=1), scale, axis=2)
+    return np.ascontiguousarray(spread[:, : shape[0], : shape[1]])
+
+
+def fingerprint(values: NDArray[np.float32]) -> str:
+    """Return the SHA-256 of an array (E, Y, X), as `Passes.survey` finds it."""
+    return Passes.over(values, np.ones(values.shape[1:], bool)).survey(np.zeros(0, np.intp)).digest
+
+
+def _row_digests(block: NDArray[np.float32]) -> bytes:
+    """Return the digests of `HASH_ROWS` rows at a time of a block (E, rows, X)."""
+
+    def digest(start: int) -> bytes:
+        return hashlib.sha256(np.ascontiguousarray(block[:, start : start + HASH_ROWS]).data).digest()
+
+    with ThreadPoolExecutor() as threads:
+        return b"".join(threads.map(digest, range(0, block.shape[1], HASH_ROWS)))
+
+
+def sum_of_squares(values: NDArray[np.float32]) -> float:
+    """Return the sum of squares in float64, without a copy of all values."""
+    total = 0.0
+    flat = values.reshape(-1)
+    for start in range(0, flat.size, CHUNK):
+        chunk = flat[start : start + CHUNK].astype(np.float64)
+        total += float(chunk @ chunk)
+    return total
