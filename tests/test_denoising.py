@@ -86,9 +86,9 @@ def test_result_describes_itself(method):
 
     assert result.rank == int(result.risk["rank"][result.risk["chosen"].values].item())
     assert result.risk["chosen"].values.sum() == 1
-    assert {"xanesum", "numpy", "input_sha256", "denoiser", "method", "seconds"} <= set(result.provenance)
+    assert {"xanesum", "numpy", "input_digest", "denoiser", "method", "seconds"} <= set(result.provenance)
     assert result.sigma_energy.shape == ENERGY.shape
-    assert denoise(stack_of(NOISY + 1)).provenance["input_sha256"] != result.provenance["input_sha256"]
+    assert denoise(stack_of(NOISY + 1)).provenance["input_digest"] != result.provenance["input_digest"]
 
 
 def test_reconstruction_computes_only_what_is_looked_at(monkeypatch):

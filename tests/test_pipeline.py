@@ -150,7 +150,7 @@ def test_a_run_writes_all_of_it(scan, noisy, tmp_path):
     again = read_recipe(tmp_path / "out/recipe.toml")
     assert again == Recipe()
     head = (tmp_path / "out/recipe.toml").read_text().split("\n\n")[0]
-    assert done.result.provenance["input_sha256"] in head
+    assert done.result.provenance["input_digest"] in head
     assert {"read", "components", "map", "write", "report"} <= set(steps)
     assert done.report.read_text("utf-8").startswith("<!DOCTYPE html>")
 

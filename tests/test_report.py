@@ -65,7 +65,7 @@ def test_every_picture_can_be_opened_and_says_what_it_is(page):
         "3 pixels left out",
         "0 of 1020 pixels are masked",
         "numpy",
-        "input_sha256",
+        "input_digest",
     ],
 )
 def test_it_shows(text, page):

@@ -7,7 +7,7 @@ import platform
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 
@@ -89,7 +89,8 @@ def denoise(
         of this twice; at last, images that are means over the denoised image and its denoised mirror images.
     denoiser : str or Denoiser
         A name from `xanesum.denoisers.available_denoisers`, or an object that keeps the protocol.  Of one
-        that rounds coarsely, as a network in bfloat16 does, the exact form is taken.
+        that rounds coarsely, as a network in bfloat16 does, "sum" takes the exact form, and "sum+" allows
+        for it where it is known.
     rank : int, optional
         Number of components; with "sum+" the largest, since those without weight fall away.  Chosen as
         the method says by default.
@@ -128,7 +129,9 @@ def denoise(
     _check_options(method, n_probes, without, noise)
     rng = np.random.default_rng(0) if rng is None else rng
     seed_state = _digest(repr(rng.bit_generator.state).encode())
-    images = exact_form(get_denoiser(denoiser))  # every call below serves the risk estimate too
+    images = get_denoiser(denoiser)
+    if method == "sum" or not getattr(images, "rounding", 0.0):
+        images = exact_form(images)  # every call below serves the risk estimate too
     opened = _opened(stack, rank, memory, rng, progress)
     progress("noise", 0.0)
     level, rounding = opened.sigma, opened.rounding
@@ -143,6 +146,7 @@ def denoise(
         progress,
         estimated=sigma is None,
     )
+    setting = replace(setting, rounding=getattr(images, "rounding", 0.0))
     shape = NoiseShape()
     if method == "sum+" and noise == "auto" and sigma is None and level > rounding:
         divided = bool(stack.attrs.get("flat_field", False))
@@ -167,7 +171,7 @@ def denoise(
         "noise": shape.said,
         "rank_given": "automatic" if rank is None else str(rank),
         **fit.facts,
-        "input_sha256": opened.digest,
+        "input_digest": opened.digest,
         "rng_sha256": seed_state,
         "seconds": round(time.perf_counter() - started, 3),
         **_versions(),
@@ -290,7 +294,8 @@ def _opened(
         usable = np.flatnonzero(mask)
         for_missing = np.random.default_rng(0).choice(usable, min(FILLED_FROM, usable.size), replace=False)
     pixels = np.union1d(for_sigma, for_missing)
-    survey = passes.survey(pixels, partial(progress, "read"))
+    scale = coarse_scale(passes.shape, COARSE_SHARE * most)
+    survey, averages = passes.survey(pixels, scale, partial(progress, "read"))
     refuse_values(stack, survey.n_bad, survey.blank)
     sample = survey.sample
     if survey.n_missing:
@@ -298,8 +303,7 @@ def _opened(
         basis = fit_basis(found, min(MISSING_RANK, len(used), len(pixels)), rng=rng)
         passes = passes.filled(basis.spectra)
         sample = found[:, 0]
-    scale = coarse_scale(passes.shape, COARSE_SHARE * most)
-    averages = passes.average(scale, partial(progress, "average"))
+        averages = passes.average(scale, partial(progress, "average"))
     values = averages.values
     level = NOISE_FLOOR * float(np.sqrt(averages.energy / (len(used) * np.count_nonzero(mask))))
     if for_sigma.size:

@@ -45,10 +45,13 @@ PATIENCE = 4  # components in a row that make the risk worse before the search o
 FIRST_RANK = 6  # components that `sum+` looks for at first; more as long as all are real
 FALSE_ALARMS = 0.01  # chance that `sum+` takes any component of pure noise for real
 N_REFITS = 2
+PROBED = 300_000  # pixels of an image, all probes together, that suffice to know its risk
+FEW_VIEWS = 400_000  # pixels of an image from which on two views do, and the denoiser's time is saved
 EARLY_PROBES = 1  # of the weights before the last refit, which the spectra hardly notice
 STAGES = ("averaging", "evidence", "weights", "refit", "smoothing", "shrinkage", "mirrors")
 View = tuple[int, ...]  # axes of an image, 0 for y and 1 for x, that are mirrored
 MIRRORS: tuple[View, ...] = ((), (0,), (1,), (0, 1))
+FEW_MIRRORS: tuple[View, ...] = ((), (0, 1))
 NoiseOfImages = Callable[[NDArray[np.float64]], NDArray[np.float32]]
 DenoiserAt = Callable[[NDArray[np.float32], float, NDArray[np.bool_]], NDArray[np.float32]]
 
@@ -83,6 +86,7 @@ class Setting:
     progress: Callable[[str, float], None] = field(default=lambda step, share: None)
     image_noise: NoiseOfImages | None = None  # spectra -> noise relative to sigma; None: 1 everywhere
     whole: Whole | None = None  # None: the values are all there is
+    rounding: float = 0.0  # rms error of the denoiser's, in units of sigma
 
     @property
     def full(self) -> Setting:
@@ -221,7 +225,8 @@ def fit_sum_plus(setting: Setting, rank: int | None, *, without: Collection[str]
 
 
 def fit_pilot(setting: Setting) -> Fit:
-    """Fit a few components without asking for evidence: what the noise is measured against."""
+    """Fit a few components to the values without asking for evidence: what the noise is measured against."""
+    setting = replace(setting, whole=None)
     averaged = average_pixels(setting.values, COMMON_SCALE, mask=setting.mask)
     limit = min(FIRST_RANK, len(averaged), averaged[0].size)
     spectra = fit_basis(averaged, limit, rng=setting.rng).spectra
@@ -283,8 +288,9 @@ def refine(
     full = setting.full
     noise = full.noise_of(spectra)
     noisy = project(spectra, full.stack) * full.mask / noise
-    views = MIRRORS[:1] if "mirrors" in without else MIRRORS
-    blend, images, response = _weighed(full, noisy, full.n_probes, views, "weights" not in without)
+    n_probes = min(full.n_probes, max(1, -(-PROBED // full.mask.size)))
+    views = (MIRRORS if full.mask.size < FEW_VIEWS else FEW_MIRRORS) if "mirrors" not in without else ((),)
+    blend, images, response = _weighed(full, noisy, n_probes, views, "weights" not in without)
     setting.progress("components", 1.0)
     evidence = _matched(p_values, candidates, spectra)
     errors = np.sqrt(local_risk(blend, response, full.sigma, mask=full.mask))
@@ -330,15 +336,17 @@ def _weighed(
 ) -> tuple[Blend, NDArray[np.float32], Response]:
     """Return weights of least risk for coefficient images (K, Y, X), the images so mixed, and the response.
 
-    The denoised image is the mean over `views`; each takes its share of the probes.
+    The denoised image is the mean over `views`; each takes its share of the probes, as far as they go round.
     """
     if not len(noisy):
         none, no_probe = np.zeros(0), np.zeros((n_probes, 0))
         return Blend(none, none, none, none, none, no_probe), noisy, Response(no_probe, noisy, noisy)
     denoised, responses = np.zeros_like(noisy), []
-    for view in views:
+    for n, view in enumerate(views):
         seen = setting.denoised(noisy, view)
         denoised += seen / np.float32(len(views))
+        if n >= n_probes:
+            continue
         found = image_response(
             noisy,
             seen,
@@ -347,6 +355,7 @@ def _weighed(
             rng=setting.rng,
             mask=setting.mask,
             n_probes=max(1, n_probes // len(views)),
+            rounding=setting.rounding,
         )
         responses.append(found)
     response = Response.mean(responses)

@@ -26,6 +26,7 @@ __all__ = [
 
 MIN_ENERGIES = 12  # below this the median singular value is a signal's
 MAD_TO_SIGMA = 0.6744897501960817  # median of |z| for standard normal z
+MOST_ENERGIES = 256  # that are looked at of a sample; the others' noise is as that of those between them
 PIXELS_PER_ENERGY = 20  # sample size of the Marchenko-Pastur estimate: error about 1 / sqrt(40 E^2)
 MIN_PIXELS = 4000
 REACH_PIXELS = 50_000  # of the strip in which the noise's correlation is measured
@@ -90,15 +91,16 @@ def sigma_sample(n_energies: int, mask: NDArray[np.bool_], rng: np.random.Genera
         raise SigmaError(
             f"sigma cannot be estimated from {usable.size} usable pixels; give it (sigma=, --sigma)"
         )
-    if n_energies < MIN_ENERGIES or usable.size < 2 * n_energies:
+    if n_energies < MIN_ENERGIES or usable.size < 2 * min(n_energies, MOST_ENERGIES):
         return usable[:0]
-    n_sample = min(usable.size, max(PIXELS_PER_ENERGY * n_energies, MIN_PIXELS))
+    n_sample = min(usable.size, max(PIXELS_PER_ENERGY * min(n_energies, MOST_ENERGIES), MIN_PIXELS))
     return np.sort(rng.choice(usable, n_sample, replace=False))
 
 
 def sigma_of_pixels(pixels: NDArray[np.floating]) -> float:
     """Return sigma of the noise in pixels (E, n) from `sigma_sample`."""
     unused = np.random.default_rng(0)  # the Gram route draws nothing
+    pixels = pixels[:: -(-len(pixels) // MOST_ENERGIES)]
     values = fit_basis(pixels[:, None, :], rng=unused, route="gram").singular_values ** 2
     return _sigma_from_spectrum(values, pixels.shape[1])
 

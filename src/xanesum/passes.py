@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,13 +22,12 @@ __all__ = [
     "fingerprint",
     "mean_over_blocks",
     "spread_over_blocks",
-    "sum_of_squares",
 ]
 
-HASH_ROWS = 8  # rows whose values are hashed together, however large the blocks are
-CHUNK = 2**16  # values that are squared at once
+TILE_BYTES = 2**20  # of a few frames' rows that are worked on at once, while they are in the cache
+N_THREADS = os.cpu_count()
 COARSE_PIXELS = 50_000  # averages, about, that spectra are sought in ...
-COARSEST = 4  # ... of at most so many pixels each way, where memory allows it
+COARSEST = 5  # ... of at most so many pixels each way, where memory allows it
 Progress = Callable[[float], None]
 Read = Callable[[int, int], NDArray[np.float32]]
 
@@ -77,7 +77,7 @@ class Averages:
 class Survey:
     """What the first pass over a stack tells."""
 
-    digest: str  # SHA-256 of the values
+    digest: str  # SHA-256 of the sums of the values' bits along rows and columns of every frame
     n_missing: int  # values that are not finite, anywhere ...
     n_bad: int  # ... and where pixels count
     blank: NDArray[np.bool_]  # (E,), frames that are zero everywhere
@@ -140,31 +140,45 @@ class Passes:
     def _filled(self, block: NDArray[np.float32], part: slice) -> NDArray[np.float32]:
         return block if self.filling is None else fill_known(block, self.filling, self.mask[part])
 
-    def survey(self, pixels: NDArray[np.intp], progress: Progress = _silent) -> Survey:
-        """Return what is to be known of the stack before anything is done with it.
+    def survey(
+        self, pixels: NDArray[np.intp], scale: int, progress: Progress = _silent
+    ) -> tuple[Survey, Averages]:
+        """Return what is to be known of the stack before anything is done with it, and averages, in one pass.
 
         Parameters
         ----------
         pixels : ndarray of int, shape (n,)
             Flat indices, sorted, of the pixels whose values are wanted.
+        scale : int
+            Of the averages, see `average`; they are of use where no value is missing.
         progress : callable
             Called with the share that is done.
         """
-        digest, n_missing, n_bad = hashlib.sha256(repr(self.shape).encode()), 0, 0
-        seen = np.zeros(self.shape[0], bool)
-        sample = np.empty((self.shape[0], len(pixels)), np.float32)
-        n_x = self.shape[2]
-        for part, block in self.blocks(HASH_ROWS, progress):
-            digest.update(_row_digests(block))
-            for e, frame in enumerate(block):
-                if not np.isfinite(frame.sum(dtype=np.float64)):
-                    missing = ~np.isfinite(frame)
-                    n_missing += int(np.count_nonzero(missing))
-                    n_bad += int(np.count_nonzero(missing & self.mask[part]))
-                seen[e] = seen[e] or bool(frame.any())
-            inside = slice(*np.searchsorted(pixels, [part.start * n_x, part.stop * n_x]))
-            sample[:, inside] = block.reshape(len(block), -1)[:, pixels[inside] - part.start * n_x]
-        return Survey(digest.hexdigest(), n_missing, n_bad, ~seen, sample)
+        n_energies, n_y, n_x = self.shape
+        along_x, along_y = (np.zeros((n_energies, n), np.uint32) for n in (n_y, n_x))
+        sample = np.empty((n_energies, len(pixels)), np.float32)
+
+        def look(energies: slice, part: slice, values: NDArray[np.float32]) -> None:
+            bits = values.view(np.uint32)
+            along_x[energies, part] = np.add.reduce(bits, axis=2, dtype=np.uint32)
+            along_y[energies] += np.add.reduce(bits, axis=1, dtype=np.uint32)
+
+        def pick(part: slice, block: NDArray[np.float32]) -> None:
+            start = part.start * n_x
+            inside = slice(*np.searchsorted(pixels, [start, part.stop * n_x]))
+            sample[:, inside] = block.reshape(len(block), -1)[:, pixels[inside] - start]
+
+        sums, squares = self._sums(scale, progress, look, pick)
+        n_missing = n_bad = 0
+        for part, block in self.blocks() if not np.isfinite(squares).all() else ():
+            missing = ~np.isfinite(block)
+            n_missing += int(np.count_nonzero(missing))
+            n_bad += int(np.count_nonzero(missing & self.mask[part]))
+        digest = hashlib.sha256(repr(self.shape).encode() + along_x.tobytes() + along_y.tobytes())
+        found = Survey(
+            digest.hexdigest(), n_missing, n_bad, ~np.any(along_x, axis=1) & ~np.any(along_y, axis=1), sample
+        )
+        return found, self._averages(sums, squares, scale)
 
     def project(self, spectra: NDArray[np.float64], progress: Progress = _silent) -> NDArray[np.float32]:
         """Return the images (K, Y, X) that weight `spectra` (K, E), in one pass."""
@@ -184,32 +198,55 @@ class Passes:
 
         At a scale of 1, what is in memory and complete is returned as it is.
         """
-        if scale == 1 and self.in_memory and self.weighing is None and self.filling is None:
-            complete = self.read(0, self.shape[1])
-            everywhere = bool(self.mask.all())
-            parts = [sum_of_squares(frame if everywhere else frame[self.mask]) for frame in complete]
-            return Averages(complete, self.mask, sum(parts))
-        counts = block_sums(self.mask.astype(np.float32), scale)
-        root = np.sqrt(np.maximum(counts, 1))
-        averaged = np.empty((self.shape[0], *counts.shape), np.float32)
-        energy = np.zeros(self.shape[0])
+        return self._averages(*self._sums(scale, progress), scale)
+
+    def _sums(
+        self,
+        scale: int,
+        progress: Progress,
+        look: Callable[[slice, slice, NDArray[np.float32]], None] = lambda energies, part, values: None,
+        pick: Callable[[slice, NDArray[np.float32]], None] = lambda part, block: None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Return sums (E, Y', X') over blocks of pixels that count, and of squares (E,), less energy weights.
+
+        `look` is called with a few frames' rows at a time, `pick` with those of all frames.
+        """
+        n_energies = self.shape[0]
         weights = None if self.mask.all() else self.mask.astype(np.float32)
         if self.weighing is not None:
             weights = self.weighing.pixel * self.mask
-        for part, block in self.blocks(scale, progress):
-            rows = slice(part.start // scale, -(-part.stop // scale))
-            for e, frame in enumerate(block):
-                weighed = frame if weights is None else frame * weights[part]
-                energy[e] += sum_of_squares(weighed)
-                averaged[e, rows] = block_sums(weighed, scale)
-        averaged /= root
-        total = float(energy.sum())
+        as_it_is = scale == 1 and self.in_memory and self.weighing is None and self.filling is None
+        counts = block_sums(self.mask.astype(np.float32), scale)
+        sums = self.read(0, self.shape[1]) if as_it_is else np.empty((n_energies, *counts.shape), np.float32)
+        squares = np.zeros(n_energies)
+
+        def sum_up(energies: slice) -> None:
+            values = block[energies]
+            look(energies, part, values)
+            weighed = values if weights is None else values * weights[part]
+            squares[energies] += np.einsum("eyx,eyx->ey", weighed, weighed).sum(axis=1, dtype=np.float64)
+            if not as_it_is:
+                sums[energies, part.start // scale : -(-part.stop // scale)] = block_sums(weighed, scale)
+
+        with ThreadPoolExecutor(N_THREADS) as threads, np.errstate(invalid="ignore", over="ignore"):
+            for part, block in self.blocks(scale, progress):
+                pick(part, block)
+                n = max(1, TILE_BYTES // block[0].nbytes)
+                list(threads.map(sum_up, (slice(e, e + n) for e in range(0, n_energies, n))))
+        return sums, squares
+
+    def _averages(self, sums: NDArray[np.float32], squares: NDArray[np.float64], scale: int) -> Averages:
+        """Return averages from sums over blocks of pixels, which are overwritten if not the stack."""
+        counts = block_sums(self.mask.astype(np.float32), scale)
+        if scale > 1:
+            sums /= np.sqrt(np.maximum(counts, 1))
+        energy = float(squares.sum())
         if self.weighing is not None:
-            total = float(energy @ self.weighing.energy**2)
-            averaged *= self.weighing.energy.astype(np.float32)[:, None, None]
+            energy = float(squares @ self.weighing.energy**2)
+            sums *= self.weighing.energy.astype(np.float32)[:, None, None]
             if self.weighing.excess:
-                total -= self._take_excess(averaged, self.weighing)
-        return Averages(averaged, counts >= counts.max() / 2, total)
+                energy -= self._take_excess(sums, self.weighing)
+        return Averages(sums, counts >= counts.max() / 2, energy)
 
     def _take_excess(self, averaged: NDArray[np.float32], weighing: Weighing) -> float:
         """Take away what is too much along one spectrum, in place; return its share in the stack's energy."""
@@ -238,25 +275,5 @@ def spread_over_blocks(
 
 
 def fingerprint(values: NDArray[np.float32]) -> str:
-    """Return the SHA-256 of an array (E, Y, X), as `Passes.survey` finds it."""
-    return Passes.over(values, np.ones(values.shape[1:], bool)).survey(np.zeros(0, np.intp)).digest
-
-
-def _row_digests(block: NDArray[np.float32]) -> bytes:
-    """Return the digests of `HASH_ROWS` rows at a time of a block (E, rows, X)."""
-
-    def digest(start: int) -> bytes:
-        return hashlib.sha256(np.ascontiguousarray(block[:, start : start + HASH_ROWS]).data).digest()
-
-    with ThreadPoolExecutor() as threads:
-        return b"".join(threads.map(digest, range(0, block.shape[1], HASH_ROWS)))
-
-
-def sum_of_squares(values: NDArray[np.float32]) -> float:
-    """Return the sum of squares in float64, without a copy of all values."""
-    total = 0.0
-    flat = values.reshape(-1)
-    for start in range(0, flat.size, CHUNK):
-        chunk = flat[start : start + CHUNK].astype(np.float64)
-        total += float(chunk @ chunk)
-    return total
+    """Return the digest of an array (E, Y, X), as `Passes.survey` finds it."""
+    return Passes.over(values, np.ones(values.shape[1:], bool)).survey(np.zeros(0, np.intp), 1)[0].digest

@@ -471,7 +471,7 @@ def _effective_recipe(recipe: Recipe, source: Path, result: Denoised) -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in VERSIONS_OF)
     head = [
         f"xanesum {version('xanesum')}, Python {platform.python_version()}, {versions}",
-        f"scan {json.dumps(source.name)}, SHA-256 of the values denoised {result.provenance['input_sha256']}",
+        f"scan {json.dumps(source.name)}, digest of the values denoised {result.provenance['input_digest']}",
         f"chosen: sigma {result.sigma:.6g} {result.attrs['quantity']}, rank {result.rank}",
     ]
     return "".join(f"# {line}\n" for line in head) + "\n" + recipe.to_toml()

@@ -297,11 +297,22 @@ def _gram(stack: NDArray[np.floating] | Blocked, mask: NDArray[np.bool_] | None)
 def _gram_basis(
     stack: NDArray[np.floating] | Blocked, rank: int | None, mask: NDArray[np.bool_] | None
 ) -> Basis:
-    gram, n_energies = _gram(stack, mask), stack.shape[0]
+    n_energies = stack.shape[0]
+    if isinstance(stack, np.ndarray) and rank is not None and 4 * stack[0].size < n_energies:
+        return _basis_of_few_pixels(stack, rank, mask)
+    gram = _gram(stack, mask)
     wanted = None if rank is None else (n_energies - rank, n_energies - 1)
     values, vectors = eigh(gram, subset_by_index=wanted, overwrite_a=True, check_finite=False)
     spectra = np.ascontiguousarray(vectors[:, ::-1].T)
     return Basis(spectra, np.sqrt(np.maximum(values[::-1], 0)), len(spectra) == n_energies)
+
+
+def _basis_of_few_pixels(stack: NDArray[np.floating], rank: int, mask: NDArray[np.bool_] | None) -> Basis:
+    """Return the basis by SVD, where pixels are few."""
+    pixels = np.concatenate(list(_pixel_blocks(stack, mask)), axis=1)
+    columns, sizes, _ = np.linalg.svd(np.asarray(pixels, np.float64), full_matrices=False)
+    spectra = np.ascontiguousarray(columns[:, :rank].T)
+    return Basis(spectra, sizes[:rank], len(spectra) == len(stack))
 
 
 def _randomized_basis(

@@ -279,6 +279,7 @@ def image_response(
     mask: NDArray[np.bool_] | None = None,
     n_probes: int = 4,
     step: float = PROBE_STEP,
+    rounding: float = 0.0,
 ) -> Response:
     """Probe the denoiser's Jacobian for each image, for its trace as `monte_carlo_divergence` does.
 
@@ -298,6 +299,9 @@ def image_response(
         Probes per image.
     step : float
         Length of a probe in units of sigma.
+    rounding : float
+        Rms error in units of sigma that the denoiser rounds by.  Both images that a change is the difference
+        of have it, at random, and what that adds to the squared change is taken off again.
 
     Raises
     ------
@@ -314,6 +318,7 @@ def image_response(
         divergence[p] = np.sum(probe * moved, axis=(1, 2), dtype=np.float64)
         own += probe * moved / np.float32(n_probes)
         square += moved**2 / np.float32(n_probes)
+    square -= np.float32(2 * (rounding / step) ** 2) * keep
     return Response(divergence, own, square)
 
 

@@ -40,8 +40,13 @@ class ImageDenoiser(ABC):
 
     @property
     def exact(self) -> Self:
-        """The same denoiser, in the precision that a risk estimate needs."""
+        """The same denoiser, without rounding more coarsely than float32."""
         return self
+
+    @property
+    def rounding(self) -> float:
+        """Rms error of its rounding in units of the noise, which a risk estimate allows for; 0 in float32."""
+        return 0.0
 
     def denoise(
         self, images: NDArray[np.float32], sigma: Sigma, *, mask: NDArray[np.bool_] | None = None

@@ -89,7 +89,7 @@ def get_denoiser(name_or_object: str | Denoiser, **options: object) -> Denoiser:
 
 
 def exact_form(denoiser: Denoiser) -> Denoiser:
-    """Return the form of `denoiser` that a risk estimate needs: its `exact`, where it has one."""
+    """Return `denoiser` without coarse rounding: its `exact`, where it has one."""
     form = getattr(denoiser, "exact", denoiser)
     return form if isinstance(form, Denoiser) else denoiser
 
