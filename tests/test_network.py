@@ -16,6 +16,7 @@ from xanesum.denoisers.network import DnCNNDenoiser, NetworkDenoiser
 from xanesum.denoising import denoise
 from xanesum.errors import DenoiserError
 from xanesum.stack import make_stack
+from xanesum.sure import image_response
 from xanesum.testing import DenoiserTests, structured_image
 
 UNET = network._FOLDER / "unet.safetensors"
@@ -25,12 +26,12 @@ class TestUNet(DenoiserTests):
     risk_limits: ClassVar = {0.1: 0.02, 5.0: 0.25, 100.0: 1.0}
 
     def make_denoiser(self):
-        return get_denoiser("network", device="cpu")
+        return get_denoiser("network", device="cpu", precision="float32")
 
 
 class TestDnCNN(DenoiserTests):
     def make_denoiser(self):
-        return get_denoiser("dncnn", device="cpu")
+        return get_denoiser("dncnn", device="cpu", precision="float32")
 
 
 def noisy_image(shape, contrast=5.0, seed=0):
@@ -71,12 +72,60 @@ def test_bfloat16_costs_little(contrast):
     assert abs(10 * np.log10(error[1] / error[0])) < 0.02
 
 
+@pytest.mark.parametrize("contrast", [0.1, 1.0, 10.0, 100.0, 1e4])
+def test_bfloat16_rounds_by_what_it_says(contrast):
+    _, noisy = noisy_image((160, 160), contrast)
+    exact, rounded = (
+        NetworkDenoiser(device="cpu", precision=name).denoise(noisy[None], 1.0)
+        for name in ("float32", "bfloat16")
+    )
+    rms = np.sqrt(np.mean((rounded - exact) ** 2))
+    said = NetworkDenoiser(device="cpu", precision="bfloat16").rounding(noisy[None], 1.0)
+    assert 0.6 * said < rms < 2 * said
+
+
+@pytest.mark.parametrize("contrast", [1.0, 10.0])
+def test_a_risk_allows_for_the_rounding(contrast):
+    """Without that, the squared response to a probe would be larger by half at a contrast of 1."""
+    _, noisy = noisy_image((256, 256), contrast)
+    found = []
+    for name in ("float32", "bfloat16"):
+        denoiser = NetworkDenoiser(device="cpu", precision=name)
+
+        def denoised(images, by=denoiser):
+            return by.denoise(images, 1.0)
+
+        first, rng = denoised(noisy[None]), np.random.default_rng(1)
+        response = image_response(
+            noisy[None],
+            first,
+            denoised,
+            1.0,
+            rng=rng,
+            n_probes=2,
+            rounding=denoiser.rounding(noisy[None], 1.0),
+        )
+        found.append((response.divergence.mean(), response.square.mean()))
+    assert denoiser.rounding(noisy[None], 1.0) > 0
+    np.testing.assert_allclose(found[1], found[0], rtol=0.08)
+
+
+def test_precision_is_what_the_processor_has():
+    denoiser = NetworkDenoiser(device="cpu")
+    native = network._has_bfloat16("cpu")
+    assert (", bfloat16, " if native else ", float32, ") in denoiser.fingerprint
+    images = noisy_image((20, 20))[1][None]
+    assert (denoiser.rounding(images, 1.0) > 0) == native
+    assert NetworkDenoiser(device="cpu", precision="float32").rounding(images, 1.0) == 0
+
+
 def test_a_result_says_which_weights_made_it():
     rng = np.random.default_rng(0)
     stack = make_stack(rng.standard_normal((12, 20, 30)), np.arange(12) + 8300.0)
 
     card = json.loads(UNET.with_suffix(".json").read_text())
-    said = denoise(stack, denoiser="network", rank=1).provenance["denoiser_fingerprint"]
+    exact = NetworkDenoiser(device="cpu", precision="float32")
+    said = denoise(stack, denoiser=exact, rank=1).provenance["denoiser_fingerprint"]
 
     assert said.startswith(f"unet, SHA-256 {card['sha256']}, float32, ")
 

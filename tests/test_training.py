@@ -125,7 +125,9 @@ def test_the_export_is_what_the_package_reads(small, tmp_path):
     card = json.loads((tmp_path / "unet.json").read_text("utf-8"))
     image = np.random.default_rng(0).standard_normal((1, 16, 32), dtype=np.float32)
 
-    read = NetworkDenoiser(tmp_path / "unet.safetensors", device="cpu").denoise(image, 1.0)
+    read = NetworkDenoiser(tmp_path / "unet.safetensors", device="cpu", precision="float32").denoise(
+        image, 1.0
+    )
 
     average = small()
     average.load_state_dict({name: value.half().float() for name, value in training.average.items()})

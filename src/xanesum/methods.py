@@ -53,6 +53,7 @@ View = tuple[int, ...]  # axes of an image, 0 for y and 1 for x, that are mirror
 MIRRORS: tuple[View, ...] = ((), (0,), (1,), (0, 1))
 FEW_MIRRORS: tuple[View, ...] = ((), (0, 1))
 NoiseOfImages = Callable[[NDArray[np.float64]], NDArray[np.float32]]
+Rounding = Callable[[NDArray[np.float32], float], NDArray[np.float64]]
 DenoiserAt = Callable[[NDArray[np.float32], float, NDArray[np.bool_]], NDArray[np.float32]]
 
 
@@ -86,7 +87,7 @@ class Setting:
     progress: Callable[[str, float], None] = field(default=lambda step, share: None)
     image_noise: NoiseOfImages | None = None  # spectra -> noise relative to sigma; None: 1 everywhere
     whole: Whole | None = None  # None: the values are all there is
-    rounding: float = 0.0  # rms error of the denoiser's, in units of sigma
+    rounding: Rounding | None = None  # images (K, Y, X), sigma -> what the denoiser rounds by, in its units
 
     @property
     def full(self) -> Setting:
@@ -355,7 +356,7 @@ def _weighed(
             rng=setting.rng,
             mask=setting.mask,
             n_probes=max(1, n_probes // len(views)),
-            rounding=setting.rounding,
+            rounding=0.0 if setting.rounding is None else setting.rounding(noisy, setting.sigma),
         )
         responses.append(found)
     response = Response.mean(responses)

@@ -279,7 +279,7 @@ def image_response(
     mask: NDArray[np.bool_] | None = None,
     n_probes: int = 4,
     step: float = PROBE_STEP,
-    rounding: float = 0.0,
+    rounding: float | NDArray[np.float64] = 0.0,
 ) -> Response:
     """Probe the denoiser's Jacobian for each image, for its trace as `monte_carlo_divergence` does.
 
@@ -299,7 +299,7 @@ def image_response(
         Probes per image.
     step : float
         Length of a probe in units of sigma.
-    rounding : float
+    rounding : float or ndarray, shape (K,)
         Rms error in units of sigma that the denoiser rounds by.  Both images that a change is the difference
         of have it, at random, and what that adds to the squared change is taken off again.
 
@@ -318,7 +318,8 @@ def image_response(
         divergence[p] = np.sum(probe * moved, axis=(1, 2), dtype=np.float64)
         own += probe * moved / np.float32(n_probes)
         square += moved**2 / np.float32(n_probes)
-    square -= np.float32(2 * (rounding / step) ** 2) * keep
+    rounded = 2 * (np.broadcast_to(rounding, len(noisy)) / step) ** 2
+    square -= rounded.astype(np.float32)[:, None, None] * keep
     return Response(divergence, own, square)
 
 

@@ -43,10 +43,12 @@ class ImageDenoiser(ABC):
         """The same denoiser, without rounding more coarsely than float32."""
         return self
 
-    @property
-    def rounding(self) -> float:
-        """Rms error of its rounding in units of the noise, which a risk estimate allows for; 0 in float32."""
-        return 0.0
+    def rounding(self, images: NDArray[np.float32], sigma: float) -> NDArray[np.float64]:
+        """Return the rms error in units of sigma, shape (K,), that images (K, Y, X) get by rounding.
+
+        A risk estimate allows for it.  That of float32 is 0.
+        """
+        return np.zeros(len(images))
 
     def denoise(
         self, images: NDArray[np.float32], sigma: Sigma, *, mask: NDArray[np.bool_] | None = None

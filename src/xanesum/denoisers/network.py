@@ -25,7 +25,7 @@ from xanesum.errors import DenoiserError
 __all__ = ["DnCNNDenoiser", "NetworkDenoiser"]
 
 PRECISIONS = ("float32", "bfloat16", "auto")
-ROUNDING = 0.0035  # of bfloat16, in units of the noise, up to a contrast of 1; 0.006 at 100, 0.013 at 10,000
+ROUNDING, ROUNDING_GROWTH = 0.0035, 1 / 8  # of bfloat16, in units of the noise, at a contrast of 1; its power
 _FOLDER = Path(__file__).parent / "weights"
 _TILE_PX = 1280  # sides beyond it are cut into tiles, which bounds the memory to about 1 GB
 _OVERLAP_PX = 128
@@ -96,10 +96,12 @@ class NetworkDenoiser(ImageDenoiser):
         twin._half = False
         return twin
 
-    @property
-    def rounding(self) -> float:
-        """Rms error of bfloat16 in units of the noise; of an image of low contrast, where it matters."""
-        return ROUNDING if self._half else 0.0
+    def rounding(self, images: NDArray[np.float32], sigma: float) -> NDArray[np.float64]:
+        """Return the rms error of bfloat16 in units of sigma, shape (K,), for images (K, Y, X)."""
+        if not self._half:
+            return np.zeros(len(images))
+        contrast = images.std(axis=(1, 2), dtype=np.float64) / sigma
+        return np.asarray(ROUNDING * np.maximum(contrast, 1) ** ROUNDING_GROWTH)
 
     def _denoise_image(self, image: Image, sigma: float | Image) -> Image:
         noisy = np.asarray(image / sigma, np.float32)

@@ -20,8 +20,8 @@ class Denoiser(Protocol):
     denoiser whose `uses_sigma` is false ignores it and one whose `takes_sigma_map` is false raises
     `DenoiserError` for an array.  A negative or NaN sigma raises `SigmaError`; 0 returns the images
     unchanged.  One that rounds more coarsely than float32 has an attribute `exact`, the same denoiser without
-    that, for risk estimates, and may have an attribute `rounding`, the rms error of it in units of sigma, for
-    those that can allow for it.  Where `mask` is false, input values are to be ignored and output values
+    that, for risk estimates, and may have a method `rounding`, see `ImageDenoiser`, for those that can allow
+    for it.  Where `mask` is false, input values are to be ignored and output values
     mean nothing.
     """
 
