@@ -130,8 +130,8 @@ def denoise(
     rng = np.random.default_rng(0) if rng is None else rng
     seed_state = _digest(repr(rng.bit_generator.state).encode())
     images = get_denoiser(denoiser)
-    rounding = getattr(images, "rounding", None)
-    if method == "sum" or rounding is None:
+    rounds_by = getattr(images, "rounding", None)
+    if method == "sum" or rounds_by is None:
         images = exact_form(images)  # every call below serves the risk estimate too
     opened = _opened(stack, rank, memory, rng, progress)
     progress("noise", 0.0)
@@ -147,7 +147,7 @@ def denoise(
         progress,
         estimated=sigma is None,
     )
-    setting = replace(setting, rounding=rounding)
+    setting = replace(setting, rounding=rounds_by)
     shape = NoiseShape()
     if method == "sum+" and noise == "auto" and sigma is None and level > rounding:
         divided = bool(stack.attrs.get("flat_field", False))
