@@ -81,7 +81,7 @@ def test_bfloat16_rounds_by_what_it_says(contrast):
     )
     rms = np.sqrt(np.mean((rounded - exact) ** 2))
     said = NetworkDenoiser(device="cpu", precision="bfloat16").rounding(noisy[None], 1.0)
-    assert 0.6 * said < rms < 2 * said
+    assert 0.6 * said < rms < 2.7 * said
 
 
 @pytest.mark.parametrize("contrast", [1.0, 10.0])
@@ -107,7 +107,7 @@ def test_a_risk_allows_for_the_rounding(contrast):
         )
         found.append((response.divergence.mean(), response.square.mean()))
     assert denoiser.rounding(noisy[None], 1.0) > 0
-    np.testing.assert_allclose(found[1], found[0], rtol=0.08)
+    np.testing.assert_allclose(found[1], found[0], rtol=0.1)
 
 
 def test_precision_is_what_the_processor_has():
