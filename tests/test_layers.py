@@ -18,6 +18,7 @@ LAYERS = [
     "preprocess",
     "align",
     "subspace",
+    "checkpoint",
     "passes",
     "noise",
     "weights",

@@ -8,7 +8,8 @@ import xarray as xr
 from scans import add_noise, low_rank
 
 from xanesum import denoise, half_step_energy, read_stack, simulate, write_stack
-from xanesum.errors import StackError
+from xanesum.checkpoint import Checkpoint, digest_of
+from xanesum.errors import StackError, WriteError
 from xanesum.methods import Setting, Whole, fit_sum_plus
 from xanesum.passes import Passes, Weighing, coarse_scale, mean_over_blocks, spread_over_blocks
 from xanesum.stack import lazy_array, make_stack
@@ -344,3 +345,80 @@ def test_xarray_stacks_of_other_kinds_are_taken_too(averaged):
     assert isinstance(double, xr.DataArray)
     one, two = (denoise(each, denoiser="wavelet").reconstruct().values for each in (stack, double))
     np.testing.assert_allclose(one, two, atol=1e-3)
+
+
+# --- killed, and gone on
+
+
+class Counted:
+    """A lazy stack that counts how often each row is read, and stops after so many reads."""
+
+    def __init__(self, stack, most=np.inf):
+        self.data, self.reads, self.most = stack.values, 0, most
+        variable = lazy_array(stack.shape, self.read)
+        self.stack = make_stack(variable, stack.energy.values)
+
+    def read(self, key):
+        self.reads += self.data[key].size
+        if self.reads > self.most * self.data.size:
+            raise KeyboardInterrupt
+        return self.data[key]
+
+
+def test_a_killed_run_goes_on_where_it_was(averaged, tmp_path):
+    stack, folder = noisy_scan(), tmp_path / "kept"
+    options = {"denoiser": "wavelet", "noise": "white", "memory": 1e6}
+    wanted = denoise(Counted(stack).stack, **options)
+    killed = Counted(stack, most=1.5)
+    with pytest.raises(KeyboardInterrupt):
+        denoise(killed.stack, checkpoint=folder, **options)
+    assert any(folder.iterdir())
+
+    again = Counted(stack)
+    found = denoise(again.stack, checkpoint=folder, **options)
+
+    assert again.reads < 1.2 * stack.size  # of two passes
+    np.testing.assert_array_equal(found.coefficients, wanted.coefficients)
+    np.testing.assert_array_equal(found.spectra, wanted.spectra)
+    assert not folder.exists()
+
+
+def test_a_checkpoint_is_not_taken_for_that_of_another_scan(averaged, tmp_path):
+    options = {"denoiser": "wavelet", "noise": "white", "memory": 1e6}
+    with pytest.raises(KeyboardInterrupt):
+        denoise(Counted(noisy_scan(), most=1.5).stack, checkpoint=tmp_path, **options)
+    other = noisy_scan(30.0)
+    (tmp_path / "mine.txt").write_text("stays")
+
+    found = denoise(Counted(other).stack, checkpoint=tmp_path, **options)
+
+    assert found.sigma == pytest.approx(30, rel=0.05)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_damaged_checkpoint_is_made_again(tmp_path):
+    kept = Checkpoint(tmp_path / "kept", "a")
+    first = kept.remember("what", lambda: {"x": np.arange(3.0)})
+    (path,) = kept.folder.iterdir()
+    path.write_bytes(path.read_bytes()[:100])
+
+    again = kept.remember("what", lambda: {"x": np.arange(3.0) + 1})
+
+    np.testing.assert_array_equal(again["x"], first["x"] + 1)
+    np.testing.assert_array_equal(kept.remember("what", dict)["x"], again["x"])
+
+
+def test_checkpoints_that_cannot_be_written_are_one_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WriteError, match="choose another"):
+        Checkpoint(tmp_path / "file" / "kept", "a").remember("what", dict)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [("ab", "c"), ("a", "bc"), (np.arange(2), np.arange(1)), (np.arange(3),), (np.arange(3.0),), (None,)],
+)
+def test_digests_tell_parts_apart(parts):
+    others = {("ab", "c"), ("a", "bc"), ("abc",)} - {parts if isinstance(parts[0], str) else ()}
+    assert digest_of(*parts) == digest_of(*parts)
+    assert digest_of(*parts) not in {digest_of(*other) for other in others}

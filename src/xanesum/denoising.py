@@ -10,12 +10,14 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import psutil
 import xarray as xr
 from numpy.typing import NDArray
 
+from xanesum.checkpoint import Checkpoint, digest_of
 from xanesum.denoised import Denoised
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser, exact_form, get_denoiser
 from xanesum.errors import RankError, RecipeError, SigmaError, StackError, XanesumWarning
@@ -64,6 +66,7 @@ def denoise(
     n_probes: int = 4,
     without: Collection[str] = (),
     memory: float | None = None,
+    checkpoint: str | Path | None = None,
     rng: np.random.Generator | None = None,
     progress: Callable[[str, float], None] = lambda step, share: None,
 ) -> Denoised:
@@ -108,6 +111,9 @@ def denoise(
     memory : float, optional
         Bytes that may be used; by default most of what is free.  A stack that is not in memory, and would
         take more than that, is read in blocks, a few times over.
+    checkpoint : str or Path, optional
+        Folder in which the result of each pass over a stack that is read in blocks is kept until all is done:
+        the same call goes on from there after it was killed.
     rng : numpy.random.Generator, optional
         Draws pixel samples and probes; ``default_rng(0)`` by default.
     progress : callable
@@ -133,7 +139,7 @@ def denoise(
     rounds_by = getattr(images, "rounding", None)
     if method == "sum" or rounds_by is None:
         images = exact_form(images)  # every call below serves the risk estimate too
-    opened = _opened(stack, rank, memory, rng, progress)
+    opened = _opened(stack, rank, memory, checkpoint, rng, progress)
     progress("noise", 0.0)
     level, rounding = opened.sigma, opened.rounding
     if sigma is not None:
@@ -164,6 +170,8 @@ def denoise(
     else:
         per_energy = shape.factors.energy
     fit = shape.multiplied_back(fit, full.sigma)
+    if opened.passes.checkpoint is not None:
+        opened.passes.checkpoint.clear()
     provenance = {
         "method": method,
         "without": " ".join(sorted(without)),
@@ -277,6 +285,7 @@ def _opened(
     stack: xr.DataArray,
     rank: int | None,
     memory: float | None,
+    checkpoint: str | Path | None,
     rng: np.random.Generator,
     progress: Callable[[str, float], None],
 ) -> _Opened:
@@ -288,6 +297,10 @@ def _opened(
         raise StackError("no usable pixel is left: the mask excludes all of them")
     most = available_memory() if memory is None else memory
     passes = _passes(stack, mask, used, most)
+    if checkpoint is not None and not passes.in_memory:
+        ends = [passes.read(row, row + 1) for row in (0, passes.shape[1] // 2, passes.shape[1] - 1)]
+        known = digest_of(stack.energy.values, str(stack.shape), *ends)
+        passes = replace(passes, checkpoint=Checkpoint(Path(checkpoint), known))
     _check_rank(rank, len(used), int(mask.sum()))
     for_sigma = sigma_sample(len(used), mask, rng)
     for_missing = for_sigma[:0]

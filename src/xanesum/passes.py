@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from xanesum.checkpoint import Checkpoint, digest_of
 from xanesum.subspace import BLOCK_BYTES, block_sums, fill_known
 
 __all__ = [
@@ -95,6 +97,7 @@ class Passes:
     block_bytes: float = BLOCK_BYTES
     weighing: Weighing | None = None
     filling: NDArray[np.float64] | None = None  # spectra (K, E) whose fit stands for values that are missing
+    checkpoint: Checkpoint | None = None  # where the results of passes are kept until all is done
 
     @classmethod
     def over(cls, values: NDArray[np.float32], mask: NDArray[np.bool_]) -> Passes:
@@ -154,6 +157,25 @@ class Passes:
         progress : callable
             Called with the share that is done.
         """
+
+        def look() -> dict[str, NDArray[np.generic]]:
+            survey, averages = self._surveyed(pixels, scale, progress)
+            known = {name: np.array(getattr(survey, name)) for name in ("digest", "n_missing", "n_bad")}
+            return {**known, "blank": survey.blank, "sample": survey.sample, **_arrays_of(averages)}
+
+        if self.checkpoint is None:
+            return self._surveyed(pixels, scale, progress)
+        found = self.checkpoint.remember(self._asked("survey", pixels, scale), look)
+        survey = Survey(
+            str(found["digest"]),
+            int(found["n_missing"]),
+            int(found["n_bad"]),
+            found["blank"],
+            found["sample"],
+        )
+        return survey, _averages_of(found)
+
+    def _surveyed(self, pixels: NDArray[np.intp], scale: int, progress: Progress) -> tuple[Survey, Averages]:
         n_energies, n_y, n_x = self.shape
         along_x, along_y = (np.zeros((n_energies, n), np.uint32) for n in (n_y, n_x))
         sample = np.empty((n_energies, len(pixels)), np.float32)
@@ -182,6 +204,14 @@ class Passes:
 
     def project(self, spectra: NDArray[np.float64], progress: Progress = _silent) -> NDArray[np.float32]:
         """Return the images (K, Y, X) that weight `spectra` (K, E), in one pass."""
+        if self.checkpoint is None:
+            return self._projected(spectra, progress)
+        asked = self._asked("project", spectra)
+        return self.checkpoint.remember(asked, lambda: {"images": self._projected(spectra, progress)})[
+            "images"
+        ]
+
+    def _projected(self, spectra: NDArray[np.float64], progress: Progress) -> NDArray[np.float32]:
         images = np.empty((len(spectra), *self.shape[1:]), np.float32)
         if self.weighing is not None:
             spectra = self.weighing.spectra(spectra)
@@ -198,7 +228,20 @@ class Passes:
 
         At a scale of 1, what is in memory and complete is returned as it is.
         """
-        return self._averages(*self._sums(scale, progress), scale)
+        if self.checkpoint is None:
+            return self._averages(*self._sums(scale, progress), scale)
+        asked = self._asked("average", scale)
+        found = self.checkpoint.remember(
+            asked, lambda: _arrays_of(self._averages(*self._sums(scale, progress), scale))
+        )
+        return _averages_of(found)
+
+    def _asked(self, what: str, *parts: ArrayLike) -> str:
+        """Return the digest of what a pass is asked for."""
+        weighing = () if self.weighing is None else astuple(self.weighing)
+        return digest_of(
+            what, repr(self.shape), self.mask, self.filling, str(len(weighing)), *weighing, *parts
+        )
 
     def _sums(
         self,
@@ -257,6 +300,14 @@ class Passes:
         before = replace(self, weighing=replace(weighing, excess=0.0)).project(along[None])[0]
         power = float(np.sum(np.square(before[self.mask], dtype=np.float64)))
         return power * (1 - (1 - excess) ** 2)
+
+
+def _arrays_of(averages: Averages) -> dict[str, NDArray[np.generic]]:
+    return {"values": averages.values, "mask": averages.mask, "energy": np.array(averages.energy)}
+
+
+def _averages_of(arrays: Mapping[str, NDArray[Any]]) -> Averages:
+    return Averages(arrays["values"], arrays["mask"], float(arrays["energy"]))
 
 
 def mean_over_blocks(images: NDArray[np.float32], mask: NDArray[np.bool_], scale: int) -> NDArray[np.float32]:

@@ -25,7 +25,10 @@ from xanesum.errors import DenoiserError
 __all__ = ["DnCNNDenoiser", "NetworkDenoiser"]
 
 PRECISIONS = ("float32", "bfloat16", "auto")
-ROUNDING, ROUNDING_GROWTH = 0.0035, 1 / 10  # of bfloat16, in units of the noise, at a contrast of 1; its power
+ROUNDING, ROUNDING_GROWTH = (
+    0.0035,
+    1 / 10,
+)  # of bfloat16, in units of the noise; power of the contrast
 _FOLDER = Path(__file__).parent / "weights"
 _TILE_PX = 1280  # sides beyond it are cut into tiles, which bounds the memory to about 1 GB
 _OVERLAP_PX = 128
