@@ -50,4 +50,5 @@ $(PACKAGE): pyproject.toml constraints.txt | $(BIN)/python
 $(DEVELOP): pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) --editable '.[dev]'
 	@$(INSTALL) --editable '.[bm3d]' || echo 'bm3d cannot be installed here; its tests will be skipped'
+	@$(INSTALL) --editable '.[cluster]' || echo 'dask cannot be installed here; its tests will be skipped'
 	@touch $(PACKAGE) $@

@@ -1,5 +1,6 @@
 """Passes over a stack: the same whether it is in memory or read in blocks, weighed or not, whole or not."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from scans import add_noise, low_rank
 
 from xanesum import denoise, half_step_energy, read_stack, simulate, write_stack
 from xanesum.checkpoint import Checkpoint, digest_of
-from xanesum.errors import StackError, WriteError
+from xanesum.errors import MissingExtraError, RecipeError, StackError, WriteError
 from xanesum.methods import Setting, Whole, fit_sum_plus
 from xanesum.passes import Passes, Weighing, coarse_scale, mean_over_blocks, spread_over_blocks
 from xanesum.stack import lazy_array, make_stack
@@ -422,3 +423,55 @@ def test_digests_tell_parts_apart(parts):
     others = {("ab", "c"), ("a", "bc"), ("abc",)} - {parts if isinstance(parts[0], str) else ()}
     assert digest_of(*parts) == digest_of(*parts)
     assert digest_of(*parts) not in {digest_of(*other) for other in others}
+
+
+# --- many workers
+
+
+@pytest.fixture(scope="module")
+def client():
+    distributed = pytest.importorskip("distributed", reason='needs pip install "xanesum[cluster]"')
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@pytest.mark.filterwarnings("ignore")  # of a cluster that starts and ends
+def test_two_workers_give_what_one_process_gives(client, averaged, tmp_path, monkeypatch):
+    monkeypatch.setattr("xanesum.io.registry.LAZY_BYTES", 0)
+    stack = noisy_scan()
+    stack = stack.assign_coords(mask=(("y", "x"), fresh(5).random(stack.shape[1:]) > 0.03))
+    lazy = read_stack(write_stack(stack, tmp_path / "scan.h5"))
+    options = {"denoiser": "wavelet", "memory": 1e6}
+    wanted = denoise(lazy, **options)
+
+    found = denoise(lazy, scheduler=client, **options)
+
+    np.testing.assert_allclose(found.coefficients, wanted.coefficients, atol=1e-3)
+    np.testing.assert_allclose(found.spectra, wanted.spectra, atol=1e-5)
+    assert found.provenance["input_digest"] == wanted.provenance["input_digest"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_workers_do_the_reading(client, averaged):
+    stack = noisy_scan()
+    counted = Counted(stack)
+    denoise(counted.stack, denoiser="wavelet", noise="white", memory=1e6, scheduler=client)
+    assert counted.reads < 0.2 * stack.size  # their copies count for themselves
+
+
+def test_a_scheduler_that_is_not_there(monkeypatch):
+    pytest.importorskip("distributed", reason='needs pip install "xanesum[cluster]"')
+    monkeypatch.setattr("xanesum.denoising.CONNECT_S", 0.3)
+    with pytest.raises(RecipeError, match="no Dask scheduler"):
+        denoise(noisy_scan(), scheduler="tcp://127.0.0.1:1")
+
+
+def test_a_scheduler_without_dask_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(MissingExtraError, match=r"xanesum\[cluster\]"):
+        denoise(noisy_scan(), scheduler="tcp://127.0.0.1:1")

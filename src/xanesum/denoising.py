@@ -9,8 +9,10 @@ import warnings
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from xanesum.checkpoint import Checkpoint, digest_of
 from xanesum.denoised import Denoised
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser, exact_form, get_denoiser
-from xanesum.errors import RankError, RecipeError, SigmaError, StackError, XanesumWarning
+from xanesum.errors import MissingExtraError, RankError, RecipeError, SigmaError, StackError, XanesumWarning
 from xanesum.methods import (
     FALSE_ALARMS,
     MAX_RANK,
@@ -50,6 +52,7 @@ MISSING_RANK = 5  # components that stand in for missing values while the spectr
 FILLED_FROM = 20_000  # pixels, from which these are found
 SPREADS = 1.05  # times the noise level that averages may have by chance, if noise is white
 IN_MEMORY = 1.3  # times the stack's size, which is needed to hold it and work on it
+CONNECT_S = 20  # seconds that a scheduler has to answer
 FREE_SHARE = 0.8  # of the free memory, that may be used
 COARSE_SHARE, BLOCK_SHARE = 0.2, 0.05  # of the memory, for averages of a stack and for a block of it
 NOISE_FLOOR = 1e-6  # least sigma, as a share of the root mean square: below it float32 is the noise
@@ -67,6 +70,7 @@ def denoise(
     without: Collection[str] = (),
     memory: float | None = None,
     checkpoint: str | Path | None = None,
+    scheduler: Any = None,
     rng: np.random.Generator | None = None,
     progress: Callable[[str, float], None] = lambda step, share: None,
 ) -> Denoised:
@@ -114,6 +118,9 @@ def denoise(
     checkpoint : str or Path, optional
         Folder in which the result of each pass over a stack that is read in blocks is kept until all is done:
         the same call goes on from there after it was killed.
+    scheduler : str or dask.distributed.Client, optional
+        A Dask scheduler (``tcp://host:8786``) whose workers read the blocks of a stack that is not in memory
+        and work on them; they have to see its file under the same path.
     rng : numpy.random.Generator, optional
         Draws pixel samples and probes; ``default_rng(0)`` by default.
     progress : callable
@@ -139,7 +146,7 @@ def denoise(
     rounds_by = getattr(images, "rounding", None)
     if method == "sum" or rounds_by is None:
         images = exact_form(images)  # every call below serves the risk estimate too
-    opened = _opened(stack, rank, memory, checkpoint, rng, progress)
+    opened = _opened(stack, rank, memory, rng, progress, checkpoint=checkpoint, scheduler=scheduler)
     progress("noise", 0.0)
     level, rounding = opened.sigma, opened.rounding
     if sigma is not None:
@@ -285,9 +292,11 @@ def _opened(
     stack: xr.DataArray,
     rank: int | None,
     memory: float | None,
-    checkpoint: str | Path | None,
     rng: np.random.Generator,
     progress: Callable[[str, float], None],
+    *,
+    checkpoint: str | Path | None,
+    scheduler: Any,
 ) -> _Opened:
     """Look at all values once, and once more for averages; refuse what cannot be used."""
     progress("read", 0.0)
@@ -297,6 +306,8 @@ def _opened(
         raise StackError("no usable pixel is left: the mask excludes all of them")
     most = available_memory() if memory is None else memory
     passes = _passes(stack, mask, used, most)
+    if scheduler is not None:
+        passes = replace(passes, cluster=_client(scheduler))
     if checkpoint is not None and not passes.in_memory:
         ends = [passes.read(row, row + 1) for row in (0, passes.shape[1] // 2, passes.shape[1] - 1)]
         known = digest_of(stack.energy.values, str(stack.shape), *ends)
@@ -325,6 +336,20 @@ def _opened(
     else:
         sigma = estimate_sigma(values, mask=averages.mask, rng=rng)
     return _Opened(passes, averages, scale, survey.digest, max(sigma, level), level)
+
+
+def _client(scheduler: Any) -> Any:
+    """Return a Dask client for a scheduler's address; a client is returned as it is."""
+    if not isinstance(scheduler, str):
+        return scheduler
+    try:
+        distributed = import_module("distributed")
+    except ImportError as error:
+        raise MissingExtraError('a Dask scheduler needs: pip install "xanesum[cluster]"') from error
+    try:
+        return distributed.Client(scheduler, timeout=CONNECT_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"no Dask scheduler answers at {scheduler!r}; is its address right?") from error
 
 
 def _passes(stack: xr.DataArray, mask: NDArray[np.bool_], used: NDArray[np.intp], most: float) -> Passes:

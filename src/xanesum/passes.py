@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -98,6 +100,7 @@ class Passes:
     weighing: Weighing | None = None
     filling: NDArray[np.float64] | None = None  # spectra (K, E) whose fit stands for values that are missing
     checkpoint: Checkpoint | None = None  # where the results of passes are kept until all is done
+    cluster: Any = None  # dask.distributed.Client, whose workers read the blocks and work on them
 
     @classmethod
     def over(cls, values: NDArray[np.float32], mask: NDArray[np.bool_]) -> Passes:
@@ -122,10 +125,7 @@ class Passes:
 
         What has to be read is read while the block before is worked on.
         """
-        n_y = self.shape[1]
-        row_bytes = 4 * self.shape[0] * self.shape[2]
-        rows = max(1, int(self.block_bytes / row_bytes) // multiple) * multiple
-        slices = [slice(start, min(start + rows, n_y)) for start in range(0, n_y, rows)]
+        n_y, slices = self.shape[1], self._parts(multiple)
         if self.in_memory:
             for part in slices:
                 yield part, self._filled(self.read(part.start, part.stop), part)
@@ -139,6 +139,12 @@ class Passes:
                     coming = reader.submit(self.read, after.start, after.stop)
                 yield part, self._filled(block, part)
                 progress(part.stop / n_y)
+
+    def _parts(self, multiple: int) -> list[slice]:
+        """Return the rows of each block, `multiple` at a time but for the last."""
+        n_y = self.shape[1]
+        rows = max(1, int(self.block_bytes / (4 * self.shape[0] * self.shape[2])) // multiple) * multiple
+        return [slice(start, min(start + rows, n_y)) for start in range(0, n_y, rows)]
 
     def _filled(self, block: NDArray[np.float32], part: slice) -> NDArray[np.float32]:
         return block if self.filling is None else fill_known(block, self.filling, self.mask[part])
@@ -179,28 +185,19 @@ class Passes:
         n_energies, n_y, n_x = self.shape
         along_x, along_y = (np.zeros((n_energies, n), np.uint32) for n in (n_y, n_x))
         sample = np.empty((n_energies, len(pixels)), np.float32)
-
-        def look(energies: slice, part: slice, values: NDArray[np.float32]) -> None:
-            bits = values.view(np.uint32)
-            along_x[energies, part] = np.add.reduce(bits, axis=2, dtype=np.uint32)
-            along_y[energies] += np.add.reduce(bits, axis=1, dtype=np.uint32)
-
-        def pick(part: slice, block: NDArray[np.float32]) -> None:
-            start = part.start * n_x
-            inside = slice(*np.searchsorted(pixels, [start, part.stop * n_x]))
-            sample[:, inside] = block.reshape(len(block), -1)[:, pixels[inside] - start]
-
-        sums, squares = self._sums(scale, progress, look, pick)
         n_missing = n_bad = 0
-        for part, block in self.blocks() if not np.isfinite(squares).all() else ():
-            missing = ~np.isfinite(block)
-            n_missing += int(np.count_nonzero(missing))
-            n_bad += int(np.count_nonzero(missing & self.mask[part]))
-        digest = hashlib.sha256(repr(self.shape).encode() + along_x.tobytes() + along_y.tobytes())
-        found = Survey(
-            digest.hexdigest(), n_missing, n_bad, ~np.any(along_x, axis=1) & ~np.any(along_y, axis=1), sample
-        )
-        return found, self._averages(sums, squares, scale)
+
+        def look(part: slice, found: _Sums) -> None:
+            nonlocal n_missing, n_bad
+            along_x[:, part] = found.along_x
+            along_y[:] += found.along_y
+            sample[:, _pixels_within(pixels, part, n_x)] = found.sample
+            n_missing, n_bad = n_missing + found.n_missing, n_bad + found.n_bad
+
+        averages = self._averaged(scale, progress, pixels, look)
+        digest = hashlib.sha256(repr(self.shape).encode() + along_x.tobytes() + along_y.tobytes()).hexdigest()
+        blank = ~np.any(along_x, axis=1) & ~np.any(along_y, axis=1)
+        return Survey(digest, n_missing, n_bad, blank, sample), averages
 
     def project(self, spectra: NDArray[np.float64], progress: Progress = _silent) -> NDArray[np.float32]:
         """Return the images (K, Y, X) that weight `spectra` (K, E), in one pass."""
@@ -215,10 +212,9 @@ class Passes:
         images = np.empty((len(spectra), *self.shape[1:]), np.float32)
         if self.weighing is not None:
             spectra = self.weighing.spectra(spectra)
-        applied = spectra.astype(np.float32)
-        for part, block in self.blocks(progress=progress):
-            product = applied @ block.reshape(len(block), -1)
-            images[:, part] = product.reshape(len(applied), *block.shape[1:])
+        kernel = partial(_project_block, spectra.astype(np.float32))
+        for part, found in self._each(kernel, 1, progress):
+            images[:, part] = found
         if self.weighing is not None:
             images *= self.weighing.pixel
         return images
@@ -229,12 +225,11 @@ class Passes:
         At a scale of 1, what is in memory and complete is returned as it is.
         """
         if self.checkpoint is None:
-            return self._averages(*self._sums(scale, progress), scale)
+            return self._averaged(scale, progress)
         asked = self._asked("average", scale)
-        found = self.checkpoint.remember(
-            asked, lambda: _arrays_of(self._averages(*self._sums(scale, progress), scale))
+        return _averages_of(
+            self.checkpoint.remember(asked, lambda: _arrays_of(self._averaged(scale, progress)))
         )
-        return _averages_of(found)
 
     def _asked(self, what: str, *parts: ArrayLike) -> str:
         """Return the digest of what a pass is asked for."""
@@ -243,53 +238,56 @@ class Passes:
             what, repr(self.shape), self.mask, self.filling, str(len(weighing)), *weighing, *parts
         )
 
-    def _sums(
+    def _averaged(
         self,
         scale: int,
         progress: Progress,
-        look: Callable[[slice, slice, NDArray[np.float32]], None] = lambda energies, part, values: None,
-        pick: Callable[[slice, NDArray[np.float32]], None] = lambda part, block: None,
-    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """Return sums (E, Y', X') over blocks of pixels that count, and of squares (E,), less energy weights.
-
-        `look` is called with a few frames' rows at a time, `pick` with those of all frames.
-        """
-        n_energies = self.shape[0]
+        pixels: NDArray[np.intp] | None = None,
+        look: Callable[[slice, _Sums], None] = lambda part, found: None,
+    ) -> Averages:
+        """Return averages; `look` is called with everything that was summed up of each block on the way."""
         weights = None if self.mask.all() else self.mask.astype(np.float32)
         if self.weighing is not None:
             weights = self.weighing.pixel * self.mask
         as_it_is = scale == 1 and self.in_memory and self.weighing is None and self.filling is None
         counts = block_sums(self.mask.astype(np.float32), scale)
-        sums = self.read(0, self.shape[1]) if as_it_is else np.empty((n_energies, *counts.shape), np.float32)
-        squares = np.zeros(n_energies)
-
-        def sum_up(energies: slice) -> None:
-            values = block[energies]
-            look(energies, part, values)
-            weighed = values if weights is None else values * weights[part]
-            squares[energies] += np.einsum("eyx,eyx->ey", weighed, weighed).sum(axis=1, dtype=np.float64)
+        shape = (self.shape[0], *counts.shape)
+        averaged = self.read(0, self.shape[1]) if as_it_is else np.empty(shape, np.float32)
+        squares = np.zeros(self.shape[0])
+        kernel = partial(_sum_block, weights, self.mask, pixels, 0 if as_it_is else scale)
+        for part, found in self._each(kernel, scale, progress):
+            squares += found.squares
             if not as_it_is:
-                sums[energies, part.start // scale : -(-part.stop // scale)] = block_sums(weighed, scale)
-
-        with ThreadPoolExecutor(N_THREADS) as threads, np.errstate(invalid="ignore", over="ignore"):
-            for part, block in self.blocks(scale, progress):
-                pick(part, block)
-                n = max(1, TILE_BYTES // block[0].nbytes)
-                list(threads.map(sum_up, (slice(e, e + n) for e in range(0, n_energies, n))))
-        return sums, squares
-
-    def _averages(self, sums: NDArray[np.float32], squares: NDArray[np.float64], scale: int) -> Averages:
-        """Return averages from sums over blocks of pixels, which are overwritten if not the stack."""
-        counts = block_sums(self.mask.astype(np.float32), scale)
+                averaged[:, part.start // scale : -(-part.stop // scale)] = found.sums
+            look(part, found)
         if scale > 1:
-            sums /= np.sqrt(np.maximum(counts, 1))
+            averaged /= np.sqrt(np.maximum(counts, 1))
         energy = float(squares.sum())
         if self.weighing is not None:
             energy = float(squares @ self.weighing.energy**2)
-            sums *= self.weighing.energy.astype(np.float32)[:, None, None]
+            averaged *= self.weighing.energy.astype(np.float32)[:, None, None]
             if self.weighing.excess:
-                energy -= self._take_excess(sums, self.weighing)
-        return Averages(sums, counts >= counts.max() / 2, energy)
+                energy -= self._take_excess(averaged, self.weighing)
+        return Averages(averaged, counts >= counts.max() / 2, energy)
+
+    def _each(
+        self, kernel: Callable[[NDArray[np.float32], slice], Any], multiple: int, progress: Progress
+    ) -> Iterator[tuple[slice, Any]]:
+        """Yield slices of rows and what `kernel` makes of their values, here or on a cluster's workers."""
+        if self.cluster is None or self.in_memory:
+            for part, block in self.blocks(multiple, progress):
+                yield part, kernel(block, part)
+            return
+        parts = self._parts(multiple)
+        n_ahead = 2 * max(1, len(self.cluster.scheduler_info(n_workers=-1)["workers"]))
+        remote = partial(_read_and_apply, replace(self, cluster=None, checkpoint=None), kernel)
+        coming = deque(self.cluster.submit(remote, part, pure=False) for part in parts[:n_ahead])
+        for n, part in enumerate(parts):
+            found = coming.popleft().result()
+            if n + n_ahead < len(parts):
+                coming.append(self.cluster.submit(remote, parts[n + n_ahead], pure=False))
+            yield part, found
+            progress(part.stop / self.shape[1])
 
     def _take_excess(self, averaged: NDArray[np.float32], weighing: Weighing) -> float:
         """Take away what is too much along one spectrum, in place; return its share in the stack's energy."""
@@ -300,6 +298,78 @@ class Passes:
         before = replace(self, weighing=replace(weighing, excess=0.0)).project(along[None])[0]
         power = float(np.sum(np.square(before[self.mask], dtype=np.float64)))
         return power * (1 - (1 - excess) ** 2)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sums:
+    """What is summed up of a block of rows."""
+
+    sums: NDArray[np.float32]  # (E, rows', X'), over blocks of pixels that count
+    squares: NDArray[np.float64]  # (E,), of values where pixels count
+    along_x: NDArray[np.uint32]  # (E, rows), of the values' bits
+    along_y: NDArray[np.uint32]  # (E, X)
+    sample: NDArray[np.float32]  # (E, n), the pixels asked for
+    n_missing: int
+    n_bad: int
+
+
+def _sum_block(
+    weights: NDArray[np.float32] | None,
+    mask: NDArray[np.bool_],
+    pixels: NDArray[np.intp] | None,
+    scale: int,
+    block: NDArray[np.float32],
+    part: slice,
+) -> _Sums:
+    """Sum up a block (E, rows, X), a few frames at a time; blocks of pixels only where `scale` is not 0.
+
+    What is asked for in a first look (bits, sample, missing values) is found where `pixels` are given.
+    """
+    n_energies, n_rows, n_x = block.shape
+    within = None if weights is None else weights[part]
+    n_averages = (-(-n_rows // scale), -(-n_x // scale)) if scale else (0, 0)
+    sums, squares = np.empty((n_energies, *n_averages), np.float32), np.zeros(n_energies)
+    along_x, along_y = (np.zeros((n_energies, n), np.uint32) for n in (n_rows, n_x))
+
+    def sum_up(energies: slice) -> None:
+        values = block[energies]
+        if pixels is not None:
+            bits = values.view(np.uint32)
+            np.add.reduce(bits, axis=2, dtype=np.uint32, out=along_x[energies])
+            np.add.reduce(bits, axis=1, dtype=np.uint32, out=along_y[energies])
+        weighed = values if within is None else values * within
+        squares[energies] = np.einsum("eyx,eyx->ey", weighed, weighed).sum(axis=1, dtype=np.float64)
+        if scale:
+            sums[energies] = block_sums(weighed, scale)
+
+    n = max(1, TILE_BYTES // block[0].nbytes)
+    with ThreadPoolExecutor(N_THREADS) as threads, np.errstate(invalid="ignore", over="ignore"):
+        list(threads.map(sum_up, (slice(e, e + n) for e in range(0, n_energies, n))))
+    n_missing = n_bad = 0
+    if pixels is None:
+        return _Sums(sums, squares, along_x, along_y, np.empty((n_energies, 0), np.float32), 0, 0)
+    if not np.isfinite(squares).all():
+        missing = ~np.isfinite(block)
+        n_missing, n_bad = (int(np.count_nonzero(which)) for which in (missing, missing & mask[part]))
+    wanted = pixels[_pixels_within(pixels, part, n_x)] - part.start * n_x
+    return _Sums(sums, squares, along_x, along_y, block.reshape(n_energies, -1)[:, wanted], n_missing, n_bad)
+
+
+def _pixels_within(pixels: NDArray[np.intp], part: slice, n_x: int) -> slice:
+    """Return which of the sorted flat indices (n,) lie in some rows of X values."""
+    return slice(*(int(n) for n in np.searchsorted(pixels, [part.start * n_x, part.stop * n_x])))
+
+
+def _project_block(
+    spectra: NDArray[np.float32], block: NDArray[np.float32], part: slice
+) -> NDArray[np.float32]:
+    product = spectra @ block.reshape(len(block), -1)
+    return product.reshape(len(spectra), *block.shape[1:])
+
+
+def _read_and_apply(passes: Passes, kernel: Callable[[NDArray[np.float32], slice], Any], part: slice) -> Any:
+    """Do on a worker what `Passes._each` does here."""
+    return kernel(passes._filled(passes.read(part.start, part.stop), part), part)
 
 
 def _arrays_of(averages: Averages) -> dict[str, NDArray[np.generic]]:
