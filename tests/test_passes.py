@@ -37,8 +37,9 @@ def masked():
 
 
 def in_blocks(stack, mask, rows=7):
-    """Passes that get a few rows at a time."""
-    return Passes(lambda a, b: stack[:, a:b].copy(), stack.shape, mask, False, 4.0 * rows * stack[:, 0].size)
+    """Passes that get as many values at a time as some rows of all frames are."""
+    size = 4.0 * rows * stack[:, 0].size
+    return Passes(lambda energies, part: stack[energies, part].copy(), stack.shape, mask, False, size)
 
 
 def weighing(excess=0.3):

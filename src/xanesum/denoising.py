@@ -309,7 +309,9 @@ def _opened(
     if scheduler is not None:
         passes = replace(passes, cluster=_client(scheduler))
     if checkpoint is not None and not passes.in_memory:
-        ends = [passes.read(row, row + 1) for row in (0, passes.shape[1] // 2, passes.shape[1] - 1)]
+        n_energies, n_y, _ = passes.shape
+        middle = slice(n_y // 2, n_y // 2 + 1)
+        ends = [passes.read(slice(e, e + 1), middle) for e in (0, n_energies // 2, n_energies - 1)]
         known = digest_of(stack.energy.values, str(stack.shape), *ends)
         passes = replace(passes, checkpoint=Checkpoint(Path(checkpoint), known))
     _check_rank(rank, len(used), int(mask.sum()))
@@ -359,10 +361,13 @@ def _passes(stack: xr.DataArray, mask: NDArray[np.bool_], used: NDArray[np.intp]
         values = np.asarray(stack.values, np.float32)
         if len(used) == len(values):
             return Passes.over(values, mask)
-        return Passes(lambda start, stop: values[used, start:stop], shape, mask, True)
+        return Passes(lambda energies, rows: values[used[energies], rows], shape, mask, True)
 
-    def read(start: int, stop: int) -> NDArray[np.float32]:
-        return np.asarray(stack[used, start:stop].values, np.float32)
+    def read(energies: slice, rows: slice) -> NDArray[np.float32]:
+        chosen = used[energies]
+        first, last = int(chosen[0]), int(chosen[-1])  # a slice is read at once, a list piece by piece
+        block = np.asarray(stack[first : last + 1, rows].values, np.float32)
+        return block if len(block) == len(chosen) else block[chosen - first]
 
     return Passes(read, shape, mask, False, most * BLOCK_SHARE)
 

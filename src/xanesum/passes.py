@@ -1,4 +1,4 @@
-"""A stack as the methods see it, in memory or not: a few passes over blocks of its rows."""
+"""A stack as the methods see it, in memory or not: a few passes over its parts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,7 @@ from xanesum.subspace import BLOCK_BYTES, block_sums, fill_known
 
 __all__ = [
     "Averages",
+    "Part",
     "Passes",
     "Survey",
     "Weighing",
@@ -33,7 +34,17 @@ N_THREADS = os.cpu_count()
 COARSE_PIXELS = 50_000  # averages, about, that spectra are sought in ...
 COARSEST = 5  # ... of at most so many pixels each way, where memory allows it
 Progress = Callable[[float], None]
-Read = Callable[[int, int], NDArray[np.float32]]
+Read = Callable[[slice, slice], NDArray[np.float32]]
+
+
+class Part(NamedTuple):
+    """A part of a stack: some of its frames, some of their rows."""
+
+    energies: slice
+    rows: slice
+
+
+Kernel = Callable[[NDArray[np.float32], Part], Any]
 
 
 def _silent(share: float) -> None:
@@ -90,9 +101,9 @@ class Survey:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Passes:
-    """A stack that is read in blocks of rows, weighed on the way."""
+    """A stack that is worked on part by part, weighed on the way."""
 
-    read: Read  # first row and the one after the last -> (E, rows, X)
+    read: Read  # energies, rows -> (E', rows, X)
     shape: tuple[int, int, int]
     mask: NDArray[np.bool_]  # (Y, X), pixels that count
     in_memory: bool
@@ -105,7 +116,7 @@ class Passes:
     @classmethod
     def over(cls, values: NDArray[np.float32], mask: NDArray[np.bool_]) -> Passes:
         """Return passes over an array (E, Y, X)."""
-        return cls(lambda start, stop: values[:, start:stop], values.shape, mask, True)
+        return cls(lambda energies, rows: values[energies, rows], values.shape, mask, True)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -118,36 +129,52 @@ class Passes:
         """Return the same stack with a fit of `spectra` (K, E) where values are missing."""
         return replace(self, filling=spectra)
 
-    def blocks(
-        self, multiple: int = 1, progress: Progress = _silent
-    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Yield slices of rows, `multiple` at a time but for the last, and their values, not weighed.
+    def blocks(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Yield slices of rows and their values at all energies, not weighed."""
+        for part, block in self._values_of(self._by_rows(1), _silent):
+            yield part.rows, block
 
-        What has to be read is read while the block before is worked on.
+    def _parts(self, multiple: int) -> list[Part]:
+        """Return the parts of the stack to be worked on in turn, `multiple` rows at a time but for the last.
+
+        What has to be read is taken frame by frame, as it is mostly stored; what is missing is filled from
+        all energies of a pixel.
         """
-        n_y, slices = self.shape[1], self._parts(multiple)
+        n_energies, n_y, n_x = self.shape
+        if self.in_memory or self.filling is not None:
+            return self._by_rows(multiple)
+        n_frames = max(1, int(self.block_bytes / (4 * n_y * n_x)))
+        n_rows = n_y if n_frames > 1 else max(1, int(self.block_bytes / (4 * n_x)) // multiple) * multiple
+        return [
+            Part(slice(e, min(e + n_frames, n_energies)), slice(row, min(row + n_rows, n_y)))
+            for e in range(0, n_energies, n_frames)
+            for row in range(0, n_y, n_rows)
+        ]
+
+    def _by_rows(self, multiple: int) -> list[Part]:
+        n_energies, n_y, n_x = self.shape
+        rows = max(1, int(self.block_bytes / (4 * n_energies * n_x)) // multiple) * multiple
+        starts = range(0, n_y, rows)
+        return [Part(slice(0, n_energies), slice(start, min(start + rows, n_y))) for start in starts]
+
+    def _values_of(self, parts: list[Part], progress: Progress) -> Iterator[tuple[Part, NDArray[np.float32]]]:
+        """Yield parts and their values; what has to be read is read while the part before is worked on."""
         if self.in_memory:
-            for part in slices:
-                yield part, self._filled(self.read(part.start, part.stop), part)
-                progress(part.stop / n_y)
+            for n, part in enumerate(parts):
+                yield part, self._filled(self.read(*part), part)
+                progress((n + 1) / len(parts))
             return
         with ThreadPoolExecutor(1) as reader:
-            coming = reader.submit(self.read, slices[0].start, slices[0].stop)
-            for part, after in zip(slices, [*slices[1:], None], strict=True):
+            coming = reader.submit(self.read, *parts[0])
+            for n, part in enumerate(parts):
                 block = coming.result()
-                if after is not None:
-                    coming = reader.submit(self.read, after.start, after.stop)
+                if n + 1 < len(parts):
+                    coming = reader.submit(self.read, *parts[n + 1])
                 yield part, self._filled(block, part)
-                progress(part.stop / n_y)
+                progress((n + 1) / len(parts))
 
-    def _parts(self, multiple: int) -> list[slice]:
-        """Return the rows of each block, `multiple` at a time but for the last."""
-        n_y = self.shape[1]
-        rows = max(1, int(self.block_bytes / (4 * self.shape[0] * self.shape[2])) // multiple) * multiple
-        return [slice(start, min(start + rows, n_y)) for start in range(0, n_y, rows)]
-
-    def _filled(self, block: NDArray[np.float32], part: slice) -> NDArray[np.float32]:
-        return block if self.filling is None else fill_known(block, self.filling, self.mask[part])
+    def _filled(self, block: NDArray[np.float32], part: Part) -> NDArray[np.float32]:
+        return block if self.filling is None else fill_known(block, self.filling, self.mask[part.rows])
 
     def survey(
         self, pixels: NDArray[np.intp], scale: int, progress: Progress = _silent
@@ -187,11 +214,11 @@ class Passes:
         sample = np.empty((n_energies, len(pixels)), np.float32)
         n_missing = n_bad = 0
 
-        def look(part: slice, found: _Sums) -> None:
+        def look(part: Part, found: _Sums) -> None:
             nonlocal n_missing, n_bad
-            along_x[:, part] = found.along_x
-            along_y[:] += found.along_y
-            sample[:, _pixels_within(pixels, part, n_x)] = found.sample
+            along_x[part] = found.along_x
+            along_y[part.energies] += found.along_y
+            sample[part.energies, _pixels_within(pixels, part.rows, n_x)] = found.sample
             n_missing, n_bad = n_missing + found.n_missing, n_bad + found.n_bad
 
         averages = self._averaged(scale, progress, pixels, look)
@@ -209,12 +236,12 @@ class Passes:
         ]
 
     def _projected(self, spectra: NDArray[np.float64], progress: Progress) -> NDArray[np.float32]:
-        images = np.empty((len(spectra), *self.shape[1:]), np.float32)
+        images = np.zeros((len(spectra), *self.shape[1:]), np.float32)
         if self.weighing is not None:
             spectra = self.weighing.spectra(spectra)
         kernel = partial(_project_block, spectra.astype(np.float32))
         for part, found in self._each(kernel, 1, progress):
-            images[:, part] = found
+            images[:, part.rows] += found
         if self.weighing is not None:
             images *= self.weighing.pixel
         return images
@@ -243,7 +270,7 @@ class Passes:
         scale: int,
         progress: Progress,
         pixels: NDArray[np.intp] | None = None,
-        look: Callable[[slice, _Sums], None] = lambda part, found: None,
+        look: Callable[[Part, _Sums], None] = lambda part, found: None,
     ) -> Averages:
         """Return averages; `look` is called with everything that was summed up of each block on the way."""
         weights = None if self.mask.all() else self.mask.astype(np.float32)
@@ -252,13 +279,15 @@ class Passes:
         as_it_is = scale == 1 and self.in_memory and self.weighing is None and self.filling is None
         counts = block_sums(self.mask.astype(np.float32), scale)
         shape = (self.shape[0], *counts.shape)
-        averaged = self.read(0, self.shape[1]) if as_it_is else np.empty(shape, np.float32)
+        everything = Part(slice(0, self.shape[0]), slice(0, self.shape[1]))
+        averaged = self.read(*everything) if as_it_is else np.empty(shape, np.float32)
         squares = np.zeros(self.shape[0])
         kernel = partial(_sum_block, weights, self.mask, pixels, 0 if as_it_is else scale)
         for part, found in self._each(kernel, scale, progress):
-            squares += found.squares
+            squares[part.energies] += found.squares
             if not as_it_is:
-                averaged[:, part.start // scale : -(-part.stop // scale)] = found.sums
+                rows = slice(part.rows.start // scale, -(-part.rows.stop // scale))
+                averaged[part.energies, rows] = found.sums
             look(part, found)
         if scale > 1:
             averaged /= np.sqrt(np.maximum(counts, 1))
@@ -270,15 +299,13 @@ class Passes:
                 energy -= self._take_excess(averaged, self.weighing)
         return Averages(averaged, counts >= counts.max() / 2, energy)
 
-    def _each(
-        self, kernel: Callable[[NDArray[np.float32], slice], Any], multiple: int, progress: Progress
-    ) -> Iterator[tuple[slice, Any]]:
-        """Yield slices of rows and what `kernel` makes of their values, here or on a cluster's workers."""
+    def _each(self, kernel: Kernel, multiple: int, progress: Progress) -> Iterator[tuple[Part, Any]]:
+        """Yield parts and what `kernel` makes of their values, here or on a cluster's workers."""
+        parts = self._parts(multiple)
         if self.cluster is None or self.in_memory:
-            for part, block in self.blocks(multiple, progress):
+            for part, block in self._values_of(parts, progress):
                 yield part, kernel(block, part)
             return
-        parts = self._parts(multiple)
         n_ahead = 2 * max(1, len(self.cluster.scheduler_info(n_workers=-1)["workers"]))
         remote = partial(_read_and_apply, replace(self, cluster=None, checkpoint=None), kernel)
         coming = deque(self.cluster.submit(remote, part, pure=False) for part in parts[:n_ahead])
@@ -287,7 +314,7 @@ class Passes:
             if n + n_ahead < len(parts):
                 coming.append(self.cluster.submit(remote, parts[n + n_ahead], pure=False))
             yield part, found
-            progress(part.stop / self.shape[1])
+            progress((n + 1) / len(parts))
 
     def _take_excess(self, averaged: NDArray[np.float32], weighing: Weighing) -> float:
         """Take away what is too much along one spectrum, in place; return its share in the stack's energy."""
@@ -319,14 +346,14 @@ def _sum_block(
     pixels: NDArray[np.intp] | None,
     scale: int,
     block: NDArray[np.float32],
-    part: slice,
+    part: Part,
 ) -> _Sums:
-    """Sum up a block (E, rows, X), a few frames at a time; blocks of pixels only where `scale` is not 0.
+    """Sum up a part (E', rows, X), a few frames at a time; blocks of pixels only where `scale` is not 0.
 
     What is asked for in a first look (bits, sample, missing values) is found where `pixels` are given.
     """
     n_energies, n_rows, n_x = block.shape
-    within = None if weights is None else weights[part]
+    within = None if weights is None else weights[part.rows]
     n_averages = (-(-n_rows // scale), -(-n_x // scale)) if scale else (0, 0)
     sums, squares = np.empty((n_energies, *n_averages), np.float32), np.zeros(n_energies)
     along_x, along_y = (np.zeros((n_energies, n), np.uint32) for n in (n_rows, n_x))
@@ -350,8 +377,8 @@ def _sum_block(
         return _Sums(sums, squares, along_x, along_y, np.empty((n_energies, 0), np.float32), 0, 0)
     if not np.isfinite(squares).all():
         missing = ~np.isfinite(block)
-        n_missing, n_bad = (int(np.count_nonzero(which)) for which in (missing, missing & mask[part]))
-    wanted = pixels[_pixels_within(pixels, part, n_x)] - part.start * n_x
+        n_missing, n_bad = (int(np.count_nonzero(which)) for which in (missing, missing & mask[part.rows]))
+    wanted = pixels[_pixels_within(pixels, part.rows, n_x)] - part.rows.start * n_x
     return _Sums(sums, squares, along_x, along_y, block.reshape(n_energies, -1)[:, wanted], n_missing, n_bad)
 
 
@@ -361,15 +388,15 @@ def _pixels_within(pixels: NDArray[np.intp], part: slice, n_x: int) -> slice:
 
 
 def _project_block(
-    spectra: NDArray[np.float32], block: NDArray[np.float32], part: slice
+    spectra: NDArray[np.float32], block: NDArray[np.float32], part: Part
 ) -> NDArray[np.float32]:
-    product = spectra @ block.reshape(len(block), -1)
+    product = spectra[:, part.energies] @ block.reshape(len(block), -1)
     return product.reshape(len(spectra), *block.shape[1:])
 
 
-def _read_and_apply(passes: Passes, kernel: Callable[[NDArray[np.float32], slice], Any], part: slice) -> Any:
+def _read_and_apply(passes: Passes, kernel: Kernel, part: Part) -> Any:
     """Do on a worker what `Passes._each` does here."""
-    return kernel(passes._filled(passes.read(part.start, part.stop), part), part)
+    return kernel(passes._filled(passes.read(*part), part), part)
 
 
 def _arrays_of(averages: Averages) -> dict[str, NDArray[np.generic]]:

@@ -1,0 +1,408 @@
+"""How long it takes, how much memory, and against what: two cores, stack in memory to factors.
+
+``python benchmarks/speed.py`` times the default method on *particle* (379 x 520 x 969) and *wedge*
+(1193 x 1193 x 969), noise 60, beside copying the stack once, an exact and a randomized SVD, the 3-D median and,
+with ``--peers PYTHON``, scikit-learn and HyperSpy run by another interpreter; every figure is of a process of
+its own, and the median of some runs.  ``--steps`` says where the time goes and what the hardware would allow.
+``--growth`` varies pixels and energies.  ``--memory`` makes a stack of 20 GB on disk, denoises it with 2 GB,
+kills that half-way, goes on, and does it once more with two Dask workers; the stack is deleted at the end.
+``--slow`` adds SUM with BM3D, on a crop, and BM4D.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import xarray as xr
+from _common import print_table, save
+from numpy.typing import NDArray
+
+from xanesum import denoise, simulate
+from xanesum.denoisers import get_denoiser
+from xanesum.passes import Passes, coarse_scale
+from xanesum.stack import lazy_array, make_stack
+from xanesum.subspace import fit_basis, project
+
+SIZES = {"particle": (379, 520, 969), "wedge": (1193, 1193, 969)}
+SMALL = {"particle": (96, 128, 60)}
+SIGMA = 60.0
+RANK = 5
+BIG, SMALL_ON_DISK = (2048, 2048, 1192), (128, 160, 40)  # 20 GB
+MEMORY = 2e9
+Row = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a small stack, to see that all runs")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--peers", metavar="PYTHON", help="an interpreter with scikit-learn and HyperSpy")
+    parser.add_argument("--folder", help="where stacks of --memory and --peers are put meanwhile")
+    for part in ("steps", "growth", "memory", "slow"):
+        parser.add_argument(f"--{part}", action="store_true")
+    for hidden in ("one", "large", "path", "most"):
+        parser.add_argument(f"--{hidden}", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one or options.large:
+        asked = options.one and json.loads(options.one)
+        done = one(**asked) if asked else large(options.large, Path(options.path), float(options.most))
+        print(json.dumps(done))
+        return
+    suffix = "-quick" if options.quick else ""
+    if options.quick:
+        options.repeats = 1
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        for part in ("steps", "growth", "memory"):
+            if getattr(options, part):
+                rows = {"steps": steps, "growth": growth, "memory": memory}[part](options, Path(folder))
+                save(f"speed-{part}{suffix}", rows)
+                print_table(rows)
+                return
+        rows = ratios(options, Path(folder))
+        save("speed" + suffix, rows, repeats=options.repeats)
+        print_table(rows)
+
+
+# --- stacks
+
+
+def noisy_stack(kind: str, shape: tuple[int, int], n_energies: int) -> xr.DataArray:
+    """Return a phantom with noise, made in place."""
+    stack = simulate(kind, shape=shape, n_energies=n_energies).clean()
+    rng = np.random.default_rng(9000)
+    for frame in stack.values:
+        frame += np.float32(SIGMA) * rng.standard_normal(frame.shape, dtype=np.float32)
+    return stack
+
+
+def timed(function: Callable[[], object], repeats: int) -> tuple[float, object]:
+    """Return the median of some runs, and what the last returned."""
+    seconds, result = [], None
+    for _ in range(repeats):
+        start = time.perf_counter()
+        result = function()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds), result
+
+
+# --- the large table
+
+
+def one(what: str, kind: str, size: list[int], repeats: int) -> Row:
+    """Do one thing in this process; return seconds, and the most memory over the stack's size."""
+    n_y, n_x, n_energies = size
+    denoise(noisy_stack("particle", (48, 64), 20))  # imports and first calls are not the method's
+    stack = noisy_stack(kind, (n_y, n_x), n_energies)
+    values = stack.values
+    rng = np.random.default_rng(0)
+    if what == "copy":
+        target = np.zeros_like(values)
+        seconds, _ = timed(lambda: np.copyto(target, values), repeats)
+        return {"seconds": seconds}
+    if what == "denoise":
+        seconds, result = timed(lambda: denoise(stack), repeats)
+        return {"seconds": seconds, "K": result.rank, "peak": peak_bytes() / values.nbytes}
+    if what == "exact SVD":
+        return {"seconds": timed(lambda: fit_basis(values, RANK, rng=rng), repeats)[0]}
+    if what == "randomized SVD":
+        return {"seconds": timed(lambda: own_randomized(values, rng), repeats)[0]}
+    if what == "SUM, bm3d":
+        crop = stack[:, :128, :128]
+        seconds, _ = timed(lambda: denoise(crop, method="sum", denoiser="bm3d", rank=RANK, n_probes=1), 1)
+        return {"seconds": seconds * n_y * n_x / crop[0].size, "note": "128 x 128 pixels, extrapolated"}
+    if what == "3-D median":
+        from scipy.ndimage import median_filter
+
+        part = values[:12]
+        seconds, _ = timed(lambda: median_filter(part, 3), 1)
+        return {"seconds": seconds * len(values) / len(part), "note": "12 frames, extrapolated"}
+    if what == "BM4D":
+        from bm4d import bm4d
+
+        crop = values[: min(32, n_energies), :96, :96]
+        seconds, _ = timed(lambda: bm4d(crop.astype(np.float64), SIGMA), 1)
+        return {"seconds": seconds * values.size / crop.size, "note": f"{crop.size} values, extrapolated"}
+    raise ValueError(f"nothing is called {what!r}")
+
+
+def own_randomized(values: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Randomized SVD of the stack, spectra and images."""
+    return project(fit_basis(values, RANK, route="randomized", rng=rng).spectra, values)
+
+
+def peak_bytes() -> float:
+    """Return the most memory that this process had, by the operating system's account."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float(psutil.Process().memory_info().peak_wset)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak if sys.platform == "darwin" else 1024 * peak)
+
+
+def ratios(options: argparse.Namespace, folder: Path) -> list[Row]:
+    """Time the default method and everything that it is compared with, one after the other."""
+    rows: list[Row] = []
+    for kind, size in (SMALL if options.quick else SIZES).items():
+        names = ["denoise", "copy", "randomized SVD", "exact SVD", "3-D median"]
+        names += ["SUM, bm3d", "BM4D"] if options.slow else []
+        found = {}
+        for name in names:
+            ask = {"what": name, "kind": kind, "size": size, "repeats": options.repeats}
+            found[name] = run([sys.executable, __file__, "--one", json.dumps(ask)])
+            print(kind, name, found[name], flush=True)
+        if options.peers:
+            path = folder / "stack.npy"
+            np.save(path, noisy_stack(kind, size[:2], size[2]).values)
+            for name in ("scikit-learn", "HyperSpy"):
+                peer = Path(__file__).with_name("_peers.py")
+                found[name] = run(
+                    [options.peers, str(peer), name, str(path), str(RANK), str(options.repeats)]
+                )
+                print(kind, name, found[name], flush=True)
+            path.unlink()
+        ours = found["denoise"]["seconds"]
+        for name, each in found.items():
+            rows.append(
+                {
+                    "stack": f"{kind}, {' x '.join(map(str, size))}",
+                    "what": name,
+                    "seconds": round(each["seconds"], 3),
+                    "denoise over it": round(ours / each["seconds"], 3),
+                    "K": each.get("K", ""),
+                    "peak over stack": round(each["peak"], 3) if "peak" in each else "",
+                    "note": each.get("note", ""),
+                }
+            )
+    return rows
+
+
+def run(command: list[str], *, killed: bool = False) -> Row:
+    """Return what a process prints last, as JSON; of one that is killed half-way, how long it took till then."""
+    started = time.perf_counter()
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parent
+    ) as process:
+        if killed and process.stdout is not None:
+            line = process.stdout.readline()
+            process.kill()
+            return {"seconds till then": round(time.perf_counter() - started, 1), "note": line.strip()}
+        output, errors = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command[:3])} failed:\n{errors[-2000:]}")
+    return dict(json.loads(output.strip().splitlines()[-1]))
+
+
+# --- where the time goes
+
+
+def steps(options: argparse.Namespace, folder: Path) -> list[Row]:
+    """Say for each pass and step how long it takes, and how long the hardware would need at least."""
+    kind, size = next(iter(SMALL.items())) if options.quick else ("wedge", SIZES["wedge"])
+    stack = noisy_stack(kind, size[:2], size[2])
+    values, mask = stack.values, np.ones(size[:2], bool)
+    rng = np.random.default_rng(0)
+    target = np.zeros_like(values[: max(1, len(values) // 4)])
+    seconds, _ = timed(lambda: np.copyto(target, values[: len(target)]), options.repeats)
+    bandwidth = 2 * target.nbytes / seconds  # read and written
+    square = rng.standard_normal((2048, 2048)).astype(np.float32)
+    seconds, _ = timed(lambda: square @ square, options.repeats)
+    peak = 2 * 2048**3 / seconds
+    images = get_denoiser("network")
+    scale = coarse_scale((size[2], *size[:2]))
+    passes = Passes.over(values, mask)
+    spectra = fit_basis(passes.average(max(scale, 2)).values, RANK, rng=rng).spectra
+    noisy = passes.project(spectra)
+    read = values.nbytes / bandwidth
+
+    def row(name: str, function: Callable[[], object], floor: float, floor_of: str) -> Row:
+        taken, _ = timed(function, options.repeats)
+        return {
+            "step": name,
+            "seconds": round(taken, 3),
+            "floor (s)": round(floor, 3),
+            "over the floor": round(taken / floor, 2),
+            "floor of": floor_of,
+        }
+
+    flops = 160e3 * noisy.size  # of the network: 80,000 multiplications and additions a pixel
+    rows = [
+        row("survey and averages", lambda: passes.survey(np.zeros(0, int), scale), read, "one read"),
+        row("images of 5 spectra", lambda: passes.project(spectra), read, "one read"),
+        row("network, 5 images", lambda: images.denoise(noisy, SIGMA), flops / peak, "float32 operations"),
+    ]
+    shares: dict[str, float] = {}
+    last = ["start", time.perf_counter()]
+
+    def progress(step: str, share: float) -> None:
+        now = time.perf_counter()
+        if step != last[0]:
+            shares[str(last[0])] = shares.get(str(last[0]), 0.0) + now - float(last[1])
+            last[:] = [step, now]
+
+    start = time.perf_counter()
+    denoise(stack, progress=progress)
+    total = time.perf_counter() - start
+    progress("end", 1.0)
+    rows += [
+        {"step": f"of one run: {name}", "seconds": round(value, 3)}
+        for name, value in shares.items()
+        if name != "start"
+    ]
+    rows.append({"step": "one run", "seconds": round(total, 3)})
+    facts = f"{bandwidth / 1e9:.1f} GB/s, {peak / 1e9:.0f} GFlop/s, {images.fingerprint.split(', ', 2)[2]}"  # type: ignore[attr-defined]
+    return [*rows, {"step": f"measured: {facts}"}]
+
+
+# --- growth
+
+
+def growth(options: argparse.Namespace, folder: Path) -> list[Row]:
+    """Vary the pixels and the energies by factors of 16, and fit the exponents."""
+    sides, energies = ([48, 96], [20, 40]) if options.quick else ([300, 600, 1200], [60, 240, 960])
+    cases = [(side, side, energies[1]) for side in sides] + [(sides[1], sides[1], n) for n in energies]
+    rows: list[Row] = []
+    for n, size in enumerate(cases):
+        ask = {"what": "denoise", "kind": "particle", "size": size, "repeats": options.repeats}
+        found = run([sys.executable, __file__, "--one", json.dumps(ask)])
+        varied = "pixels" if n < len(sides) else "energies"
+        rows.append({"varied": varied, "size": " x ".join(map(str, size)), "K": found["K"], **found})
+    for varied, axis in (("pixels", 0), ("energies", 2)):
+        chosen = [(row, size) for row, size in zip(rows, cases, strict=True) if row["varied"] == varied]
+        count = [size[0] * size[1] if axis == 0 else size[2] for _, size in chosen]
+        slope = np.polyfit(np.log(count), np.log([row["seconds"] for row, _ in chosen]), 1)[0]
+        rows.append({"varied": varied, "size": "exponent", "seconds": round(float(slope), 3)})
+    return rows
+
+
+# --- larger than memory
+
+
+def memory(options: argparse.Namespace, folder: Path) -> list[Row]:
+    """Denoise a stack on disk with little memory; kill that, go on; and with two workers."""
+    size = SMALL_ON_DISK if options.quick else BIG
+    path, most = folder / "stack.zarr", 2e6 if options.quick else MEMORY
+    write_zarr(path, *size)
+    rows: list[Row] = []
+    for what in ("read", "denoise", "killed", "gone on", "two workers"):
+        drop_cache()
+        command = [sys.executable, __file__, "--large", what, "--path", str(path), "--most", str(most)]
+        found = run(command, killed=what == "killed")
+        print(what, found, flush=True)
+        rows.append({"what": what, **found})
+    factors = [np.load(path.with_name(f"{row['what']}.npz")) for row in rows if "K" in row]
+    reference = (
+        factors[0]["spectra"].T @ factors[0]["coefficients"].reshape(len(factors[0]["spectra"]), -1)[:, ::997]
+    )
+    named = [row for row in rows if "K" in row]
+    for row, each in zip(named, factors, strict=True):
+        same = each["spectra"].T @ each["coefficients"].reshape(len(each["spectra"]), -1)[:, ::997]
+        row["differs by (of sigma)"] = float(np.abs(same - reference).max() / SIGMA)
+    total = 4 * size[0] * size[1] * size[2]
+    for row in rows:
+        if row.get("seconds"):
+            row["GB/s of one read"] = round(total / 1e9 / row["seconds"], 3)
+    return rows
+
+
+def large(what: str, path: Path, most: float) -> Row:
+    """Do one thing with a stack on disk, in this process."""
+    stack = open_zarr(path)
+    if what == "read":
+        start = time.perf_counter()
+        n = max(1, int(0.05 * most / stack[0].nbytes))
+        for e in range(0, len(stack), n):
+            np.asarray(stack[e : e + n].values)
+        return {"seconds": round(time.perf_counter() - start, 1), "peak (GB)": round(peak_bytes() / 1e9, 2)}
+    calls: list[str] = []
+    started = {"at": time.perf_counter(), "step": ""}
+    spent: dict[str, float] = {}
+
+    def progress(step: str, share: float) -> None:
+        now = time.perf_counter()
+        spent[str(started["step"])] = spent.get(str(started["step"]), 0.0) + now - float(started["at"])
+        started.update(at=now, step=step)
+        calls.append(step)
+        if what == "killed" and step == "components" and share > 0.5:
+            print("half-way", flush=True)
+            time.sleep(3600)  # to be killed
+
+    kept = path.with_name("kept")
+    options: dict[str, Any] = {"memory": most, "progress": progress}
+    if what in ("killed", "gone on"):
+        options["checkpoint"] = kept
+    start = time.perf_counter()
+    if what == "two workers":
+        from distributed import Client, LocalCluster
+
+        with (
+            LocalCluster(
+                n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
+            ) as cluster,
+            Client(cluster, set_as_default=False) as client,
+        ):
+            start = time.perf_counter()
+            result = denoise(stack, scheduler=client, **options)
+    else:
+        result = denoise(stack, **options)
+    seconds = time.perf_counter() - start
+    np.savez(
+        path.with_name(f"{what}.npz"), spectra=result.spectra.values, coefficients=result.coefficients.values
+    )
+    return {
+        "seconds": round(seconds, 1),
+        "first pass (s)": round(spent.get("read", 0.0), 1),
+        "K": result.rank,
+        "peak (GB)": round(peak_bytes() / 1e9, 2),
+    }
+
+
+def write_zarr(path: Path, n_y: int, n_x: int, n_energies: int) -> None:
+    """Write an uncompressed stack, frame by frame."""
+    zarr = import_module("zarr")
+    phantom = simulate("particle", shape=(n_y, n_x), n_energies=n_energies)
+    shape, chunks = (n_energies, n_y, n_x), (1, n_y, n_x)
+    store = zarr.create_array(store=str(path), shape=shape, chunks=chunks, dtype="float32", compressors=None)
+    store.attrs["energy_ev"] = phantom.energy_ev.tolist()
+    rng = np.random.default_rng(9000)
+    for e, weights in enumerate(phantom.spectra.T.astype(np.float32)):
+        frame = np.tensordot(weights, phantom.images, axes=1)
+        store[e] = frame + np.float32(SIGMA) * rng.standard_normal(frame.shape, dtype=np.float32)
+
+
+def open_zarr(path: Path) -> xr.DataArray:
+    """Return the stack as one that is read when it is looked at."""
+    zarr = import_module("zarr")
+    store = zarr.open_array(str(path), mode="r")
+    return make_stack(lazy_array(store.shape, partial(read_zarr, str(path))), store.attrs["energy_ev"])
+
+
+def read_zarr(path: str, key: tuple[Any, ...]) -> NDArray[np.float32]:
+    return np.asarray(import_module("zarr").open_array(path, mode="r")[key], np.float32)
+
+
+def drop_cache() -> None:
+    """Write out what is not on disk yet, and forget what was read, where the system lets us."""
+    if hasattr(os, "sync"):
+        os.sync()
+    with suppress(OSError):
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+
+
+if __name__ == "__main__":
+    main()
