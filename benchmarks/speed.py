@@ -1,9 +1,10 @@
 """How long it takes, how much memory, and against what: two cores, stack in memory to factors.
 
 ``python benchmarks/speed.py`` times the default method on *particle* (379 x 520 x 969) and *wedge*
-(1193 x 1193 x 969), noise 60, beside copying the stack once, an exact and a randomized SVD, the 3-D median and,
-with ``--peers PYTHON``, scikit-learn and HyperSpy run by another interpreter; every figure is of a process of
-its own, and the median of some runs.  ``--steps`` says where the time goes and what the hardware would allow.
+(1193 x 1193 x 969), noise 60, beside copying the stack once, an exact and a randomized SVD, the 3-D median
+and, with ``--peers PYTHON``, scikit-learn and HyperSpy run by another interpreter; every figure is of a
+process of its own, and the median of some runs.  ``--steps`` says where the time goes and what the hardware
+would allow.
 ``--growth`` varies pixels and energies.  ``--memory`` makes a stack of 20 GB on disk, denoises it with 2 GB,
 kills that half-way, goes on, and does it once more with two Dask workers; the stack is deleted at the end.
 ``--slow`` adds SUM with BM3D, on a crop, and BM4D.
@@ -193,7 +194,7 @@ def ratios(options: argparse.Namespace, folder: Path) -> list[Row]:
 
 
 def run(command: list[str], *, killed: bool = False) -> Row:
-    """Return what a process prints last, as JSON; of one that is killed half-way, how long it took till then."""
+    """Return what a process prints last, as JSON; of one that is killed half-way, how long that took."""
     started = time.perf_counter()
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parent
@@ -266,7 +267,7 @@ def steps(options: argparse.Namespace, folder: Path) -> list[Row]:
     ]
     rows.append({"step": "one run", "seconds": round(total, 3)})
     facts = f"{bandwidth / 1e9:.1f} GB/s, {peak / 1e9:.0f} GFlop/s, {images.fingerprint.split(', ', 2)[2]}"  # type: ignore[attr-defined]
-    return [*rows, {"step": f"measured: {facts}"}]
+    return filled([*rows, {"step": f"measured: {facts}"}])
 
 
 # --- growth
@@ -282,12 +283,13 @@ def growth(options: argparse.Namespace, folder: Path) -> list[Row]:
         found = run([sys.executable, __file__, "--one", json.dumps(ask)])
         varied = "pixels" if n < len(sides) else "energies"
         rows.append({"varied": varied, "size": " x ".join(map(str, size)), "K": found["K"], **found})
+    measured = list(zip(rows, cases, strict=True))
     for varied, axis in (("pixels", 0), ("energies", 2)):
-        chosen = [(row, size) for row, size in zip(rows, cases, strict=True) if row["varied"] == varied]
+        chosen = [(row, size) for row, size in measured if row["varied"] == varied]
         count = [size[0] * size[1] if axis == 0 else size[2] for _, size in chosen]
         slope = np.polyfit(np.log(count), np.log([row["seconds"] for row, _ in chosen]), 1)[0]
         rows.append({"varied": varied, "size": "exponent", "seconds": round(float(slope), 3)})
-    return rows
+    return filled(rows)
 
 
 # --- larger than memory
@@ -305,19 +307,29 @@ def memory(options: argparse.Namespace, folder: Path) -> list[Row]:
         found = run(command, killed=what == "killed")
         print(what, found, flush=True)
         rows.append({"what": what, **found})
-    factors = [np.load(path.with_name(f"{row['what']}.npz")) for row in rows if "K" in row]
-    reference = (
-        factors[0]["spectra"].T @ factors[0]["coefficients"].reshape(len(factors[0]["spectra"]), -1)[:, ::997]
-    )
-    named = [row for row in rows if "K" in row]
-    for row, each in zip(named, factors, strict=True):
-        same = each["spectra"].T @ each["coefficients"].reshape(len(each["spectra"]), -1)[:, ::997]
-        row["differs by (of sigma)"] = float(np.abs(same - reference).max() / SIGMA)
+    values = {row["what"]: values_of(path.with_name(f"{row['what']}.npz")) for row in rows if row.get("K")}
+    for row in rows:
+        if row["what"] in values:
+            change = np.abs(values[row["what"]] - values["denoise"]).max() / SIGMA
+            row["differs by (of sigma)"] = float(change)
     total = 4 * size[0] * size[1] * size[2]
     for row in rows:
         if row.get("seconds"):
-            row["GB/s of one read"] = round(total / 1e9 / row["seconds"], 3)
-    return rows
+            row["GB/s, as if read once"] = round(total / 1e9 / row["seconds"], 3)
+    return filled(rows)
+
+
+def values_of(path: Path) -> NDArray[np.float32]:
+    """Return some pixels of the clean stack whose factors were saved."""
+    with np.load(path) as file:
+        spectra, images = file["spectra"], file["coefficients"]
+    return np.asarray(spectra.T @ images.reshape(len(images), -1)[:, ::997])
+
+
+def filled(rows: list[Row]) -> list[Row]:
+    """Return rows that have the same columns."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return [{name: row.get(name, "") for name in names} for row in rows]
 
 
 def large(what: str, path: Path, most: float) -> Row:

@@ -12,7 +12,7 @@ from xanesum import denoise, half_step_energy, read_stack, simulate, write_stack
 from xanesum.checkpoint import Checkpoint, digest_of
 from xanesum.errors import MissingExtraError, RecipeError, StackError, WriteError
 from xanesum.methods import Setting, Whole, fit_sum_plus
-from xanesum.passes import Passes, Weighing, coarse_scale, mean_over_blocks, spread_over_blocks
+from xanesum.passes import Passes, Weighing, coarse_scale, mean_over_blocks
 from xanesum.stack import lazy_array, make_stack
 from xanesum.subspace import average_pixels, fit_basis, project
 from xanesum.sure import stack_energy
@@ -164,14 +164,6 @@ def test_means_over_blocks_leave_out_what_does_not_count():
     found = mean_over_blocks(image, mask, 4)
     assert found[0, 0, 9] == pytest.approx(image[0, :4, 36:40][mask[:4, 36:40]].mean(), rel=1e-5)
     assert mean_over_blocks(image, np.zeros(SHAPE, bool), 4).min() == 1
-
-
-def test_spread_values_are_those_of_single_pixels():
-    flat = np.full((2, *SHAPE), 3.0, np.float32)
-    averaged = average_pixels(flat, 4)
-    spread = spread_over_blocks(averaged, SHAPE, 4)
-    assert spread.shape == flat.shape
-    np.testing.assert_allclose(spread[:, :36, :40], 3.0, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

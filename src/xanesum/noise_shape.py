@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xanesum.methods import Fit, NoiseOfImages, Setting, Whole, fit_pilot
-from xanesum.passes import Weighing, mean_over_blocks, spread_over_blocks
+from xanesum.passes import Weighing, mean_over_blocks
 from xanesum.subspace import project
 from xanesum.weights import (
     CommonNoise,
@@ -181,13 +181,11 @@ def measure_shape(setting: Setting, *, divided_by_flat: bool, law: CountVariance
         whole_shape=full.mask.shape,
         rng=setting.rng,
     )
-    pixels = setting.denoise_at(pixels, STRONGLY * setting.sigma, setting.mask)
-    if setting.whole is not None:
-        pixels = spread_over_blocks(pixels, full.mask.shape, scale)
-    factors = separate(variance, spectra, pixels, mask=full.mask)
+    pixels = setting.denoise_at(pixels, STRONGLY * setting.sigma, setting.mask) / np.float32(scale)
+    factors = separate(variance, spectra, pixels, mask=setting.mask, scale=scale)
     shape = NoiseShape(Uneven(variance, factors, spectra, pixels))
     if law is not None:
-        predicted = separate(law, spectra, pixels, mask=full.mask)
+        predicted = separate(law, spectra, pixels, mask=setting.mask, scale=scale)
         shape = replace(shape, by_law=factors.level / predicted.level)
         if shape.law_holds:
             shape = replace(shape, uneven=Uneven(law, predicted, spectra, pixels))

@@ -26,7 +26,6 @@ __all__ = [
     "coarse_scale",
     "fingerprint",
     "mean_over_blocks",
-    "spread_over_blocks",
 ]
 
 TILE_BYTES = 2**20  # of a few frames' rows that are worked on at once, while they are in the cache
@@ -412,14 +411,6 @@ def mean_over_blocks(images: NDArray[np.float32], mask: NDArray[np.bool_], scale
     counts = block_sums(mask.astype(np.float32), scale)
     sums = block_sums(images * mask, scale)
     return np.asarray(np.where(counts > 0, sums / np.maximum(counts, 1), 1), np.float32)
-
-
-def spread_over_blocks(
-    images: NDArray[np.float32], shape: tuple[int, ...], scale: int
-) -> NDArray[np.float32]:
-    """Return images (K, Y, X) that have at each pixel the value, per pixel, of its average in (K, Y', X')."""
-    spread = np.repeat(np.repeat(images / np.float32(scale), scale, axis=1), scale, axis=2)
-    return np.ascontiguousarray(spread[:, : shape[0], : shape[1]])
 
 
 def fingerprint(values: NDArray[np.float32]) -> str:

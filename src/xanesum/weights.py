@@ -226,6 +226,7 @@ def separate(
     images: NDArray[np.float32],
     *,
     mask: NDArray[np.bool_] | None = None,
+    scale: int = 1,
 ) -> Factors:
     """Return the product of a pixel's and an energy's factor that is nearest to sigma, in logarithms.
 
@@ -239,18 +240,21 @@ def separate(
         With the spectra, the clean stack as far as it is known.
     mask : ndarray of bool, shape (Y, X), optional
         Pixels that count; the others get 1.
+    scale : int
+        Pixels each way from one of the images' to the next; the factors are of these only.
     """
     keep = np.ones(images.shape[1:], bool) if mask is None else mask
     n_energies = spectra.shape[1]
     looked_at = np.flatnonzero(keep)[:: max(1, np.count_nonzero(keep) // N_SAMPLE[0])]
-    sample = np.unravel_index(looked_at, keep.shape)
+    sample = tuple(scale * along for along in np.unravel_index(looked_at, keep.shape))
+    every = np.ix_(*(np.arange(0, scale * size, scale) for size in keep.shape))
     density = spectra.T @ images.reshape(len(images), keep.size)[:, looked_at]
     of_energy = np.array([0.5 * np.log(variance.at(e, density[e], sample)).mean() for e in range(n_energies)])
     of_pixel, squares = np.zeros(keep.shape), 0.0
     energies = _some_energies(n_energies)
     for e in energies:
         frame = np.tensordot(spectra[:, e].astype(np.float32), images, axes=1)
-        rest = 0.5 * np.log(variance.at(e, frame)) - of_energy[e]
+        rest = 0.5 * np.log(variance.at(e, frame, every)) - of_energy[e]
         of_pixel += rest / len(energies)
         squares += float(np.mean(rest[keep] ** 2)) / len(energies)
     misfit = np.sqrt(max(squares - float(np.mean(of_pixel[keep] ** 2)), 0.0))
@@ -348,32 +352,37 @@ def fit_variance(
     clean = spectra.T @ images.reshape(len(images), stack[0].size)[:, sample] / scale
     share = 1 - np.sum(spectra**2, axis=0)  # of each energy's variance that is left over
     known = share > min(LEAST_SHARE, float(np.median(share)) / 2)
-    squares = (noisy - spectra.T @ (spectra @ noisy))[known] ** 2 / share[known, None]
+    squares = ((noisy - spectra.T @ (spectra @ noisy))[known] ** 2 / share[known, None]).astype(np.float32)
     clean = clean[known]
     edges = np.unique(np.quantile(clean, np.linspace(0, 1, N_LEVELS + 1)))
     level = np.clip(np.searchsorted(edges, clean, side="right") - 1, 0, max(len(edges) - 2, 0))
     centres = _mean_by(level, clean, max(len(edges) - 1, 1))
     block, grid = _blocks(sample, shape)
-    energy, pixel, growth = squares.mean(axis=1), np.ones(grid[0] * grid[1]), np.ones(len(centres))
-    by_block = np.broadcast_to(block, squares.shape)
+    energy, pixel, growth = np.ones(len(squares)), np.ones(grid[0] * grid[1]), np.ones(len(centres))
+    by_block, ratio = np.broadcast_to(block, squares.shape), squares  # over what is expected of the squares
 
-    def ratio() -> NDArray[np.float64]:
-        """Return the squares over what is expected of them, those far off cut."""
-        expected = energy[:, None] * growth[level] * pixel[block]
-        return np.asarray(np.minimum(squares / expected, OUTLYING**2))
+    def cut() -> NDArray[np.float32]:
+        """Return the ratio, where it is far off cut."""
+        return np.asarray(np.minimum(ratio, np.float32(OUTLYING**2)))
 
-    for _ in range(N_ROUNDS):  # each factor beside the others as they are now: they can look alike
-        energy = energy * ratio().mean(axis=1)
-        growth = growth * _mean_by(level, ratio(), len(growth))
-        pixel = pixel * _mean_by(by_block, ratio(), len(pixel))
-        pixel /= pixel.mean()
+    for turn in range(N_ROUNDS):  # each factor beside the others as they are now: they can look alike
+        change = (ratio if turn == 0 else cut()).mean(axis=1, dtype=np.float64)
+        energy = energy * change
+        ratio = ratio / change.astype(np.float32)[:, None]
+        change = _mean_by(level, cut(), len(growth))
+        growth = growth * change
+        ratio /= change.astype(np.float32)[level]
+        change = _mean_by(by_block, cut(), len(pixel))
+        change /= (pixel * change).mean()
+        pixel = pixel * change
+        ratio /= change.astype(np.float32)[block]
     error = np.sqrt((len(energy) + len(growth) + len(pixel)) / (2 * squares.size))
     illumination = _interpolated(pixel.reshape(grid), shape if whole_shape is None else whole_shape)
     energy = np.interp(np.arange(len(stack)), np.flatnonzero(known), energy)
     return FittedVariance(energy, illumination, centres, np.log(growth), float(error))
 
 
-def _mean_by(index: NDArray[np.intp], values: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+def _mean_by(index: NDArray[np.intp], values: NDArray[np.floating], n: int) -> NDArray[np.float64]:
     """Return the means of `values` over equal `index`, shape (n,); 1 where there is none."""
     count = np.bincount(index.ravel(), minlength=n)
     total = np.bincount(index.ravel(), values.ravel(), minlength=n)
