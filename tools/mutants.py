@@ -821,6 +821,35 @@ FAULTS = (
         "pass",
         "tests/test_network.py",
     ),
+    # --- growing, plan
+    Fault(
+        "growing: energies in the order of arrival",
+        "growing.py",
+        "unsorted[:, order],",
+        "unsorted,",
+        "tests/test_growing.py",
+    ),
+    Fault(
+        "growing: only the new frame's own product is kept",
+        "growing.py",
+        "self._products[n] = self._products[:, n] = row",
+        "self._products[n, n] = row[n]",
+        "tests/test_growing.py",
+    ),
+    Fault(
+        "growing: a frame is added before it is looked at",
+        "growing.py",
+        "        self._require_usable(image, energy_ev)\n",
+        "",
+        "tests/test_growing.py",
+    ),
+    Fault(
+        "plan: counts planned as density",
+        "plan.py",
+        'DRIFT_COST * spectra if quantity == "counts" else 0.0',
+        "0.0",
+        "tests/test_plan.py",
+    ),
     # --- passes
     Fault(
         "passes: averages of pixels that do not count",

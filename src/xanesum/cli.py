@@ -38,6 +38,7 @@ from xanesum.pipeline import (
     staged_folder,
     write_map,
 )
+from xanesum.plan import UNCERTAIN, plan_run
 from xanesum.recipe import DEFAULT_RECIPE, Recipe, read_recipe
 from xanesum.xanes import MAP_KINDS
 
@@ -63,6 +64,7 @@ VERDICT_TEXTS = {
     "note": "usable: read the lines marked 'note'",
     "bad": "not yet: see to the lines marked 'bad' first",
 }
+GB = 1e9
 OptionTable = tuple[tuple[str, str, dict[str, Any]], ...]
 
 
@@ -118,6 +120,25 @@ def _check(arguments: argparse.Namespace) -> None:
     for finding in findings:
         print(f"{finding.name:9} {finding.verdict:5} {finding.text}")
     print(f"{time.perf_counter() - started:.1f} s; verdict: {VERDICT_TEXTS[worst]}")
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    recipe = _recipe(arguments)
+    found = plan_run(arguments.scan, denoiser=recipe.denoise.denoiser, data=recipe.input.data)
+    if arguments.json:
+        print(json.dumps({"scan": str(arguments.scan), **found.figures}, indent=1))
+        return
+    n_energies, n_y, n_x = found.shape
+    print(f"scan      {n_energies} energies, {n_y} x {n_x} px (y, x)")
+    steps = ", ".join(f"{name} {value:.0f}" for name, value in found.seconds.items() if value >= 1)
+    print(f"time      {_duration(found.total)}, give or take a factor of {UNCERTAIN:g} (seconds: {steps})")
+    free = f"{found.free_memory / GB:.1f} GB are free"
+    print(f"memory    {found.memory / GB:.1f} GB at most; {free if found.fits else 'ONLY ' + free}")
+    print(f"disk      {found.disk / GB:.2g} GB of results")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _denoise(arguments: argparse.Namespace) -> None:
@@ -239,6 +260,10 @@ def _parser() -> argparse.ArgumentParser:
     checking = _add_verb(verbs, "check", _check, "judge a scan before denoising it", options=(*INPUT, *PARTS))
     checking.add_argument("--json", action="store_true", help="print the verdict as JSON")
     denoise_too = (*INPUT, *PARTS, *DENOISE)
+    planning = _add_verb(
+        verbs, "plan", _plan, "say what a run will take, without doing it", options=denoise_too
+    )
+    planning.add_argument("--json", action="store_true", help="print the plan as JSON")
     _add_verb(verbs, "denoise", _denoise, "write the clean stack", "FILE (.h5, .tif)", denoise_too)
     everything = (*denoise_too, *MAP)
     help_map = "denoise (unless SCAN is a result, result.sum.h5), and write the chemical map"

@@ -1,0 +1,139 @@
+"""What a run will take, before it is started: time, memory, disk."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from xanesum.denoisers import Denoiser, get_denoiser
+from xanesum.io import describe, read_stack
+from xanesum.passes import coarse_scale
+
+__all__ = ["UNCERTAIN", "Plan", "Rates", "measure_rates", "plan_run", "predict"]
+
+PROBE_BYTES = 64_000_000  # that are read to see how fast that goes
+IMAGE_SIDE = 256  # of the image that is denoised to see the same
+MATRIX_SIDE = 1024  # ... and multiplied
+COMPONENTS = 4  # that a scan may have, for the denoiser's part
+COARSE_IMAGES = 45  # that are denoised while spectra and noise are sought
+SCALES_COST = 2.7  # times one matrix of inner products of the averages, for all scales and halves
+DRIFT_COST = 2.2  # times the steps up to the images, where the illumination's drift is looked for too
+COPIES = {"counts": 5.0, "transmission": 4.0}  # stacks that are in memory at once at most; others ...
+COPIES_OF_DENSITY = 3.0
+BASE_BYTES = 6e8  # of the program, and of the network at work
+IMAGES_KEPT = 90  # images of float32 that a run holds beside the stack, most of them to examine the residual
+MAPS_BYTES = 60  # a pixel, of maps, result and report
+UNCERTAIN = 2.0  # factor by which a prediction of seconds may be off
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """How fast this machine is, measured within some seconds."""
+
+    read: float  # bytes of the scan a second
+    denoise: float  # pixels a second
+    multiply: float  # multiplications and additions a second
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run of a scan will take."""
+
+    shape: tuple[int, ...]  # (E, Y, X)
+    seconds: dict[str, float]  # by step
+    memory: float  # bytes at most
+    free_memory: float
+    disk: float  # bytes of the results
+
+    @property
+    def total(self) -> float:
+        """Seconds of all steps."""
+        return sum(self.seconds.values())
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is as much memory."""
+        return self.memory < self.free_memory
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """Everything, for programs."""
+        return {
+            "shape": list(self.shape),
+            "seconds": self.total,
+            "seconds_by_step": self.seconds,
+            "uncertain_by_factor": UNCERTAIN,
+            "memory_bytes": self.memory,
+            "free_memory_bytes": self.free_memory,
+            "fits": self.fits,
+            "disk_bytes": self.disk,
+        }
+
+
+def plan_run(scan: str | Path, *, denoiser: str | Denoiser = "network", data: str | None = None) -> Plan:
+    """Predict what `xanesum.pipeline.run` of a scan takes on this machine, without doing it.
+
+    A little of the scan is read, and a small image denoised, to see how fast that goes.
+
+    Raises
+    ------
+    ReadError, EnergyError
+        If the scan cannot be read.
+    DenoiserError
+        If there is no such denoiser.
+    """
+    facts = describe(scan, data=data)
+    rates = measure_rates(scan, denoiser=denoiser, data=data)
+    return predict(facts["shape"], facts["quantity"], rates, psutil.virtual_memory().available)
+
+
+def predict(shape: tuple[int, ...], quantity: str, rates: Rates, free_memory: float) -> Plan:
+    """Predict from the shape (E, Y, X) of a stack and the machine's rates."""
+    n_energies, n_y, n_x = shape
+    n_pixels, size = n_y * n_x, 4.0 * n_energies * n_y * n_x
+    n_averages = n_pixels / coarse_scale(shape) ** 2
+    calls = 8 if n_pixels < 80_000 else 6 if n_pixels < 400_000 else 3  # mirror images and probes
+    spectra = SCALES_COST * n_averages * n_energies**2 / rates.multiply
+    spectra += COARSE_IMAGES * n_averages / rates.denoise
+    drift = DRIFT_COST * spectra if quantity == "counts" else 0.0
+    values = size / 4
+    seconds = {
+        "read": size / rates.read,
+        "prepare": values * (60e-9 if quantity == "counts" else 30e-9),
+        "drift": drift,
+        "spectra and noise": spectra,
+        "images": calls * COMPONENTS * n_pixels / rates.denoise,
+        "map, residual, report": values * 15e-9 + n_pixels * 15e-6 + 3.0,
+        "write": values * 12e-9,
+    }
+    copies = COPIES.get(quantity, COPIES_OF_DENSITY)
+    memory = BASE_BYTES + copies * size + 4.0 * IMAGES_KEPT * n_pixels
+    return Plan(shape, seconds, memory, float(free_memory), size + MAPS_BYTES * n_pixels)
+
+
+def measure_rates(
+    scan: str | Path, *, denoiser: str | Denoiser = "network", data: str | None = None
+) -> Rates:
+    """Measure how fast a scan is read here, images are denoised and matrices multiplied."""
+    stack = read_stack(scan, data=data, energies=np.arange(describe(scan, data=data)["shape"][0]) + 1000.0)
+    n_frames = max(1, min(len(stack), PROBE_BYTES // (4 * stack[0].size)))
+    reading = _seconds(lambda: np.asarray(stack[:n_frames].values))
+    images = get_denoiser(denoiser)
+    noise = np.random.default_rng(0).standard_normal((1, IMAGE_SIDE, IMAGE_SIDE)).astype(np.float32)
+    images.denoise(noise, 1.0)
+    denoising = _seconds(lambda: images.denoise(noise, 1.0))
+    matrix = np.ones((MATRIX_SIDE, MATRIX_SIDE))
+    multiplying = _seconds(lambda: matrix @ matrix)
+    read_bytes = 4.0 * n_frames * stack[0].size
+    return Rates(read_bytes / reading, noise.size / denoising, float(MATRIX_SIDE) ** 3 / multiplying)
+
+
+def _seconds(function: Any) -> float:
+    started = time.perf_counter()
+    function()
+    return max(time.perf_counter() - started, 1e-6)
