@@ -212,8 +212,8 @@ FAULTS = (
     Fault(
         "average: blocks without their last pixel",
         "subspace.py",
-        "for offset in range(1, min(scale, images.shape[-1])):",
-        "for offset in range(1, min(scale - 1, images.shape[-1])):",
+        "for offset in range(min(scale, n_y)):",
+        "for offset in range(min(scale - 1, n_y)):",
         "tests/test_subspace.py",
     ),
     Fault(
@@ -324,8 +324,8 @@ FAULTS = (
     Fault(
         "weights: factors of pixels not about the energy's",
         "weights.py",
-        "variance.at(e, frame)) - of_energy[e]",
-        "variance.at(e, frame)) - of_energy.mean()",
+        "variance.at(e, frame, every)) - of_energy[e]",
+        "variance.at(e, frame, every)) - of_energy.mean()",
         "tests/test_weights.py",
     ),
     Fault(
@@ -359,8 +359,8 @@ FAULTS = (
     Fault(
         "uneven noise: factors that look alike take turns in explaining the same",
         "weights.py",
-        "        pixel = pixel * _mean_by(by_block, ratio(), len(pixel))",
-        "        pixel = pixel * _mean_by(by_block, squares / energy[:, None], len(pixel))",
+        "        change = _mean_by(by_block, cut(), len(pixel))",
+        "        change = _mean_by(by_block, squares / energy.astype(np.float32)[:, None], len(pixel)) / pixel",
         "tests/test_weights.py",
     ),
     Fault(
@@ -861,7 +861,7 @@ FAULTS = (
     Fault(
         "passes: energies not weighed in the averages",
         "passes.py",
-        "sums *= self.weighing.energy.astype(np.float32)[:, None, None]",
+        "averaged *= self.weighing.energy.astype(np.float32)[:, None, None]",
         "pass",
         "tests/test_passes.py",
     ),
@@ -882,7 +882,7 @@ FAULTS = (
     Fault(
         "passes: digest of rows only",
         "passes.py",
-        "along_y[energies] += np.add.reduce(bits, axis=1, dtype=np.uint32)",
+        "np.add.reduce(bits, axis=1, dtype=np.uint32, out=along_y[energies])",
         "pass",
         "tests/test_passes.py",
     ),

@@ -71,7 +71,8 @@ class GrowingScan:
         n = len(self)
         if n == len(self._frames):
             grown = np.empty((max(FIRST_FRAMES, 2 * n), *image.shape), np.float32)
-            grown[:n] = self._frames[:n]
+            if n:
+                grown[:n] = self._frames
             self._frames = grown
         self._frames[n] = image
         self._energy.append(float(energy_ev))

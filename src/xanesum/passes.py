@@ -364,7 +364,7 @@ def _sum_block(
             np.add.reduce(bits, axis=2, dtype=np.uint32, out=along_x[energies])
             np.add.reduce(bits, axis=1, dtype=np.uint32, out=along_y[energies])
         weighed = values if within is None else values * within
-        squares[energies] = np.einsum("eyx,eyx->ey", weighed, weighed).sum(axis=1, dtype=np.float64)
+        squares[energies] = _squares(weighed)
         if scale:
             sums[energies] = block_sums(weighed, scale)
 
@@ -379,6 +379,12 @@ def _sum_block(
         n_missing, n_bad = (int(np.count_nonzero(which)) for which in (missing, missing & mask[part.rows]))
     wanted = pixels[_pixels_within(pixels, part.rows, n_x)] - part.rows.start * n_x
     return _Sums(sums, squares, along_x, along_y, block.reshape(n_energies, -1)[:, wanted], n_missing, n_bad)
+
+
+def _squares(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the sums of squares (E,) of values (E, rows, X), in float32 along a row, then in float64."""
+    rows = np.matmul(values[:, :, None, :], values[:, :, :, None])
+    return np.asarray(rows.sum(axis=(1, 2, 3), dtype=np.float64))
 
 
 def _pixels_within(pixels: NDArray[np.intp], part: slice, n_x: int) -> slice:

@@ -179,14 +179,13 @@ def block_sums(images: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
     """Return the sums over blocks of the last two axes, which are cut off where the images end."""
     if scale == 1:
         return images
-    for axis in (-2, -1):
-        images = np.moveaxis(images, axis, -1)
-        sums = images[..., ::scale].copy()
-        for offset in range(1, min(scale, images.shape[-1])):
-            part = images[..., offset::scale]
-            sums[..., : part.shape[-1]] += part
-        images = np.moveaxis(sums, -1, axis)
-    return images
+    *others, n_y, n_x = images.shape
+    sums = np.zeros((*others, -(-n_y // scale), -(-n_x // scale) * scale), images.dtype)
+    for offset in range(min(scale, n_y)):
+        part = images[..., offset::scale, :]
+        sums[..., : part.shape[-2], :n_x] += part
+    whole = sums.reshape(-1, scale) @ np.ones(scale, images.dtype)
+    return whole.reshape(*sums.shape[:-1], -1)
 
 
 def reconstruct(spectra: NDArray[np.floating], coefficients: NDArray[np.float32]) -> NDArray[np.float32]:
