@@ -359,8 +359,8 @@ FAULTS = (
     Fault(
         "uneven noise: factors that look alike take turns in explaining the same",
         "weights.py",
-        "        change = _mean_by(by_block, cut(), len(pixel))",
-        "        change = _mean_by(by_block, squares / energy.astype(np.float32)[:, None], len(pixel)) / pixel",
+        "change = _mean_by(by_block, cut(), len(pixel))",
+        "change = _mean_by(by_block, squares / np.float32(energy.mean()), len(pixel)) / pixel",
         "tests/test_weights.py",
     ),
     Fault(
