@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(os.environ.get("XANESUM_RESULTS", Path(__file__).parent / "results"))
 
 
 @lru_cache
@@ -49,7 +49,7 @@ def processor() -> str:
 
 def save(name: str, rows: list[dict[str, Any]], **facts: Any) -> None:
     """Write the rows and the machine to results/<name>.json."""
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     content = {**facts, **machine(), "rows": rows}
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", "utf-8")
 

@@ -333,6 +333,15 @@ def test_the_risk_is_that_of_the_whole_stack():
     assert replace(setting, whole=None).full.values is averages.values
 
 
+def test_dask_arrays_are_read_in_their_blocks(averaged):
+    pytest.importorskip("dask", reason='needs pip install "xanesum[cluster]"')
+    stack = noisy_scan()
+    chunked = stack.chunk({"energy": 7, "y": 50})
+    one, two = (denoise(each, denoiser="wavelet", memory=1e6) for each in (stack, chunked))
+    np.testing.assert_allclose(one.coefficients, two.coefficients, atol=1e-2)
+    assert one.provenance["input_digest"] == two.provenance["input_digest"]
+
+
 def test_xarray_stacks_of_other_kinds_are_taken_too(averaged):
     stack = noisy_scan()
     double = stack.astype(np.float64)
