@@ -285,9 +285,9 @@ def half_smoothed(images):
     return np.where(left, np.stack([gaussian_filter(image, 1.0) for image in images]), images)
 
 
-def local_risk_of(noisy, denoise, seed=0, mask=None):
+def local_risk_of(noisy, denoise, seed=0, mask=None, n_probes=4):
     denoised = denoise(noisy)
-    response = image_response(noisy, denoised, denoise, SIGMA, rng=fresh(seed), mask=mask)
+    response = image_response(noisy, denoised, denoise, SIGMA, rng=fresh(seed), mask=mask, n_probes=n_probes)
     blend = blend_by_risk(noisy, denoised, response.divergence, SIGMA, mask=mask, weigh=False)
     return blend, local_risk(blend, response, SIGMA, mask=mask)
 
@@ -301,6 +301,15 @@ def test_a_pixel_that_is_smoothed_has_the_variance_that_is_left():
     assert found[0, :, :50].mean() == pytest.approx(np.sum(kernel**2), rel=0.1)
     np.testing.assert_allclose(found[0, :, 70:], 1, rtol=0.1)
     assert found[0, :, :50].std() < 0.5 * found[0, :, :50].mean()
+
+
+def test_one_probe_tells_as_much_as_four_of_a_larger_region():
+    noisy = fresh(1).standard_normal((1, 80, 120)).astype(np.float32)
+
+    four, one = (local_risk_of(noisy, half_smoothed, n_probes=n)[1][0, :, :50] for n in (4, 1))
+
+    assert one.std() < 1.3 * four.std()
+    assert one.mean() == pytest.approx(four.mean(), rel=0.1)
 
 
 def test_where_the_risk_is_more_than_the_variance_all_pixels_have_their_share():

@@ -815,6 +815,20 @@ FAULTS = (
         "tests/test_network.py",
     ),
     Fault(
+        "risk: weak images rounded too",
+        "denoisers/network.py",
+        "enabled=self._half and deviation >= STRONG",
+        "enabled=self._half",
+        "tests/test_network.py",
+    ),
+    Fault(
+        "risk: errors of pixels from one probe as if from four",
+        "sure.py",
+        "region = REGION_PX * np.sqrt(max(1.0, REGION_PROBES / len(response.divergence)))",
+        "region = REGION_PX",
+        "tests/test_sure.py",
+    ),
+    Fault(
         "risk: rounding taken for a response",
         "sure.py",
         "square -= rounded.astype(np.float32)[:, None, None] * keep",

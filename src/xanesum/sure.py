@@ -34,7 +34,8 @@ PROBE_STEP = (
     0.05  # in units of sigma: above float32 rounding at contrast 100, below the scale of a shrinkage curve
 )
 ENERGY_ROUNDING = 1e-10  # float32's 6e-8, of a sum over some hundred thousand values
-REGION_PX = 1.5  # standard deviation of the weights with which a pixel's risk is averaged over its neighbours
+REGION_PX = 1.5  # standard deviation of the weights with which a pixel's risk is averaged over neighbours ...
+REGION_PROBES = 4  # ... for so many probes; fewer know as much of a larger region
 ImageMap = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
@@ -344,12 +345,13 @@ def local_risk(
         Pixels that count; 0 elsewhere.
     """
     keep = np.ones(response.own.shape[1:], bool) if mask is None else mask
-    share = np.maximum(gaussian_filter(keep.astype(np.float32), REGION_PX), np.float32(1e-6))
+    region = REGION_PX * np.sqrt(max(1.0, REGION_PROBES / len(response.divergence)))
+    share = np.maximum(gaussian_filter(keep.astype(np.float32), region), np.float32(1e-6))
     a, b = (w[:, None, None].astype(np.float32) for w in (blend.noisy, blend.denoised))
     gain = np.where(keep, a**2 + 2 * a * b * response.own + b**2 * response.square, np.float32(0))
     expected = np.zeros_like(response.own)
     for out, image, risk in zip(expected, gain, blend.risk, strict=True):
-        variance = sigma**2 * np.maximum(gaussian_filter(image, REGION_PX), 0) / share
+        variance = sigma**2 * np.maximum(gaussian_filter(image, region), 0) / share
         mean = float(variance[keep].mean())
         out[keep] = (variance * max(1.0, float(risk) / mean if mean > 0 else 1.0))[keep]
     return expected
