@@ -298,7 +298,7 @@ def _opened(
     checkpoint: str | Path | None,
     scheduler: Any,
 ) -> _Opened:
-    """Look at all values once, and once more for averages; refuse what cannot be used."""
+    """Look at all values once, and once more where some are missing; refuse what cannot be used."""
     progress("read", 0.0)
     check_stack(stack, min_energies=2)
     mask, used = usable_mask(stack), np.flatnonzero(usable_weight(stack))

@@ -24,7 +24,6 @@ __all__ = [
     "Survey",
     "Weighing",
     "coarse_scale",
-    "fingerprint",
     "mean_over_blocks",
 ]
 
@@ -417,8 +416,3 @@ def mean_over_blocks(images: NDArray[np.float32], mask: NDArray[np.bool_], scale
     counts = block_sums(mask.astype(np.float32), scale)
     sums = block_sums(images * mask, scale)
     return np.asarray(np.where(counts > 0, sums / np.maximum(counts, 1), 1), np.float32)
-
-
-def fingerprint(values: NDArray[np.float32]) -> str:
-    """Return the digest of an array (E, Y, X), as `Passes.survey` finds it."""
-    return Passes.over(values, np.ones(values.shape[1:], bool)).survey(np.zeros(0, np.intp), 1)[0].digest

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from xanesum.denoisers import Denoiser, get_denoiser
+from xanesum.denoisers import DEFAULT_DENOISER, Denoiser, get_denoiser
 from xanesum.io import describe, read_stack
 from xanesum.passes import coarse_scale
 
@@ -75,7 +75,9 @@ class Plan:
         }
 
 
-def plan_run(scan: str | Path, *, denoiser: str | Denoiser = "network", data: str | None = None) -> Plan:
+def plan_run(
+    scan: str | Path, *, denoiser: str | Denoiser = DEFAULT_DENOISER, data: str | None = None
+) -> Plan:
     """Predict what `xanesum.pipeline.run` of a scan takes on this machine, without doing it.
 
     A little of the scan is read, and a small image denoised, to see how fast that goes.
@@ -117,7 +119,7 @@ def predict(shape: tuple[int, ...], quantity: str, rates: Rates, free_memory: fl
 
 
 def measure_rates(
-    scan: str | Path, *, denoiser: str | Denoiser = "network", data: str | None = None
+    scan: str | Path, *, denoiser: str | Denoiser = DEFAULT_DENOISER, data: str | None = None
 ) -> Rates:
     """Measure how fast a scan is read here, images are denoised and matrices multiplied."""
     stack = read_stack(scan, data=data, energies=np.arange(describe(scan, data=data)["shape"][0]) + 1000.0)
