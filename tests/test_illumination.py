@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scans import smooth_images
 
-from xanesum.illumination import estimate_drift, remove_drift, remove_smooth, smooth_fields
+from xanesum.illumination import estimate_drift, remove_smooth, smooth_fields
 from xanesum.phantom import drifting_fields
 from xanesum.subspace import fit_basis
 
@@ -48,6 +48,12 @@ def found_in(stack, *, mask=None, n_spectra=2):
     fields = smooth_fields(SHAPE, mask=mask)
     spectra = fit_basis(remove_smooth(stack, fields), n_spectra, mask=mask, rng=fresh()).spectra
     return estimate_drift(stack, spectra, fields, SIGMA, ENERGY, mask=mask)
+
+
+def remove_drift(stack, found):
+    everything = (slice(0, len(stack)), slice(0, SHAPE[0]), slice(0, SHAPE[1]))
+    drift = found.in_pixels(1, np.ones(len(stack), bool)).of(*everything)
+    return stack - drift * found.fields.any(axis=0)
 
 
 def rms(values):

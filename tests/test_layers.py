@@ -13,6 +13,7 @@ SRC = Path(__file__).resolve().parents[1] / "src" / PACKAGE
 LAYERS = [
     "errors",
     "stack",
+    "workspace",
     "photon_transfer",
     "io",
     "preprocess",

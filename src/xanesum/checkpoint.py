@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from xanesum.errors import WriteError
 from xanesum.io.atomic import atomic_path
 
-__all__ = ["Checkpoint", "digest_of"]
+__all__ = ["Checkpoint", "clear_folder", "digest_of"]
 
 PREFIX = "xanesum-pass-"
 Arrays = dict[str, NDArray[Any]]
@@ -59,11 +59,16 @@ class Checkpoint:
         return result
 
     def clear(self) -> None:
-        """Remove what passes found; files of other names stay, and so does a folder that holds some."""
-        for path in self.folder.glob(f"{PREFIX}*.npz"):
-            path.unlink(missing_ok=True)
-        if self.folder.is_dir() and not any(self.folder.iterdir()):
-            self.folder.rmdir()
+        """Remove what passes found, see `clear_folder`."""
+        clear_folder(self.folder)
+
+
+def clear_folder(folder: Path) -> None:
+    """Remove what passes found; files of other names stay, and so does a folder that holds some."""
+    for path in folder.glob(f"{PREFIX}*.npz"):
+        path.unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def digest_of(*parts: str | ArrayLike | None) -> str:

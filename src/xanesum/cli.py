@@ -26,6 +26,7 @@ from xanesum.flat_drift import DRIFTS
 from xanesum.io import STACK_SUFFIXES, describe, read_stack, write_stack
 from xanesum.phantom import KINDS, simulate
 from xanesum.pipeline import (
+    Means,
     RunResult,
     check,
     check_output,
@@ -34,6 +35,7 @@ from xanesum.pipeline import (
     input_files,
     load_scan,
     map_result,
+    means_of,
     run,
     staged_folder,
     write_map,
@@ -144,10 +146,10 @@ def _duration(seconds: float) -> str:
 def _denoise(arguments: argparse.Namespace) -> None:
     recipe, started = _recipe(arguments), time.perf_counter()
     check_output(arguments.output, inputs=input_files(arguments.scan, recipe), suffixes=STACK_SUFFIXES)
-    with _progress() as progress:
-        stack, counted = load_scan(arguments.scan, recipe.input)
-        stack, corrected = correct_scan(stack, recipe.denoise, progress=progress)
-        result = denoise_scan(stack, recipe.denoise, progress=progress)
+    with _progress() as progress, means_of(recipe.compute, beside=Path(arguments.output)) as means:
+        stack, counted = load_scan(arguments.scan, recipe.input, means=means)
+        stack, corrected = correct_scan(stack, recipe.denoise, means=means, progress=progress)
+        result = denoise_scan(stack, recipe.denoise, means=means, progress=progress)
         progress("write", 0.0)
         write_stack(result.reconstruct(), arguments.output)
     _print_counted(counted + corrected)
@@ -158,10 +160,10 @@ def _denoise(arguments: argparse.Namespace) -> None:
 def _map(arguments: argparse.Namespace) -> None:
     recipe, started = _recipe(arguments), time.perf_counter()
     check_output(arguments.output, inputs=input_files(arguments.scan, recipe), suffixes=STACK_SUFFIXES)
-    with _progress() as progress:
-        data = _result_or_scan(arguments, recipe, progress)
+    with _progress() as progress, means_of(recipe.compute, beside=Path(arguments.output)) as means:
+        data = _result_or_scan(arguments, recipe, means, progress)
         progress("map", 0.0)
-        maps = map_result(data, recipe, progress=progress)
+        maps = map_result(data, recipe, means=means, progress=progress)
         files = write_map(maps, arguments.output)
     if isinstance(data, Denoised):
         print(_sentence(data))
@@ -237,6 +239,24 @@ DENOISE: OptionTable = (
     ),
     ("--seed", "denoise.seed", {"metavar": "N", "type": int, "help": "seed of all random numbers (0)"}),
 )
+MEMORY = (
+    "--memory",
+    "compute.memory",
+    {"metavar": "SIZE", "help": "as 2GB: memory to use (most that is free)"},
+)
+COMPUTE: OptionTable = (
+    MEMORY,
+    (
+        "--work",
+        "compute.work",
+        {"metavar": "FOLDER", "help": "for what does not fit in memory; a killed run goes on from it"},
+    ),
+    (
+        "--scheduler",
+        "compute.scheduler",
+        {"metavar": "ADDRESS", "help": "of a Dask scheduler whose workers read and add up a large scan"},
+    ),
+)
 MAP: OptionTable = (
     ("--map", "map.kind", {"choices": MAP_KINDS, "help": "what is mapped"}),
     ("--e0", "map.e0_ev", {"metavar": "EV", "type": float, "help": "energy of the edge (found)"}),
@@ -257,9 +277,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"xanesum {version('xanesum')}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_verb(verbs, "info", _info, "say what a file holds", options=INPUT)
-    checking = _add_verb(verbs, "check", _check, "judge a scan before denoising it", options=(*INPUT, *PARTS))
+    checking = _add_verb(
+        verbs, "check", _check, "judge a scan before denoising it", options=(*INPUT, *PARTS, MEMORY)
+    )
     checking.add_argument("--json", action="store_true", help="print the verdict as JSON")
-    denoise_too = (*INPUT, *PARTS, *DENOISE)
+    denoise_too = (*INPUT, *PARTS, *DENOISE, *COMPUTE)
     planning = _add_verb(
         verbs, "plan", _plan, "say what a run will take, without doing it", options=denoise_too
     )
@@ -482,18 +504,18 @@ def _phantom_scan(
 
 
 def _result_or_scan(
-    arguments: argparse.Namespace, recipe: Recipe, progress: Callable[[str, float], None]
+    arguments: argparse.Namespace, recipe: Recipe, means: Means, progress: Callable[[str, float], None]
 ) -> Denoised | xr.DataArray:
     """Return a saved result, or the scan, denoised unless it is to be taken as it is."""
     try:
         result = load_result(arguments.scan)
     except ReadError:
         progress("read", 0.0)
-        stack = load_scan(arguments.scan, recipe.input)[0]
+        stack = load_scan(arguments.scan, recipe.input, means=means)[0]
     else:
         _refuse_options_of_a_scan(arguments)
         return result
     if arguments.as_is:
         return stack
-    stack = correct_scan(stack, recipe.denoise, progress=progress)[0]
-    return denoise_scan(stack, recipe.denoise, progress=progress)
+    stack = correct_scan(stack, recipe.denoise, means=means, progress=progress)[0]
+    return denoise_scan(stack, recipe.denoise, means=means, progress=progress)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from xanesum.errors import RankError, ReadError
 from xanesum.io.atomic import atomic_path
-from xanesum.stack import DIMS, add_history, lazy_array
+from xanesum.stack import add_history, lazy_array
 
 __all__ = ["Denoised", "load_result"]
 
@@ -67,6 +67,11 @@ class Denoised:
         return int(self.spectra.sizes["component"])
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """(E, Y, X) of the clean stack."""
+        return self.spectra.sizes["energy"], self.coefficients.sizes["y"], self.coefficients.sizes["x"]
+
+    @property
     def noise_is_even(self) -> bool:
         """Whether the noise was taken to be the same in every pixel and at every energy."""
         return bool((self.sigma_pixel == 1).all())
@@ -102,7 +107,6 @@ class Denoised:
         ``result.reconstruct().isel(energy=3)`` computes one frame, ``.sel(...)`` of a pixel one spectrum.  At
         energies of weight 0 the spectra are interpolated.
         """
-        shape = tuple(self.coefficients.sizes[d] if d != "energy" else self.spectra.sizes[d] for d in DIMS)
         spectra = self._filled_spectra()
         images = self.coefficients.values
 
@@ -110,7 +114,9 @@ class Denoised:
             return np.tensordot(spectra[:, key[0]].T, images[(slice(None), *key[1:])], axes=1)
 
         coords = {**self.coefficients.coords, **self.spectra.coords}
-        stack = xr.DataArray(lazy_array(shape, read), coords=coords, name="stack", attrs=dict(self.attrs))
+        stack = xr.DataArray(
+            lazy_array(self.shape, read), coords=coords, name="stack", attrs=dict(self.attrs)
+        )
         stack.attrs.pop("missing_values", None)
         return add_history(stack, f"denoised by xanesum {self.provenance.get('xanesum')}, rank {self.rank}")
 

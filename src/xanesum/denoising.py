@@ -7,6 +7,7 @@ import platform
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -38,10 +38,20 @@ from xanesum.noise import estimate_sigma, sigma_of_pixels, sigma_per_energy, sig
 from xanesum.noise_shape import NoiseShape, measure_shape
 from xanesum.passes import Averages, Passes, coarse_scale
 from xanesum.stack import check_stack, refuse_values, usable_mask, usable_weight
-from xanesum.subspace import fill_missing, fit_basis, mean_signs
+from xanesum.subspace import block_sums, fill_missing, fit_basis, mean_signs
 from xanesum.weights import CountVariance
+from xanesum.workspace import available_memory
 
-__all__ = ["DEFAULT_METHOD", "DEFAULT_NOISE", "METHODS", "NOISES", "assemble", "denoise"]
+__all__ = [
+    "DEFAULT_METHOD",
+    "DEFAULT_NOISE",
+    "METHODS",
+    "NOISES",
+    "Opened",
+    "assemble",
+    "denoise",
+    "open_stack",
+]
 
 METHODS = ("sum+", "sum")
 DEFAULT_METHOD = "sum+"
@@ -53,7 +63,6 @@ FILLED_FROM = 20_000  # pixels, from which these are found
 SPREADS = 1.05  # times the noise level that averages may have by chance, if noise is white
 IN_MEMORY = 1.3  # times the stack's size, which is needed to hold it and work on it
 CONNECT_S = 20  # seconds that a scheduler has to answer
-FREE_SHARE = 0.8  # of the free memory, that may be used
 COARSE_SHARE, BLOCK_SHARE = 0.2, 0.05  # of the memory, for averages of a stack and for a block of it
 NOISE_FLOOR = 1e-6  # least sigma, as a share of the root mean square: below it float32 is the noise
 
@@ -146,39 +155,41 @@ def denoise(
     rounds_by = getattr(images, "rounding", None)
     if method == "sum" or rounds_by is None:
         images = exact_form(images)  # every call below serves the risk estimate too
-    opened = _opened(stack, rank, memory, rng, progress, checkpoint=checkpoint, scheduler=scheduler)
-    progress("noise", 0.0)
-    level, rounding = opened.sigma, opened.rounding
-    if sigma is not None:
-        level = _checked(sigma)
-    setting = opened.setting(
-        level,
-        stack.energy.values[usable_weight(stack)].astype(float),
-        lambda k_images, level, pixels: images.denoise(k_images, level, mask=pixels),
-        rng,
-        n_probes,
-        progress,
-        estimated=sigma is None,
-    )
-    setting = replace(setting, rounding=rounds_by)
-    shape = NoiseShape()
-    if method == "sum+" and noise == "auto" and sigma is None and level > rounding:
-        divided = bool(stack.attrs.get("flat_field", False))
-        shape = measure_shape(setting, divided_by_flat=divided, law=_noise_law(stack))
-        setting = shape.evened(setting)
-    fit = fit_sum(setting, rank) if method == "sum" else fit_sum_plus(setting, rank, without=without)
-    for note in _notes(fit, rank):
-        warnings.warn(note, XanesumWarning, stacklevel=2)
-    full = setting.full
-    if shape.factors is None:
-        spectra = fit.spectra[: max(fit.rank, 1)]
-        per_energy = sigma_per_energy(setting.values, spectra, mask=setting.mask, rng=rng)
-        per_energy *= full.sigma / setting.sigma
-    else:
-        per_energy = shape.factors.energy
-    fit = shape.multiplied_back(fit, full.sigma)
-    if opened.passes.checkpoint is not None:
-        opened.passes.checkpoint.clear()
+    with _cluster_of(scheduler) as cluster:
+        opened = open_stack(stack, memory, rng, progress, checkpoint=checkpoint, cluster=cluster)
+        _check_rank(rank, opened.passes)
+        progress("noise", 0.0)
+        level, rounding = opened.sigma, opened.rounding
+        if sigma is not None:
+            level = _checked(sigma)
+        setting = opened.setting(
+            level,
+            stack.energy.values[usable_weight(stack)].astype(float),
+            lambda k_images, level, pixels: images.denoise(k_images, level, mask=pixels),
+            rng,
+            n_probes,
+            progress,
+            estimated=sigma is None,
+        )
+        setting = replace(setting, rounding=rounds_by)
+        shape = NoiseShape()
+        if method == "sum+" and noise == "auto" and sigma is None and level > rounding:
+            divided = bool(stack.attrs.get("flat_field", False))
+            shape = measure_shape(setting, divided_by_flat=divided, law=_noise_law(stack))
+            setting = shape.evened(setting)
+        fit = fit_sum(setting, rank) if method == "sum" else fit_sum_plus(setting, rank, without=without)
+        for note in _notes(fit, rank):
+            warnings.warn(note, XanesumWarning, stacklevel=2)
+        full = setting.full
+        if shape.factors is None:
+            spectra = fit.spectra[: max(fit.rank, 1)]
+            per_energy = sigma_per_energy(setting.values, spectra, mask=setting.mask, rng=rng)
+            per_energy *= full.sigma / setting.sigma
+        else:
+            per_energy = shape.factors.energy
+        fit = shape.multiplied_back(fit, full.sigma)
+        if opened.passes.checkpoint is not None:
+            opened.passes.checkpoint.clear()
     provenance = {
         "method": method,
         "without": " ".join(sorted(without)),
@@ -233,11 +244,6 @@ def _notes(fit: Fit, rank: int | None) -> Iterator[str]:
             )
 
 
-def available_memory() -> float:
-    """Return how many bytes may be used where nobody says: most of what is free."""
-    return FREE_SHARE * float(psutil.virtual_memory().available)
-
-
 def _checked(sigma: float) -> float:
     if not (np.isfinite(sigma) and sigma > 0):
         raise SigmaError(f"sigma must be a positive number, got {sigma}")
@@ -256,7 +262,7 @@ def _noise_law(stack: xr.DataArray) -> CountVariance | None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Opened:
+class Opened:
     """A stack that was looked at once, its noise level, and the averages that spectra are sought in."""
 
     passes: Passes  # of the usable frames
@@ -265,6 +271,13 @@ class _Opened:
     digest: str
     sigma: float
     rounding: float  # noise level that float32 has by itself, below which none is looked for
+
+    def means(self) -> NDArray[np.float32]:
+        """Return the means (E, Y', X') over the pixels that count in each block; 0 where none does."""
+        if self.scale == 1:
+            return self.averages.values
+        counts = block_sums(self.passes.mask.astype(np.float32), self.scale)
+        return np.asarray(self.averages.values / np.sqrt(np.maximum(counts, 1)))
 
     def setting(
         self,
@@ -288,17 +301,19 @@ class _Opened:
         return Setting(values, energy_ev, mask, own, denoise_at, rng, n_probes, progress, whole=whole)
 
 
-def _opened(
+def open_stack(
     stack: xr.DataArray,
-    rank: int | None,
     memory: float | None,
     rng: np.random.Generator,
     progress: Callable[[str, float], None],
     *,
-    checkpoint: str | Path | None,
-    scheduler: Any,
-) -> _Opened:
-    """Look at all values once, and once more where some are missing; refuse what cannot be used."""
+    checkpoint: str | Path | None = None,
+    cluster: Any = None,
+) -> Opened:
+    """Look at all values once, and once more where some are missing; refuse what cannot be used.
+
+    See `denoise` for the parameters and errors; `cluster` is a Dask client or None.
+    """
     progress("read", 0.0)
     check_stack(stack, min_energies=2)
     mask, used = usable_mask(stack), np.flatnonzero(usable_weight(stack))
@@ -306,15 +321,13 @@ def _opened(
         raise StackError("no usable pixel is left: the mask excludes all of them")
     most = available_memory() if memory is None else memory
     passes = _passes(stack, mask, used, most)
-    if scheduler is not None:
-        passes = replace(passes, cluster=_client(scheduler))
+    passes = replace(passes, cluster=cluster)
     if checkpoint is not None and not passes.in_memory:
         n_energies, n_y, _ = passes.shape
         middle = slice(n_y // 2, n_y // 2 + 1)
         ends = [passes.read(slice(e, e + 1), middle) for e in (0, n_energies // 2, n_energies - 1)]
         known = digest_of(stack.energy.values, str(stack.shape), *ends)
         passes = replace(passes, checkpoint=Checkpoint(Path(checkpoint), known))
-    _check_rank(rank, len(used), int(mask.sum()))
     for_sigma = sigma_sample(len(used), mask, rng)
     for_missing = for_sigma[:0]
     if stack.attrs.get("missing_values", 0) or not mask.all():
@@ -337,21 +350,25 @@ def _opened(
         sigma = sigma_of_pixels(sample[:, np.isin(pixels, for_sigma)])
     else:
         sigma = estimate_sigma(values, mask=averages.mask, rng=rng)
-    return _Opened(passes, averages, scale, survey.digest, max(sigma, level), level)
+    return Opened(passes, averages, scale, survey.digest, max(sigma, level), level)
 
 
-def _client(scheduler: Any) -> Any:
-    """Return a Dask client for a scheduler's address; a client is returned as it is."""
+@contextmanager
+def _cluster_of(scheduler: Any) -> Iterator[Any]:
+    """Give a Dask client for a scheduler's address; what is no address (a client, None) as it is."""
     if not isinstance(scheduler, str):
-        return scheduler
+        yield scheduler
+        return
     try:
         distributed = import_module("distributed")
     except ImportError as error:
         raise MissingExtraError('a Dask scheduler needs: pip install "xanesum[cluster]"') from error
     try:
-        return distributed.Client(scheduler, timeout=CONNECT_S, set_as_default=False)
+        client = distributed.Client(scheduler, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise RecipeError(f"no Dask scheduler answers at {scheduler!r}; is its address right?") from error
+    with client:
+        yield client
 
 
 def _passes(stack: xr.DataArray, mask: NDArray[np.bool_], used: NDArray[np.intp], most: float) -> Passes:
@@ -372,7 +389,8 @@ def _passes(stack: xr.DataArray, mask: NDArray[np.bool_], used: NDArray[np.intp]
     return Passes(read, shape, mask, False, most * BLOCK_SHARE)
 
 
-def _check_rank(rank: int | None, n_energies: int, n_pixels: int) -> None:
+def _check_rank(rank: int | None, passes: Passes) -> None:
+    n_energies, n_pixels = len(passes), int(passes.mask.sum())
     limit = min(n_energies, n_pixels)
     if rank is not None and not 1 <= rank <= limit:
         raise RankError(

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser
-from xanesum.denoising import denoise
+from xanesum.denoising import denoise, open_stack
 from xanesum.errors import RecipeError, XanesumWarning
-from xanesum.illumination import FlatDrift, estimate_drift, remove_drift, remove_smooth, smooth_fields
-from xanesum.stack import add_history, load_stack, usable_mask, usable_weight
-from xanesum.subspace import fill_missing
+from xanesum.illumination import DriftOfPixels, FlatDrift, estimate_drift, remove_smooth, smooth_fields
+from xanesum.stack import add_history, usable_mask, usable_weight
+from xanesum.workspace import with_frames
 
 __all__ = ["DEFAULT_DRIFT", "DRIFTS", "correct_flat_drift"]
 
 DRIFTS = ("auto", "always", "none")
 DEFAULT_DRIFT = "auto"
 SEEN = 0.1  # of the noise level, up to which a drift is left alone: errors of the spectra look like so much
-FILLED_RANK = 5  # components that stand in for missing values
 MIN_ENERGIES = 20  # with fewer, spectra and drift cannot be told apart
 
 
@@ -29,13 +31,16 @@ def correct_flat_drift(
     *,
     drift: str = DEFAULT_DRIFT,
     denoiser: str | Denoiser = DEFAULT_DENOISER,
+    memory: float | None = None,
+    checkpoint: str | Path | None = None,
     rng: np.random.Generator | None = None,
     progress: Callable[[str, float], None] = lambda step, share: None,
 ) -> tuple[xr.DataArray, FlatDrift | None]:
     """Remove the smooth change of the illumination since the flat was taken, frame by frame.
 
     The spectra of the sample are found first on a stack without anything smooth; see
-    `xanesum.illumination.estimate_drift` for what is drift beside them, and what is left alone.
+    `xanesum.illumination.estimate_drift` for what is drift beside them, and what is left alone.  Of large
+    images means over blocks of pixels are searched.
 
     Parameters
     ----------
@@ -46,6 +51,8 @@ def correct_flat_drift(
         (``attrs["flat_field"]``); a scanned probe has none.
     denoiser : str or Denoiser
         For the spectra.
+    memory, checkpoint
+        As in `xanesum.denoise`.
     rng : numpy.random.Generator, optional
         ``default_rng(0)`` by default.
     progress : callable
@@ -72,18 +79,41 @@ def correct_flat_drift(
     if not looked_for or np.count_nonzero(used) < MIN_ENERGIES:
         return stack, None
     progress("drift", 0.0)
-    mask, values = usable_mask(stack), load_stack(stack, min_energies=2)
-    filled = np.where(mask, fill_missing(values[used], rank=FILLED_RANK, mask=mask), np.float32(0))
+    rng = np.random.default_rng(0) if rng is None else rng
+    opened = open_stack(
+        stack, memory, rng, lambda step, share: progress("drift", share), checkpoint=checkpoint
+    )
+    means, mask = opened.means(), opened.averages.mask
     fields = smooth_fields(mask.shape, mask=mask)
-    without_smooth = stack[used].copy(data=remove_smooth(filled, fields))
+    labels = {name: stack[name] for name in stack.coords if set(stack[name].dims) == {"energy"}}
+    small = xr.DataArray(
+        remove_smooth(means, fields),
+        dims=stack.dims,
+        coords={**{name: each[used] for name, each in labels.items()}, "mask": (stack.dims[1:], mask)},
+        attrs={name: value for name, value in stack.attrs.items() if name != "missing_values"},
+        name=stack.name,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XanesumWarning)  # of components that are not the result's
-        found = denoise(without_smooth, denoiser=denoiser, without=("mirrors",), rng=rng)
+        found = denoise(small, denoiser=denoiser, without=("mirrors",), memory=memory, rng=rng)
     energy_ev = stack.energy.values[used].astype(float)
-    removed = estimate_drift(filled, found.spectra.values, fields, found.sigma, energy_ev, mask=mask)
-    if removed.rms < SEEN * found.sigma:
+    removed = estimate_drift(means, found.spectra.values, fields, found.sigma, energy_ev, mask=mask)
+    if removed.rms < SEEN * found.sigma * opened.scale:
         return stack, None
-    cleaned = values.copy()
-    cleaned[used] = remove_drift(values[used], removed)
+    cleaned = with_frames(stack, _Without(removed.in_pixels(opened.scale, used), usable_mask(stack)))
     said = f"smooth drift of the illumination removed, {removed.rms:.4f} rms in optical density"
-    return add_history(stack.copy(data=cleaned), said), removed
+    return add_history(cleaned, said), removed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Without:
+    """Takes the drift away from part of a stack."""
+
+    drift: DriftOfPixels
+    mask: NDArray[np.bool_]  # (Y, X), pixels that count
+
+    def __call__(
+        self, values: NDArray[np.float32], energies: slice, rows: slice, columns: slice
+    ) -> NDArray[np.float32]:
+        values -= self.drift.of(energies, rows, columns) * self.mask[rows, columns]
+        return values

@@ -10,7 +10,7 @@ from scipy.ndimage import binary_erosion, gaussian_filter, uniform_filter1d
 
 from xanesum.subspace import inner_products, project
 
-__all__ = ["FlatDrift", "estimate_drift", "remove_drift", "remove_smooth", "smooth_fields"]
+__all__ = ["DriftOfPixels", "FlatDrift", "estimate_drift", "remove_smooth", "smooth_fields"]
 
 ORDER = 7  # of the cosines, along both axes together, that make the smooth fields
 ABOVE_NOISE = 2.0  # of the noise's variance, from which on a field is taken to change
@@ -40,15 +40,42 @@ class FlatDrift:
         n_pixels = int(np.count_nonzero(self.fields.any(axis=0)))
         return float(np.sqrt(np.sum(self.amounts**2) / max(n_pixels * len(self.amounts), 1)))
 
+    def in_pixels(self, scale: int, used: NDArray[np.bool_]) -> DriftOfPixels:
+        """Return the drift in the pixels of which means over `scale` x `scale` were searched for it.
+
+        The result has all energies (E',), with nothing at those that were not `used`.
+        """
+        shape = self.fields.shape[1:]
+        cosines = _cosines(shape, ORDER)
+        keep = self.fields.any(axis=0)
+        shares = np.linalg.lstsq(cosines[:, keep].T, self.fields[:, keep].T.astype(np.float64))[0]
+        amounts = np.zeros((len(used), len(cosines)), np.float32)
+        amounts[used] = self.amounts @ shares.T
+        return DriftOfPixels(amounts, tuple(n * scale for n in shape))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DriftOfPixels:
+    """The drift as sums of cosines, for any part of the frames."""
+
+    amounts: NDArray[np.float32]  # (E, C), of the cosines
+    shape: tuple[int, ...]  # (Y, X) of which they have their periods
+
+    def of(self, energies: slice, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """Return a part (E', Y', X')."""
+        y, x = (_along(n, ORDER)[:, part] for n, part in zip(self.shape, (rows, columns), strict=True))
+        low = _low(ORDER)
+        parts = np.zeros((len(self.amounts[energies]), *low.shape), np.float32)
+        parts[:, low] = self.amounts[energies]
+        return np.asarray(np.matmul(y.T.astype(np.float32), parts @ x.astype(np.float32)))
+
 
 def smooth_fields(
     shape: tuple[int, ...], *, mask: NDArray[np.bool_] | None = None, order: int = ORDER
 ) -> NDArray[np.float32]:
     """Return smooth fields (M, Y, X), orthonormal within `mask` and 0 outside: cosines up to `order`."""
     keep = np.ones(shape, bool) if mask is None else mask
-    along = [np.cos(np.pi * np.outer(np.arange(order + 1), (np.arange(n) + 0.5) / n)) for n in shape]
-    low = np.add.outer(np.arange(order + 1), np.arange(order + 1)) <= order
-    cosines = np.einsum("iy,jx->ijyx", *along)[low]
+    cosines = _cosines(shape, order)
     q, r = np.linalg.qr(cosines[:, keep].T)
     fields = np.zeros((q.shape[1], *shape), np.float32)
     fields[:, keep] = q.T
@@ -56,24 +83,29 @@ def smooth_fields(
     return np.asarray(fields[known])
 
 
+def _along(n: int, order: int) -> NDArray[np.float64]:
+    """Return cosines (order + 1, n) of half a period and its multiples over `n` pixels."""
+    return np.cos(np.pi * np.outer(np.arange(order + 1), (np.arange(n) + 0.5) / n))
+
+
+def _low(order: int) -> NDArray[np.bool_]:
+    """Return which products of two cosines are of this order at most, (order + 1, order + 1)."""
+    return np.asarray(np.add.outer(np.arange(order + 1), np.arange(order + 1)) <= order)
+
+
+def _cosines(shape: tuple[int, ...], order: int) -> NDArray[np.float64]:
+    """Return the products (C, Y, X) of cosines along both axes up to `order`."""
+    along = [_along(n, order) for n in shape]
+    return np.asarray(np.einsum("iy,jx->ijyx", *along)[_low(order)])
+
+
 def remove_smooth(stack: NDArray[np.float32], fields: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the stack (E, Y, X) without anything that `fields` (M, Y, X) can explain, sample or not."""
-    return remove_fields(stack, fields, inner_products(fields, stack).T)
-
-
-def remove_fields(
-    stack: NDArray[np.float32], fields: NDArray[np.float32], amounts: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    """Return the stack less ``amounts @ fields``, frame by frame."""
+    amounts = inner_products(fields, stack).T
     cleaned = np.empty_like(stack)
     for frame, out, amount in zip(stack, cleaned, amounts.astype(np.float32), strict=True):
         np.subtract(frame, np.tensordot(amount, fields, axes=1), out=out)
     return cleaned
-
-
-def remove_drift(stack: NDArray[np.float32], drift: FlatDrift) -> NDArray[np.float32]:
-    """Return the stack (E, Y, X) without the drift."""
-    return remove_fields(stack, drift.fields, drift.amounts)
 
 
 def estimate_drift(

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from xanesum.bootstrap import bootstrap_map
 from xanesum.check import Finding, check_scan
+from xanesum.checkpoint import clear_folder
 from xanesum.denoised import Denoised
 from xanesum.denoising import denoise
 from xanesum.errors import EdgeError, ReadError, RecipeError, StackError, WriteError, XanesumWarning
@@ -34,13 +35,15 @@ from xanesum.io.scan import reading
 from xanesum.io.tiff import SUFFIXES as TIFF_SUFFIXES
 from xanesum.io.tiff import energies_candidates, energies_path
 from xanesum.preprocess import prepare
-from xanesum.recipe import DEFAULT_RECIPE, DenoiseOptions, InputOptions, Recipe
+from xanesum.recipe import DEFAULT_RECIPE, ComputeOptions, DenoiseOptions, InputOptions, Recipe
 from xanesum.report import Facts, write_report
 from xanesum.stack import add_history, usable_mask
 from xanesum.trust import Trust, examine
+from xanesum.workspace import IN_MEMORY, Workspace, available_memory
 from xanesum.xanes import MAP_KINDS, MAP_NAMES, chemical_map
 
 __all__ = [
+    "Means",
     "RunResult",
     "check_output",
     "correct_scan",
@@ -48,6 +51,7 @@ __all__ = [
     "input_files",
     "load_scan",
     "map_result",
+    "means_of",
     "run",
     "staged_folder",
     "write_map",
@@ -64,6 +68,7 @@ OWN_FILES = (
     "trust.json",
     "report.html",
 )
+DRIFT_STEP, DENOISE_STEP = STEPS_KEPT = ("drift", "denoise")  # that leave something to go on from
 VERSIONS_OF = ("numpy", "scipy", "xarray", "h5py", "scikit-image", "pywavelets", "torch")
 
 
@@ -119,18 +124,23 @@ def run(
     WriteError
         If the results cannot be written, or would replace the scan itself.
     """
-    started = time.perf_counter()
     source, folder = Path(source), Path(out_dir)
     check_output(folder, inputs=input_files(source, recipe), is_folder=True)
+    with means_of(recipe.compute, beside=folder) as means:
+        return _run(source, folder, recipe, means, progress)
+
+
+def _run(source: Path, folder: Path, recipe: Recipe, means: Means, progress: Progress) -> RunResult:
+    started = time.perf_counter()
     progress("read", 0.0)
     with _overheard() as notes:
-        stack, counted = load_scan(source, recipe.input)
-        stack, corrected = correct_scan(stack, recipe.denoise, progress=progress)
-        result = denoise_scan(stack, recipe.denoise, progress=progress)
+        stack, counted = load_scan(source, recipe.input, means=means)
+        stack, corrected = correct_scan(stack, recipe.denoise, means=means, progress=progress)
+        result = denoise_scan(stack, recipe.denoise, means=means, progress=progress)
         progress("map", 0.0)
-        maps, problem = _map_or_reason(result, recipe, progress)
+        maps, problem = _map_or_reason(result, recipe, means, progress)
     progress("trust", 0.0)
-    trust = examine(stack, result, rng=np.random.default_rng(recipe.denoise.seed))
+    trust = examine(stack, result, memory=means.memory, rng=np.random.default_rng(recipe.denoise.seed))
     for note in trust.notes:  # the report has them in their place
         warnings.warn(note, XanesumWarning, stacklevel=2)
     seconds = time.perf_counter() - started
@@ -147,7 +157,64 @@ def run(
     return RunResult(folder, files, result, trust, maps, problem, counted, time.perf_counter() - started)
 
 
-def load_scan(source: str | Path, options: InputOptions) -> tuple[xr.DataArray, tuple[str, ...]]:
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a run may use."""
+
+    workspace: Workspace = IN_MEMORY
+    kept: Path | None = None  # folder in which a killed run leaves what the next one goes on from
+    scheduler: str | None = None
+
+    @property
+    def memory(self) -> float | None:
+        """Bytes that may be used; None for most of what is free."""
+        return None if np.isinf(self.workspace.memory) else self.workspace.memory
+
+    def checkpoint(self, step: str) -> Path | None:
+        """Return the folder for what a step keeps, if anything is kept."""
+        return None if self.kept is None else self.kept / step
+
+
+ALL_IN_MEMORY = Means()
+
+
+@contextmanager
+def means_of(options: ComputeOptions, *, beside: Path) -> Iterator[Means]:
+    """Give what the options allow; a stack that does not fit goes to their folder, or to one `beside`.
+
+    At the end nothing is left of it, but for what a run that failed keeps in the folder of the options.
+
+    Raises
+    ------
+    WriteError
+        If the folder cannot be written.
+    """
+    memory = available_memory() if options.memory_bytes is None else options.memory_bytes
+    if options.work is None:
+        place = beside if beside.is_dir() else beside.parent
+        folder, kept = _new_folder(place, beside.name), None
+    else:
+        folder = kept = Path(options.work)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = error.strerror or error
+            raise WriteError(f"{folder}: cannot work there ({reason}); choose another --work") from error
+    workspace = Workspace(memory, folder)
+    workspace.clear()  # of what a killed run left
+    try:
+        yield Means(workspace, kept, options.scheduler)
+        for step in () if kept is None else STEPS_KEPT:
+            clear_folder(kept / step)
+    finally:
+        workspace.clear()
+        if kept is None:
+            rmtree(folder, ignore_errors=True)
+
+
+def load_scan(
+    source: str | Path, options: InputOptions, *, means: Means = ALL_IN_MEMORY
+) -> tuple[xr.DataArray, tuple[str, ...]]:
     """Read a scan, cut out what the options name, and preprocess it.
 
     Returns
@@ -157,9 +224,9 @@ def load_scan(source: str | Path, options: InputOptions) -> tuple[xr.DataArray, 
     counted : tuple of str
         What preprocessing changed and left out.
     """
-    stack = read_stack(source, energies=options.energies, i0=options.i0, data=options.data)
-    stack = _cut(stack, options)
-    stack, report = prepare(stack, allow_missing=options.allow_missing)
+    stack, report = prepare(
+        _read(source, options), allow_missing=options.allow_missing, workspace=means.workspace
+    )
     return stack, tuple(report.lines())
 
 
@@ -175,9 +242,14 @@ def check(
         What preprocessing changed and left out.
     """
     progress("read", 0.0)
-    options = recipe.input
-    stack, counted = load_scan(source, options)
-    raw = read_stack(source, energies=options.energies, i0=options.i0, data=options.data)
+    memory = recipe.compute.memory_bytes
+    whole = _read(source, recipe.input)
+    part = _fitting_part(whole.shape, available_memory() if memory is None else memory)
+    raw = whole.isel(part)
+    stack, report = prepare(raw, allow_missing=recipe.input.allow_missing)
+    counted = tuple(report.lines())
+    if raw.size < whole.size:
+        counted += (f"judged by the middle {raw.sizes['y']} x {raw.sizes['x']} px, which fit in memory",)
     counts = None
     if raw.attrs["quantity"] == "counts" and raw.attrs.get("unit") != "counts/s" and "flat" in raw.coords:
         dark = float(np.median(raw["dark"].values)) if "dark" in raw.coords else 0.0
@@ -188,13 +260,19 @@ def check(
 
 
 def correct_scan(
-    stack: xr.DataArray, options: DenoiseOptions, *, progress: Progress = _silent
+    stack: xr.DataArray,
+    options: DenoiseOptions,
+    *,
+    means: Means = ALL_IN_MEMORY,
+    progress: Progress = _silent,
 ) -> tuple[xr.DataArray, tuple[str, ...]]:
     """Remove what a changing illumination added to a stack, as the options say, and tell what was removed."""
     stack, removed = correct_flat_drift(
         stack,
         drift=options.flat_drift,
         denoiser=options.denoiser,
+        memory=means.memory,
+        checkpoint=means.checkpoint(DRIFT_STEP),
         rng=np.random.default_rng(options.seed),
         progress=progress,
     )
@@ -207,7 +285,13 @@ def correct_scan(
     return stack, (said,)
 
 
-def denoise_scan(stack: xr.DataArray, options: DenoiseOptions, *, progress: Progress = _silent) -> Denoised:
+def denoise_scan(
+    stack: xr.DataArray,
+    options: DenoiseOptions,
+    *,
+    means: Means = ALL_IN_MEMORY,
+    progress: Progress = _silent,
+) -> Denoised:
     """Denoise a stack as the options say; see `xanesum.denoise`."""
     return denoise(
         stack,
@@ -216,14 +300,28 @@ def denoise_scan(stack: xr.DataArray, options: DenoiseOptions, *, progress: Prog
         rank=options.rank,
         sigma=options.sigma,
         noise=options.noise,
+        memory=means.memory,
+        checkpoint=means.checkpoint(DENOISE_STEP),
+        scheduler=means.scheduler,
         rng=np.random.default_rng(options.seed),
         progress=progress,
     )
 
 
-def map_result(data: Denoised | xr.DataArray, recipe: Recipe, *, progress: Progress = _silent) -> xr.Dataset:
+def map_result(
+    data: Denoised | xr.DataArray,
+    recipe: Recipe,
+    *,
+    means: Means = ALL_IN_MEMORY,
+    progress: Progress = _silent,
+) -> xr.Dataset:
     """Map the edge as the recipe says; see `xanesum.chemical_map` and `xanesum.bootstrap`."""
     options = recipe.map
+    if options.bootstrap and isinstance(data, Denoised) and not means.workspace.holds(data.shape):
+        raise RecipeError(
+            "a bootstrap draws whole stacks, which do not fit in memory here; leave out --bootstrap, "
+            "or allow more --memory"
+        )
     if options.bootstrap and not isinstance(data, Denoised):
         raise RecipeError("a stack that was not denoised cannot be drawn again; leave out --bootstrap")
     maps = chemical_map(
@@ -423,9 +521,11 @@ def _shows_warnings() -> bool:
     return True
 
 
-def _map_or_reason(result: Denoised, recipe: Recipe, progress: Progress) -> tuple[xr.Dataset | None, str]:
+def _map_or_reason(
+    result: Denoised, recipe: Recipe, means: Means, progress: Progress
+) -> tuple[xr.Dataset | None, str]:
     try:
-        return map_result(result, recipe, progress=progress), ""
+        return map_result(result, recipe, means=means, progress=progress), ""
     except EdgeError as error:
         if recipe.map.kind not in MAP_KINDS:
             raise
@@ -451,6 +551,22 @@ def _cut(stack: xr.DataArray, options: InputOptions) -> xr.DataArray:
     if not usable_mask(stack).any():
         raise StackError("the mask leaves no pixel of the region to work on; change --mask or --roi")
     return stack
+
+
+def _read(source: str | Path, options: InputOptions) -> xr.DataArray:
+    """Read a scan and cut out what the options name."""
+    stack = read_stack(source, energies=options.energies, i0=options.i0, data=options.data)
+    return _cut(stack, options)
+
+
+def _fitting_part(shape: tuple[int, ...], memory: float) -> dict[str, slice]:
+    """Return the middle of the images (E, Y, X), as much of it as may be worked on in memory."""
+    wanted = Workspace(memory, Path())
+    n_y, n_x = shape[1:]
+    while not wanted.holds((shape[0], n_y, n_x)) and max(n_y, n_x) > 1:
+        n_y, n_x = (n_y, -(-n_x // 2)) if n_x >= n_y else (-(-n_y // 2), n_x)
+    starts = [(whole - part) // 2 for whole, part in zip(shape[1:], (n_y, n_x), strict=True)]
+    return {"y": slice(starts[0], starts[0] + n_y), "x": slice(starts[1], starts[1] + n_x)}
 
 
 def _read_mask(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -16,8 +17,18 @@ from xanesum.denoising import DEFAULT_METHOD, DEFAULT_NOISE
 from xanesum.errors import RecipeError
 from xanesum.flat_drift import DEFAULT_DRIFT
 
-__all__ = ["DEFAULT_RECIPE", "DenoiseOptions", "InputOptions", "MapOptions", "Recipe", "read_recipe"]
+__all__ = [
+    "DEFAULT_RECIPE",
+    "ComputeOptions",
+    "DenoiseOptions",
+    "InputOptions",
+    "MapOptions",
+    "Recipe",
+    "read_recipe",
+]
 
+SIZE = re.compile(r"(?P<number>\d+(\.\d*)?)\s*(?P<unit>[KMGT]?i?B)?", re.IGNORECASE)
+UNITS = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}  # of GiB it is a little less
 Roi = tuple[int, int, int, int]
 Range = tuple[float, float]
 _UNFIT = object()
@@ -107,12 +118,36 @@ class MapOptions(_Checked):
 
 
 @dataclass(frozen=True, slots=True)
+class ComputeOptions(_Checked):
+    """What a run may use, and where; none of it changes the result beyond rounding."""
+
+    memory: str | None = None  # as "2GB"; most of what is free by default
+    work: str | None = None  # folder for what does not fit, and for what a killed run goes on from
+    scheduler: str | None = None  # address of a Dask scheduler
+
+    def __post_init__(self) -> None:
+        _Checked.__post_init__(self)
+        self.memory_bytes  # noqa: B018 - refuses what is no size
+
+    @property
+    def memory_bytes(self) -> float | None:
+        """The memory in bytes; None for most of what is free."""
+        if self.memory is None:
+            return None
+        found = SIZE.fullmatch(self.memory.strip())
+        if found is None or not float(found["number"]):
+            raise RecipeError(f'memory must be a size as "2GB" or "500 MB", got {self.memory!r}')
+        return float(found["number"]) * UNITS[(found["unit"] or "B").upper().replace("IB", "B")]
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """Everything that can be chosen about a run; paths are relative to the working directory."""
 
     input: InputOptions = field(default_factory=InputOptions)
     denoise: DenoiseOptions = field(default_factory=DenoiseOptions)
     map: MapOptions = field(default_factory=MapOptions)
+    compute: ComputeOptions = field(default_factory=ComputeOptions)
 
     def updated(self, sections: Mapping[str, Mapping[str, Any]]) -> Recipe:
         """Return a recipe with the given options, ``{section: {name: value}}``, in place of its own.

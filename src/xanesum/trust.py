@@ -23,13 +23,19 @@ from xanesum.denoised import Denoised
 from xanesum.noise import CORRELATED, MOST_REACH
 from xanesum.refit import orthonormal_rows
 from xanesum.stack import usable_mask, usable_weight
+from xanesum.subspace import block_sums
 from xanesum.weights import CommonNoise
+from xanesum.workspace import available_memory
 
 __all__ = ["PLACES", "Lost", "Trust", "Whiteness", "examine"]
 
 N_CHANNELS = 64  # of energies taken together, in which signal is looked for beside the spectra
 N_SAMPLE = 20_000  # pixels whose residual is looked at along energy
 BLOCK_FRAMES = 16
+HELD = 2.5  # copies of the images that are looked at, about
+HELD_SHARE = 0.25  # of the memory, for them
+COARSER = (1, 2, 4, 8, 16, 32)  # pixels each way that are taken together where it is short
+NEAR_PX = 512  # each way, of the part that whiteness is then seen in
 PLACES = {
     "component": "a component is missing",
     "shift": "a shift of the edge is missing",
@@ -141,7 +147,13 @@ class Trust:
         }
 
 
-def examine(stack: xr.DataArray, result: Denoised, *, rng: np.random.Generator | None = None) -> Trust:
+def examine(
+    stack: xr.DataArray,
+    result: Denoised,
+    *,
+    memory: float | None = None,
+    rng: np.random.Generator | None = None,
+) -> Trust:
     """Examine the residual of a result: stack less clean stack, each value divided by its noise level.
 
     Signal is looked for in three places.  Beside the spectra of the result the residual is noise alone,
@@ -158,6 +170,9 @@ def examine(stack: xr.DataArray, result: Denoised, *, rng: np.random.Generator |
         What was denoised.
     result : Denoised
         From `xanesum.denoise` of this stack.
+    memory : float, optional
+        Bytes that may be used; by default most of what is free.  Of images that are too large for that,
+        regions are made of averages over blocks of pixels, and whiteness is that of a part in the middle.
     rng : numpy.random.Generator, optional
         Draws signs and pixels; ``default_rng(0)`` by default.
 
@@ -177,19 +192,20 @@ def examine(stack: xr.DataArray, result: Denoised, *, rng: np.random.Generator |
     basis = np.vstack([channels, shift, within])
     usable = np.flatnonzero(mask)
     sample = np.sort(rng.choice(usable, min(N_SAMPLE, usable.size), replace=False))
-    pixels = np.empty((len(sigma), len(sample)), np.float32)
-    images = np.zeros((len(basis), *mask.shape), np.float32)
     applied = whitening.restored(basis).astype(np.float32)
-    for part, block in _residuals(stack, result, sigma):
-        images += np.tensordot(applied[:, part], block, axes=1)
-        pixels[part] = block.reshape(len(block), -1)[:, sample]
+    most_bytes = available_memory() if memory is None else memory
+    seen = _look(stack, result, sigma, applied, len(channels), sample, most_bytes)
     rows = {"component": channels, "shift": shift, "smoothed": within}
-    places = dict(zip(rows, np.split(images, np.cumsum([len(channels), len(shift)])), strict=True))
-    beside = places["component"]
+    parts = np.split(seen.images, np.cumsum([len(channels), len(shift)]))
+    places = dict(zip(rows, parts, strict=True))
+    beside, mask = places["component"], seen.mask
     size = float(np.sqrt(np.mean(np.square(beside[:, mask], dtype=np.float64)))) if len(beside) else np.nan
     signs = rng.choice(np.array([-1, 1], np.float32), (N_FLIPS, *mask.shape))
     inflation = partial(_inflation, _correlations(beside, mask))
-    found = {place: _strongest(place, values, signs, mask, inflation) for place, values in places.items()}
+    found = {
+        place: _strongest(place, values, signs, mask, inflation, seen.scale)
+        for place, values in places.items()
+    }
     place = min(found, key=lambda name: found[name].p_value)
     most = found[place]
     spectrum = np.zeros(len(stack))
@@ -199,10 +215,58 @@ def examine(stack: xr.DataArray, result: Denoised, *, rng: np.random.Generator |
     if size * float(sigma.mean()) < _rounding(result, len(sigma)):
         p_values = dict.fromkeys(p_values, 1.0)
     return Trust(
-        _whiteness(beside, mask, whitening.restored(pixels.T.astype(np.float64)).T, within),
+        _whiteness(seen.near, seen.near_mask, whitening.restored(seen.pixels.T.astype(np.float64)).T, within),
         Lost(p_values, place, most.scale, most.image, spectrum),
         size,
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """What is looked at of a residual in units of the noise."""
+
+    images: NDArray[np.float32]  # (n, Y', X'), along some spectra; sums over blocks over the root of size
+    mask: NDArray[np.bool_]  # (Y', X')
+    scale: int  # pixels each way of the blocks
+    near: NDArray[np.float32]  # (m, Y'', X''), those beside the result's spectra in single pixels ...
+    near_mask: NDArray[np.bool_]  # ... of all the image, or of a part in its middle
+    pixels: NDArray[np.float32]  # (E, N), at all energies
+
+
+def _look(
+    stack: xr.DataArray,
+    result: Denoised,
+    sigma: NDArray[np.float64],
+    applied: NDArray[np.float32],
+    n_beside: int,
+    sample: NDArray[np.intp],
+    most_bytes: float,
+) -> _Seen:
+    """Take the residual along spectra (n, E), the first of which are beside the result's, in one pass."""
+    mask = usable_mask(stack)
+    n_held = HELD * (len(applied) + N_FLIPS)
+    scale = next((s for s in COARSER if 4 * n_held * mask.size / s**2 < HELD_SHARE * most_bytes), COARSER[-1])
+    counts = block_sums(mask.astype(np.float32), scale)
+    middle = [slice(None)] * 2 if scale == 1 else [_middle(n) for n in mask.shape]
+    near_mask = mask[middle[0], middle[1]]
+    images = np.zeros((len(applied), *counts.shape), np.float32)
+    near = np.zeros((n_beside, *near_mask.shape), np.float32) if scale > 1 else images[:n_beside]
+    pixels = np.empty((len(sigma), len(sample)), np.float32)
+    n_frames = int(np.clip(HELD_SHARE * most_bytes / (HELD * 4 * mask.size), 1, BLOCK_FRAMES))
+    for part, block in _residuals(stack, result, sigma, n_frames):
+        images += np.tensordot(applied[:, part], block_sums(block, scale), axes=1)
+        if scale > 1:
+            near += np.tensordot(applied[:n_beside, part], block[:, middle[0], middle[1]], axes=1)
+        pixels[part] = block.reshape(len(block), -1)[:, sample]
+    if scale > 1:
+        images /= np.sqrt(np.maximum(counts, 1))
+    return _Seen(images, counts >= counts.max() / 2, scale, near, near_mask, pixels)
+
+
+def _middle(n: int) -> slice:
+    """Return the middle of an axis, of at most `NEAR_PX`."""
+    size = min(n, NEAR_PX)
+    return slice((n - size) // 2, (n - size) // 2 + size)
 
 
 def _rounding(result: Denoised, n_energies: int) -> float:
@@ -234,7 +298,7 @@ def _shift(
 
 
 def _residuals(
-    stack: xr.DataArray, result: Denoised, sigma: NDArray[np.float64]
+    stack: xr.DataArray, result: Denoised, sigma: NDArray[np.float64], n_frames: int
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     """Yield blocks of usable frames of the residual (n, Y, X) in units of the noise, and where they stand.
 
@@ -244,8 +308,8 @@ def _residuals(
     mask = usable_mask(stack)
     images = result.coefficients.values
     pixel = np.where(mask, 1 / result.sigma_pixel.values, 0).astype(np.float32)
-    for start in range(0, len(used), BLOCK_FRAMES):
-        part = slice(start, min(start + BLOCK_FRAMES, len(used)))
+    for start in range(0, len(used), n_frames):
+        part = slice(start, min(start + n_frames, len(used)))
         spectra = result.spectra.values[:, used[part]].astype(np.float32)
         block = np.asarray(stack[used[part]].values, np.float32) - np.tensordot(spectra.T, images, axes=1)
         block *= pixel / sigma[part].astype(np.float32)[:, None, None]
@@ -293,12 +357,15 @@ def _pair_power(power: NDArray[np.float64]) -> float:
 
 def _correlation(images: NDArray[np.float32], mask: NDArray[np.bool_], axis: int, lag: int) -> float:
     """Return the correlation of images (n, Y, X) at a lag along an axis, within the mask; 0 without pairs."""
-    length = images.shape[axis]
-    far, near = (np.take(images, range(*ends), axis) for ends in ((lag, length), (0, length - lag)))
-    both = np.take(mask, range(lag, length), axis - 1) & np.take(mask, range(length - lag), axis - 1)
-    far, near = far[:, both].astype(np.float64), near[:, both].astype(np.float64)
-    power = float(np.sum(far**2) + np.sum(near**2)) / 2
-    return float(np.sum(far * near)) / power if power > 0 else 0.0
+    length = mask.shape[axis - 1]
+    ends = (range(lag, length), range(length - lag))
+    both = np.logical_and(*(np.take(mask, end, axis - 1) for end in ends))
+    power = product = 0.0
+    for image in images:
+        far, near = (np.take(image, end, axis - 1)[both].astype(np.float64) for end in ends)
+        power += float(far @ far + near @ near) / 2
+        product += float(far @ near)
+    return product / power if power > 0 else 0.0
 
 
 def _inflation(correlations: tuple[list[float], list[float]], scale: int) -> float:
@@ -340,12 +407,14 @@ def _strongest(
     signs: NDArray[np.float32],
     mask: NDArray[np.bool_],
     inflation: Callable[[int], float],
+    block: int,
 ) -> _Strongest:
-    """Return what stands out most in averages of images (n, Y, X) over regions of any scale.
+    """Return what stands out most in averages of images (n, Y, X), of blocks of pixels, over regions.
 
     Signs (N, Y, X) make neighbours independent; `inflation` says what their correlation adds.
     """
-    scales = [s for s in SCALES[place] if np.count_nonzero(mask) >= MIN_REGIONS * s**2]
+    scales = [s // block for s in SCALES[place] if s >= block]
+    scales = [s for s in scales if np.count_nonzero(mask) >= MIN_REGIONS * s**2]
     if not len(images) or not scales:
         return _Strongest()
     test = largest_singular if place == "component" else largest_average
@@ -362,5 +431,6 @@ def _strongest(
     best = int(np.argmin(p_values))
     regions = next(region_averages(images, mask, [scales[best]]))
     image, weights = leading(regions, alone=place != "component")
-    weights *= float(np.abs(image).max()) / scales[best]  # amplitude in the region that has most of it
-    return _Strongest(min(1.0, len(scales) * min(p_values)), scales[best], image, weights[None])
+    scale_px = scales[best] * block
+    weights *= float(np.abs(image).max()) / scale_px  # amplitude in the region that has most of it
+    return _Strongest(min(1.0, len(scales) * min(p_values)), scale_px, image, weights[None])

@@ -12,6 +12,7 @@ from xanesum.preprocess.bad_pixels import find_bad_pixels
 from xanesum.preprocess.density import Corrections, has_reference, to_optical_density
 from xanesum.preprocess.marks import PreprocessReport, mark_bad_values
 from xanesum.stack import QUANTITIES
+from xanesum.workspace import IN_MEMORY, Workspace
 
 __all__ = [
     "Corrections",
@@ -30,6 +31,7 @@ def prepare(
     quantity: str | None = None,
     allow_missing: bool = False,
     bad_pixels: bool = True,
+    workspace: Workspace = IN_MEMORY,
     **corrections: Unpack[Corrections],
 ) -> tuple[xr.DataArray, PreprocessReport]:
     """Do the standard chain: optical density, bad values, bad frames, bad pixels.
@@ -47,6 +49,8 @@ def prepare(
         they stay, and the next step refuses them).
     bad_pixels : bool
         Whether to look for dead, hot, stuck and noisy pixels, and for bad frames.
+    workspace : Workspace
+        Where optical density is kept that is made of something else; in memory by default.
     **corrections
         Options of `to_optical_density`.
 
@@ -65,7 +69,7 @@ def prepare(
     if quantity is not None:
         stack = _with_quantity(stack, quantity)
     if has_reference(stack, corrections):
-        stack, report = to_optical_density(stack, **corrections)
+        stack, report = to_optical_density(stack, workspace=workspace, **corrections)
     else:
         report = PreprocessReport(notes=("no flat and no I0: the counts were left as they are",))
     if allow_missing:

@@ -7,7 +7,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xanesum.preprocess.marks import PreprocessReport, mark, noted
-from xanesum.stack import load_stack, usable_mask, usable_weight
+from xanesum.stack import check_stack, usable_mask, usable_weight
+from xanesum.workspace import each_frame
 
 __all__ = ["find_bad_frames"]
 
@@ -41,10 +42,11 @@ def find_bad_frames(stack: xr.DataArray) -> tuple[xr.DataArray, PreprocessReport
     report : PreprocessReport
         How many.
     """
-    values = load_stack(stack, allow_missing=True)
+    check_stack(stack)
     usable = np.flatnonzero(usable_weight(stack))
     kept = np.flatnonzero(usable_mask(stack))
-    sample = values.reshape(len(values), -1)[:, kept[:: max(1, len(kept) // N_PIXELS)]].astype(np.float64)
+    chosen = kept[:: max(1, len(kept) // N_PIXELS)]
+    sample = np.array(list(each_frame(stack, lambda _, frame: frame.ravel()[chosen])))
     sample = sample[:, np.isfinite(sample[usable]).all(axis=0)]
     bad = np.zeros(0, np.intp)
     if len(usable) >= MIN_FRAMES and sample.shape[1] > 2 * TO_EACH_SIDE:

@@ -9,7 +9,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xanesum.preprocess.marks import BAD_SHARE, PreprocessReport, mark, noted
-from xanesum.stack import DIMS, load_stack, usable_mask, usable_weight
+from xanesum.stack import DIMS, check_stack, refuse_values, usable_mask, usable_weight
+from xanesum.workspace import each_frame, with_missing
 
 __all__ = ["find_bad_pixels"]
 
@@ -19,6 +20,7 @@ NEAR, FAR = (
 )
 MIN_NEIGHBOURS = 6  # with fewer, their range says little, and those farther away are asked too
 ROUNDING = 1e-6  # a difference smaller than this part of the largest value is float32 rounding
+MOST_STEPS = 100_000  # between neighbours, about, that tell the noise of a frame
 MIN_ENERGIES_FOR_ACTIVITY = 8  # fewer differences than 7 say too little about a pixel's noise
 
 
@@ -56,23 +58,34 @@ def find_bad_pixels(
     StackError
         If values are not finite or frames blank without being marked so, or nothing usable remains.
     """
-    values = np.array(load_stack(stack))  # refuses NaN that no step has marked
-    values[np.isinf(values)] = np.nan
-    mask = usable_mask(stack)
+    check_stack(stack)
+    mask, usable = usable_mask(stack), usable_weight(stack)
     if min(stack.shape[1:]) < 3:
         return stack.copy(), PreprocessReport(
             n_values=stack.size,
             n_missing=int(stack.attrs.get("missing_values", 0)),
             notes=("too small for a bad pixel search",),
         )
-    frames = np.flatnonzero(usable_weight(stack))
-    found = _Findings.empty(stack.shape[1:])
-    for e in frames:
-        frame = np.where(mask, values[e], np.nan)
+
+    def look(e: int, values: NDArray[np.float64]) -> _Seen:
+        known = mask & np.isfinite(values)
+        frame = np.where(known, values, np.nan).astype(np.float32)
+        n_bad = int(np.count_nonzero(mask)) - int(np.count_nonzero(known))
+        if not usable[e]:
+            return _Seen(frame, np.zeros_like(mask), 0, False)
         spikes = _outside(frame, n_sigma * _noise(frame), spread_factor) != 0
-        values[e][spikes] = np.nan
         frame[spikes] = np.nan
-        found.add(frame, spikes)
+        return _Seen(frame, spikes, n_bad, not values.any())
+
+    frames = np.flatnonzero(usable)
+    found = _Findings.empty(stack.shape[1:])
+    n_bad, blank, at = 0, np.zeros_like(usable), []
+    for e, seen in enumerate(each_frame(stack, look)):
+        n_bad, blank[e] = n_bad + seen.n_bad, seen.is_blank
+        at.append(e * mask.size + np.flatnonzero(seen.spikes))
+        if usable[e]:
+            found.add(seen.frame, seen.spikes)
+    refuse_values(stack, n_bad, blank[usable])
     often = found.n_spikes > BAD_SHARE * len(frames)
     stuck, noisy = _odd_activity(np.where(often, np.nan, found.activity()), len(frames))
     mean = np.where(stuck | noisy, np.nan, found.mean())
@@ -86,8 +99,19 @@ def find_bad_pixels(
         n_noisy_pixels=int(np.count_nonzero(noisy)),
         n_masked_pixels=int(np.count_nonzero(bad)),
     )
-    result, marked = mark(stack.copy(data=values).assign_coords(mask=(DIMS[1:], mask & ~bad)))
+    result = with_missing(stack, np.concatenate(at)).assign_coords(mask=(DIMS[1:], mask & ~bad))
+    result, marked = mark(result)
     return noted(result, report + marked, "bad pixels left out")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """One frame, looked at by itself."""
+
+    frame: NDArray[np.float32]  # (Y, X), NaN where nothing can be used
+    spikes: NDArray[np.bool_]
+    n_bad: int  # values of pixels that count, but are not finite
+    is_blank: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -207,7 +231,8 @@ def _differs(image: NDArray[np.floating], margin: float) -> NDArray[np.bool_]:
 
 def _noise(image: NDArray[np.floating]) -> float:
     """Return a robust standard deviation of the noise, from differences of neighbours along x."""
-    steps = np.abs(np.diff(image, axis=1))
+    rows = image[:: max(1, image.size // MOST_STEPS)]
+    steps = np.abs(np.diff(rows, axis=1))
     steps = steps[np.isfinite(steps)]
     if not steps.size:
         return 0.0

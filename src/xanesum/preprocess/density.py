@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import rank_filter
 
 from xanesum.errors import StackError
-from xanesum.preprocess.marks import BAD_SHARE, PreprocessReport, frames_of, mark, noted
+from xanesum.preprocess.marks import BAD_SHARE, PreprocessReport, mark, noted
 from xanesum.stack import DIMS, check_stack
+from xanesum.workspace import IN_MEMORY, Workspace, each_frame, with_frames, with_values
 
 __all__ = ["Corrections", "has_reference", "log_of_counts", "to_optical_density"]
 
@@ -23,6 +24,7 @@ FLOOR = 2.0  # standard deviations of the noise in the dark, below which counts 
 DARK, DIM = 5.0, 20.0  # ... up to which surroundings are dark; and up to which noise may make one value low
 FLOOR_FRAMES = 24  # that are looked at for this noise
 MAD_TO_SIGMA = 0.6744897501960817  # median of |z| for standard normal z
+_Density = tuple[NDArray[np.float64], NDArray[np.bool_] | np.bool_, PreprocessReport]
 
 
 class Corrections(TypedDict, total=False):
@@ -45,6 +47,7 @@ def to_optical_density(
     exposure_s: ArrayLike | None = None,
     flat_exposure_s: ArrayLike | None = None,
     saturation: float | None = None,
+    workspace: Workspace = IN_MEMORY,
 ) -> tuple[xr.DataArray, PreprocessReport]:
     """Convert counts or transmission to optical density, ``ln(flat / t_flat) - ln(sample / t_sample)``.
 
@@ -75,6 +78,8 @@ def to_optical_density(
         Exposure times; without them sample and flat are taken to be exposed equally long.
     saturation : float, optional
         Counts from which on a value is saturated.
+    workspace : Workspace
+        Where the result is kept; in memory by default.
 
     Returns
     -------
@@ -97,18 +102,30 @@ def to_optical_density(
         flat=flat, dark=dark, offset=offset, exposure_s=exposure_s, flat_exposure_s=flat_exposure_s
     )
     references = _references(stack, given)
-    values = np.empty(stack.shape, dtype=np.float32)
     report = PreprocessReport(n_values=stack.size)
     limit = np.inf if quantity == "transmission" else _saturation(stack, saturation)
     floor = _noise_floor(stack, references, limit)
     n_without_light = np.zeros(stack.shape[1:], np.int64)
-    for e, frame in enumerate(frames_of(stack)):
-        values[e], without_light, counted = _frame_density(frame, references, e, limit, floor)
+    frames = workspace.frames(stack.shape)
+    same = references.log_flat(0, limit) if references.is_one else None
+
+    def density_of(e: int, frame: NDArray[np.float64]) -> _Density:
+        log_flat = references.log_flat(e, limit) if same is None else same
+        counts, log_times = frame - _at(references.pedestal, e), float(_at(references.log_times, e))
+        return _frame_density(frame, counts, log_flat + log_times, limit, floor)
+
+    found = each_frame(stack, density_of)
+    for e, (density, without_light, counted) in enumerate(found):
+        frames[e] = density
         n_without_light += without_light
         report += counted
-    values[:, n_without_light > BAD_SHARE * len(values)] = np.nan
+    result = with_values(stack.drop_vars(REFERENCES, errors="ignore"), frames.variable())
+    lightless = n_without_light > BAD_SHARE * len(stack)
+    if lightless.any():
+        result = with_frames(
+            result, lambda values, _, y, x: np.where(lightless[y, x], np.float32(np.nan), values)
+        )
     report = _saturated_by_reader(stack, report)
-    result = stack.drop_vars(REFERENCES, errors="ignore").copy(data=values)
     for name in ("unit", "saturation_counts", "saturated_values", "missing_values"):
         result.attrs.pop(name, None)
     result.attrs["quantity"] = "optical_density"
@@ -127,10 +144,13 @@ def _with_light(stack: xr.DataArray, references: _References, floor: float) -> x
     if not {"noise_gain", "noise_read_variance"} <= set(stack.coords) or references.flat is None:
         return stack.drop_vars(("noise_gain", "noise_read_variance"), errors="ignore")
     n_energies = len(stack)
-    flats = [np.exp(references.log_flat(e, np.inf)) for e in range(len(references.flat))]
-    light = np.mean(flats, axis=0) * np.ones(stack.shape[1:])
+    light, medians = np.zeros(stack.shape[1:]), []
+    for e in range(len(references.flat)):
+        flat = np.exp(references.log_flat(e, np.inf))
+        light += flat / len(references.flat)
+        medians.append(np.nanmedian(flat))
     typical = float(np.nanmedian(light))
-    of_energy = np.array([np.nanmedian(flat) for flat in flats]) * np.exp(references.log_times) / typical
+    of_energy = np.array(medians) * np.exp(references.log_times) / typical
     stack = stack.assign_coords(
         noise_read_variance=("energy", _dark_variance(stack, references)),
         light=(DIMS[1:], np.where(np.isfinite(light), light, typical)),
@@ -159,6 +179,11 @@ class _References:
     said: str  # what was used, in words
 
     @property
+    def is_one(self) -> bool:
+        """Whether all frames are compared with the same."""
+        return self.flat is None or len(self.flat) == len(self.flat_pedestal) == 1
+
+    @property
     def is_image(self) -> bool:
         """Whether an image without the sample was divided by, rather than a number for each energy."""
         return self.flat is not None and self.flat.shape[1] * self.flat.shape[2] > 1
@@ -174,15 +199,21 @@ class _References:
 
 
 def _frame_density(
-    frame: NDArray[np.float64], references: _References, e: int, limit: float, floor: float
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], PreprocessReport]:
+    frame: NDArray[np.float64],
+    counts: NDArray[np.float64],
+    log_reference: NDArray[np.float64],
+    limit: float,
+    floor: float,
+) -> _Density:
     """Return the optical density of one frame, NaN where there is none; where no light is; and the causes."""
-    counts = frame - _at(references.pedestal, e)
-    log_flat = np.broadcast_to(references.log_flat(e, limit), frame.shape)
+    least = max(floor, np.nextafter(0.0, 1.0))
+    if counts.min() >= least and frame.max() < limit and np.isfinite(log_reference).all():  # not if NaN
+        return log_reference - np.log(counts), np.False_, PreprocessReport()
+    log_reference = np.broadcast_to(log_reference, frame.shape)
     finite = np.isfinite(frame)
     saturated = finite & (frame >= limit)
     is_exposed = (counts > 0).any()
-    low = finite & ~saturated & (counts < max(floor, np.nextafter(0.0, 1.0)))
+    low = finite & ~saturated & (counts < least)
     around = np.full(frame.shape, np.inf)  # in standard deviations of the noise in the dark
     if floor > 0 and low.any():
         around = _surroundings(counts) / (floor / FLOOR)
@@ -192,15 +223,14 @@ def _frame_density(
     measured = finite & ~saturated & ~not_positive
     log_counts = np.full(frame.shape, np.nan)
     log_counts[measured] = log_of_counts(counts[measured], floor, linear[measured])
-    density = log_flat - log_counts + float(_at(references.log_times, e))
     counted = PreprocessReport(
         n_not_finite=int(np.count_nonzero(~finite)),
         n_saturated=int(np.count_nonzero(saturated)),
         n_not_positive=int(np.count_nonzero(not_positive)),
         n_linear=int(np.count_nonzero(linear)),
-        n_bad_reference=int(np.count_nonzero(measured & ~np.isfinite(log_flat))),
+        n_bad_reference=int(np.count_nonzero(measured & ~np.isfinite(log_reference))),
     )
-    return density, without_light, counted
+    return log_reference - log_counts, without_light, counted
 
 
 def log_of_counts(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -11,8 +10,9 @@ from numpy.typing import NDArray
 
 from xanesum.errors import StackError
 from xanesum.stack import DIMS, add_history, check_stack, usable_mask, usable_weight
+from xanesum.workspace import each_frame, with_frames
 
-__all__ = ["BAD_SHARE", "PreprocessReport", "frames_of", "mark", "mark_bad_values", "noted"]
+__all__ = ["BAD_SHARE", "PreprocessReport", "mark", "mark_bad_values", "noted"]
 
 BAD_SHARE = 0.5  # a pixel or frame with more bad values than this is left out as a whole
 
@@ -95,30 +95,41 @@ def mark_bad_values(stack: xr.DataArray) -> tuple[xr.DataArray, PreprocessReport
         If nothing usable remains.
     """
     check_stack(stack)
-    values = np.array(stack.values, dtype=np.float32)
     report = PreprocessReport(n_values=stack.size)
     known = int(stack.attrs.get("missing_values", 0))  # marked, and reported, by an earlier step
     usable, mask = usable_weight(stack), usable_mask(stack)
-    for e, frame in enumerate(values):
-        bad = ~np.isfinite(frame)
-        blank = not frame.any()
-        frame[bad | blank] = np.nan
-        n_bad = int(np.count_nonzero(bad & mask)) if usable[e] else 0
-        report += PreprocessReport(n_not_finite=n_bad, n_blank_frames=int(blank and usable[e]))
-    report = replace(report, n_not_finite=max(0, report.n_not_finite - known))
-    result, marked = mark(stack.copy(data=values))
+
+    def look(e: int, frame: NDArray[np.float64]) -> tuple[int, bool]:
+        n_bad = int(np.count_nonzero(~np.isfinite(frame) & mask)) if usable[e] else 0
+        return n_bad, not frame.any()
+
+    n_bad, blank = (np.array(each) for each in zip(*each_frame(stack, look), strict=True))
+    report = replace(
+        report,
+        n_not_finite=max(0, int(n_bad.sum()) - known),
+        n_blank_frames=int(np.count_nonzero(blank & usable)),
+    )
+
+    def without(values: NDArray[np.float32], energies: slice, *_: slice) -> NDArray[np.float32]:
+        values[~np.isfinite(values)] = np.nan
+        values[blank[energies]] = np.nan
+        return values
+
+    result, marked = mark(with_frames(stack, without))
     return noted(result, report + marked, "bad values given weight 0")
 
 
 def mark(stack: xr.DataArray) -> tuple[xr.DataArray, PreprocessReport]:
     """Leave out frames and pixels that are mostly NaN, and count the NaN that remain."""
-    values, mask, usable = stack.values, usable_mask(stack), usable_weight(stack)
-    n_bad = np.array([np.count_nonzero(np.isnan(frame) & mask) for frame in values])
-    dropped = usable & (n_bad > BAD_SHARE * np.count_nonzero(mask))
-    usable &= ~dropped
+    mask, usable = usable_mask(stack), usable_weight(stack)
+    limit = BAD_SHARE * np.count_nonzero(mask)
+    dropped = np.zeros_like(usable)
     bad_per_pixel = np.zeros(mask.shape, dtype=np.int64)
-    for e in np.flatnonzero(usable):
-        bad_per_pixel += np.isnan(values[e])
+    for e, bad in enumerate(each_frame(stack, lambda _, frame: np.isnan(frame))):
+        dropped[e] = usable[e] and np.count_nonzero(bad & mask) > limit
+        if usable[e] and not dropped[e]:
+            bad_per_pixel += bad
+    usable &= ~dropped
     masked = mask & (bad_per_pixel > BAD_SHARE * np.count_nonzero(usable))
     mask = mask & ~masked
     if not (usable.any() and mask.any()):
@@ -154,9 +165,3 @@ def _with_marks(
 def noted(stack: xr.DataArray, report: PreprocessReport, step: str) -> tuple[xr.DataArray, PreprocessReport]:
     """Add the step and what it changed to the stack's history."""
     return add_history(stack, f"{step}: {'; '.join(report.lines())}"), report
-
-
-def frames_of(stack: xr.DataArray) -> Iterator[NDArray[np.float64]]:
-    """Yield the frames of a stack, lazy or not, as float64."""
-    for e in range(len(stack)):
-        yield np.asarray(stack[e].values, dtype=np.float64)

@@ -1,0 +1,226 @@
+"""Where the values of a stack are kept while it is worked on: in memory, or in a file if they do not fit."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, TypeVar
+
+import numpy as np
+import psutil
+import xarray as xr
+from numpy.typing import NDArray
+
+from xanesum.errors import WriteError
+from xanesum.stack import lazy_array
+
+__all__ = [
+    "IN_MEMORY",
+    "Frames",
+    "Workspace",
+    "available_memory",
+    "each_frame",
+    "is_lazy",
+    "with_frames",
+    "with_missing",
+    "with_values",
+]
+
+FREE_SHARE = 0.8  # of the free memory, that may be used
+COPIES = 4.0  # of a stack that a run holds beside the one read, if it holds any
+FRAMES = "xanesum-frames-*.f32"
+N_THREADS = os.cpu_count() or 1
+Result = TypeVar("Result")
+Change = Callable[[NDArray[np.float32], slice, slice, slice], NDArray[np.float32]]
+
+
+def available_memory() -> float:
+    """Return how many bytes may be used where nobody says: most of what is free."""
+    return FREE_SHARE * float(psutil.virtual_memory().available)
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """How much memory there is, and a folder for what does not fit; without one all is kept in memory."""
+
+    memory: float = np.inf  # bytes
+    folder: Path | None = None
+
+    def holds(self, shape: tuple[int, ...]) -> bool:
+        """Whether stacks of this shape are kept in memory."""
+        return self.folder is None or 4.0 * COPIES * float(np.prod(shape, dtype=float)) < self.memory
+
+    def frames(self, shape: tuple[int, ...]) -> Frames:
+        """Return room for the frames of a stack (E, Y, X).
+
+        Raises
+        ------
+        WriteError
+            If the folder cannot be written.
+        """
+        if self.folder is None or self.holds(shape):
+            return Frames(shape)
+        return Frames(shape, self.folder / FRAMES.replace("*", token_hex(4)))
+
+    def clear(self) -> None:
+        """Remove the frames that are kept in the folder."""
+        for path in () if self.folder is None else self.folder.glob(FRAMES):
+            path.unlink(missing_ok=True)
+
+
+IN_MEMORY = Workspace()
+
+
+class Frames:
+    """Frames of float32 that are set one by one, and then read as a stack.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (E, Y, X).
+    path : Path, optional
+        File for them; in memory by default.
+    """
+
+    def __init__(self, shape: tuple[int, ...], path: Path | None = None) -> None:
+        self._shape = shape
+        self._path = path
+        self._values = np.empty(shape if path is None else (0, *shape[1:]), np.float32)
+        if path is not None:
+            with _writing(path):
+                path.touch()
+
+    def __setitem__(self, e: int, frame: NDArray[np.floating]) -> None:
+        """Set the frame at index `e`."""
+        if self._path is None:
+            self._values[e] = frame
+            return
+        data = np.ascontiguousarray(frame, np.float32)
+        with _writing(self._path), self._path.open("r+b") as file:
+            file.seek(e * data.nbytes)
+            file.write(data.data)
+
+    def variable(self) -> xr.Variable | NDArray[np.float32]:
+        """Return all frames as values of a stack; those in a file are read when they are looked at."""
+        if self._path is None:
+            return self._values
+        return lazy_array(self._shape, _FramesOfFile(self._path, self._shape))
+
+
+@dataclass(frozen=True, slots=True)
+class _FramesOfFile:
+    """Reads parts of frames in a file; it can be sent to other processes."""
+
+    path: Path
+    shape: tuple[int, ...]
+
+    def __call__(self, key: tuple[Any, ...]) -> NDArray[np.float32]:
+        n_energies, n_y, n_x = self.shape
+        energies = range(n_energies)[key[0]] if isinstance(key[0], slice) else None
+        if energies is not None and energies.step == 1 and key[1] == key[2] == slice(None):
+            flat = np.fromfile(
+                self.path, np.float32, len(energies) * n_y * n_x, offset=4 * energies.start * n_y * n_x
+            )
+            return flat.reshape(-1, n_y, n_x)
+        return np.array(np.memmap(self.path, np.float32, "r", shape=self.shape)[key])
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses into a WriteError."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno == errno.ENOSPC
+        reason = "no space left on the device" if full else str(error.strerror or error)
+        raise WriteError(
+            f"{path.parent}: cannot keep a stack there that does not fit in memory ({reason}); "
+            "choose a folder on another disk (--work)"
+        ) from error
+
+
+def is_lazy(stack: xr.DataArray) -> bool:
+    """Whether the values of a stack are read, or computed, where they are looked at."""
+    return not stack.variable._in_memory
+
+
+def with_values(stack: xr.DataArray, values: xr.Variable | NDArray[np.floating]) -> xr.DataArray:
+    """Return a stack of the same labels with other values, lazy or not."""
+    variable = values if isinstance(values, xr.Variable) else xr.Variable(stack.dims, values)
+    return xr.DataArray(variable, coords=stack.coords, name=stack.name, attrs=dict(stack.attrs))
+
+
+def with_frames(stack: xr.DataArray, change: Change) -> xr.DataArray:
+    """Return the stack with its values changed; where it is lazy, when they are looked at.
+
+    `change` gets values (E', Y', X'), which it may write to, and the slices of energies, y and x they are.
+    """
+    if not is_lazy(stack):
+        values = np.empty(stack.shape, np.float32)
+        for e in range(len(stack)):
+            block = np.array(stack.values[e : e + 1], np.float32)
+            values[e] = change(block, slice(e, e + 1), slice(0, stack.shape[1]), slice(0, stack.shape[2]))[0]
+        return with_values(stack, values)
+    return with_values(stack, lazy_array(stack.shape, _Changed(stack, change)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Changed:
+    """Reads parts of a stack and changes them."""
+
+    stack: xr.DataArray
+    change: Change
+
+    def __call__(self, key: tuple[Any, ...]) -> NDArray[np.float32]:
+        ranges = [
+            range(n)[k] if isinstance(k, slice) else range(k, k + 1)
+            for n, k in zip(self.stack.shape, key, strict=True)
+        ]
+        energies, rows, columns = (slice(min(r), max(r) + 1) if len(r) else slice(0, 0) for r in ranges)
+        block = np.array(self.stack[energies, rows, columns].values, np.float32)
+        values = self.change(block, energies, rows, columns)
+        steps = [slice(None, None, r.step) for r in ranges]
+        back = tuple(step if isinstance(k, slice) else 0 for k, step in zip(key, steps, strict=True))
+        return np.asarray(values[back])
+
+
+def with_missing(stack: xr.DataArray, missing: NDArray[np.int64]) -> xr.DataArray:
+    """Return the stack with NaN at sorted flat indices (n,) of its values."""
+    if not len(missing):
+        return stack.copy(deep=not is_lazy(stack))
+    n_pixels = stack.shape[1] * stack.shape[2]
+
+    def blank(
+        values: NDArray[np.float32], energies: slice, rows: slice, columns: slice
+    ) -> NDArray[np.float32]:
+        within = slice(*np.searchsorted(missing, [energies.start * n_pixels, energies.stop * n_pixels]))
+        e, y, x = np.unravel_index(missing[within], stack.shape)
+        inside = (y >= rows.start) & (y < rows.stop) & (x >= columns.start) & (x < columns.stop)
+        values[(e - energies.start)[inside], (y - rows.start)[inside], (x - columns.start)[inside]] = np.nan
+        return values
+
+    return with_frames(stack, blank)
+
+
+def each_frame(
+    stack: xr.DataArray, function: Callable[[int, NDArray[np.float64]], Result]
+) -> Iterator[Result]:
+    """Yield what `function` makes of each index and frame, as float64, in order; all cores work on them."""
+
+    def apply(e: int) -> Result:
+        return function(e, np.asarray(stack[e].values, np.float64))
+
+    with ThreadPoolExecutor(N_THREADS) as threads:
+        coming = deque(threads.submit(apply, e) for e in range(min(2 * N_THREADS, len(stack))))
+        for e in range(len(coming), len(stack) + len(coming)):
+            found = coming.popleft().result()
+            if e < len(stack):
+                coming.append(threads.submit(apply, e))
+            yield found

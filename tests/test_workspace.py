@@ -1,0 +1,231 @@
+"""Stacks that do not fit: kept in a file, changed where they are looked at, and the same as in memory."""
+
+import errno
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from xanesum import workspace
+from xanesum.denoising import denoise
+from xanesum.errors import RecipeError, WriteError
+from xanesum.flat_drift import correct_flat_drift
+from xanesum.io import write_stack
+from xanesum.phantom import expose, simulate
+from xanesum.pipeline import check, means_of, run
+from xanesum.preprocess import prepare
+from xanesum.recipe import DEFAULT_RECIPE, ComputeOptions
+from xanesum.stack import lazy_array, make_stack
+from xanesum.trust import examine
+from xanesum.workspace import Workspace, each_frame, is_lazy, with_frames, with_missing
+
+PHANTOM = simulate("particle", shape=(96, 128), n_energies=60)
+EXPOSED = expose(PHANTOM, 400.0, flat_drift=0.03, rng=np.random.default_rng(3)).stack
+KEYS = [
+    (slice(None), slice(None), slice(None)),
+    (3, slice(None), slice(2, 9)),
+    (slice(2, 20, 3), 4, slice(None)),
+    (slice(None, None, -2), slice(5, 2), 7),
+    (slice(4, 4), slice(None), slice(None)),
+]
+
+
+def lazy(stack):
+    """The same stack, read where it is looked at."""
+    variable = lazy_array(stack.shape, lambda key: stack.values[key])
+    return xr.DataArray(variable, coords=stack.coords, attrs=dict(stack.attrs), name=stack.name)
+
+
+def spoiled():
+    """Counts with a saturated, a dead and a flickering pixel."""
+    stack = EXPOSED.copy(deep=True)
+    stack.values[:, 20, 30] = 0
+    stack.values[7, 40, 50] = 60_000
+    stack.attrs["saturation_counts"] = 50_000
+    return stack
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_frames_in_a_file_are_read_as_they_were_written(tmp_path, key):
+    values = np.random.default_rng(0).random((30, 12, 11)).astype(np.float32)
+    frames = Workspace(1.0, tmp_path).frames(values.shape)
+    for e in reversed(range(30)):
+        frames[e] = values[e].astype(np.float64)
+
+    stack = xr.DataArray(frames.variable())
+
+    assert is_lazy(stack)
+    np.testing.assert_array_equal(stack[key].values, values[key])
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_what_is_missing_is_missing_in_every_part(key):
+    stack = make_stack(np.random.default_rng(0).random((30, 12, 11)), np.arange(30) + 8000.0)
+    missing = np.sort(np.random.default_rng(1).choice(stack.size, 900, replace=False))
+    expected = stack.values.astype(np.float32)
+    expected.ravel()[missing] = np.nan
+
+    found = with_missing(lazy(stack), missing)
+
+    assert is_lazy(found)
+    np.testing.assert_array_equal(found[key].values, expected[key])
+    np.testing.assert_array_equal(with_missing(stack, missing).values[key], expected[key])
+
+
+def test_a_change_does_not_write_to_the_stack_itself():
+    stack = make_stack(np.ones((3, 4, 5)), [1e3, 2e3, 3e3])
+
+    changed = with_frames(stack, lambda values, *_: np.multiply(values, 2, out=values))
+
+    assert (changed.values == 2).all()
+    assert (stack.values == 1).all()
+
+
+def test_frames_come_in_order_and_errors_come_through():
+    stack = lazy(make_stack(np.arange(40.0).reshape(40, 1, 1) + 1, np.arange(40) + 8000.0))
+
+    assert list(each_frame(stack, lambda e, frame: (e, float(frame[0, 0])))) == [
+        (e, e + 1.0) for e in range(40)
+    ]
+    with pytest.raises(ZeroDivisionError):
+        list(each_frame(stack, lambda e, frame: 1 / (e - 20)))
+
+
+def test_preparing_in_a_file_is_preparing_in_memory(tmp_path):
+    expected, report = prepare(spoiled())
+
+    found, same = prepare(lazy(spoiled()), workspace=Workspace(1.0, tmp_path))
+
+    assert is_lazy(found)
+    assert same == report
+    assert report.n_masked_pixels == 1
+    xr.testing.assert_identical(found.load(), expected)
+
+
+def test_drift_denoising_and_examination_do_not_need_the_stack_in_memory(tmp_path):
+    expected = correct_flat_drift(prepare(EXPOSED)[0], denoiser="wavelet")[0]
+    stack = prepare(lazy(EXPOSED), workspace=Workspace(1.0, tmp_path))[0]
+
+    corrected, drift = correct_flat_drift(stack, denoiser="wavelet", memory=1e6)
+    result = denoise(corrected, denoiser="wavelet", memory=1e6)
+    trust = examine(corrected, result, memory=1e6)
+
+    assert drift is not None
+    assert is_lazy(corrected)
+    sigma = denoise(expected, denoiser="wavelet").sigma
+    assert np.std(corrected.values - expected.values) < 0.1 * sigma
+    assert result.sigma == pytest.approx(sigma, rel=0.02)
+    assert trust.size == pytest.approx(1, abs=0.06)  # of few blocks of pixels, drift is a share
+    assert trust.lost.scale_px >= 4
+
+
+@pytest.mark.filterwarnings("ignore::xanesum.errors.XanesumWarning")  # of a component that is missing
+def test_a_run_with_little_memory_gives_the_same_map_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("xanesum.io.registry.LAZY_BYTES", 0)
+    scan = write_stack(EXPOSED, tmp_path / "scan.h5")
+    whole = run(scan, tmp_path / "whole", recipe=recipe())
+    work = tmp_path / "work"
+
+    done = run(scan, tmp_path / "parts", recipe=recipe(memory="1MB", work=str(work)))
+
+    both = [each.maps.half_step_energy_ev.values for each in (whole, done)]
+    scatter = np.nanmedian(whole.maps.half_step_sigma_ev.values[PHANTOM.mask])
+    assert np.nanmedian(np.abs(both[0] - both[1])[PHANTOM.mask]) < 0.3 * scatter
+    assert done.counted[0] == whole.counted[0]
+    assert not list(work.rglob("*.*"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts", "scan.h5", "whole", "work"]
+
+
+def recipe(**compute):
+    return DEFAULT_RECIPE.updated({"denoise": {"denoiser": "wavelet"}, "compute": compute})
+
+
+def test_a_run_that_fails_removes_its_frames_but_not_what_it_goes_on_from(tmp_path, monkeypatch):
+    monkeypatch.setattr("xanesum.io.registry.LAZY_BYTES", 0)
+    scan = write_stack(EXPOSED, tmp_path / "scan.h5")
+    work = tmp_path / "work"
+
+    def fail(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("xanesum.denoising.fit_sum_plus", fail)
+    with pytest.raises(KeyboardInterrupt):
+        run(scan, tmp_path / "out", recipe=recipe(memory="1MB", work=str(work)))
+
+    assert not list(work.glob("*.f32"))
+    assert list(work.rglob("*.npz"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
+    frames = Workspace(1.0, tmp_path).frames((2, 3, 4))
+
+    def full(*args, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.open", full)
+    with pytest.raises(WriteError, match=r"does not fit in memory \(no space left on the device\)"):
+        frames[0] = np.zeros((3, 4))
+
+
+def test_a_work_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+
+    with (
+        pytest.raises(WriteError, match="cannot work there"),
+        means_of(ComputeOptions(work=str(tmp_path / "file")), beside=tmp_path / "out"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("2GB", 2e9), ("500 MB", 5e8), ("1.5gib", 1.5e9), ("800", 800.0), (None, None)]
+)
+def test_sizes_are_read(text, size):
+    assert ComputeOptions(memory=text).memory_bytes == size
+
+
+@pytest.mark.parametrize("text", ["", "two", "-1GB", "0GB", "2XB"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(RecipeError, match='memory must be a size as "2GB"'):
+        ComputeOptions(memory=text)
+
+
+def test_a_check_with_little_memory_judges_the_middle(tmp_path):
+    scan = write_stack(EXPOSED, tmp_path / "scan.h5")
+
+    findings, counted = check(scan, recipe=recipe(memory="1MB"))
+
+    assert "judged by the middle 24 x 32 px" in counted[-1]
+    assert {finding.name for finding in findings} == {"dose", "energies", "frames", "light", "sample", "gain"}
+
+
+def test_a_bootstrap_of_what_does_not_fit_is_refused(tmp_path):
+    scan = write_stack(EXPOSED, tmp_path / "scan.h5")
+    options = recipe(memory="1MB").updated({"map": {"bootstrap": 2}})
+
+    with pytest.raises(RecipeError, match="leave out --bootstrap"):
+        run(scan, tmp_path / "out", recipe=options)
+
+
+@pytest.mark.filterwarnings("ignore::xanesum.errors.XanesumWarning")
+def test_a_run_on_a_cluster_gives_the_same_factors(tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed", reason="needs dask.distributed (extra cluster)")
+    monkeypatch.setattr("xanesum.io.registry.LAZY_BYTES", 0)
+    scan = write_stack(EXPOSED, tmp_path / "scan.h5")
+    alone = run(scan, tmp_path / "alone", recipe=recipe(memory="1MB"))
+
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
+    ) as cluster:
+        options = recipe(memory="1MB", scheduler=cluster.scheduler_address)
+        done = run(scan, tmp_path / "done", recipe=options)
+
+    np.testing.assert_array_equal(done.result.coefficients, alone.result.coefficients)
+    np.testing.assert_array_equal(done.result.spectra, alone.result.spectra)
+
+
+def test_memory_that_may_be_used_is_less_than_all_that_is_free():
+    import psutil
+
+    assert 0 < workspace.available_memory() < psutil.virtual_memory().total
