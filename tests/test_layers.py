@@ -45,6 +45,7 @@ LAYERS = [
     "report",
     "recipe",
     "pipeline",
+    "watching",
     "plan",
     "viewer",
     "cli",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 import warnings
@@ -42,6 +43,7 @@ from xanesum.pipeline import (
 )
 from xanesum.plan import UNCERTAIN, plan_run
 from xanesum.recipe import DEFAULT_RECIPE, Recipe, read_recipe
+from xanesum.watching import EVERY, watch
 from xanesum.xanes import MAP_KINDS
 
 __all__ = ["main"]
@@ -177,6 +179,36 @@ def _run(arguments: argparse.Namespace) -> None:
     _print_run(done, Path(arguments.output), done.seconds)
 
 
+def _watch(arguments: argparse.Namespace) -> None:
+    started = time.perf_counter()
+    asked: list[bool] = []
+
+    def ask(*_: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(True)
+        print("ending: the last map is being made (Ctrl-C again to leave it)", file=sys.stderr)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        watched = watch(
+            arguments.scan,
+            arguments.output,
+            recipe=_recipe(arguments),
+            flat=arguments.flat,
+            n_frames=arguments.frames,
+            every=arguments.every,
+            stop=lambda: bool(asked),
+            tell=lambda said: print(_one_line(said), flush=True),
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    median = float(np.median(watched.seconds))
+    print(f"{watched.n_frames} frames, {watched.left_out} left out; {median:.2f} s for each (median)")
+    if watched.last is not None:
+        _print_run(watched.last, Path(arguments.output), time.perf_counter() - started)
+
+
 def _simulate(arguments: argparse.Namespace) -> None:
     started = time.perf_counter()
     check_output(arguments.output, suffixes=STACK_SUFFIXES)
@@ -292,6 +324,7 @@ def _parser() -> argparse.ArgumentParser:
     mapping = _add_verb(verbs, "map", _map, help_map, "FILE (.tif, .h5)", everything)
     mapping.add_argument("--as-is", action="store_true", help="map the stack without denoising it first")
     _add_verb(verbs, "run", _run, "do all of it, and write a report", "FOLDER", everything)
+    _add_watch(verbs, everything)
     _add_simulate(verbs)
     demo = _add_verb(verbs, "demo", _demo, "simulate a scan and do all of it", "FOLDER", scan=False)
     demo.add_argument("--seed", type=_count, default=0, metavar="N", help="seed of all random numbers")
@@ -324,6 +357,22 @@ def _add_verb(
         settings = {"type": PARSERS[target], **settings} if target in PARSERS else settings
         parser.add_argument(flag, dest=target, default=argparse.SUPPRESS, **settings)
     return parser
+
+
+def _add_watch(verbs: Any, options: OptionTable) -> None:
+    left_out = {"--energies", "--i0", "--data", "--scheduler"}  # of what is no whole scan
+    taken = tuple(option for option in options if option[0] not in left_out)
+    text = "follow a scan while it is taken: a map and a report after every few frames"
+    parser = _add_verb(verbs, "watch", _watch, text, "FOLDER", taken)
+    parser.add_argument(
+        "--flat", metavar="FILE", help="images without the sample; SSRL folders have their own"
+    )
+    parser.add_argument(
+        "--frames", type=_count, metavar="N", help="frames after which the scan is complete (Ctrl-C)"
+    )
+    parser.add_argument(
+        "--every", type=_count, default=EVERY, metavar="N", help="frames for a new map (%(default)s)"
+    )
 
 
 def _add_simulate(verbs: Any) -> None:

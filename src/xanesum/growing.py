@@ -13,6 +13,7 @@ from scipy.linalg import eigh
 from xanesum.denoised import Denoised
 from xanesum.denoising import denoise
 from xanesum.errors import EnergyError, StackError
+from xanesum.preprocess import mark_bad_values
 from xanesum.stack import make_stack
 
 __all__ = ["Factors", "GrowingScan"]
@@ -44,11 +45,21 @@ class GrowingScan:
         What the frames are, see `xanesum.make_stack`.
     n_components : int
         How many components `add` returns, at most.
+    allow_missing : bool
+        Whether values may be NaN: the components see the frame's median there, a result nothing.
     """
 
-    def __init__(self, *, quantity: str = "optical_density", n_components: int = COMPONENTS) -> None:
+    def __init__(
+        self,
+        *,
+        quantity: str = "optical_density",
+        n_components: int = COMPONENTS,
+        allow_missing: bool = False,
+    ) -> None:
         self._quantity = quantity
         self._n_components = n_components
+        self._allow_missing = allow_missing
+        self._missing: list[NDArray[np.intp]] = []  # of every frame, flat indices of its pixels
         self._frames = np.empty((0, 0, 0), np.float32)
         self._energy: list[float] = []
         self._products = np.zeros((0, 0))
@@ -67,6 +78,9 @@ class GrowingScan:
             If the energy is not a positive number in eV, or was there already.
         """
         image = np.asarray(frame, np.float32)
+        missing = np.flatnonzero(~np.isfinite(image)) if self._allow_missing else np.zeros(0, np.intp)
+        if 0 < len(missing) < image.size:
+            image = np.where(np.isfinite(image), image, np.float32(np.nanmedian(image)))
         self._require_usable(image, energy_ev)
         n = len(self)
         if n == len(self._frames):
@@ -76,6 +90,7 @@ class GrowingScan:
             self._frames = grown
         self._frames[n] = image
         self._energy.append(float(energy_ev))
+        self._missing.append(missing)
         seen = self._frames[: n + 1].reshape(n + 1, -1)
         row = _products(seen, seen[n])
         self._products = np.pad(self._products, (0, 1))
@@ -111,9 +126,16 @@ class GrowingScan:
         )
 
     def stack(self) -> xr.DataArray:
-        """Return the frames so far as a stack; it does not change when more are added."""
+        """Return the frames so far as a stack; it does not change when more are added.
+
+        What was missing has weight 0, see `xanesum.preprocess.mark_bad_values`.
+        """
         order = np.argsort(self._energy)
-        return make_stack(self._frames[order], np.array(self._energy)[order], quantity=self._quantity)
+        values = self._frames[order]
+        for frame, n in zip(values, order, strict=True):
+            frame.ravel()[self._missing[n]] = np.nan
+        stack = make_stack(values, np.array(self._energy)[order], quantity=self._quantity)
+        return mark_bad_values(stack)[0] if any(len(each) for each in self._missing) else stack
 
     def denoised(self, **options: Any) -> Denoised:
         """Return `xanesum.denoise` of the frames so far.

@@ -47,12 +47,14 @@ __all__ = [
     "RunResult",
     "check_output",
     "correct_scan",
+    "cut_scan",
     "denoise_scan",
     "input_files",
     "load_scan",
     "map_result",
     "means_of",
     "run",
+    "run_stack",
     "staged_folder",
     "write_map",
 ]
@@ -124,37 +126,87 @@ def run(
     WriteError
         If the results cannot be written, or would replace the scan itself.
     """
-    source, folder = Path(source), Path(out_dir)
+    started, source, folder = time.perf_counter(), Path(source), Path(out_dir)
     check_output(folder, inputs=input_files(source, recipe), is_folder=True)
-    with means_of(recipe.compute, beside=folder) as means:
-        return _run(source, folder, recipe, means, progress)
-
-
-def _run(source: Path, folder: Path, recipe: Recipe, means: Means, progress: Progress) -> RunResult:
-    started = time.perf_counter()
     progress("read", 0.0)
-    with _overheard() as notes:
+    with means_of(recipe.compute, beside=folder) as means, _overheard() as notes:
         stack, counted = load_scan(source, recipe.input, means=means)
-        stack, corrected = correct_scan(stack, recipe.denoise, means=means, progress=progress)
-        result = denoise_scan(stack, recipe.denoise, means=means, progress=progress)
-        progress("map", 0.0)
-        maps, problem = _map_or_reason(result, recipe, means, progress)
+        return _run(stack, folder, _Run(source.name, recipe, means, counted, notes, started), progress)
+
+
+def run_stack(
+    stack: xr.DataArray,
+    out_dir: str | Path,
+    *,
+    name: str,
+    recipe: Recipe = DEFAULT_RECIPE,
+    counted: tuple[str, ...] = (),
+    with_stack: bool = True,
+    progress: Progress = _silent,
+) -> RunResult:
+    """Do with a stack that was prepared what `run` does with a scan; its errors are those of `run`.
+
+    Parameters
+    ----------
+    stack : DataArray, dims (energy, y, x)
+        As `load_scan` returns it.
+    out_dir : str or Path
+        Folder for the results.
+    name : str
+        What the report calls the scan.
+    recipe : Recipe
+        Everything that can be chosen.
+    counted : tuple of str
+        What preprocessing changed and left out.
+    with_stack : bool
+        Whether the clean stack is written, too.
+    progress : callable
+        Called with a step's name and the share of it that is done.
+    """
+    started, folder = time.perf_counter(), Path(out_dir)
+    check_output(folder, is_folder=True)
+    with means_of(recipe.compute, beside=folder) as means, _overheard() as notes:
+        this = _Run(name, recipe, means, counted, notes, started, with_stack)
+        return _run(stack, folder, this, progress)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What is known of a run when its stack is ready."""
+
+    name: str
+    recipe: Recipe
+    means: Means
+    counted: tuple[str, ...]
+    notes: list[str]  # which grow as it goes on
+    started: float
+    with_stack: bool = True
+
+
+def _run(stack: xr.DataArray, folder: Path, this: _Run, progress: Progress) -> RunResult:
+    recipe, means = this.recipe, this.means
+    stack, corrected = correct_scan(stack, recipe.denoise, means=means, progress=progress)
+    result = denoise_scan(stack, recipe.denoise, means=means, progress=progress)
+    progress("map", 0.0)
+    maps, problem = _map_or_reason(result, recipe, means, progress)
+    found = list(this.notes)  # the report has those of the residual in their place
     progress("trust", 0.0)
     trust = examine(stack, result, memory=means.memory, rng=np.random.default_rng(recipe.denoise.seed))
-    for note in trust.notes:  # the report has them in their place
-        warnings.warn(note, XanesumWarning, stacklevel=2)
-    seconds = time.perf_counter() - started
-    effective = _effective_recipe(recipe, source, result)
-    counted += corrected
-    facts = Facts(source.name, seconds, counted, problem, effective, tuple(dict.fromkeys(notes)))
+    for note in trust.notes:
+        warnings.warn(note, XanesumWarning, stacklevel=3)
+    seconds = time.perf_counter() - this.started
+    counted = this.counted + corrected
+    effective = _effective_recipe(recipe, this.name, result)
+    facts = Facts(this.name, seconds, counted, problem, effective, tuple(dict.fromkeys(found)))
     progress("write", 0.0)
     with staged_folder(folder, own=OWN_FILES) as temporary:
-        _write_results(temporary, result, maps, trust, facts.recipe)
+        _write_results(temporary, result, maps, trust, facts.recipe, with_stack=this.with_stack)
         progress("report", 0.0)
         write_report(temporary / "report.html", stack, result, maps, trust, facts=facts)
         names = sorted(path.name for path in temporary.iterdir())
     files = tuple(folder / name for name in names)
-    return RunResult(folder, files, result, trust, maps, problem, counted, time.perf_counter() - started)
+    seconds = time.perf_counter() - this.started
+    return RunResult(folder, files, result, trust, maps, problem, counted, seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +242,11 @@ def means_of(options: ComputeOptions, *, beside: Path) -> Iterator[Means]:
         If the folder cannot be written.
     """
     memory = available_memory() if options.memory_bytes is None else options.memory_bytes
-    if options.work is None:
-        place = beside if beside.is_dir() else beside.parent
-        folder, kept = _new_folder(place, beside.name), None
+    kept = None if options.work is None else Path(options.work)
+    if kept is None:
+        folder = _new_folder(beside if beside.is_dir() else beside.parent, beside.name)
     else:
-        folder = kept = Path(options.work)
+        folder = kept
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -205,7 +257,7 @@ def means_of(options: ComputeOptions, *, beside: Path) -> Iterator[Means]:
     try:
         yield Means(workspace, kept, options.scheduler)
         for step in () if kept is None else STEPS_KEPT:
-            clear_folder(kept / step)
+            clear_folder(folder / step)
     finally:
         workspace.clear()
         if kept is None:
@@ -461,9 +513,10 @@ def _would_replace(path: Path, source: Path, is_folder: bool) -> bool:
 
 
 def _write_results(
-    folder: Path, result: Denoised, maps: xr.Dataset | None, trust: Trust, recipe: str
+    folder: Path, result: Denoised, maps: xr.Dataset | None, trust: Trust, recipe: str, *, with_stack: bool
 ) -> None:
-    write_stack(result.reconstruct(), folder / "clean.h5")
+    if with_stack:
+        write_stack(result.reconstruct(), folder / "clean.h5")
     result.save(folder / "result.sum.h5")
     (folder / "recipe.toml").write_text(recipe, "utf-8")
     (folder / "trust.json").write_text(json.dumps(trust.figures, indent=1) + "\n", "utf-8")
@@ -532,8 +585,8 @@ def _map_or_reason(
         return None, str(error)
 
 
-def _cut(stack: xr.DataArray, options: InputOptions) -> xr.DataArray:
-    """Return the region of interest, with the mask of the options in addition to its own."""
+def cut_scan(stack: xr.DataArray, options: InputOptions) -> xr.DataArray:
+    """Return the region of interest that the options name, with their mask in addition to its own."""
     if options.mask is not None:
         mask = _read_mask(Path(options.mask), stack.shape[1:])
         stack = stack.assign_coords(mask=(("y", "x"), usable_mask(stack) & mask))
@@ -556,7 +609,7 @@ def _cut(stack: xr.DataArray, options: InputOptions) -> xr.DataArray:
 def _read(source: str | Path, options: InputOptions) -> xr.DataArray:
     """Read a scan and cut out what the options name."""
     stack = read_stack(source, energies=options.energies, i0=options.i0, data=options.data)
-    return _cut(stack, options)
+    return cut_scan(stack, options)
 
 
 def _fitting_part(shape: tuple[int, ...], memory: float) -> dict[str, slice]:
@@ -582,12 +635,12 @@ def _read_mask(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     return mask
 
 
-def _effective_recipe(recipe: Recipe, source: Path, result: Denoised) -> str:
+def _effective_recipe(recipe: Recipe, name: str, result: Denoised) -> str:
     """Return the recipe as used, with versions, source, input hash and what was chosen on top."""
-    versions = ", ".join(f"{name} {version(name)}" for name in VERSIONS_OF)
+    versions = ", ".join(f"{package} {version(package)}" for package in VERSIONS_OF)
     head = [
         f"xanesum {version('xanesum')}, Python {platform.python_version()}, {versions}",
-        f"scan {json.dumps(source.name)}, digest of the values denoised {result.provenance['input_digest']}",
+        f"scan {json.dumps(name)}, digest of the values denoised {result.provenance['input_digest']}",
         f"chosen: sigma {result.sigma:.6g} {result.attrs['quantity']}, rank {result.rank}",
     ]
     return "".join(f"# {line}\n" for line in head) + "\n" + recipe.to_toml()

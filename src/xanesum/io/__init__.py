@@ -1,6 +1,6 @@
 """Files: read a scan of any known format, write it, say what it is."""
 
-from xanesum.io.registry import STACK_SUFFIXES, describe, read_stack, write_stack
+from xanesum.io.registry import STACK_SUFFIXES, describe, read_exposures, read_stack, write_stack
 from xanesum.io.tiff import write_map_tiff
 
-__all__ = ["STACK_SUFFIXES", "describe", "read_stack", "write_map_tiff", "write_stack"]
+__all__ = ["STACK_SUFFIXES", "describe", "read_exposures", "read_stack", "write_map_tiff", "write_stack"]

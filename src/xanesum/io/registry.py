@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,15 @@ from xanesum.io.scan import Format, Scan, float_dtype, read_bytes
 from xanesum.io.text import energies_from, i0_at
 from xanesum.stack import make_stack
 
-__all__ = ["FORMATS", "LAZY_BYTES", "STACK_SUFFIXES", "describe", "read_stack", "write_stack"]
+__all__ = [
+    "FORMATS",
+    "LAZY_BYTES",
+    "STACK_SUFFIXES",
+    "describe",
+    "read_exposures",
+    "read_stack",
+    "write_stack",
+]
 
 FORMATS: tuple[Format, ...] = (
     ssrl.FORMAT,
@@ -74,10 +83,27 @@ def read_stack(
         If `i0` is given for a scan that is not counts.
     """
     path = Path(path)
-    scan = _open(path, data)[1]
+    return _stack_of(path, _open(path, data)[1], energies, i0)
+
+
+def read_exposures(folder: str | Path, files: Iterable[Path]) -> xr.DataArray:
+    """Read some of the SSRL exposures of a folder as a stack, as `read_stack` does with all of them.
+
+    Raises
+    ------
+    ReadError
+        If no energy among them has both a sample exposure and a flat, or one of them cannot be read.
+    """
+    folder = Path(folder)
+    return _stack_of(folder, ssrl.open_files(folder, files), None, None)
+
+
+def _stack_of(
+    path: Path, scan: Scan, energies: str | Path | ArrayLike | None, i0: str | Path | None
+) -> xr.DataArray:
     energy = _energies(path, scan, energies)
     for note in scan.notes:
-        warnings.warn(note, XanesumWarning, stacklevel=2)
+        warnings.warn(note, XanesumWarning, stacklevel=3)
     try:
         stack = make_stack(
             _values(scan),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from xanesum.io.xrm import XrmInfo, read_image, read_info
 from xanesum.photon_transfer import LAW_EXPOSURES, Coords, law_coords
 from xanesum.stack import DIMS, lazy_array
 
-__all__ = ["FORMAT"]
+__all__ = ["FORMAT", "energy_of", "open_files"]
 
 NAME = re.compile(
     r"rep\d+_(?:(?P<flat>\d+_ref)_)?(?P<sample>.+)_(?P<energy>\d+(?:\.\d+)?)_eV_\d+of\d+\.xrm", re.IGNORECASE
@@ -44,8 +44,15 @@ class Point:
     flats: tuple[Exposure, ...]
 
 
-def _open(path: Path) -> Scan:
-    exposures, damaged = _exposures(path)
+def open_files(path: Path, files: Iterable[Path]) -> Scan:
+    """Open some of the files of a folder as a scan.
+
+    Raises
+    ------
+    ReadError
+        If no energy among them has both a sample exposure and a flat, or they do not belong together.
+    """
+    exposures, damaged = _exposures(path, files)
     points, incomplete = _points(exposures, damaged)
     if not points:
         raise ReadError(
@@ -74,11 +81,21 @@ def _open(path: Path) -> Scan:
     )
 
 
-def _exposures(folder: Path) -> tuple[list[Exposure], list[str]]:
-    """Return the good files of the folder and the names of the damaged ones."""
+def energy_of(path: Path) -> float | None:
+    """Return the energy in eV that the name of an exposure says; None for files of other names."""
+    found = NAME.fullmatch(path.name)
+    return None if found is None else float(found["energy"])
+
+
+def _open(path: Path) -> Scan:
+    return open_files(path, path.glob("*.xrm"))
+
+
+def _exposures(folder: Path, files: Iterable[Path]) -> tuple[list[Exposure], list[str]]:
+    """Return the good files among some of the folder's and the names of the damaged ones."""
     good: list[Exposure] = []
     damaged: list[str] = []
-    for path in sorted(folder.glob("*.xrm")):
+    for path in sorted(files):
         found = NAME.fullmatch(path.name)
         if found is None:
             continue
