@@ -21,6 +21,7 @@ LAYERS = [
     "subspace",
     "checkpoint",
     "passes",
+    "accelerator",
     "noise",
     "weights",
     "illumination",

@@ -131,7 +131,7 @@ def test_a_file_that_still_grows_is_left_until_it_is_whole(tmp_path, flat):
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("a.tif", "says no photon energy; put it in the name"), ("a_8000.5eV.tif", "damaged")],
+    [("a.tif", "says no photon energy; put it in the name"), ("a_8000.5eV.tif", "cut short")],
 )
 def test_what_cannot_be_used_is_told_and_the_rest_goes_on(tmp_path, flat, name, reason):
     folder = tmp_path / "scan"

@@ -19,6 +19,7 @@ import xarray as xr
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from xanesum.accelerator import DEVICES
 from xanesum.check import VERDICTS
 from xanesum.denoised import Denoised, load_result
 from xanesum.denoising import NOISES
@@ -287,6 +288,11 @@ COMPUTE: OptionTable = (
         "--scheduler",
         "compute.scheduler",
         {"metavar": "ADDRESS", "help": "of a Dask scheduler whose workers read and add up a large scan"},
+    ),
+    (
+        "--device",
+        "compute.device",
+        {"choices": DEVICES, "help": "that adds up the scan (auto: a GPU, if any)"},
     ),
 )
 MAP: OptionTable = (

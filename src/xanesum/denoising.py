@@ -19,6 +19,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xanesum.accelerator import accelerator_for
 from xanesum.checkpoint import Checkpoint, digest_of
 from xanesum.denoised import Denoised
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser, exact_form, get_denoiser
@@ -36,13 +37,14 @@ from xanesum.methods import (
 )
 from xanesum.noise import estimate_sigma, sigma_of_pixels, sigma_per_energy, sigma_sample
 from xanesum.noise_shape import NoiseShape, measure_shape
-from xanesum.passes import Averages, Passes, coarse_scale
+from xanesum.passes import Averages, Kernels, Passes, coarse_scale
 from xanesum.stack import check_stack, refuse_values, usable_mask, usable_weight
 from xanesum.subspace import block_sums, fill_missing, fit_basis, mean_signs
 from xanesum.weights import CountVariance
 from xanesum.workspace import available_memory
 
 __all__ = [
+    "DEFAULT_DEVICE",
     "DEFAULT_METHOD",
     "DEFAULT_NOISE",
     "METHODS",
@@ -57,6 +59,7 @@ METHODS = ("sum+", "sum")
 DEFAULT_METHOD = "sum+"
 NOISES = ("auto", "white")
 DEFAULT_NOISE = "auto"
+DEFAULT_DEVICE = "auto"
 NEAR_LIMIT = 5.0  # a p-value within this factor of the level that decides is worth a warning
 MISSING_RANK = 5  # components that stand in for missing values while the spectra are fitted
 FILLED_FROM = 20_000  # pixels, from which these are found
@@ -80,6 +83,7 @@ def denoise(
     memory: float | None = None,
     checkpoint: str | Path | None = None,
     scheduler: Any = None,
+    device: str = DEFAULT_DEVICE,
     rng: np.random.Generator | None = None,
     progress: Callable[[str, float], None] = lambda step, share: None,
 ) -> Denoised:
@@ -130,6 +134,9 @@ def denoise(
     scheduler : str or dask.distributed.Client, optional
         A Dask scheduler (``tcp://host:8786``) whose workers read the blocks of a stack that is not in memory
         and work on them; they have to see its file under the same path.
+    device : {"auto", "cpu", "cuda"}
+        What passes over the stack: "auto" takes a GPU where there is one, which holds the stack if it fits.
+        A denoiser has a device of its own.
     rng : numpy.random.Generator, optional
         Draws pixel samples and probes; ``default_rng(0)`` by default.
     progress : callable
@@ -156,7 +163,10 @@ def denoise(
     if method == "sum" or rounds_by is None:
         images = exact_form(images)  # every call below serves the risk estimate too
     with _cluster_of(scheduler) as cluster:
-        opened = open_stack(stack, memory, rng, progress, checkpoint=checkpoint, cluster=cluster)
+        accelerator = accelerator_for(device) if cluster is None else None
+        opened = open_stack(
+            stack, memory, rng, progress, checkpoint=checkpoint, cluster=cluster, device=accelerator
+        )
         _check_rank(rank, opened.passes)
         progress("noise", 0.0)
         level, rounding = opened.sigma, opened.rounding
@@ -309,10 +319,12 @@ def open_stack(
     *,
     checkpoint: str | Path | None = None,
     cluster: Any = None,
+    device: Kernels | None = None,
 ) -> Opened:
     """Look at all values once, and once more where some are missing; refuse what cannot be used.
 
-    See `denoise` for the parameters and errors; `cluster` is a Dask client or None.
+    See `denoise` for the parameters and errors; `cluster` is a Dask client or None,
+    `device` an accelerator or None.
     """
     progress("read", 0.0)
     check_stack(stack, min_energies=2)
@@ -321,7 +333,7 @@ def open_stack(
         raise StackError("no usable pixel is left: the mask excludes all of them")
     most = available_memory() if memory is None else memory
     passes = _passes(stack, mask, used, most)
-    passes = replace(passes, cluster=cluster)
+    passes = replace(passes, cluster=cluster, device=device)
     if checkpoint is not None and not passes.in_memory:
         n_energies, n_y, _ = passes.shape
         middle = slice(n_y // 2, n_y // 2 + 1)

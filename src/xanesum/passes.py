@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,8 +19,10 @@ from xanesum.subspace import BLOCK_BYTES, block_sums, fill_known
 
 __all__ = [
     "Averages",
+    "Kernels",
     "Part",
     "Passes",
+    "Sums",
     "Survey",
     "Weighing",
     "coarse_scale",
@@ -42,7 +44,43 @@ class Part(NamedTuple):
     rows: slice
 
 
-Kernel = Callable[[NDArray[np.float32], Part], Any]
+Kernel = Callable[[Any, Part], Any]  # of an array, or of what `Kernels.upload` made of it
+
+
+class Kernels(Protocol):
+    """What passes need of a device that holds blocks and works on them, see `xanesum.accelerator`."""
+
+    def held(self, key: object) -> Any:
+        """Return the block of that key if the device has it, else None."""
+        ...
+
+    def upload(self, key: object, block: NDArray[np.float32]) -> Any:
+        """Bring a block to the device."""
+        ...
+
+    def sum_block(
+        self,
+        weights: NDArray[np.float32] | None,
+        mask: NDArray[np.bool_],
+        pixels: NDArray[np.intp] | None,
+        scale: int,
+        block: Any,
+        part: Part,
+    ) -> Sums:
+        """Sum up a part."""
+        ...
+
+    def images(self, n_images: int, shape: tuple[int, ...]) -> Any:
+        """Return images of zeros on the device."""
+        ...
+
+    def project_block(self, spectra: NDArray[np.float32], images: Any, block: Any, part: Part) -> None:
+        """Add to `images` (K, Y, X) what a part has of `spectra` (K, E)."""
+        ...
+
+    def fetched(self, images: Any) -> NDArray[np.float32]:
+        """Return images that are on the device."""
+        ...
 
 
 def _silent(share: float) -> None:
@@ -109,6 +147,7 @@ class Passes:
     weighing: Weighing | None = None
     filling: NDArray[np.float64] | None = None  # spectra (K, E) whose fit stands for values that are missing
     checkpoint: Checkpoint | None = None  # where the results of passes are kept until all is done
+    device: Kernels | None = None  # that does the work; None: the CPU, by NumPy
     cluster: Any = None  # dask.distributed.Client, whose workers read the blocks and work on them
 
     @classmethod
@@ -139,7 +178,7 @@ class Passes:
         all energies of a pixel.
         """
         n_energies, n_y, n_x = self.shape
-        if self.in_memory or self.filling is not None:
+        if (self.in_memory and self.device is None) or self.filling is not None:
             return self._by_rows(multiple)
         n_frames = max(1, int(self.block_bytes / (4 * n_y * n_x)))
         n_rows = n_y if n_frames > 1 else max(1, int(self.block_bytes / (4 * n_x)) // multiple) * multiple
@@ -212,7 +251,7 @@ class Passes:
         sample = np.empty((n_energies, len(pixels)), np.float32)
         n_missing = n_bad = 0
 
-        def look(part: Part, found: _Sums) -> None:
+        def look(part: Part, found: Sums) -> None:
             nonlocal n_missing, n_bad
             along_x[part] = found.along_x
             along_y[part.energies] += found.along_y
@@ -237,9 +276,15 @@ class Passes:
         images = np.zeros((len(spectra), *self.shape[1:]), np.float32)
         if self.weighing is not None:
             spectra = self.weighing.spectra(spectra)
-        kernel = partial(_project_block, spectra.astype(np.float32))
-        for part, found in self._each(kernel, 1, progress):
-            images[:, part.rows] += found
+        if self.device is not None:
+            on_device = self.device.images(len(spectra), images.shape[1:])
+            add = partial(self.device.project_block, spectra.astype(np.float32), on_device)
+            deque(self._each(add, 1, progress), maxlen=0)
+            images = self.device.fetched(on_device)
+        else:
+            kernel = partial(_project_block, spectra.astype(np.float32))
+            for part, found in self._each(kernel, 1, progress):
+                images[:, part.rows] += found
         if self.weighing is not None:
             images *= self.weighing.pixel
         return images
@@ -268,7 +313,7 @@ class Passes:
         scale: int,
         progress: Progress,
         pixels: NDArray[np.intp] | None = None,
-        look: Callable[[Part, _Sums], None] = lambda part, found: None,
+        look: Callable[[Part, Sums], None] = lambda part, found: None,
     ) -> Averages:
         """Return averages; `look` is called with everything that was summed up of each block on the way."""
         weights = None if self.mask.all() else self.mask.astype(np.float32)
@@ -280,7 +325,8 @@ class Passes:
         everything = Part(slice(0, self.shape[0]), slice(0, self.shape[1]))
         averaged = self.read(*everything) if as_it_is else np.empty(shape, np.float32)
         squares = np.zeros(self.shape[0])
-        kernel = partial(_sum_block, weights, self.mask, pixels, 0 if as_it_is else scale)
+        sum_block = _sum_block if self.device is None else self.device.sum_block
+        kernel = partial(sum_block, weights, self.mask, pixels, 0 if as_it_is else scale)
         for part, found in self._each(kernel, scale, progress):
             squares[part.energies] += found.squares
             if not as_it_is:
@@ -298,14 +344,17 @@ class Passes:
         return Averages(averaged, counts >= counts.max() / 2, energy)
 
     def _each(self, kernel: Kernel, multiple: int, progress: Progress) -> Iterator[tuple[Part, Any]]:
-        """Yield parts and what `kernel` makes of their values, here or on a cluster's workers."""
+        """Yield parts and what `kernel` makes of their values: here, on a device or on workers."""
         parts = self._parts(multiple)
+        if self.device is not None:
+            yield from self._each_on(self.device, kernel, parts, progress)
+            return
         if self.cluster is None or self.in_memory:
             for part, block in self._values_of(parts, progress):
                 yield part, kernel(block, part)
             return
         n_ahead = 2 * max(1, len(self.cluster.scheduler_info(n_workers=-1)["workers"]))
-        remote = partial(_read_and_apply, replace(self, cluster=None, checkpoint=None), kernel)
+        remote = partial(_read_and_apply, replace(self, cluster=None, checkpoint=None, device=None), kernel)
         coming = deque(self.cluster.submit(remote, part, pure=False) for part in parts[:n_ahead])
         for n, part in enumerate(parts):
             found = coming.popleft().result()
@@ -313,6 +362,19 @@ class Passes:
                 coming.append(self.cluster.submit(remote, parts[n + n_ahead], pure=False))
             yield part, found
             progress((n + 1) / len(parts))
+
+    def _each_on(
+        self, device: Kernels, kernel: Kernel, parts: list[Part], progress: Progress
+    ) -> Iterator[tuple[Part, Any]]:
+        """Do on a device what `_each` does; what it holds from an earlier pass is not read again."""
+        keys = {(str(part), id(self.filling)): part for part in parts}
+        fresh = [part for key, part in keys.items() if device.held(key) is None]
+        values = self._values_of(fresh, progress) if fresh else iter(())
+        for key, part in keys.items():
+            block = device.held(key)
+            if block is None:
+                block = device.upload(key, next(values)[1])
+            yield part, kernel(block, part)
 
     def _take_excess(self, averaged: NDArray[np.float32], weighing: Weighing) -> float:
         """Take away what is too much along one spectrum, in place; return its share in the stack's energy."""
@@ -326,7 +388,7 @@ class Passes:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Sums:
+class Sums:
     """What is summed up of a block of rows."""
 
     sums: NDArray[np.float32]  # (E, rows', X'), over blocks of pixels that count
@@ -345,7 +407,7 @@ def _sum_block(
     scale: int,
     block: NDArray[np.float32],
     part: Part,
-) -> _Sums:
+) -> Sums:
     """Sum up a part (E', rows, X), a few frames at a time; blocks of pixels only where `scale` is not 0.
 
     What is asked for in a first look (bits, sample, missing values) is found where `pixels` are given.
@@ -372,12 +434,12 @@ def _sum_block(
         list(threads.map(sum_up, (slice(e, e + n) for e in range(0, n_energies, n))))
     n_missing = n_bad = 0
     if pixels is None:
-        return _Sums(sums, squares, along_x, along_y, np.empty((n_energies, 0), np.float32), 0, 0)
+        return Sums(sums, squares, along_x, along_y, np.empty((n_energies, 0), np.float32), 0, 0)
     if not np.isfinite(squares).all():
         missing = ~np.isfinite(block)
         n_missing, n_bad = (int(np.count_nonzero(which)) for which in (missing, missing & mask[part.rows]))
     wanted = pixels[_pixels_within(pixels, part.rows, n_x)] - part.rows.start * n_x
-    return _Sums(sums, squares, along_x, along_y, block.reshape(n_energies, -1)[:, wanted], n_missing, n_bad)
+    return Sums(sums, squares, along_x, along_y, block.reshape(n_energies, -1)[:, wanted], n_missing, n_bad)
 
 
 def _squares(values: NDArray[np.float32]) -> NDArray[np.float64]:

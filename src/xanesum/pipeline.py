@@ -25,7 +25,7 @@ from xanesum.bootstrap import bootstrap_map
 from xanesum.check import Finding, check_scan
 from xanesum.checkpoint import clear_folder
 from xanesum.denoised import Denoised
-from xanesum.denoising import denoise
+from xanesum.denoising import DEFAULT_DEVICE, denoise
 from xanesum.errors import EdgeError, ReadError, RecipeError, StackError, WriteError, XanesumWarning
 from xanesum.flat_drift import correct_flat_drift
 from xanesum.io import read_stack, write_map_tiff, write_stack
@@ -216,6 +216,7 @@ class Means:
     workspace: Workspace = IN_MEMORY
     kept: Path | None = None  # folder in which a killed run leaves what the next one goes on from
     scheduler: str | None = None
+    device: str = DEFAULT_DEVICE
 
     @property
     def memory(self) -> float | None:
@@ -255,7 +256,7 @@ def means_of(options: ComputeOptions, *, beside: Path) -> Iterator[Means]:
     workspace = Workspace(memory, folder)
     workspace.clear()  # of what a killed run left
     try:
-        yield Means(workspace, kept, options.scheduler)
+        yield Means(workspace, kept, options.scheduler, options.device)
         for step in () if kept is None else STEPS_KEPT:
             clear_folder(folder / step)
     finally:
@@ -355,6 +356,7 @@ def denoise_scan(
         memory=means.memory,
         checkpoint=means.checkpoint(DENOISE_STEP),
         scheduler=means.scheduler,
+        device=means.device,
         rng=np.random.default_rng(options.seed),
         progress=progress,
     )

@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 import numpy as np
 
 from xanesum.denoisers import DEFAULT_DENOISER
-from xanesum.denoising import DEFAULT_METHOD, DEFAULT_NOISE
+from xanesum.denoising import DEFAULT_DEVICE, DEFAULT_METHOD, DEFAULT_NOISE
 from xanesum.errors import RecipeError
 from xanesum.flat_drift import DEFAULT_DRIFT
 
@@ -124,6 +124,7 @@ class ComputeOptions(_Checked):
     memory: str | None = None  # as "2GB"; most of what is free by default
     work: str | None = None  # folder for what does not fit, and for what a killed run goes on from
     scheduler: str | None = None  # address of a Dask scheduler
+    device: str = DEFAULT_DEVICE  # that passes over the stack
 
     def __post_init__(self) -> None:
         _Checked.__post_init__(self)
