@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from xanesum.errors import EnergyError, ReadError, StackError, WriteError, XanesumWarning
-from xanesum.io import axis2000, dataexchange, hdf5, nexus, nxstxm, pyxas, ssrl, tiff, xrm
+from xanesum.io import axis2000, dataexchange, hdf5, nexus, nxstxm, pyxas, ssrl, tiff, xrm, zarr_store
 from xanesum.io.scan import Format, Scan, float_dtype, read_bytes
 from xanesum.io.text import energies_from, i0_at
 from xanesum.stack import make_stack
@@ -29,6 +29,7 @@ __all__ = [
 
 FORMATS: tuple[Format, ...] = (
     ssrl.FORMAT,
+    zarr_store.FORMAT,
     nexus.FORMAT,
     pyxas.FORMAT,
     dataexchange.FORMAT,
@@ -59,7 +60,7 @@ def read_stack(
     Parameters
     ----------
     path : str or Path
-        A file, or a folder of SSRL 6-2c images.
+        A file, a Zarr store, or a folder of SSRL 6-2c images.
     energies : str, Path or array_like of shape (E,), optional
         Photon energies in eV or keV in the order of the images, or a text file whose first column they are.
         Used instead of those in the file.
@@ -198,7 +199,10 @@ def _find_format(path: Path) -> Format:
         if candidate.matches(path, head):
             return candidate
     if path.is_dir():
-        raise ReadError(f"{path}: no images named like rep01_..._08324.0_eV_001of003.xrm in this folder")
+        raise ReadError(
+            f"{path}: neither a Zarr store nor a folder of images named like "
+            "rep01_..._08324.0_eV_001of003.xrm"
+        )
     claimed = [f.description for f in FORMATS if path.suffix.lower() in f.suffixes]
     if claimed:
         raise ReadError(
