@@ -6,8 +6,9 @@ and, with ``--peers PYTHON``, scikit-learn and HyperSpy run by another interpret
 process of its own, and the median of some runs.  ``--steps`` says where the time goes and what the hardware
 would allow.
 ``--growth`` varies pixels and energies.  ``--memory`` makes a stack of 20 GB on disk, denoises it with 2 GB,
-kills that half-way, goes on, and does it once more with two Dask workers; the stack is deleted at the end.
-``--slow`` adds SUM with BM3D, on a crop, and BM4D.
+kills that half-way, goes on, and does it once more with two Dask workers; ``--run`` gives the command line
+8 GB of counts and 2 GB; the stacks are deleted at the end.  ``--watch`` feeds 117 frames of 1024 x 1024 one
+by one to a scan that is watched.  ``--slow`` adds SUM with BM3D, on a crop, and BM4D.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -33,11 +33,14 @@ import xarray as xr
 from _common import print_table, save
 from numpy.typing import NDArray
 
-from xanesum import denoise, simulate
+from xanesum import denoise, read_stack, simulate
 from xanesum.denoisers import get_denoiser
 from xanesum.passes import Passes, coarse_scale
-from xanesum.stack import lazy_array, make_stack
+from xanesum.phantom import expose
+from xanesum.phantom.exposure import Detector
+from xanesum.preprocess import to_optical_density
 from xanesum.subspace import fit_basis, project
+from xanesum.watching import watch
 
 SIZES = {"particle": (379, 520, 969), "wedge": (1193, 1193, 969)}
 SMALL = {"particle": (96, 128, 60)}
@@ -45,6 +48,7 @@ SIGMA = 60.0
 RANK = 5
 BIG, SMALL_ON_DISK = (2048, 2048, 1192), (128, 160, 40)  # 20 GB
 MEMORY = 2e9
+OPEN_COUNTS, PEAK_DENSITY = 400.0, 1.5
 Row = dict[str, Any]
 
 
@@ -54,7 +58,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--peers", metavar="PYTHON", help="an interpreter with scikit-learn and HyperSpy")
     parser.add_argument("--folder", help="where stacks of --memory and --peers are put meanwhile")
-    for part in ("steps", "growth", "memory", "slow"):
+    for part in (*PARTS, "slow"):
         parser.add_argument(f"--{part}", action="store_true")
     for hidden in ("one", "large", "path", "most"):
         parser.add_argument(f"--{hidden}", help=argparse.SUPPRESS)
@@ -68,9 +72,9 @@ def main() -> None:
     if options.quick:
         options.repeats = 1
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        for part in ("steps", "growth", "memory"):
+        for part, measure in PARTS.items():
             if getattr(options, part):
-                rows = {"steps": steps, "growth": growth, "memory": memory}[part](options, Path(folder))
+                rows = measure(options, Path(folder))
                 save(f"speed-{part}{suffix}", rows)
                 print_table(rows)
                 return
@@ -334,7 +338,7 @@ def filled(rows: list[Row]) -> list[Row]:
 
 def large(what: str, path: Path, most: float) -> Row:
     """Do one thing with a stack on disk, in this process."""
-    stack = open_zarr(path)
+    stack = read_stack(path)
     if what == "read":
         start = time.perf_counter()
         n = max(1, int(0.05 * most / stack[0].nbytes))
@@ -350,7 +354,7 @@ def large(what: str, path: Path, most: float) -> Row:
         spent[str(started["step"])] = spent.get(str(started["step"]), 0.0) + now - float(started["at"])
         started.update(at=now, step=step)
         calls.append(step)
-        if what == "killed" and step == "components" and share > 0.5:
+        if what == "killed" and step == "components" and share > 0.6:  # the last pass is on its way
             print("half-way", flush=True)
             time.sleep(3600)  # to be killed
 
@@ -390,22 +394,112 @@ def write_zarr(path: Path, n_y: int, n_x: int, n_energies: int) -> None:
     phantom = simulate("particle", shape=(n_y, n_x), n_energies=n_energies)
     shape, chunks = (n_energies, n_y, n_x), (1, n_y, n_x)
     store = zarr.create_array(store=str(path), shape=shape, chunks=chunks, dtype="float32", compressors=None)
-    store.attrs["energy_ev"] = phantom.energy_ev.tolist()
+    store.attrs.update({"energy_ev": phantom.energy_ev.tolist(), "quantity": "optical_density"})
     rng = np.random.default_rng(9000)
     for e, weights in enumerate(phantom.spectra.T.astype(np.float32)):
         frame = np.tensordot(weights, phantom.images, axes=1)
         store[e] = frame + np.float32(SIGMA) * rng.standard_normal(frame.shape, dtype=np.float32)
 
 
-def open_zarr(path: Path) -> xr.DataArray:
-    """Return the stack as one that is read when it is looked at."""
+# --- the command line, and a scan that is being taken
+
+
+def whole_run(options: argparse.Namespace, folder: Path) -> list[Row]:
+    """Run the command on counts that do not fit in the memory it may use, and with all there is."""
+    shape, n_energies = ((96, 128), 40) if options.quick else (SIZES["wedge"][:2], 1400)
+    scan = expose_to(folder / "scan.zarr", shape, n_energies)
+    n_bytes = 4 * n_energies * shape[0] * shape[1]
+    rows: list[Row] = []
+    for memory in ("1MB",) if options.quick else (f"{MEMORY / 1e9:g}GB",):
+        drop_cache()
+        command = [sys.executable, "-m", "xanesum", "run", str(scan), "-o", str(folder / "out")]
+        started = time.perf_counter()
+        with subprocess.Popen([*command, "--memory", memory], stdout=subprocess.DEVNULL) as process:
+            peak = watched_peak(process)
+        if process.returncode:
+            raise SystemExit("the run failed")
+        seconds = time.perf_counter() - started
+        rows.append(
+            {
+                "scan (GB)": round(n_bytes / 1e9, 2),
+                "memory allowed": memory,
+                "peak (GB)": round(peak / 1e9, 2),
+                "seconds": round(seconds, 1),
+            }
+        )
+    return rows
+
+
+def watched_peak(process: subprocess.Popen[bytes]) -> float:
+    """Wait for a process; return the most memory that it had, looked at again and again."""
+    peak, known = 0.0, psutil.Process(process.pid)
+    while process.poll() is None:
+        with suppress(psutil.Error):
+            peak = max(peak, float(known.memory_info().rss))
+        time.sleep(0.02)
+    return peak
+
+
+def expose_to(path: Path, shape: tuple[int, int], n_energies: int) -> Path:
+    """Write counts of a phantom, as a detector has them, frame by frame to a Zarr store."""
     zarr = import_module("zarr")
-    store = zarr.open_array(str(path), mode="r")
-    return make_stack(lazy_array(store.shape, partial(read_zarr, str(path))), store.attrs["energy_ev"])
+    phantom, detector, rng = (
+        simulate("particle", shape=shape, n_energies=n_energies),
+        Detector(),
+        np.random.default_rng(9000),
+    )
+    most = float(np.max(phantom.spectra) * np.max(phantom.images))
+    group = zarr.open_group(str(path), mode="w")
+    chunks = {"chunks": (1, *shape), "dtype": "float32", "compressors": None}
+    data = group.create_array("data", shape=(n_energies, *shape), **chunks)
+    group.create_array("energy", data=phantom.energy_ev)
+    flats = [detector.read(np.full(shape, OPEN_COUNTS), rng=rng) for _ in range(10)]
+    group.create_array("flat", data=np.mean(flats, axis=0).astype(np.float32))
+    group.attrs["quantity"] = "counts"
+    for e, weights in enumerate(phantom.spectra.T / most):
+        density = PEAK_DENSITY * np.tensordot(weights, phantom.images, axes=1)
+        data[e] = detector.read(OPEN_COUNTS * np.exp(-density), rng=rng).astype(np.float32)
+    return path
 
 
-def read_zarr(path: str, key: tuple[Any, ...]) -> NDArray[np.float32]:
-    return np.asarray(import_module("zarr").open_array(path, mode="r")[key], np.float32)
+def watching(options: argparse.Namespace, folder: Path) -> list[Row]:
+    """Feed frames to a scan that is watched, faster than it can follow; compare its subspace with an SVD."""
+    shape, n_frames = ((64, 80), 30) if options.quick else ((1024, 1024), 117)
+    phantom = simulate("particle", shape=shape, n_energies=n_frames)
+    counts = expose(phantom, 400.0, flat_drift=0.0, rng=np.random.default_rng(9000)).stack
+    arriving = folder / "scan"
+    arriving.mkdir()
+    tifffile = import_module("tifffile")
+    tifffile.imwrite(folder / "flat.tif", counts["flat"].values.astype(np.float32))
+    for energy, frame in zip(counts.energy.values, counts.values, strict=True):
+        tifffile.imwrite(arriving / f"scan_{energy:.3f}eV.tif", frame.astype(np.float32))
+    started = time.perf_counter()
+    found = watch(arriving, folder / "out", flat=folder / "flat.tif", n_frames=n_frames, settled_s=0.0)
+    seconds = time.perf_counter() - started
+    factors = found.factors
+    assert factors is not None
+    density = to_optical_density(counts)[0].values
+    density = np.where(np.isfinite(density), density, np.nanmedian(density, axis=(1, 2), keepdims=True))
+    batch = fit_basis(density, RANK, rng=np.random.default_rng(0)).spectra
+    angles = np.linalg.svd(factors.spectra[:RANK] @ batch.T, compute_uv=False)
+    last = found.last.result.spectra.values if found.last is not None else batch
+    inside = np.linalg.svd(np.linalg.qr(last.T).Q.T @ batch[: len(last)].T, compute_uv=False)
+    return [
+        {
+            "frames": n_frames,
+            "update, median (s)": round(statistics.median(found.seconds), 3),
+            "update, worst (s)": round(max(found.seconds), 3),
+            "largest angle to a batch SVD (degrees)": round(
+                float(np.degrees(np.arccos(min(1, angles[-1])))), 4
+            ),
+            "of the last result's strongest spectrum": round(
+                float(np.degrees(np.arccos(min(1, inside[0])))), 3
+            ),
+            "maps": len(found.refreshed),
+            "most frames between maps": int(np.max(np.diff([0, *found.refreshed]))),
+            "seconds, all": round(seconds, 1),
+        }
+    ]
 
 
 def drop_cache() -> None:
@@ -415,6 +509,8 @@ def drop_cache() -> None:
     with suppress(OSError):
         Path("/proc/sys/vm/drop_caches").write_text("3")
 
+
+PARTS = {"steps": steps, "growth": growth, "memory": memory, "run": whole_run, "watch": watching}
 
 if __name__ == "__main__":
     main()

@@ -42,6 +42,27 @@ def test_a_plan_says_whether_it_fits(free):
     assert predict((100, 500, 500), "optical_density", RATES, free).fits == (free > 1e9)
 
 
+def test_what_does_not_fit_is_read_again_and_bounded_in_memory():
+    within = predict((1000, 2048, 2048), "counts", RATES, 3e10, 2e9)
+    held = predict((1000, 2048, 2048), "counts", RATES, 3e10, 1e12)
+
+    assert not within.in_memory
+    assert held.in_memory
+    assert within.memory < 2.4e9 < held.memory
+    assert within.meanwhile == 4.0 * 1000 * 2048**2
+    assert within.total > held.total
+
+
+def test_the_command_says_that_a_scan_does_not_fit(tmp_path, capsys):
+    phantom = simulate("particle", shape=(64, 80), n_energies=20)
+    stack = expose(phantom, 400.0, rng=np.random.default_rng(0)).stack
+    assert main(["plan", str(write_stack(stack, tmp_path / "s.h5")), "--memory", "1MB"]) == 0
+
+    said = capsys.readouterr().out
+    assert "does not fit in memory and is read again" in said
+    assert "meanwhile" in said
+
+
 def test_a_run_writes_about_what_the_plan_says(scan, tmp_path):
     planned = plan_run(scan)
     run(scan, tmp_path / "out")

@@ -129,7 +129,12 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _plan(arguments: argparse.Namespace) -> None:
     recipe = _recipe(arguments)
-    found = plan_run(arguments.scan, denoiser=recipe.denoise.denoiser, data=recipe.input.data)
+    found = plan_run(
+        arguments.scan,
+        denoiser=recipe.denoise.denoiser,
+        data=recipe.input.data,
+        memory=recipe.compute.memory_bytes,
+    )
     if arguments.json:
         print(json.dumps({"scan": str(arguments.scan), **found.figures}, indent=1))
         return
@@ -139,7 +144,10 @@ def _plan(arguments: argparse.Namespace) -> None:
     print(f"time      {_duration(found.total)}, give or take a factor of {UNCERTAIN:g} (seconds: {steps})")
     free = f"{found.free_memory / GB:.1f} GB are free"
     print(f"memory    {found.memory / GB:.1f} GB at most; {free if found.fits else 'ONLY ' + free}")
-    print(f"disk      {found.disk / GB:.2g} GB of results")
+    meanwhile = f", and {found.meanwhile / GB:.2g} GB meanwhile" if found.meanwhile else ""
+    print(f"disk      {found.disk / GB:.2g} GB of results{meanwhile}")
+    if not found.in_memory:
+        print("note      the scan does not fit in memory and is read again and again")
 
 
 def _duration(seconds: float) -> str:

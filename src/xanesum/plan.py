@@ -13,6 +13,7 @@ import psutil
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser, get_denoiser
 from xanesum.io import describe, read_stack
 from xanesum.passes import coarse_scale
+from xanesum.workspace import Workspace, available_memory
 
 __all__ = ["UNCERTAIN", "Plan", "Rates", "measure_rates", "plan_run", "predict"]
 
@@ -27,6 +28,8 @@ COPIES = {"counts": 5.0, "transmission": 4.0}  # stacks that are in memory at on
 COPIES_OF_DENSITY = 3.0
 BASE_BYTES = 6e8  # of the program, and of the network at work
 IMAGES_KEPT = 90  # images of float32 that a run holds beside the stack, most of them to examine the residual
+IMAGES_AT_LEAST = 12  # ... where memory is short
+READS, READS_OF_COUNTS = 6, 9  # of a stack that is not held in memory, in all steps
 MAPS_BYTES = 60  # a pixel, of maps, result and report
 UNCERTAIN = 2.0  # factor by which a prediction of seconds may be off
 
@@ -49,6 +52,8 @@ class Plan:
     memory: float  # bytes at most
     free_memory: float
     disk: float  # bytes of the results
+    meanwhile: float = 0.0  # bytes on disk during the run, of what does not fit in memory
+    in_memory: bool = True  # whether the stack is held there
 
     @property
     def total(self) -> float:
@@ -71,16 +76,31 @@ class Plan:
             "memory_bytes": self.memory,
             "free_memory_bytes": self.free_memory,
             "fits": self.fits,
+            "in_memory": self.in_memory,
             "disk_bytes": self.disk,
+            "disk_bytes_meanwhile": self.meanwhile,
         }
 
 
 def plan_run(
-    scan: str | Path, *, denoiser: str | Denoiser = DEFAULT_DENOISER, data: str | None = None
+    scan: str | Path,
+    *,
+    denoiser: str | Denoiser = DEFAULT_DENOISER,
+    data: str | None = None,
+    memory: float | None = None,
 ) -> Plan:
     """Predict what `xanesum.pipeline.run` of a scan takes on this machine, without doing it.
 
     A little of the scan is read, and a small image denoised, to see how fast that goes.
+
+    Parameters
+    ----------
+    scan : str or Path
+        Of any known format.
+    denoiser, data
+        As for the run.
+    memory : float, optional
+        Bytes that the run may use; by default most of what is free.
 
     Raises
     ------
@@ -91,11 +111,15 @@ def plan_run(
     """
     facts = describe(scan, data=data)
     rates = measure_rates(scan, denoiser=denoiser, data=data)
-    return predict(facts["shape"], facts["quantity"], rates, psutil.virtual_memory().available)
+    free = float(psutil.virtual_memory().available)
+    most = available_memory() if memory is None else memory
+    return predict(facts["shape"], facts["quantity"], rates, free, most)
 
 
-def predict(shape: tuple[int, ...], quantity: str, rates: Rates, free_memory: float) -> Plan:
-    """Predict from the shape (E, Y, X) of a stack and the machine's rates."""
+def predict(
+    shape: tuple[int, ...], quantity: str, rates: Rates, free_memory: float, memory: float = np.inf
+) -> Plan:
+    """Predict from the shape (E, Y, X) of a stack, the machine's rates, and the bytes that may be used."""
     n_energies, n_y, n_x = shape
     n_pixels, size = n_y * n_x, 4.0 * n_energies * n_y * n_x
     n_averages = n_pixels / coarse_scale(shape) ** 2
@@ -113,9 +137,15 @@ def predict(shape: tuple[int, ...], quantity: str, rates: Rates, free_memory: fl
         "map, residual, report": values * 15e-9 + n_pixels * 15e-6 + 3.0,
         "write": values * 12e-9,
     }
-    copies = COPIES.get(quantity, COPIES_OF_DENSITY)
-    memory = BASE_BYTES + copies * size + 4.0 * IMAGES_KEPT * n_pixels
-    return Plan(shape, seconds, memory, float(free_memory), size + MAPS_BYTES * n_pixels)
+    results = size + MAPS_BYTES * n_pixels
+    if Workspace(memory, Path()).holds(shape):
+        copies = COPIES.get(quantity, COPIES_OF_DENSITY)
+        held = BASE_BYTES + copies * size + 4.0 * IMAGES_KEPT * n_pixels
+        return Plan(shape, seconds, held, free_memory, results)
+    converted = quantity in COPIES
+    seconds["read again"] = (READS_OF_COUNTS if converted else READS) * size / rates.read
+    held = max(memory, BASE_BYTES) + 4.0 * IMAGES_AT_LEAST * n_pixels
+    return Plan(shape, seconds, held, free_memory, results, size if converted else 0.0, in_memory=False)
 
 
 def measure_rates(
