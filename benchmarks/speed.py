@@ -480,20 +480,18 @@ def watching(options: argparse.Namespace, folder: Path) -> list[Row]:
     assert factors is not None
     density = to_optical_density(counts)[0].values
     density = np.where(np.isfinite(density), density, np.nanmedian(density, axis=(1, 2), keepdims=True))
-    batch = fit_basis(density, RANK, rng=np.random.default_rng(0)).spectra
-    angles = np.linalg.svd(factors.spectra[:RANK] @ batch.T, compute_uv=False)
-    last = found.last.result.spectra.values if found.last is not None else batch
-    inside = np.linalg.svd(np.linalg.qr(last.T).Q.T @ batch[: len(last)].T, compute_uv=False)
+    batch = fit_basis(density, 2 * RANK, rng=np.random.default_rng(0))
+    sizes = batch.singular_values
+    rank = int(np.count_nonzero(sizes > 1.5 * sizes[-1]))  # the others are noise, of any direction
+    angles = np.linalg.svd(factors.spectra[:rank] @ batch.spectra[:rank].T, compute_uv=False)
     return [
         {
             "frames": n_frames,
             "update, median (s)": round(statistics.median(found.seconds), 3),
             "update, worst (s)": round(max(found.seconds), 3),
+            "K above the noise": rank,
             "largest angle to a batch SVD (degrees)": round(
                 float(np.degrees(np.arccos(min(1, angles[-1])))), 4
-            ),
-            "of the last result's strongest spectrum": round(
-                float(np.degrees(np.arccos(min(1, inside[0])))), 3
             ),
             "maps": len(found.refreshed),
             "most frames between maps": int(np.max(np.diff([0, *found.refreshed]))),
