@@ -129,6 +129,16 @@ def test_a_file_that_still_grows_is_left_until_it_is_whole(tmp_path, flat):
     assert found.density.shape == (48, 64)
 
 
+def test_frames_of_any_numbers_are_counts_where_there_is_a_flat(tmp_path, flat):
+    folder = tmp_path / "scan"
+    folder.mkdir()
+    tifffile.imwrite(folder / "scan_8340.5eV.tif", EXPOSED.values[5].astype(np.float32))
+
+    found = next(arrivals(folder, RECIPE, tifffile.imread(flat), 0.0, pytest.fail))
+
+    np.testing.assert_allclose(found.density, to_optical_density(EXPOSED.isel(energy=[5]))[0][0], atol=0.01)
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [("a.tif", "says no photon energy; put it in the name"), ("a_8000.5eV.tif", "cut short")],

@@ -234,6 +234,7 @@ def _frame(folder: Path, files: list[Path], recipe: Recipe, flat: NDArray[np.flo
         if flat.shape != stack.shape[1:]:
             raise StackError(f"{files[0]}: has {stack.shape[1:]} pixels (y, x), the flat has {flat.shape}")
         stack = stack.assign_coords(flat=(stack.dims[1:], flat))
+        stack.attrs["quantity"] = "counts"  # whatever the kind of numbers, as there is a flat for them
     stack = cut_scan(stack, recipe.input)
     density = to_optical_density(stack)[0]
     values = np.where(usable_mask(density), density.values[0], np.nan)
