@@ -168,7 +168,7 @@ def test_means_over_blocks_leave_out_what_does_not_count():
 
 @pytest.mark.parametrize(
     ("shape", "memory", "scale"),
-    [((117, 256, 320), np.inf, 1), ((969, 379, 520), np.inf, 2), ((969, 1193, 1193), np.inf, 5)],
+    [((117, 256, 320), np.inf, 1), ((969, 379, 520), np.inf, 2), ((969, 1193, 1193), np.inf, 6)],
 )
 def test_large_images_are_averaged_and_small_ones_are_not(shape, memory, scale):
     assert coarse_scale(shape, memory) == scale

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
-from xanesum.subspace import average_pixels, fit_basis, inner_products, project
+from xanesum.subspace import average_pixels, block_sums, fit_basis, inner_products, project
 
 __all__ = [
     "SCALES",
@@ -71,9 +71,10 @@ def split_pixels(
     stop = stack.shape[axis] // period * period
     first, second = ((slice(None),) * axis + (slice(start, stop, period),) for start in (0, 1 + gap))
     both = keep[first[1:]] & keep[second[1:]]
-    stacks = (stack[first], stack[second])
-    if not both.all():
-        stacks = (np.where(both, stacks[0], 0), np.where(both, stacks[1], 0))
+    if both.all():
+        stacks = (np.ascontiguousarray(stack[first]), np.ascontiguousarray(stack[second]))
+    else:
+        stacks = (np.where(both, stack[first], 0), np.where(both, stack[second], 0))
     return Halves(stacks, both)
 
 
@@ -105,8 +106,7 @@ def choose_scale(
     common = [average_pixels(half, COMMON_SCALE, mask=halves.mask) for half in halves.stacks]
     found: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
     agreement: dict[int, float] = {}
-    for scale in scales:
-        averaged = [average_pixels(half, scale, mask=halves.mask) for half in halves.stacks]
+    for scale, averaged in _averages(halves, scales):
         if averaged[0][0].size < rank:
             break
         first, second = (fit_basis(values, rank, rng=rng).spectra for values in averaged)
@@ -114,6 +114,16 @@ def choose_scale(
         agreement[scale] = (_energy_found(first, common[1]) + _energy_found(second, common[0])) / 2
     best = max(agreement, key=lambda scale: agreement[scale])
     return HalfSpectra(best, found[best], agreement)
+
+
+def _averages(halves: Halves, scales: Sequence[int]) -> Iterator[tuple[int, list[NDArray[np.float32]]]]:
+    """Yield scales, each a multiple of the one before, and what `average_pixels` makes of both halves."""
+    sums, counts, before = list(halves.stacks), halves.mask.astype(np.float32), 1
+    for scale in scales:
+        sums = [block_sums(each, scale // before) for each in sums]
+        counts, before = block_sums(counts, scale // before), scale
+        root = np.sqrt(np.maximum(counts, 1))
+        yield scale, sums if scale == 1 else [np.asarray(each / root, np.float32) for each in sums]
 
 
 def component_p_values(

@@ -46,7 +46,8 @@ FIRST_RANK = 6  # components that `sum+` looks for at first; more as long as all
 FALSE_ALARMS = 0.01  # chance that `sum+` takes any component of pure noise for real
 N_REFITS = 2
 PROBED = 600_000  # pixels of an image, all probes together, that suffice to know its risk
-FEW_VIEWS = 400_000  # pixels of an image from which on two views do, and the denoiser's time is saved
+FEW_VIEWS = 400_000  # pixels of an image from which on two views do, and the denoiser's time is saved ...
+ONE_VIEW = 1_000_000  # ... and from which on one does, for 1 % of the error
 EARLY_PROBES = 1  # of the weights before the last refit, which the spectra hardly notice
 STAGES = ("averaging", "evidence", "weights", "refit", "smoothing", "shrinkage", "mirrors")
 View = tuple[int, ...]  # axes of an image, 0 for y and 1 for x, that are mirrored
@@ -290,7 +291,7 @@ def refine(
     noise = full.noise_of(spectra)
     noisy = project(spectra, full.stack) * full.mask / noise
     n_probes = min(full.n_probes, max(1, -(-PROBED // full.mask.size)))
-    views = (MIRRORS if full.mask.size < FEW_VIEWS else FEW_MIRRORS) if "mirrors" not in without else ((),)
+    views = MIRRORS[:1] if "mirrors" in without else _views(full.mask.size)
     blend, images, response = _weighed(full, noisy, n_probes, views, "weights" not in without)
     setting.progress("components", 1.0)
     evidence = _matched(p_values, candidates, spectra)
@@ -299,6 +300,11 @@ def refine(
     energy = full.energy + float(np.sum(_squares(noisy) - _squares(noisy * noise)))
     fit = _summed_up(full, energy, spectra, freedom, noisy, images, errors, blend, evidence, scale)
     return fit.times(full.noise_of(fit.spectra))
+
+
+def _views(n_pixels: int) -> tuple[View, ...]:
+    """Return the mirror images whose mean a denoised image of so many pixels is."""
+    return MIRRORS if n_pixels < FEW_VIEWS else FEW_MIRRORS if n_pixels < ONE_VIEW else MIRRORS[:1]
 
 
 def _find_spectra(

@@ -31,8 +31,8 @@ __all__ = [
 
 TILE_BYTES = 2**20  # of a few frames' rows that are worked on at once, while they are in the cache
 N_THREADS = os.cpu_count()
-COARSE_PIXELS = 50_000  # averages, about, that spectra are sought in ...
-COARSEST = 5  # ... of at most so many pixels each way, where memory allows it
+COARSE_PIXELS = 45_000  # averages, about, that spectra are sought in ...
+COARSEST = 6  # ... of at most so many pixels each way, where memory allows it
 Progress = Callable[[float], None]
 Read = Callable[[slice, slice], NDArray[np.float32]]
 

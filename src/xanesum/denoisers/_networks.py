@@ -21,8 +21,8 @@ class _Residual(nn.Module):
         self.second = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        added: Tensor = self.second(functional.relu(self.first(x)))
-        return x + added
+        added: Tensor = self.second(functional.relu_(self.first(x)))
+        return added.add_(x)
 
 
 class UNet(nn.Module):
