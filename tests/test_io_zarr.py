@@ -45,8 +45,7 @@ def test_an_array_with_its_energies_is_read(tmp_path):
 
 def test_a_group_brings_its_flat_and_dark(tmp_path):
     flat = np.full((8, 9), 5.0)
-    group = write_group(tmp_path / "g.zarr", data=VALUES, energy=ENERGY / 1e3, flat=flat, dark=0 * flat)
-    group.attrs["quantity"] = "counts"
+    write_group(tmp_path / "g.zarr", data=VALUES, energy=ENERGY / 1e3, flat=flat, dark=0 * flat)
 
     with pytest.warns(match="keV"):
         stack = read_stack(tmp_path / "g.zarr")
@@ -54,6 +53,7 @@ def test_a_group_brings_its_flat_and_dark(tmp_path):
     np.testing.assert_allclose(stack.energy, ENERGY)
     np.testing.assert_array_equal(stack["flat"], flat)
     assert stack["dark"].dims == ("y", "x")
+    assert stack.attrs["quantity"] == "counts"  # as there is a flat for them
 
 
 def test_a_large_one_is_read_in_parts(tmp_path, monkeypatch):
@@ -89,10 +89,13 @@ def test_what_is_no_stack_is_refused(tmp_path, values, attrs, reason):
 
 def test_a_group_without_data_or_with_another_flat_is_refused(tmp_path):
     write_group(tmp_path / "empty.zarr", image=VALUES)
+    write_group(tmp_path / "nested.zarr").create_group("data")
     write_group(tmp_path / "other.zarr", data=VALUES, energy=ENERGY, flat=np.ones((3, 3)))
 
     with pytest.raises(ReadError, match="without an array 'data'; it holds image"):
         read_stack(tmp_path / "empty.zarr")
+    with pytest.raises(ReadError, match="without an array 'data'; it holds data"):
+        read_stack(tmp_path / "nested.zarr")
     with pytest.raises(ReadError, match="flat has shape"):
         read_stack(tmp_path / "other.zarr")
 

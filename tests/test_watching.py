@@ -3,6 +3,7 @@
 import shutil
 import threading
 import time
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import tifffile
 from io_files import write_ssrl
 
 from xanesum.cli import main
-from xanesum.errors import ReadError, RecipeError, StackError
+from xanesum.errors import ReadError, RecipeError, StackError, WriteError
 from xanesum.io import read_stack, write_stack
 from xanesum.phantom import expose, simulate
 from xanesum.pipeline import run
@@ -26,11 +27,51 @@ AT_ONCE = {"settled_s": 0.0, "recipe": RECIPE}
 pytestmark = pytest.mark.filterwarnings("ignore::xanesum.errors.XanesumWarning")
 
 
+class Instant:
+    """A run of its own process that is over at once, or when it is waited for."""
+
+    returncode = 0
+    commands: ClassVar[list[list[str]]] = []
+
+    def __init__(self, command, **options):
+        self.commands.append(command)
+
+    def poll(self):
+        return self.returncode
+
+    def communicate(self):
+        return "", "xanesum: error: something is wrong" if self.returncode else ""
+
+    def kill(self):
+        """Nothing runs."""
+
+
+class Slow(Instant):
+    """A run that takes some twenty looks."""
+
+    def __init__(self, command, **options):
+        super().__init__(command)
+        self.looks = 0
+
+    def poll(self):
+        self.looks += 1
+        return self.returncode if self.looks > 20 else None
+
+
+class Failing(Instant):
+    """A run that fails."""
+
+    returncode = 1
+
+
 @pytest.fixture(autouse=True)
 def no_pictures(request, monkeypatch):
-    """Reports have their own tests, and take seconds each; here one is enough."""
+    """Runs have their own tests, and take seconds each; here one with a report is enough."""
     if "capsys" not in request.fixturenames:
         monkeypatch.setattr("xanesum.pipeline.write_report", lambda path, *_, **__: path.write_text("report"))
+        monkeypatch.setattr("xanesum.watching.subprocess.Popen", Instant)
+        monkeypatch.setattr("xanesum.watching.POLL_S", 0.001)
+        Instant.commands.clear()
 
 
 @pytest.fixture
@@ -65,26 +106,31 @@ def test_a_whole_scan_gives_what_a_run_gives(tmp_path, flat):
 
 def test_frames_wait_in_their_files_while_a_map_is_made(tmp_path, flat, monkeypatch):
     write_frames(tmp_path / "scan", range(40))
-    most, slow = [0], []
+    monkeypatch.setattr("xanesum.watching.subprocess.Popen", Slow)
+    held = []
 
-    def make(self, *, last):
-        slow.append(len(self.scan))
-        time.sleep(0 if last else 0.3)
-        most[0] = max(most[0], len(self.scan) - slow[-1])
+    def tell(said):
+        if said.startswith("frame"):
+            held.append(int(said.split(",")[0].split()[1]))
+        elif said.startswith("map"):
+            held.append(-int(said.split()[2]))
 
-    monkeypatch.setattr("xanesum.watching._Watch.make", make)
-    monkeypatch.setattr("xanesum.watching._Watch.finish_map", finish)
+    watched = watch(tmp_path / "scan", tmp_path / "out", flat=flat, n_frames=40, tell=tell, **AT_ONCE)
 
-    watch(tmp_path / "scan", tmp_path / "out", flat=flat, n_frames=40, **AT_ONCE)
-
-    assert slow[-1] == 40
-    assert most[0] <= 10
+    assert watched.refreshed == [12, 22, 32, 40]
+    for map_of, n in zip([12, 22, 32], [22, 32, 40], strict=True):  # frames when that map was there
+        assert max(held[: held.index(-map_of)]) == n
 
 
-def finish(self):
-    if self.refresh is not None:
-        self.refresh.result()
-    self.refresh = None
+def test_a_map_that_fails_is_told_and_the_scan_goes_on(tmp_path, flat, monkeypatch):
+    write_frames(tmp_path / "scan", range(25))
+    monkeypatch.setattr("xanesum.watching.subprocess.Popen", Failing)
+    said = []
+
+    watched = watch(tmp_path / "scan", tmp_path / "out", flat=flat, n_frames=25, tell=said.append, **AT_ONCE)
+
+    assert "no map of 12 frames: xanesum: error: something is wrong" in said
+    assert watched.refreshed == [25]
 
 
 def test_frames_of_ssrl_are_taken_up_when_exposures_and_flats_are_there(tmp_path):
@@ -101,15 +147,19 @@ def test_frames_of_ssrl_are_taken_up_when_exposures_and_flats_are_there(tmp_path
     coming = arrivals(folder, RECIPE, None, 0.0, pytest.fail)
 
     assert next(coming) is None
-    for path in set(files) - set(first):
+    late = sorted(set(files) - set(first))
+    for path in late[:-1]:
         shutil.copy(path, folder)
+    assert sum(next(coming) is not None for _ in range(15)) == 13  # of the last, one of two flats lacks
+    shutil.copy(late[-1], folder)
+    coming = arrivals(folder, RECIPE, None, 0.0, pytest.fail)
     found = [next(coming) for _ in range(14)]
 
     assert sorted(each.energy_ev for each in found) == pytest.approx(EXPOSED.energy.values[:14], abs=0.06)
     expected = to_optical_density(read_stack(whole))[0]
     for each in found:
         at = int(np.argmin(np.abs(expected.energy.values - each.energy_ev)))
-        np.testing.assert_allclose(each.density, expected.values[at], atol=1e-5)
+        np.testing.assert_allclose(each.frame, expected.values[at], atol=1e-5)
 
 
 def test_a_file_that_still_grows_is_left_until_it_is_whole(tmp_path, flat):
@@ -126,7 +176,7 @@ def test_a_file_that_still_grows_is_left_until_it_is_whole(tmp_path, flat):
     time.sleep(0.35)
     found = next(coming)
 
-    assert found.density.shape == (48, 64)
+    assert found.frame.shape == (48, 64)
 
 
 def test_frames_of_any_numbers_are_counts_where_there_is_a_flat(tmp_path, flat):
@@ -136,7 +186,7 @@ def test_frames_of_any_numbers_are_counts_where_there_is_a_flat(tmp_path, flat):
 
     found = next(arrivals(folder, RECIPE, tifffile.imread(flat), 0.0, pytest.fail))
 
-    np.testing.assert_allclose(found.density, to_optical_density(EXPOSED.isel(energy=[5]))[0][0], atol=0.01)
+    np.testing.assert_allclose(found.frame, to_optical_density(EXPOSED.isel(energy=[5]))[0][0], atol=0.01)
 
 
 @pytest.mark.parametrize(
@@ -157,27 +207,88 @@ def test_what_cannot_be_used_is_told_and_the_rest_goes_on(tmp_path, flat, name, 
     assert reason in told
 
 
-def test_an_energy_that_was_there_is_left_out(tmp_path, flat):
+def test_an_energy_that_was_there_is_left_out_and_counts(tmp_path, flat):
     write_frames(tmp_path / "scan", range(13))
     write_frames(tmp_path / "scan", range(1), name="again_{:.2f}eV.tif")  # comes first
     said = []
 
-    watched = watch(tmp_path / "scan", tmp_path / "out", flat=flat, n_frames=13, tell=said.append, **AT_ONCE)
+    watched = watch(tmp_path / "scan", tmp_path / "out", flat=flat, n_frames=14, tell=said.append, **AT_ONCE)
 
-    told = [line for line in said if line.startswith("left out")]
-    assert len(told) == watched.left_out == 1
-    assert "there is a frame at" in told[0]
+    (told,) = [line for line in said if line.startswith("left out")]
+    assert "there is a frame at" in told
+    assert watched.n_frames == 13
+
+
+def test_what_has_come_when_it_is_ended_is_taken_up(tmp_path, flat):
+    write_frames(tmp_path / "scan", range(30))
+    asked = []
+
+    watched = watch(
+        tmp_path / "scan",
+        tmp_path / "out",
+        flat=flat,
+        stop=lambda: len(asked) > 4 or asked.append(1),
+        **AT_ONCE,
+    )
+
+    assert watched.n_frames == 30
+
+
+def test_a_file_that_vanishes_or_was_read_too_early_does_no_harm(tmp_path, flat):
+    folder = tmp_path / "scan"
+    write_frames(folder, range(1))
+    (path,) = folder.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:300])
+    (folder / "gone_8000.5eV.tif").symlink_to(folder / "nowhere")
+    told = []
+    coming = arrivals(folder, RECIPE, tifffile.imread(flat), 0.0, told.append)
+
+    assert next(coming) is None
+    assert next(coming) is None
+    assert len(told) == 1
+    path.write_bytes(whole)
+
+    assert next(coming).files == (path,)
+
+
+def test_a_mask_that_leaves_little_is_kept(tmp_path, flat):
+    mask = np.zeros((48, 64), np.uint8)
+    mask[10:30, 10:40] = 1
+    np.save(tmp_path / "mask.npy", mask)
+    write_frames(tmp_path / "scan", range(20))
+    recipe = RECIPE.updated({"input": {"mask": str(tmp_path / "mask.npy")}})
+
+    watched = watch(tmp_path / "scan", tmp_path / "out", flat=flat, n_frames=20, settled_s=0.0, recipe=recipe)
+
+    np.testing.assert_array_equal(watched.last.result.coefficients["mask"], mask > 0)
+
+
+def test_drift_is_looked_for_where_there_is_a_flat(tmp_path, flat):
+    write_frames(tmp_path / "scan", range(20))
+
+    watch(tmp_path / "scan", tmp_path / "out", flat=flat, n_frames=20, **AT_ONCE)
+
+    assert read_stack(tmp_path / "out" / "clean.h5").attrs["flat_field"]
+
+
+def test_an_energy_in_the_name_may_have_a_p_of_any_case(tmp_path, flat):
+    folder = tmp_path / "scan"
+    folder.mkdir()
+    tifffile.imwrite(folder / "scan_8340P5eV.tif", EXPOSED.values[5].astype(np.uint16))
+
+    assert next(arrivals(folder, RECIPE, tifffile.imread(flat), 0.0, pytest.fail)).energy_ev == 8340.5
 
 
 def test_counts_without_a_flat_say_so(tmp_path):
     write_frames(tmp_path / "scan", range(2))
-    said, ticks = [], []
+    said = []
 
     with pytest.raises(StackError, match="0 frames came, too few for a result"):
         watch(
             tmp_path / "scan",
             tmp_path / "out",
-            stop=lambda: len(ticks) > 3 or bool(ticks.append(1)),
+            stop=stop_after(3),
             tell=said.append,
             **AT_ONCE,
         )
@@ -191,6 +302,10 @@ def test_wrong_options_are_refused_before_anything_is_waited_for(tmp_path):
         watch(tmp_path / "nowhere", tmp_path / "out")
     with pytest.raises(RecipeError, match="every = 0"):
         watch(tmp_path, tmp_path / "out", every=0)
+    with pytest.raises(RecipeError, match="a result takes 12 frames, got frames = 3"):
+        watch(tmp_path, tmp_path / "out", n_frames=3)
+    with pytest.raises(WriteError, match="the scan is written there"):
+        watch(tmp_path, tmp_path)
 
 
 def test_the_command_follows_a_scan_that_is_being_written(tmp_path, flat, monkeypatch, capsys):
@@ -227,12 +342,7 @@ def test_it_ends_when_asked_and_makes_what_there_is(tmp_path, flat):
 
 def stop_after(n):
     asked = []
-
-    def stop():
-        asked.append(1)
-        return len(asked) > n + 2
-
-    return stop
+    return lambda: len(asked) > n or bool(asked.append(1))
 
 
 def run_of_the_same(tmp_path, flat):

@@ -1,19 +1,25 @@
 """Stacks that do not fit: kept in a file, changed where they are looked at, and the same as in memory."""
 
 import errno
+import json
+import os
+import platform
+import tracemalloc
 
 import numpy as np
+import psutil
 import pytest
 import xarray as xr
 
 from xanesum import workspace
-from xanesum.denoising import denoise
+from xanesum.denoising import denoise, open_stack
 from xanesum.errors import RecipeError, WriteError
 from xanesum.flat_drift import correct_flat_drift
 from xanesum.io import write_stack
 from xanesum.phantom import expose, simulate
 from xanesum.pipeline import check, means_of, run
 from xanesum.preprocess import prepare
+from xanesum.preprocess.bad_pixels import _noise
 from xanesum.recipe import DEFAULT_RECIPE, ComputeOptions
 from xanesum.stack import lazy_array, make_stack
 from xanesum.trust import examine
@@ -178,6 +184,43 @@ def test_a_work_folder_that_cannot_be_made_is_one_line(tmp_path):
         pass
 
 
+def test_a_work_folder_in_use_is_left_alone_and_one_of_a_dead_run_is_taken(tmp_path):
+    other = psutil.Process(os.getppid())
+    mark = {"process": other.pid, "since": other.create_time(), "computer": platform.node()}
+    (tmp_path / "xanesum-lock.json").write_text(json.dumps(mark))
+    with (
+        pytest.raises(WriteError, match="another run works there"),
+        means_of(ComputeOptions(work=str(tmp_path)), beside=tmp_path / "out"),
+    ):
+        pass
+    (tmp_path / "xanesum-lock.json").write_text(json.dumps({**mark, "since": 1.0}))
+
+    with means_of(ComputeOptions(work=str(tmp_path)), beside=tmp_path / "out"):
+        assert (tmp_path / "xanesum-lock.json").exists()
+
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_lazy_stack_that_fits_is_held_once(tmp_path):
+    stack = prepare(lazy(EXPOSED), workspace=Workspace(1.0, tmp_path))[0]
+    tracemalloc.start()
+    passes = open_stack(
+        stack, 1.5 * 4 * stack.size, np.random.default_rng(0), lambda step, share: None
+    ).passes
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert passes.in_memory
+    assert peak < 1.5 * 4 * stack.size
+
+
+def test_noise_is_known_where_few_rows_are_used():
+    image = np.full((4000, 200), np.nan, np.float32)
+    image[10:38] = np.random.default_rng(0).standard_normal((28, 200))
+
+    assert _noise(image) == pytest.approx(1.0, rel=0.1)
+
+
 @pytest.mark.parametrize(
     ("text", "size"), [("2GB", 2e9), ("500 MB", 5e8), ("1.5gib", 1.5e9), ("800", 800.0), (None, None)]
 )
@@ -200,10 +243,11 @@ def test_a_check_with_little_memory_judges_the_middle(tmp_path):
     assert {finding.name for finding in findings} == {"dose", "energies", "frames", "light", "sample", "gain"}
 
 
-def test_a_bootstrap_of_what_does_not_fit_is_refused(tmp_path):
+def test_a_bootstrap_of_what_does_not_fit_is_refused(tmp_path, monkeypatch):
     scan = write_stack(EXPOSED, tmp_path / "scan.h5")
     options = recipe(memory="1MB").updated({"map": {"bootstrap": 2}})
 
+    monkeypatch.setattr("xanesum.pipeline.correct_scan", pytest.fail)  # before anything that takes long
     with pytest.raises(RecipeError, match="leave out --bootstrap"):
         run(scan, tmp_path / "out", recipe=options)
 
@@ -226,6 +270,4 @@ def test_a_run_on_a_cluster_gives_the_same_factors(tmp_path, monkeypatch):
 
 
 def test_memory_that_may_be_used_is_less_than_all_that_is_free():
-    import psutil
-
     assert 0 < workspace.available_memory() < psutil.virtual_memory().total

@@ -616,8 +616,8 @@ FAULTS = (
     Fault(
         "io: flats and sample exposures swapped",
         "io/ssrl.py",
-        'found["flat"] is not None',
-        'found["flat"] is None',
+        'found["flat"] is not None, info',
+        'found["flat"] is None, info',
         "tests/test_io_xrm.py",
     ),
     Fault(
@@ -917,7 +917,7 @@ FAULTS = (
     Fault(
         "passes: a large stack is loaded all the same",
         "denoising.py",
-        "stack.variable._in_memory or size * IN_MEMORY < most",
+        "not is_lazy(stack) or size * IN_MEMORY < most",
         "True",
         "tests/test_passes.py",
     ),
@@ -988,7 +988,7 @@ FAULTS = (
     Fault(
         "watch: a frame taken up before its flat is there",
         "watching.py",
-        " or not _complete(files):",
+        " or not all_there(files):",
         ":",
         "tests/test_watching.py",
     ),

@@ -6,6 +6,7 @@ import argparse
 import json
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -84,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
-        with _notes():
+        with _notes(), _ended_as_interrupted():
             arguments.verb(arguments)
     except KeyboardInterrupt:
         print("xanesum: interrupted; nothing was written", file=sys.stderr)
@@ -93,7 +94,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("not enough memory; work on a part of the images (--roi), or use a larger machine")
     except (XanesumError, OSError) as error:
         return _fail(str(error) or type(error).__name__)
+    except RuntimeError as error:  # PyTorch's
+        if "out of memory" not in str(error):
+            raise
+        return _fail("not enough memory on the GPU; work without it (--device cpu)")
     return 0
+
+
+@contextmanager
+def _ended_as_interrupted() -> Iterator[None]:
+    """Let a scheduler's SIGTERM end a command as Ctrl-C does, so that nothing is left behind."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 # --- verbs
@@ -374,7 +396,7 @@ def _add_verb(
 
 
 def _add_watch(verbs: Any, options: OptionTable) -> None:
-    left_out = {"--energies", "--i0", "--data", "--scheduler"}  # of what is no whole scan
+    left_out = {"--energies", "--i0", "--data", *(option[0] for option in COMPUTE)}  # of what is a whole scan
     taken = tuple(option for option in options if option[0] not in left_out)
     text = "follow a scan while it is taken: a map and a report after every few frames"
     parser = _add_verb(verbs, "watch", _watch, text, "FOLDER", taken)

@@ -99,7 +99,8 @@ def choose_scale(
     rank : int
         Spectra K.
     scales : sequence of int
-        Those that are tried, as far as there are as many averages as spectra.
+        Those that are tried, each a multiple of the one before, as far as there are as many averages as
+        spectra.
     rng : numpy.random.Generator
         For `xanesum.subspace.fit_basis`.
     """

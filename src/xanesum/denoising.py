@@ -39,9 +39,9 @@ from xanesum.noise import estimate_sigma, sigma_of_pixels, sigma_per_energy, sig
 from xanesum.noise_shape import NoiseShape, measure_shape
 from xanesum.passes import Averages, Kernels, Passes, coarse_scale
 from xanesum.stack import check_stack, refuse_values, usable_mask, usable_weight
-from xanesum.subspace import block_sums, fill_missing, fit_basis, mean_signs
+from xanesum.subspace import BLOCK_BYTES, block_sums, fill_missing, fit_basis, mean_signs
 from xanesum.weights import CountVariance
-from xanesum.workspace import available_memory
+from xanesum.workspace import available_memory, is_lazy
 
 __all__ = [
     "DEFAULT_DEVICE",
@@ -338,7 +338,7 @@ def open_stack(
         n_energies, n_y, _ = passes.shape
         middle = slice(n_y // 2, n_y // 2 + 1)
         ends = [passes.read(slice(e, e + 1), middle) for e in (0, n_energies // 2, n_energies - 1)]
-        known = digest_of(stack.energy.values, str(stack.shape), *ends)
+        known = digest_of(stack.energy.values, str(stack.shape), used, mask, *ends)
         passes = replace(passes, checkpoint=Checkpoint(Path(checkpoint), known))
     for_sigma = sigma_sample(len(used), mask, rng)
     for_missing = for_sigma[:0]
@@ -386,8 +386,8 @@ def _cluster_of(scheduler: Any) -> Iterator[Any]:
 def _passes(stack: xr.DataArray, mask: NDArray[np.bool_], used: NDArray[np.intp], most: float) -> Passes:
     """Return passes over the usable frames, in memory where they are, or fit there."""
     size, shape = 4 * stack.size, (len(used), stack.shape[1], stack.shape[2])
-    if stack.variable._in_memory or size * IN_MEMORY < most:
-        values = np.asarray(stack.values, np.float32)
+    if not is_lazy(stack) or size * IN_MEMORY < most:
+        values = _all_values(stack)
         if len(used) == len(values):
             return Passes.over(values, mask)
         return Passes(lambda energies, rows: values[used[energies], rows], shape, mask, True)
@@ -399,6 +399,17 @@ def _passes(stack: xr.DataArray, mask: NDArray[np.bool_], used: NDArray[np.intp]
         return block if len(block) == len(chosen) else block[chosen - first]
 
     return Passes(read, shape, mask, False, most * BLOCK_SHARE)
+
+
+def _all_values(stack: xr.DataArray) -> NDArray[np.float32]:
+    """Return the values; those of a lazy stack are fetched a few frames at a time, and held once."""
+    if not is_lazy(stack):
+        return np.asarray(stack.values, np.float32)
+    values = np.empty(stack.shape, np.float32)
+    n_frames = max(1, int(BLOCK_BYTES / (4 * values[0].size)))
+    for e in range(0, len(values), n_frames):
+        values[e : e + n_frames] = stack[e : e + n_frames].values
+    return values
 
 
 def _check_rank(rank: int | None, passes: Passes) -> None:

@@ -11,8 +11,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xanesum.accelerator import accelerator_for
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser
-from xanesum.denoising import denoise, open_stack
+from xanesum.denoising import DEFAULT_DEVICE, denoise, open_stack
 from xanesum.errors import RecipeError, XanesumWarning
 from xanesum.illumination import DriftOfPixels, FlatDrift, estimate_drift, remove_smooth, smooth_fields
 from xanesum.stack import add_history, usable_mask, usable_weight
@@ -33,6 +34,7 @@ def correct_flat_drift(
     denoiser: str | Denoiser = DEFAULT_DENOISER,
     memory: float | None = None,
     checkpoint: str | Path | None = None,
+    device: str = DEFAULT_DEVICE,
     rng: np.random.Generator | None = None,
     progress: Callable[[str, float], None] = lambda step, share: None,
 ) -> tuple[xr.DataArray, FlatDrift | None]:
@@ -51,7 +53,7 @@ def correct_flat_drift(
         (``attrs["flat_field"]``); a scanned probe has none.
     denoiser : str or Denoiser
         For the spectra.
-    memory, checkpoint
+    memory, checkpoint, device
         As in `xanesum.denoise`.
     rng : numpy.random.Generator, optional
         ``default_rng(0)`` by default.
@@ -81,7 +83,12 @@ def correct_flat_drift(
     progress("drift", 0.0)
     rng = np.random.default_rng(0) if rng is None else rng
     opened = open_stack(
-        stack, memory, rng, lambda step, share: progress("drift", share), checkpoint=checkpoint
+        stack,
+        memory,
+        rng,
+        lambda _, share: progress("drift", share),
+        checkpoint=checkpoint,
+        device=accelerator_for(device),
     )
     means, mask = opened.means(), opened.averages.mask
     fields = smooth_fields(mask.shape, mask=mask)
@@ -95,7 +102,7 @@ def correct_flat_drift(
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XanesumWarning)  # of components that are not the result's
-        found = denoise(small, denoiser=denoiser, without=("mirrors",), memory=memory, rng=rng)
+        found = denoise(small, denoiser=denoiser, without=("mirrors",), memory=memory, device="cpu", rng=rng)
     energy_ev = stack.energy.values[used].astype(float)
     removed = estimate_drift(means, found.spectra.values, fields, found.sigma, energy_ev, mask=mask)
     if removed.rms < SEEN * found.sigma * opened.scale:

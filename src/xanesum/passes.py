@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xanesum.checkpoint import Checkpoint, digest_of
+from xanesum.errors import ReadError, XanesumError
 from xanesum.subspace import BLOCK_BYTES, block_sums, fill_known
 
 __all__ = [
@@ -180,8 +181,9 @@ class Passes:
         n_energies, n_y, n_x = self.shape
         if (self.in_memory and self.device is None) or self.filling is not None:
             return self._by_rows(multiple)
-        n_frames = max(1, int(self.block_bytes / (4 * n_y * n_x)))
-        n_rows = n_y if n_frames > 1 else max(1, int(self.block_bytes / (4 * n_x)) // multiple) * multiple
+        block_bytes = self.block_bytes if self.device is None else min(self.block_bytes, BLOCK_BYTES)
+        n_frames = max(1, int(block_bytes / (4 * n_y * n_x)))
+        n_rows = n_y if n_frames > 1 else max(1, int(block_bytes / (4 * n_x)) // multiple) * multiple
         return [
             Part(slice(e, min(e + n_frames, n_energies)), slice(row, min(row + n_rows, n_y)))
             for e in range(0, n_energies, n_frames)
@@ -357,7 +359,7 @@ class Passes:
         remote = partial(_read_and_apply, replace(self, cluster=None, checkpoint=None, device=None), kernel)
         coming = deque(self.cluster.submit(remote, part, pure=False) for part in parts[:n_ahead])
         for n, part in enumerate(parts):
-            found = coming.popleft().result()
+            found = _result_of(coming.popleft())
             if n + n_ahead < len(parts):
                 coming.append(self.cluster.submit(remote, parts[n + n_ahead], pure=False))
             yield part, found
@@ -458,6 +460,19 @@ def _project_block(
 ) -> NDArray[np.float32]:
     product = spectra[:, part.energies] @ block.reshape(len(block), -1)
     return product.reshape(len(spectra), *block.shape[1:])
+
+
+def _result_of(future: Any) -> Any:
+    """Return what a worker found; what goes wrong there, or with the cluster, is one line."""
+    try:
+        return future.result()
+    except (XanesumError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ReadError(
+            f"a worker of the cluster failed ({said}); do all see the scan under the same path?"
+        ) from error
 
 
 def _read_and_apply(passes: Passes, kernel: Kernel, part: Part) -> Any:

@@ -39,7 +39,7 @@ from xanesum.recipe import DEFAULT_RECIPE, ComputeOptions, DenoiseOptions, Input
 from xanesum.report import Facts, write_report
 from xanesum.stack import add_history, usable_mask
 from xanesum.trust import Trust, examine
-from xanesum.workspace import IN_MEMORY, Workspace, available_memory
+from xanesum.workspace import IN_MEMORY, Workspace, available_memory, leave_folder, take_folder
 from xanesum.xanes import MAP_KINDS, MAP_NAMES, chemical_map
 
 __all__ = [
@@ -54,7 +54,6 @@ __all__ = [
     "map_result",
     "means_of",
     "run",
-    "run_stack",
     "staged_folder",
     "write_map",
 ]
@@ -126,87 +125,38 @@ def run(
     WriteError
         If the results cannot be written, or would replace the scan itself.
     """
-    started, source, folder = time.perf_counter(), Path(source), Path(out_dir)
+    source, folder = Path(source), Path(out_dir)
     check_output(folder, inputs=input_files(source, recipe), is_folder=True)
+    with means_of(recipe.compute, beside=folder) as means:
+        return _run(source, folder, recipe, means, progress)
+
+
+def _run(source: Path, folder: Path, recipe: Recipe, means: Means, progress: Progress) -> RunResult:
+    started = time.perf_counter()
     progress("read", 0.0)
-    with means_of(recipe.compute, beside=folder) as means, _overheard() as notes:
+    with _overheard() as notes:
         stack, counted = load_scan(source, recipe.input, means=means)
-        return _run(stack, folder, _Run(source.name, recipe, means, counted, notes, started), progress)
-
-
-def run_stack(
-    stack: xr.DataArray,
-    out_dir: str | Path,
-    *,
-    name: str,
-    recipe: Recipe = DEFAULT_RECIPE,
-    counted: tuple[str, ...] = (),
-    with_stack: bool = True,
-    progress: Progress = _silent,
-) -> RunResult:
-    """Do with a stack that was prepared what `run` does with a scan; its errors are those of `run`.
-
-    Parameters
-    ----------
-    stack : DataArray, dims (energy, y, x)
-        As `load_scan` returns it.
-    out_dir : str or Path
-        Folder for the results.
-    name : str
-        What the report calls the scan.
-    recipe : Recipe
-        Everything that can be chosen.
-    counted : tuple of str
-        What preprocessing changed and left out.
-    with_stack : bool
-        Whether the clean stack is written, too.
-    progress : callable
-        Called with a step's name and the share of it that is done.
-    """
-    started, folder = time.perf_counter(), Path(out_dir)
-    check_output(folder, is_folder=True)
-    with means_of(recipe.compute, beside=folder) as means, _overheard() as notes:
-        this = _Run(name, recipe, means, counted, notes, started, with_stack)
-        return _run(stack, folder, this, progress)
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """What is known of a run when its stack is ready."""
-
-    name: str
-    recipe: Recipe
-    means: Means
-    counted: tuple[str, ...]
-    notes: list[str]  # which grow as it goes on
-    started: float
-    with_stack: bool = True
-
-
-def _run(stack: xr.DataArray, folder: Path, this: _Run, progress: Progress) -> RunResult:
-    recipe, means = this.recipe, this.means
-    stack, corrected = correct_scan(stack, recipe.denoise, means=means, progress=progress)
-    result = denoise_scan(stack, recipe.denoise, means=means, progress=progress)
-    progress("map", 0.0)
-    maps, problem = _map_or_reason(result, recipe, means, progress)
-    found = list(this.notes)  # the report has those of the residual in their place
+        _require_room_for_draws(stack.shape, recipe, means)
+        stack, corrected = correct_scan(stack, recipe.denoise, means=means, progress=progress)
+        result = denoise_scan(stack, recipe.denoise, means=means, progress=progress)
+        progress("map", 0.0)
+        maps, problem = _map_or_reason(result, recipe, means, progress)
     progress("trust", 0.0)
     trust = examine(stack, result, memory=means.memory, rng=np.random.default_rng(recipe.denoise.seed))
-    for note in trust.notes:
+    for note in trust.notes:  # the report has them in their place
         warnings.warn(note, XanesumWarning, stacklevel=3)
-    seconds = time.perf_counter() - this.started
-    counted = this.counted + corrected
-    effective = _effective_recipe(recipe, this.name, result)
-    facts = Facts(this.name, seconds, counted, problem, effective, tuple(dict.fromkeys(found)))
+    seconds = time.perf_counter() - started
+    effective = _effective_recipe(recipe, source.name, result)
+    counted += corrected
+    facts = Facts(source.name, seconds, counted, problem, effective, tuple(dict.fromkeys(notes)))
     progress("write", 0.0)
     with staged_folder(folder, own=OWN_FILES) as temporary:
-        _write_results(temporary, result, maps, trust, facts.recipe, with_stack=this.with_stack)
+        _write_results(temporary, result, maps, trust, facts.recipe)
         progress("report", 0.0)
         write_report(temporary / "report.html", stack, result, maps, trust, facts=facts)
         names = sorted(path.name for path in temporary.iterdir())
     files = tuple(folder / name for name in names)
-    seconds = time.perf_counter() - this.started
-    return RunResult(folder, files, result, trust, maps, problem, counted, seconds)
+    return RunResult(folder, files, result, trust, maps, problem, counted, time.perf_counter() - started)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +203,8 @@ def means_of(options: ComputeOptions, *, beside: Path) -> Iterator[Means]:
         except OSError as error:
             reason = error.strerror or error
             raise WriteError(f"{folder}: cannot work there ({reason}); choose another --work") from error
-    workspace = Workspace(memory, folder)
+        take_folder(folder)
+    workspace = Workspace(memory, folder.resolve())
     workspace.clear()  # of what a killed run left
     try:
         yield Means(workspace, kept, options.scheduler, options.device)
@@ -263,6 +214,8 @@ def means_of(options: ComputeOptions, *, beside: Path) -> Iterator[Means]:
         workspace.clear()
         if kept is None:
             rmtree(folder, ignore_errors=True)
+        else:
+            leave_folder(folder)
 
 
 def load_scan(
@@ -326,6 +279,7 @@ def correct_scan(
         denoiser=options.denoiser,
         memory=means.memory,
         checkpoint=means.checkpoint(DRIFT_STEP),
+        device=means.device,
         rng=np.random.default_rng(options.seed),
         progress=progress,
     )
@@ -371,11 +325,8 @@ def map_result(
 ) -> xr.Dataset:
     """Map the edge as the recipe says; see `xanesum.chemical_map` and `xanesum.bootstrap`."""
     options = recipe.map
-    if options.bootstrap and isinstance(data, Denoised) and not means.workspace.holds(data.shape):
-        raise RecipeError(
-            "a bootstrap draws whole stacks, which do not fit in memory here; leave out --bootstrap, "
-            "or allow more --memory"
-        )
+    if isinstance(data, Denoised):
+        _require_room_for_draws(data.shape, recipe, means)
     if options.bootstrap and not isinstance(data, Denoised):
         raise RecipeError("a stack that was not denoised cannot be drawn again; leave out --bootstrap")
     maps = chemical_map(
@@ -391,6 +342,15 @@ def map_result(
         rng=np.random.default_rng(recipe.denoise.seed),
         progress=progress,
     )
+
+
+def _require_room_for_draws(shape: tuple[int, ...], recipe: Recipe, means: Means) -> None:
+    """Raise where a bootstrap is asked for whose stacks would not fit in memory."""
+    if recipe.map.bootstrap and not means.workspace.holds(shape):
+        raise RecipeError(
+            "a bootstrap draws whole stacks, which do not fit in memory here; leave out --bootstrap, "
+            "or allow more --memory"
+        )
 
 
 def write_map(maps: xr.Dataset, path: str | Path) -> tuple[Path, ...]:
@@ -515,10 +475,9 @@ def _would_replace(path: Path, source: Path, is_folder: bool) -> bool:
 
 
 def _write_results(
-    folder: Path, result: Denoised, maps: xr.Dataset | None, trust: Trust, recipe: str, *, with_stack: bool
+    folder: Path, result: Denoised, maps: xr.Dataset | None, trust: Trust, recipe: str
 ) -> None:
-    if with_stack:
-        write_stack(result.reconstruct(), folder / "clean.h5")
+    write_stack(result.reconstruct(), folder / "clean.h5")
     result.save(folder / "result.sum.h5")
     (folder / "recipe.toml").write_text(recipe, "utf-8")
     (folder / "trust.json").write_text(json.dumps(trust.figures, indent=1) + "\n", "utf-8")

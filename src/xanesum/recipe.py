@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
+from xanesum.accelerator import DEVICES
 from xanesum.denoisers import DEFAULT_DENOISER
 from xanesum.denoising import DEFAULT_DEVICE, DEFAULT_METHOD, DEFAULT_NOISE
 from xanesum.errors import RecipeError
@@ -129,6 +130,8 @@ class ComputeOptions(_Checked):
     def __post_init__(self) -> None:
         _Checked.__post_init__(self)
         self.memory_bytes  # noqa: B018 - refuses what is no size
+        if self.device not in DEVICES:
+            raise RecipeError(f"device must be one of {', '.join(DEVICES)}, got {self.device!r}")
 
     @property
     def memory_bytes(self) -> float | None:

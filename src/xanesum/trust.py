@@ -172,7 +172,7 @@ def examine(
         From `xanesum.denoise` of this stack.
     memory : float, optional
         Bytes that may be used; by default most of what is free.  Of images that are too large for that,
-        regions are made of averages over blocks of pixels, and whiteness is that of a part in the middle.
+        regions are made of averages over blocks of pixels, and whiteness and size are those of a part.
     rng : numpy.random.Generator, optional
         Draws signs and pixels; ``default_rng(0)`` by default.
 
@@ -199,7 +199,8 @@ def examine(
     parts = np.split(seen.images, np.cumsum([len(channels), len(shift)]))
     places = dict(zip(rows, parts, strict=True))
     beside, mask = places["component"], seen.mask
-    size = float(np.sqrt(np.mean(np.square(beside[:, mask], dtype=np.float64)))) if len(beside) else np.nan
+    single = seen.near[:, seen.near_mask]
+    size = float(np.sqrt(np.mean(np.square(single, dtype=np.float64)))) if single.size else np.nan
     signs = rng.choice(np.array([-1, 1], np.float32), (N_FLIPS, *mask.shape))
     inflation = partial(_inflation, _correlations(beside, mask))
     found = {
@@ -229,7 +230,7 @@ class _Seen:
     mask: NDArray[np.bool_]  # (Y', X')
     scale: int  # pixels each way of the blocks
     near: NDArray[np.float32]  # (m, Y'', X''), those beside the result's spectra in single pixels ...
-    near_mask: NDArray[np.bool_]  # ... of all the image, or of a part in its middle
+    near_mask: NDArray[np.bool_]  # ... of all the image, or of a part of it
     pixels: NDArray[np.float32]  # (E, N), at all energies
 
 
@@ -247,26 +248,34 @@ def _look(
     n_held = HELD * (len(applied) + N_FLIPS)
     scale = next((s for s in COARSER if 4 * n_held * mask.size / s**2 < HELD_SHARE * most_bytes), COARSER[-1])
     counts = block_sums(mask.astype(np.float32), scale)
-    middle = [slice(None)] * 2 if scale == 1 else [_middle(n) for n in mask.shape]
-    near_mask = mask[middle[0], middle[1]]
+    part = (slice(None), slice(None)) if scale == 1 else _fullest_part(mask)
+    near_mask = mask[part]
     images = np.zeros((len(applied), *counts.shape), np.float32)
     near = np.zeros((n_beside, *near_mask.shape), np.float32) if scale > 1 else images[:n_beside]
     pixels = np.empty((len(sigma), len(sample)), np.float32)
     n_frames = int(np.clip(HELD_SHARE * most_bytes / (HELD * 4 * mask.size), 1, BLOCK_FRAMES))
-    for part, block in _residuals(stack, result, sigma, n_frames):
-        images += np.tensordot(applied[:, part], block_sums(block, scale), axes=1)
+    for energies, block in _residuals(stack, result, sigma, n_frames):
+        images += np.tensordot(applied[:, energies], block_sums(block, scale), axes=1)
         if scale > 1:
-            near += np.tensordot(applied[:n_beside, part], block[:, middle[0], middle[1]], axes=1)
-        pixels[part] = block.reshape(len(block), -1)[:, sample]
+            near += np.tensordot(applied[:n_beside, energies], block[:, part[0], part[1]], axes=1)
+        pixels[energies] = block.reshape(len(block), -1)[:, sample]
     if scale > 1:
         images /= np.sqrt(np.maximum(counts, 1))
     return _Seen(images, counts >= counts.max() / 2, scale, near, near_mask, pixels)
 
 
-def _middle(n: int) -> slice:
-    """Return the middle of an axis, of at most `NEAR_PX`."""
-    size = min(n, NEAR_PX)
-    return slice((n - size) // 2, (n - size) // 2 + size)
+def _fullest_part(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Return a part of at most `NEAR_PX` each way, the one with most pixels that count."""
+    sizes = [min(n, NEAR_PX) for n in mask.shape]
+    starts = [
+        np.unique(np.linspace(0, n - size, 9).astype(int)) for n, size in zip(mask.shape, sizes, strict=True)
+    ]
+    parts = [
+        (slice(y, y + sizes[0]), slice(x, x + sizes[1]))
+        for y in starts[0].tolist()
+        for x in starts[1].tolist()
+    ]
+    return max(parts, key=lambda part: int(np.count_nonzero(mask[part])))
 
 
 def _rounding(result: Denoised, n_energies: int) -> float:

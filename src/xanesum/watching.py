@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xanesum.errors import EnergyError, ReadError, RecipeError, StackError, XanesumError
+from xanesum.errors import EnergyError, ReadError, RecipeError, StackError, WriteError
 from xanesum.growing import FEWEST, Factors, GrowingScan
-from xanesum.io import describe, read_exposures, read_stack
-from xanesum.io.ssrl import energy_of
-from xanesum.pipeline import RunResult, check_output, cut_scan, run_stack
-from xanesum.preprocess import prepare, to_optical_density
-from xanesum.recipe import DEFAULT_RECIPE, Recipe
+from xanesum.io import describe, read_exposures, read_stack, write_stack
+from xanesum.io.ssrl import all_there, energy_of
+from xanesum.pipeline import RunResult, check_output, cut_scan, run
+from xanesum.preprocess import to_optical_density
+from xanesum.recipe import DEFAULT_RECIPE, InputOptions, Recipe
 from xanesum.stack import usable_mask
 
 __all__ = ["Arrival", "Watched", "arrivals", "watch"]
 
 NAMED = re.compile(r"(?<![\d.])(\d{2,5}(?:[.p]\d+)?)[ _-]?eV", re.IGNORECASE)
 SUFFIXES = (".xrm", ".tif", ".tiff", ".h5", ".hdf5", ".nxs")
+KEPT_ATTRS = ("quantity", "flat_field", "pixel_size_nm")
 EVERY = 10  # frames after which a map is made anew
 SETTLED_S = 3.0  # seconds that the files of a frame have to stay as they are
 POLL_S = 0.2
@@ -37,8 +41,12 @@ class Arrival(NamedTuple):
     """A frame that is complete."""
 
     energy_ev: float
-    density: NDArray[np.float32]  # (Y, X), NaN where nothing was measured
-    name: str  # of its file, or of one of them
+    frame: NDArray[
+        np.float32
+    ]  # (Y, X), optical density where it can be; NaN where nothing was measured, 0 where none counts
+    mask: NDArray[np.bool_]  # (Y, X), pixels that count
+    attrs: dict[str, Any]  # of a stack of such frames
+    files: tuple[Path, ...]
 
 
 @dataclass(slots=True)
@@ -67,9 +75,11 @@ def watch(
 ) -> Watched:
     """Follow a scan while it is taken.
 
-    Every frame that is complete updates the subspace.  After every ten, a map and a report are made in the
-    background of what there is; while that lasts no more than ten further frames are taken up, the others
-    wait in their files.  At the end everything is made as `xanesum.pipeline.run` makes it.
+    Every frame that is complete updates the subspace.  After every ten, a map and a report are made of what
+    there is, by a process of its own; while that lasts no more than ten further frames are taken up, the
+    others wait in their files.  At the end all that has come is taken up, and everything is made as
+    `xanesum.pipeline.run` makes it: of a folder of SSRL from its files, with all repeats and the law of the
+    noise that they tell.
 
     Parameters
     ----------
@@ -77,13 +87,13 @@ def watch(
         Where the files arrive: exposures and flats of SSRL 6-2c, or files of one frame each, whose energy
         they say themselves or in their name (as ``scan_8340.5eV.tif``).
     out_dir : str or Path
-        Folder for the results.
+        Folder for the results, another than that of the scan.
     recipe : Recipe
-        Everything that can be chosen.
+        Everything that can be chosen; all frames are held in memory.
     flat : str or Path, optional
         File of images without the sample, whose mean is used, for frames that are counts.
     n_frames : int, optional
-        Frames after which the scan is complete; without it `stop` says when.
+        Frames, used or not, after which the scan is complete; without it `stop` says when.
     every : int
         Frames after which map and report are made anew.
     settled_s : float
@@ -105,21 +115,23 @@ def watch(
         raise ReadError(f"{folder}: no such folder; give the one that the scan is written to")
     if every < 1:
         raise RecipeError(f"a map is made after every frame at most, got every = {every}")
+    if n_frames is not None and n_frames < FEWEST:
+        raise RecipeError(f"a result takes {FEWEST} frames, got frames = {n_frames}")
+    if folder.resolve() == out_dir.resolve():
+        raise WriteError(f"{out_dir}: the scan is written there; choose another folder for the results")
     check_output(out_dir, is_folder=True)
-    this = _Watch(folder.name, out_dir, recipe, every, tell)
-    coming = arrivals(folder, recipe, _mean_image(flat), settled_s, this.leave_out)
-    with this.background:
-        while not (stop() or (n_frames is not None and len(this.scan) >= n_frames)):
-            arrival = next(coming) if this.has_time() else None
-            if arrival is None:
-                time.sleep(POLL_S)
-            else:
-                this.take_up(arrival)
-        this.finish_map()
-    if len(this.scan) < FEWEST:
-        raise StackError(f"{len(this.scan)} frames came, too few for a result; it takes {FEWEST}")
-    this.watched.last = this.make(last=True)
-    this.watched.refreshed.append(len(this.scan))
+    with tempfile.TemporaryDirectory(prefix="xanesum-watch-") as place:
+        this = _Watch(folder, out_dir, recipe, every, tell, Path(place))
+        try:
+            this.follow(
+                arrivals(folder, recipe, _mean_image(flat), settled_s, this.leave_out), n_frames, stop
+            )
+            this.finish_map(wait=True)
+        finally:
+            this.leave_map()
+        if len(this.scan) < FEWEST:
+            raise StackError(f"{len(this.scan)} frames came, too few for a result; it takes {FEWEST}")
+        this.make_last()
     return this.watched
 
 
@@ -127,64 +139,114 @@ def watch(
 class _Watch:
     """A scan as far as it has come, and the map that is being made of it."""
 
-    name: str
+    folder: Path
     out_dir: Path
     recipe: Recipe
     every: int
     tell: Tell
+    place: Path  # for the frames that a map is made of
     watched: Watched = field(default_factory=Watched)
     scan: GrowingScan = field(default_factory=lambda: GrowingScan(allow_missing=True))
-    background: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    first: Arrival | None = None
     n_made: int = 0  # frames that the last map was started with
-    refresh: Future[RunResult] | None = None
+    process: subprocess.Popen[str] | None = None
+
+    def follow(
+        self, coming: Iterator[Arrival | None], n_frames: int | None, stop: Callable[[], bool]
+    ) -> None:
+        """Take up frames until the scan is complete, or until `stop`; then those that are there already."""
+        while not stop() and not self.is_complete(n_frames):
+            arrival = next(coming) if self.has_time() else None
+            if arrival is None:
+                time.sleep(POLL_S)
+            else:
+                self.take_up(arrival)
+        while not self.is_complete(n_frames) and (arrival := next(coming)) is not None:
+            self.take_up(arrival)
+
+    def is_complete(self, n_frames: int | None) -> bool:
+        """Whether as many frames have come as were announced."""
+        return n_frames is not None and len(self.scan) + self.watched.left_out >= n_frames
 
     def leave_out(self, reason: str) -> None:
         """Count and tell what could not be used."""
         self.watched.left_out += 1
         self.tell(f"left out: {reason}")
 
-    def has_time(self) -> bool:
-        """Start a map where one is due; return whether a frame can be taken up before the next is."""
-        if self.refresh is not None and self.refresh.done():
-            self.finish_map()
-        due = len(self.scan) - self.n_made >= self.every and len(self.scan) >= FEWEST
-        if due and self.refresh is None:
-            self.n_made, due = len(self.scan), False
-            self.refresh = self.background.submit(self.make, last=False)
-        return not due
-
-    def finish_map(self) -> None:
-        """Wait for the map that is being made, if any."""
-        if self.refresh is None:
-            return
-        refresh, self.refresh = self.refresh, None
-        try:
-            self.watched.last = refresh.result()
-        except XanesumError as error:  # the next one may be better
-            self.tell(f"no map of {self.n_made} frames: {error}")
-            return
-        self.watched.refreshed.append(self.n_made)
-        self.tell(f"map of {self.n_made} frames: {self.watched.last.report}")
-
     def take_up(self, arrival: Arrival) -> None:
         """Add a frame."""
         started = time.perf_counter()
         try:
-            self.watched.factors = self.scan.add(arrival.density, arrival.energy_ev)
+            self.watched.factors = self.scan.add(arrival.frame, arrival.energy_ev)
         except StackError as error:
-            self.leave_out(f"{arrival.name}: {error}")
+            self.leave_out(f"{arrival.files[0].name}: {error}")
             return
+        self.first = self.first or arrival
         self.watched.seconds.append(time.perf_counter() - started)
         self.watched.n_frames = len(self.scan)
-        self.tell(f"frame {len(self.scan)}, {arrival.energy_ev:.2f} eV: {arrival.name}")
+        self.tell(f"frame {len(self.scan)}, {arrival.energy_ev:.2f} eV: {arrival.files[0].name}")
 
-    def make(self, *, last: bool) -> RunResult:
-        """Make map and report of what there is; of the whole scan the clean stack, too."""
-        stack, report = prepare(self.scan.stack(), allow_missing=True)
-        counted = tuple(report.lines())
-        return run_stack(
-            stack, self.out_dir, name=self.name, recipe=self.recipe, counted=counted, with_stack=last
+    def has_time(self) -> bool:
+        """Start a map where one is due; return whether a frame can be taken up before the next is."""
+        self.finish_map(wait=False)
+        due = len(self.scan) - self.n_made >= self.every and len(self.scan) >= FEWEST
+        if due and self.process is None:
+            self.n_made, due = len(self.scan), False
+            self.start_map()
+        return not due
+
+    def write_scan(self) -> tuple[Path, Recipe]:
+        """Write the frames so far; return their file, and the recipe for it."""
+        scan = write_stack(_labelled(self.scan.stack(), self.first), self.place / f"{self.folder.name}.h5")
+        return scan, replace(self.recipe, input=InputOptions(allow_missing=True))
+
+    def start_map(self) -> None:
+        """Start a run of what there is."""
+        scan, recipe = self.write_scan()
+        (self.place / "recipe.toml").write_text(recipe.to_toml(), "utf-8")
+        command = [sys.executable, "-m", "xanesum", "run", str(scan), "-o", str(self.out_dir)]
+        self.process = subprocess.Popen(
+            [*command, "--recipe", str(self.place / "recipe.toml")],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
+
+    def finish_map(self, *, wait: bool) -> None:
+        """Tell of the map that is being made once it is there, after waiting for it if asked to."""
+        if self.process is None or not (wait or self.process.poll() is not None):
+            return
+        said = self.process.communicate()[1]
+        if self.process.returncode:  # the next one may be better
+            self.tell(f"no map of {self.n_made} frames: {(said.strip().splitlines() or ['it failed'])[-1]}")
+        else:
+            self.watched.refreshed.append(self.n_made)
+            self.tell(f"map of {self.n_made} frames: {self.out_dir / 'report.html'}")
+        self.process = None
+
+    def leave_map(self) -> None:
+        """End the map that is being made, if any."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.communicate()
+
+    def make_last(self) -> None:
+        """Run all of it."""
+        of_ssrl = self.first is not None and energy_of(self.first.files[0]) is not None
+        scan, recipe = (self.folder, self.recipe) if of_ssrl else self.write_scan()
+        self.watched.last = run(scan, self.out_dir, recipe=recipe)
+        self.watched.refreshed.append(len(self.scan))
+
+
+def _labelled(stack: xr.DataArray, like: Arrival | None) -> xr.DataArray:
+    """Return the stack with attributes and mask of its frames."""
+    if like is None:
+        return stack
+    stack = stack.assign_attrs(like.attrs)
+    return stack if like.mask.all() else stack.assign_coords(mask=(stack.dims[1:], like.mask))
+
+
+State = tuple[int, float]  # size of a file, and when it changed
 
 
 def arrivals(
@@ -194,24 +256,25 @@ def arrivals(
     settled_s: float,
     leave_out: Tell,
 ) -> Iterator[Arrival | None]:
-    """Yield frames as they are complete, and None whenever there is no other yet; it never ends."""
-    since: dict[Path, tuple[tuple[int, float], float]] = {}  # size and time of change, since when they are so
-    done: set[Path] = set()
+    """Yield frames as they are complete, and None whenever there is no other yet; it never ends.
+
+    A file that could not be read is tried again when it has changed.
+    """
+    since: dict[Path, tuple[State, float]] = {}
+    done: dict[Path, State] = {}
     while True:
-        now = time.monotonic()
         groups: dict[object, list[Path]] = {}
-        for path in sorted(folder.iterdir()):
-            if path in done or path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+        now = time.monotonic()
+        for path, state in _states(folder):
+            if done.get(path) == state:
                 continue
-            found = path.stat()
-            state = (found.st_size, found.st_mtime)
             if path not in since or since[path][0] != state:
                 since[path] = (state, now)
             groups.setdefault(energy_of(path) or path, []).append(path)
         for files in groups.values():
-            if any(now - since[path][1] < settled_s for path in files) or not _complete(files):
+            if any(now - since[path][1] < settled_s for path in files) or not all_there(files):
                 continue
-            done.update(files)
+            done.update({path: since[path][0] for path in files})
             try:
                 yield _frame(folder, files, recipe, flat)
             except (ReadError, StackError) as error:
@@ -219,26 +282,30 @@ def arrivals(
         yield None
 
 
-def _complete(files: list[Path]) -> bool:
-    """Whether a frame can be made: SSRL files of one energy need exposures and flats."""
-    flats = ["_ref_" in path.name.lower() for path in files]
-    return energy_of(files[0]) is None or (any(flats) and not all(flats))
+def _states(folder: Path) -> Iterator[tuple[Path, State]]:
+    """Yield the files of a folder that may be frames; what vanishes meanwhile is no such file."""
+    with suppress(OSError):
+        for path in sorted(folder.iterdir()):
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+                with suppress(OSError):
+                    found = path.stat()
+                    yield path, (found.st_size, found.st_mtime)
 
 
 def _frame(folder: Path, files: list[Path], recipe: Recipe, flat: NDArray[np.float64] | None) -> Arrival:
     """Return a frame, as optical density where it can be."""
     of_ssrl = energy_of(files[0]) is not None
     stack = read_exposures(folder, files) if of_ssrl else _single(files[0])
-    has_flat = "flat" in stack.coords
-    if flat is not None and not has_flat:
+    if flat is not None and "flat" not in stack.coords:
         if flat.shape != stack.shape[1:]:
             raise StackError(f"{files[0]}: has {stack.shape[1:]} pixels (y, x), the flat has {flat.shape}")
         stack = stack.assign_coords(flat=(stack.dims[1:], flat))
         stack.attrs["quantity"] = "counts"  # whatever the kind of numbers, as there is a flat for them
     stack = cut_scan(stack, recipe.input)
-    density = to_optical_density(stack)[0]
-    values = np.where(usable_mask(density), density.values[0], np.nan)
-    return Arrival(float(stack.energy[0]), np.asarray(values, np.float32), files[0].name)
+    density, mask = to_optical_density(stack)[0], usable_mask(stack)
+    attrs = {name: density.attrs[name] for name in KEPT_ATTRS if name in density.attrs}
+    frame = np.where(mask, density.values[0], 0).astype(np.float32)
+    return Arrival(float(stack.energy[0]), frame, mask, attrs, tuple(files))
 
 
 def _single(path: Path) -> xr.DataArray:
@@ -251,7 +318,7 @@ def _single(path: Path) -> xr.DataArray:
     named = NAMED.search(path.stem)
     if named is None:
         raise EnergyError(f"{path}: says no photon energy; put it in the name, as scan_8340.5eV{path.suffix}")
-    return read_stack(path, energies=[float(named[1].replace("p", "."))])
+    return read_stack(path, energies=[float(named[1].lower().replace("p", "."))])
 
 
 def _mean_image(path: str | Path | None) -> NDArray[np.float64] | None:

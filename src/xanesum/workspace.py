@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import platform
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
@@ -28,6 +30,8 @@ __all__ = [
     "available_memory",
     "each_frame",
     "is_lazy",
+    "leave_folder",
+    "take_folder",
     "with_frames",
     "with_missing",
     "with_values",
@@ -35,8 +39,9 @@ __all__ = [
 
 FREE_SHARE = 0.8  # of the free memory, that may be used
 COPIES = 4.0  # of a stack that a run holds beside the one read, if it holds any
-FRAMES = "xanesum-frames-*.f32"
-N_THREADS = os.cpu_count() or 1
+FRAMES, LOCK = "xanesum-frames-*.f32", "xanesum-lock.json"
+N_THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+BYTES_A_VALUE = 64.0  # of a frame that a thread works on
 Result = TypeVar("Result")
 Change = Callable[[NDArray[np.float32], slice, slice, slice], NDArray[np.float32]]
 
@@ -76,6 +81,32 @@ class Workspace:
 
 
 IN_MEMORY = Workspace()
+
+
+def take_folder(folder: Path) -> None:
+    """Mark a folder as that of this process.
+
+    Raises
+    ------
+    WriteError
+        If another one that still runs on this computer has marked it.
+    """
+    mark = folder / LOCK
+    alive, owner = False, {}
+    with suppress(OSError, ValueError, KeyError, TypeError, psutil.Error):
+        owner = json.loads(mark.read_text("utf-8"))
+        alive = psutil.Process(int(owner["process"])).create_time() == owner["since"]
+    if alive and owner["computer"] == platform.node() and owner["process"] != os.getpid():
+        raise WriteError(f"{folder}: another run works there; choose another folder (--work)")
+    own = {"process": os.getpid(), "since": psutil.Process().create_time(), "computer": platform.node()}
+    with _writing(mark):
+        mark.write_text(json.dumps(own), "utf-8")
+
+
+def leave_folder(folder: Path) -> None:
+    """Take the mark off."""
+    with suppress(OSError):
+        (folder / LOCK).unlink()
 
 
 class Frames:
@@ -217,8 +248,10 @@ def each_frame(
     def apply(e: int) -> Result:
         return function(e, np.asarray(stack[e].values, np.float64))
 
-    with ThreadPoolExecutor(N_THREADS) as threads:
-        coming = deque(threads.submit(apply, e) for e in range(min(2 * N_THREADS, len(stack))))
+    room = available_memory() / (4 * BYTES_A_VALUE * stack.shape[1] * stack.shape[2])
+    n_threads = int(np.clip(room, 1, N_THREADS))
+    with ThreadPoolExecutor(n_threads) as threads:
+        coming = deque(threads.submit(apply, e) for e in range(min(2 * n_threads, len(stack))))
         for e in range(len(coming), len(stack) + len(coming)):
             found = coming.popleft().result()
             if e < len(stack):

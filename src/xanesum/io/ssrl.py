@@ -17,10 +17,12 @@ from xanesum.io.xrm import XrmInfo, read_image, read_info
 from xanesum.photon_transfer import LAW_EXPOSURES, Coords, law_coords
 from xanesum.stack import DIMS, lazy_array
 
-__all__ = ["FORMAT", "energy_of", "open_files"]
+__all__ = ["FORMAT", "all_there", "energy_of", "open_files"]
 
 NAME = re.compile(
-    r"rep\d+_(?:(?P<flat>\d+_ref)_)?(?P<sample>.+)_(?P<energy>\d+(?:\.\d+)?)_eV_\d+of\d+\.xrm", re.IGNORECASE
+    r"rep\d+_(?:(?P<flat>\d+_ref)_)?(?P<sample>.+)_(?P<energy>\d+(?:\.\d+)?)_eV_"
+    r"\d+of(?P<total>\d+)\.xrm",
+    re.IGNORECASE,
 )
 
 
@@ -85,6 +87,20 @@ def energy_of(path: Path) -> float | None:
     """Return the energy in eV that the name of an exposure says; None for files of other names."""
     found = NAME.fullmatch(path.name)
     return None if found is None else float(found["energy"])
+
+
+def all_there(files: Iterable[Path]) -> bool:
+    """Whether a frame can be made of files of one energy: all exposures and flats that their names count.
+
+    Files of other names are frames by themselves.
+    """
+    counts: dict[bool, list[int]] = {False: [], True: []}
+    for path in files:
+        found = NAME.fullmatch(path.name)
+        if found is None:
+            return True
+        counts[found["flat"] is not None].append(int(found["total"]))
+    return all(totals and len(totals) >= max(totals) for totals in counts.values())
 
 
 def _open(path: Path) -> Scan:

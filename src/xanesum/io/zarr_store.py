@@ -35,20 +35,21 @@ def _open(path: Path) -> Scan:
     with reading(path):
         root = zarr.open(str(path), mode="r")
         is_group = isinstance(root, zarr.Group)
-        if is_group and DATA not in root:
+        if is_group and not _has_array(root, DATA):
             raise ReadError(f"{path}: a group without an array {DATA!r}; it holds {', '.join(sorted(root))}")
         array = root[DATA] if is_group else root
         _require_stack(path, array)
         attrs = {**root.attrs, **array.attrs}
-        energy = root[ENERGY][...] if is_group and ENERGY in root else attrs.get("energy_ev")
-        quantity = str(attrs.get("quantity", "intensity"))
+        energy = root[ENERGY][...] if is_group and _has_array(root, ENERGY) else attrs.get("energy_ev")
+        has_reference = is_group and any(_has_array(root, name) for name in ("flat", "i0"))
+        quantity = str(attrs.get("quantity", "counts" if has_reference else "intensity"))
         if quantity not in QUANTITIES:
             raise ReadError(f"{path}: unknown quantity {quantity!r}; expected one of {', '.join(QUANTITIES)}")
         size_nm = attrs.get("pixel_size_nm")
         return Scan(
             shape=tuple(array.shape),
             dtype=array.dtype,
-            read=_Reader(path, DATA if is_group else None),
+            read=_Reader(path.resolve(), DATA if is_group else None),
             energy=None if energy is None else np.asarray(energy, np.float64).ravel(),
             quantity=quantity,
             pixel_size_nm=None if size_nm is None else float(size_nm),
@@ -70,6 +71,10 @@ class _Reader:
             return np.asarray((root if self.name is None else root[self.name])[key])
 
 
+def _has_array(group: Any, name: str) -> bool:
+    return name in group and isinstance(group[name], import_module("zarr").Array)
+
+
 def _require_stack(path: Path, array: Any) -> None:
     if len(array.shape) != 3 or min(array.shape) < 1:
         raise ReadError(f"{path}: has shape {array.shape}; expected three axes, one image per energy")
@@ -84,7 +89,7 @@ def _references(path: Path, root: Any, shape: tuple[int, ...]) -> dict[str, tupl
     sizes = dict(zip(DIMS, shape, strict=True))
     found: dict[str, tuple[tuple[str, ...], Any]] = {}
     for name, forms in REFERENCES.items():
-        if name not in root:
+        if not _has_array(root, name):
             continue
         fitting = [dims for dims in forms if root[name].shape == tuple(sizes[dim] for dim in dims)]
         if not fitting:

@@ -231,8 +231,8 @@ def _differs(image: NDArray[np.floating], margin: float) -> NDArray[np.bool_]:
 
 def _noise(image: NDArray[np.floating]) -> float:
     """Return a robust standard deviation of the noise, from differences of neighbours along x."""
-    rows = image[:: max(1, image.size // MOST_STEPS)]
-    steps = np.abs(np.diff(rows, axis=1))
+    known = image[np.isfinite(image).any(axis=1)]
+    steps = np.abs(np.diff(known[:: max(1, known.size // MOST_STEPS)], axis=1))
     steps = steps[np.isfinite(steps)]
     if not steps.size:
         return 0.0
