@@ -202,3 +202,11 @@ def test_two_energies_leave_nothing_to_tell_drift_by():
     found = estimate_drift(stack, np.eye(2), FIELDS, SIGMA, ENERGY[:2])
 
     np.testing.assert_array_equal(remove_drift(stack, found), stack)
+
+
+def test_where_no_spectrum_is_known_nothing_breaks():
+    stack = with_noise(drifting())
+
+    found = estimate_drift(stack, np.zeros((0, len(ENERGY))), FIELDS, SIGMA, ENERGY)
+
+    assert found.rms == pytest.approx(DRIFT, rel=0.3)

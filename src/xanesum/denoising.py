@@ -66,7 +66,7 @@ FILLED_FROM = 20_000  # pixels, from which these are found
 SPREADS = 1.05  # times the noise level that averages may have by chance, if noise is white
 IN_MEMORY = 1.3  # times the stack's size, which is needed to hold it and work on it
 CONNECT_S = 20  # seconds that a scheduler has to answer
-COARSE_SHARE, BLOCK_SHARE = 0.2, 0.05  # of the memory, for averages of a stack and for a block of it
+COARSE_SHARE, BLOCK_SHARE = 0.16, 0.05  # of the memory, for averages of a stack and for a block of it
 NOISE_FLOOR = 1e-6  # least sigma, as a share of the root mean square: below it float32 is the noise
 
 

@@ -177,6 +177,8 @@ def _varying(
     fixed = _constant_and_line(energy_ev)
     size, rows = np.linalg.svd(spectra - (spectra @ fixed.T) @ fixed, full_matrices=False)[1:]
     rows = rows[size > 1e-3]
+    if not len(rows):
+        return rows, np.zeros((0, *stack.shape[1:]), np.float32)
     images = project(rows, stack)
     turned = np.linalg.eigh(inner_products(images, images))[1][:, ::-1].T
     return turned @ rows, np.tensordot(turned.astype(np.float32), images, axes=1)

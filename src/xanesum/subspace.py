@@ -133,6 +133,8 @@ def inner_products(images: NDArray[np.float32], stack: NDArray[np.float32]) -> N
     Products are in float32, and blocks of pixels summed in float64: good to about 1e-7 of the largest.
     """
     products = np.zeros((len(images), len(stack)))
+    if not products.size:
+        return products
     rows = max(1, BLOCK_BYTES // (4 * len(stack) * stack.shape[2]))
     for start in range(0, stack.shape[1], rows):
         ours, theirs = (values[:, start : start + rows] for values in (images, stack))
