@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import psutil
 import xarray as xr
-from _common import print_table, save
+from _common import RESULTS, print_table, save
 from numpy.typing import NDArray
 
 from xanesum import denoise, read_stack, simulate
@@ -108,7 +108,7 @@ def timed(function: Callable[[], object], repeats: int) -> tuple[float, object]:
 # --- the large table
 
 
-def one(what: str, kind: str, size: list[int], repeats: int) -> Row:
+def one(what: str, kind: str, size: list[int], repeats: int, rank: int = RANK) -> Row:
     """Do one thing in this process; return seconds, and the most memory over the stack's size."""
     n_y, n_x, n_energies = size
     denoise(noisy_stack("particle", (48, 64), 20))  # imports and first calls are not the method's
@@ -123,9 +123,9 @@ def one(what: str, kind: str, size: list[int], repeats: int) -> Row:
         seconds, result = timed(lambda: denoise(stack), repeats)
         return {"seconds": seconds, "K": result.rank, "peak": peak_bytes() / values.nbytes}
     if what == "exact SVD":
-        return {"seconds": timed(lambda: fit_basis(values, RANK, rng=rng), repeats)[0]}
+        return {"seconds": timed(lambda: fit_basis(values, rank, rng=rng), repeats)[0]}
     if what == "randomized SVD":
-        return {"seconds": timed(lambda: own_randomized(values, rng), repeats)[0]}
+        return {"seconds": timed(lambda: own_randomized(values, rank, rng), repeats)[0]}
     if what == "SUM, bm3d":
         crop = stack[:, :128, :128]
         seconds, _ = timed(lambda: denoise(crop, method="sum", denoiser="bm3d", rank=RANK, n_probes=1), 1)
@@ -145,9 +145,9 @@ def one(what: str, kind: str, size: list[int], repeats: int) -> Row:
     raise ValueError(f"nothing is called {what!r}")
 
 
-def own_randomized(values: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def own_randomized(values: NDArray[np.float32], rank: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """Randomized SVD of the stack, spectra and images."""
-    return project(fit_basis(values, RANK, route="randomized", rng=rng).spectra, values)
+    return project(fit_basis(values, rank, route="randomized", rng=rng).spectra, values)
 
 
 def peak_bytes() -> float:
@@ -278,22 +278,62 @@ def steps(options: argparse.Namespace, folder: Path) -> list[Row]:
 
 
 def growth(options: argparse.Namespace, folder: Path) -> list[Row]:
-    """Vary the pixels and the energies by factors of 16, and fit the exponents."""
-    sides, energies = ([48, 96], [20, 40]) if options.quick else ([300, 600, 1200], [60, 240, 960])
-    cases = [(side, side, energies[1]) for side in sides] + [(sides[1], sides[1], n) for n in energies]
+    """Vary pixels, energies and components by factors of 16, and fit the exponents.
+
+    Once the whole method, whose rank is its own choice; once the randomized SVD, spectra and images.
+    """
+    sides, energies = ([48, 96, 192], [20, 80, 320]) if options.quick else ([300, 600, 1200], [60, 240, 960])
+    ranks = [2, 8, 32]
+    side, n_energies = sides[1], energies[1]
+    cases: dict[str, list[tuple[list[int], int]]] = {
+        "pixels": [([n, n, n_energies], RANK) for n in sides],
+        "energies": [([side, side, n], RANK) for n in energies],
+        "components": [([side, side, n_energies], rank) for rank in ranks],
+    }
     rows: list[Row] = []
-    for n, size in enumerate(cases):
-        ask = {"what": "denoise", "kind": "particle", "size": size, "repeats": options.repeats}
-        found = run([sys.executable, __file__, "--one", json.dumps(ask)])
-        varied = "pixels" if n < len(sides) else "energies"
-        rows.append({"varied": varied, "size": " x ".join(map(str, size)), "K": found["K"], **found})
-    measured = list(zip(rows, cases, strict=True))
-    for varied, axis in (("pixels", 0), ("energies", 2)):
-        chosen = [(row, size) for row, size in measured if row["varied"] == varied]
-        count = [size[0] * size[1] if axis == 0 else size[2] for _, size in chosen]
-        slope = np.polyfit(np.log(count), np.log([row["seconds"] for row, _ in chosen]), 1)[0]
-        rows.append({"varied": varied, "size": "exponent", "seconds": round(float(slope), 3)})
-    return filled(rows)
+    for what in ("denoise", "randomized SVD"):
+        for varied, sizes in cases.items():
+            if (what, varied) == ("denoise", "components"):
+                continue
+            for size, rank in sizes:
+                ask = {
+                    "what": what,
+                    "kind": "particle",
+                    "size": size,
+                    "repeats": options.repeats,
+                    "rank": rank,
+                }
+                found = run([sys.executable, __file__, "--one", json.dumps(ask)])
+                counted = {"pixels": size[0] * size[1], "energies": size[2], "components": rank}[varied]
+                seconds = round(found["seconds"], 4)
+                rows.append({"what": what, "varied": varied, "number": counted, "seconds": seconds})
+                print(rows[-1], flush=True)
+            chosen = rows[-len(sizes) :]
+            counts, seconds = ([row[name] for row in chosen] for name in ("number", "seconds"))
+            slope = round(float(np.polyfit(np.log(counts), np.log(seconds), 1)[0]), 3)
+            for row in chosen:
+                row["exponent"] = slope
+    if not options.quick:
+        draw_growth(rows)
+    return rows
+
+
+def draw_growth(rows: list[Row]) -> None:
+    """Draw seconds over what was varied."""
+    pyplot = import_module("matplotlib.pyplot")
+    figure, panels = pyplot.subplots(1, 3, figsize=(10, 3.2), layout="constrained", sharey=True)
+    for panel, varied in zip(panels, ("pixels", "energies", "components"), strict=True):
+        for what, mark in (("denoise", "o-"), ("randomized SVD", "s--")):
+            chosen = [row for row in rows if row["varied"] == varied and row["what"] == what]
+            if chosen:
+                label = f"{what}: exponent {chosen[0]['exponent']:.2f}"
+                panel.loglog([r["number"] for r in chosen], [r["seconds"] for r in chosen], mark, label=label)
+        panel.set(xlabel=varied, ylabel="seconds" if varied == "pixels" else "")
+        panel.minorticks_off()
+        panel.set_xticks([row["number"] for row in rows if row["varied"] == varied], minor=False)
+        panel.xaxis.set_major_formatter("{x:,.0f}")
+        panel.legend(fontsize=8)
+    figure.savefig(RESULTS / "speed-growth.png", dpi=120)
 
 
 # --- larger than memory
