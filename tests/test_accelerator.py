@@ -91,9 +91,19 @@ def test_what_the_device_holds_is_not_read_again(monkeypatch):
 
     assert len(read) == n_read > 1
     np.testing.assert_array_equal(first, second)
-    filled = passes.filled(np.ones((1, SHAPE[0])))
-    filled.project(np.ones((1, SHAPE[0])))
-    assert len(read) > n_read  # blocks of another content
+
+
+def test_what_is_filled_is_not_what_was_held_before(monkeypatch):
+    values = VALUES.copy()
+    values[3, 4, 5] = np.nan
+    device = Accelerator("cpu")
+    monkeypatch.setattr(
+        device, "upload", lambda key, block: device._held.setdefault(key, torch.from_numpy(block))
+    )
+    passes = replace(in_blocks(values, np.ones(SHAPE[1:], bool)), device=device, block_bytes=1e9)
+
+    assert np.isnan(passes.project(np.ones((1, SHAPE[0])))).any()
+    assert np.isfinite(passes.filled(np.ones((1, SHAPE[0]))).project(np.ones((1, SHAPE[0])))).all()
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -171,6 +171,7 @@ def test_a_file_that_still_grows_is_left_until_it_is_whole(tmp_path, flat):
     coming = arrivals(folder, RECIPE, np.asarray(tifffile.imread(flat)), 0.3, pytest.fail)
 
     assert next(coming) is None
+    time.sleep(0.35)
     path.write_bytes(whole)
     assert next(coming) is None  # it has just changed
     time.sleep(0.35)
