@@ -33,6 +33,7 @@ KEYS = [
     (slice(2, 20, 3), 4, slice(None)),
     (slice(None, None, -2), slice(5, 2), 7),
     (slice(4, 4), slice(None), slice(None)),
+    (slice(5, 9), slice(None), slice(None)),
 ]
 
 
@@ -123,6 +124,7 @@ def test_drift_denoising_and_examination_do_not_need_the_stack_in_memory(tmp_pat
     assert result.sigma == pytest.approx(sigma, rel=0.02)
     assert trust.size == pytest.approx(1, abs=0.06)  # of few blocks of pixels, drift is a share
     assert trust.lost.scale_px >= 4
+    assert np.abs(trust.lost.image).max() < 8  # standard deviations of noise
 
 
 @pytest.mark.filterwarnings("ignore::xanesum.errors.XanesumWarning")  # of a component that is missing
