@@ -8,7 +8,8 @@ would allow.
 ``--growth`` varies pixels and energies.  ``--memory`` makes a stack of 20 GB on disk, denoises it with 2 GB,
 kills that half-way, goes on, and does it once more with two Dask workers; ``--run`` gives the command line
 8 GB of counts and 2 GB; the stacks are deleted at the end.  ``--watch`` feeds 117 frames of 1024 x 1024 one
-by one to a scan that is watched.  ``--slow`` adds SUM with BM3D, on a crop, and BM4D.
+by one to a scan that is watched.  ``--plan`` compares what is planned with what runs then take.  ``--slow``
+adds SUM with BM3D, and BM4D on a crop.
 """
 
 from __future__ import annotations
@@ -33,11 +34,13 @@ import xarray as xr
 from _common import RESULTS, print_table, save
 from numpy.typing import NDArray
 
-from xanesum import denoise, read_stack, simulate
+from xanesum import denoise, read_stack, simulate, write_stack
 from xanesum.denoisers import get_denoiser
 from xanesum.passes import Passes, coarse_scale
 from xanesum.phantom import expose
 from xanesum.phantom.exposure import Detector
+from xanesum.pipeline import run as run_scan
+from xanesum.plan import plan_run
 from xanesum.preprocess import to_optical_density
 from xanesum.subspace import fit_basis, project
 from xanesum.watching import watch
@@ -48,6 +51,14 @@ SIGMA = 60.0
 RANK = 5
 BIG, SMALL_ON_DISK = (2048, 2048, 1192), (128, 160, 40)  # 20 GB
 MEMORY = 2e9
+PLANNED = [  # quantity, Y, X, E
+    ("counts", 256, 320, 117),
+    ("counts", 600, 800, 117),
+    ("counts", 1024, 1024, 117),
+    ("optical density", 600, 800, 117),
+    ("optical density", 379, 520, 969),
+    ("optical density", 1193, 1193, 300),
+]
 OPEN_COUNTS, PEAK_DENSITY = 400.0, 1.5
 Row = dict[str, Any]
 
@@ -127,9 +138,8 @@ def one(what: str, kind: str, size: list[int], repeats: int, rank: int = RANK) -
     if what == "randomized SVD":
         return {"seconds": timed(lambda: own_randomized(values, rank, rng), repeats)[0]}
     if what == "SUM, bm3d":
-        crop = stack[:, :128, :128]
-        seconds, _ = timed(lambda: denoise(crop, method="sum", denoiser="bm3d", rank=RANK, n_probes=1), 1)
-        return {"seconds": seconds * n_y * n_x / crop[0].size, "note": "128 x 128 pixels, extrapolated"}
+        seconds, _ = timed(lambda: denoise(stack, method="sum", denoiser="bm3d", rank=RANK, n_probes=1), 1)
+        return {"seconds": seconds, "note": "rank given, one probe, one run"}
     if what == "3-D median":
         from scipy.ndimage import median_filter
 
@@ -139,7 +149,7 @@ def one(what: str, kind: str, size: list[int], repeats: int, rank: int = RANK) -
     if what == "BM4D":
         from bm4d import bm4d
 
-        crop = values[: min(32, n_energies), :96, :96]
+        crop = values[:64, :128, :128]
         seconds, _ = timed(lambda: bm4d(crop.astype(np.float64), SIGMA), 1)
         return {"seconds": seconds * values.size / crop.size, "note": f"{crop.size} values, extrapolated"}
     raise ValueError(f"nothing is called {what!r}")
@@ -378,6 +388,8 @@ def filled(rows: list[Row]) -> list[Row]:
 
 def large(what: str, path: Path, most: float) -> Row:
     """Do one thing with a stack on disk, in this process."""
+    if what == "run":
+        return stepped_run(path)
     stack = read_stack(path)
     if what == "read":
         start = time.perf_counter()
@@ -470,6 +482,55 @@ def whole_run(options: argparse.Namespace, folder: Path) -> list[Row]:
     return rows
 
 
+def planned(options: argparse.Namespace, folder: Path) -> list[Row]:
+    """Plan scans of different sizes and kinds, run them, and compare seconds and memory."""
+    sizes = PLANNED[:1] if options.quick else PLANNED
+    rows: list[Row] = []
+    for quantity, n_y, n_x, n_energies in sizes:
+        shape = (96, 128) if options.quick else (n_y, n_x)
+        phantom = simulate("particle", shape=shape, n_energies=n_energies)
+        rng = np.random.default_rng(9000)
+        if quantity == "counts":
+            stack = expose(phantom, OPEN_COUNTS, rng=rng).stack
+        else:
+            stack = phantom.noisy(SIGMA, rng=rng)
+        path = write_stack(stack, folder / "scan.h5")
+        del stack
+        plan = plan_run(path)
+        found = run([sys.executable, __file__, "--large", "run", "--path", str(path), "--most", "0"])
+        peak = found.pop("peak")
+        total = round(sum(found.values()), 1)
+        rows.append(
+            {
+                "scan": f"{shape[0]} x {shape[1]} x {n_energies}, {quantity}",
+                "planned (s)": round(plan.total, 1),
+                "taken (s)": total,
+                "planned over taken": round(plan.total / total, 2),
+                "planned (GB)": round(plan.memory / 1e9, 2),
+                "peak (GB)": round(peak / 1e9, 2),
+                "planned, by step": {step: round(seconds, 1) for step, seconds in plan.seconds.items()},
+                "taken, by step": found,
+            }
+        )
+        print(rows[-1], flush=True)
+    return rows
+
+
+def stepped_run(path: Path) -> Row:
+    """Do the whole job in this process; return the seconds of every step, and the most memory."""
+    spent: dict[str, float] = {}
+    last: list[Any] = ["start", time.perf_counter()]
+
+    def progress(step: str, share: float) -> None:
+        now = time.perf_counter()
+        spent[last[0]] = spent.get(last[0], 0.0) + now - last[1]
+        last[:] = [step, now]
+
+    run_scan(path, path.with_name("out"), progress=progress)
+    progress("end", 1.0)
+    return {**{step: round(seconds, 2) for step, seconds in spent.items()}, "peak": peak_bytes()}
+
+
 def watched_peak(process: subprocess.Popen[bytes]) -> float:
     """Wait for a process; return the most memory that it had, looked at again and again."""
     peak, known = 0.0, psutil.Process(process.pid)
@@ -548,7 +609,14 @@ def drop_cache() -> None:
         Path("/proc/sys/vm/drop_caches").write_text("3")
 
 
-PARTS = {"steps": steps, "growth": growth, "memory": memory, "run": whole_run, "watch": watching}
+PARTS = {
+    "steps": steps,
+    "growth": growth,
+    "memory": memory,
+    "run": whole_run,
+    "watch": watching,
+    "plan": planned,
+}
 
 if __name__ == "__main__":
     main()

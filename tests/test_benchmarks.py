@@ -11,7 +11,7 @@ import pytest
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
-@pytest.mark.parametrize("part", ["", "steps", "memory", "run", "watch"])
+@pytest.mark.parametrize("part", ["", "steps", "memory", "run", "watch", "plan"])
 def test_the_benchmark_of_speed_runs(part, tmp_path):
     if part == "memory":
         pytest.importorskip("zarr", reason='needs pip install "xanesum[dev]"')

@@ -72,7 +72,7 @@ def test_bfloat16_costs_little(contrast):
     assert abs(10 * np.log10(error[1] / error[0])) < 0.02
 
 
-@pytest.mark.parametrize("contrast", [10.0, 100.0, 1e4])
+@pytest.mark.parametrize("contrast", [0.1, 10.0, 100.0, 1e4])
 def test_bfloat16_rounds_by_what_it_says(contrast):
     _, noisy = noisy_image((160, 160), contrast)
     exact, rounded = (
@@ -84,17 +84,9 @@ def test_bfloat16_rounds_by_what_it_says(contrast):
     assert 0.6 * said < rms < 2.7 * said
 
 
-def test_weak_images_are_computed_in_float32():
-    """Their response to noise is no larger than the rounding."""
-    _, noisy = noisy_image((64, 64), 0.5)
-    exact, rounded = (NetworkDenoiser(device="cpu", precision=name) for name in ("float32", "bfloat16"))
-    np.testing.assert_array_equal(rounded.denoise(noisy[None], 1.0), exact.denoise(noisy[None], 1.0))
-    assert rounded.rounding(noisy[None], 1.0) == 0
-
-
-@pytest.mark.parametrize("contrast", [5.0, 10.0])
+@pytest.mark.parametrize("contrast", [0.1, 1.0, 10.0])
 def test_a_risk_allows_for_the_rounding(contrast):
-    """Without that, the squared response to a probe would be larger by a third at a contrast of 10."""
+    """Without that, the squared response of the weakest image would be larger by a third."""
     _, noisy = noisy_image((256, 256), contrast)
     found = []
     for name in ("float32", "bfloat16"):
@@ -113,9 +105,11 @@ def test_a_risk_allows_for_the_rounding(contrast):
             n_probes=2,
             rounding=denoiser.rounding(noisy[None], 1.0),
         )
-        found.append((response.divergence.mean(), response.square.mean()))
+        found.append((response.divergence.mean() / noisy.size, response.square.mean()))
     assert denoiser.rounding(noisy[None], 1.0) > 0
-    np.testing.assert_allclose(found[1], found[0], rtol=0.1)
+    (trace, square), (exact_trace, exact_square) = found[::-1]
+    assert trace == pytest.approx(exact_trace, rel=0.02, abs=1e-3)
+    assert square == pytest.approx(exact_square, rel=0.1)
 
 
 def test_precision_is_what_the_processor_has():

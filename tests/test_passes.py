@@ -11,6 +11,7 @@ from scans import add_noise, low_rank
 from xanesum import denoise, half_step_energy, read_stack, simulate, write_stack
 from xanesum.checkpoint import Checkpoint, digest_of
 from xanesum.errors import MissingExtraError, RecipeError, StackError, WriteError
+from xanesum.flat_drift import correct_flat_drift
 from xanesum.methods import Setting, Whole, fit_sum_plus
 from xanesum.passes import Passes, Weighing, coarse_scale, mean_over_blocks
 from xanesum.stack import lazy_array, make_stack
@@ -464,6 +465,20 @@ def test_workers_do_the_reading(client, averaged):
     counted = Counted(stack)
     denoise(counted.stack, denoiser="wavelet", noise="white", memory=1e6, scheduler=client)
     assert counted.reads < 0.2 * stack.size  # their copies count for themselves
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_workers_read_for_the_drift_too(client, averaged):
+    stack = noisy_scan()
+    tilt = np.linspace(-1, 1, stack.shape[2], dtype=np.float32)
+    stack.values += 200 * np.float32(fresh(6).standard_normal((len(stack), 1, 1))) * tilt
+    counted, alone = Counted(stack), Counted(stack)
+    options = {"drift": "always", "denoiser": "wavelet", "memory": 1e6}
+    _, wanted = correct_flat_drift(alone.stack, **options)
+    _, found = correct_flat_drift(counted.stack, scheduler=client, **options)
+
+    assert counted.reads < 0.2 * stack.size <= alone.reads
+    assert found.rms == pytest.approx(wanted.rms, rel=1e-4)
 
 
 def test_a_scheduler_that_is_not_there(monkeypatch):

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from scans import add_noise, low_rank, smooth_images
 from scipy.ndimage import gaussian_filter
+from scipy.stats import norm
 
 from xanesum.errors import SigmaError
 from xanesum.subspace import fit_basis, project, reconstruct
 from xanesum.sure import (
+    TURN,
     RankRisk,
     Response,
     blend_by_risk,
@@ -341,6 +343,37 @@ def test_the_response_to_all_probes_is_the_mean_of_equal_parts():
     assert found.divergence.shape == (4, 2)
     np.testing.assert_allclose(found.own.sum(axis=(1, 2)), found.divergence.mean(axis=0), rtol=1e-4)
     np.testing.assert_allclose(found.square, (parts[0].square + parts[1].square) / 2)
+
+
+def thresholded(images):
+    """Averages of 2 x 2 pixels, none below 2.5 times their noise."""
+    means = images.reshape(-1, 300, 2, 300, 2).mean(axis=(2, 4))
+    kept = np.sign(means) * np.maximum(np.abs(means) - 2.5 * 60 / 2, 0)
+    return np.kron(kept, np.ones((1, 2, 2))).astype(np.float32)
+
+
+@pytest.mark.parametrize("turn", [0.05, TURN, 0.3])
+def test_a_long_probe_finds_what_a_denoiser_lets_through_of_noise(turn):
+    """One that is added, 0.3 long, would find 30 % more."""
+    noisy = 60 * fresh(1).standard_normal((1, 600, 600)).astype(np.float32)
+
+    response = image_response(
+        noisy, thresholded(noisy), thresholded, 60.0, rng=fresh(2), turn=turn, n_probes=16
+    )
+
+    share = response.divergence.mean() / noisy.size
+    assert share == pytest.approx(2 * norm.sf(2.5) / 4, rel=0.08)
+
+
+def test_a_squared_change_is_that_for_noise_of_one_however_long_the_probe():
+    noisy = 60 * fresh(1).standard_normal((2, 200, 200)).astype(np.float32)
+
+    def weaker(images):
+        return (images * np.float32([[[0.5]], [[0.1]]])).astype(np.float32)
+
+    found = image_response(noisy, weaker(noisy), weaker, 60.0, rng=fresh(2), turn=0.6).square
+
+    np.testing.assert_allclose(found.mean(axis=(1, 2)), [0.25, 0.01], rtol=1e-3)
 
 
 def test_halves_of_a_noisy_and_an_unchanged_image_have_all_of_its_noise():

@@ -37,7 +37,7 @@ from xanesum.methods import (
 )
 from xanesum.noise import estimate_sigma, sigma_of_pixels, sigma_per_energy, sigma_sample
 from xanesum.noise_shape import NoiseShape, measure_shape
-from xanesum.passes import Averages, Kernels, Passes, coarse_scale
+from xanesum.passes import Averages, Passes, coarse_scale
 from xanesum.stack import check_stack, refuse_values, usable_mask, usable_weight
 from xanesum.subspace import BLOCK_BYTES, block_sums, fill_missing, fit_basis, mean_signs
 from xanesum.weights import CountVariance
@@ -51,6 +51,7 @@ __all__ = [
     "NOISES",
     "Opened",
     "assemble",
+    "cluster_of",
     "denoise",
     "open_stack",
 ]
@@ -162,10 +163,9 @@ def denoise(
     rounds_by = getattr(images, "rounding", None)
     if method == "sum" or rounds_by is None:
         images = exact_form(images)  # every call below serves the risk estimate too
-    with _cluster_of(scheduler) as cluster:
-        accelerator = accelerator_for(device) if cluster is None else None
+    with cluster_of(scheduler) as cluster:
         opened = open_stack(
-            stack, memory, rng, progress, checkpoint=checkpoint, cluster=cluster, device=accelerator
+            stack, memory, rng, progress, checkpoint=checkpoint, cluster=cluster, device=device
         )
         _check_rank(rank, opened.passes)
         progress("noise", 0.0)
@@ -319,12 +319,12 @@ def open_stack(
     *,
     checkpoint: str | Path | None = None,
     cluster: Any = None,
-    device: Kernels | None = None,
+    device: str = DEFAULT_DEVICE,
 ) -> Opened:
     """Look at all values once, and once more where some are missing; refuse what cannot be used.
 
-    See `denoise` for the parameters and errors; `cluster` is a Dask client or None,
-    `device` an accelerator or None.
+    See `denoise` for the parameters and errors; `cluster` is a Dask client or None, which the work is done
+    by instead of a `device`.
     """
     progress("read", 0.0)
     check_stack(stack, min_energies=2)
@@ -333,7 +333,8 @@ def open_stack(
         raise StackError("no usable pixel is left: the mask excludes all of them")
     most = available_memory() if memory is None else memory
     passes = _passes(stack, mask, used, most)
-    passes = replace(passes, cluster=cluster, device=device)
+    accelerator = accelerator_for(device) if cluster is None else None
+    passes = replace(passes, cluster=cluster, device=accelerator)
     if checkpoint is not None and not passes.in_memory:
         n_energies, n_y, _ = passes.shape
         middle = slice(n_y // 2, n_y // 2 + 1)
@@ -366,7 +367,7 @@ def open_stack(
 
 
 @contextmanager
-def _cluster_of(scheduler: Any) -> Iterator[Any]:
+def cluster_of(scheduler: Any) -> Iterator[Any]:
     """Give a Dask client for a scheduler's address; what is no address (a client, None) as it is."""
     if not isinstance(scheduler, str):
         yield scheduler

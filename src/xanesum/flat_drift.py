@@ -6,14 +6,14 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xanesum.accelerator import accelerator_for
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser
-from xanesum.denoising import DEFAULT_DEVICE, denoise, open_stack
+from xanesum.denoising import DEFAULT_DEVICE, cluster_of, denoise, open_stack
 from xanesum.errors import RecipeError, XanesumWarning
 from xanesum.illumination import DriftOfPixels, FlatDrift, estimate_drift, remove_smooth, smooth_fields
 from xanesum.stack import add_history, usable_mask, usable_weight
@@ -34,6 +34,7 @@ def correct_flat_drift(
     denoiser: str | Denoiser = DEFAULT_DENOISER,
     memory: float | None = None,
     checkpoint: str | Path | None = None,
+    scheduler: Any = None,
     device: str = DEFAULT_DEVICE,
     rng: np.random.Generator | None = None,
     progress: Callable[[str, float], None] = lambda step, share: None,
@@ -53,7 +54,7 @@ def correct_flat_drift(
         (``attrs["flat_field"]``); a scanned probe has none.
     denoiser : str or Denoiser
         For the spectra.
-    memory, checkpoint, device
+    memory, checkpoint, scheduler, device
         As in `xanesum.denoise`.
     rng : numpy.random.Generator, optional
         ``default_rng(0)`` by default.
@@ -82,14 +83,16 @@ def correct_flat_drift(
         return stack, None
     progress("drift", 0.0)
     rng = np.random.default_rng(0) if rng is None else rng
-    opened = open_stack(
-        stack,
-        memory,
-        rng,
-        lambda _, share: progress("drift", share),
-        checkpoint=checkpoint,
-        device=accelerator_for(device),
-    )
+    with cluster_of(scheduler) as cluster:
+        opened = open_stack(
+            stack,
+            memory,
+            rng,
+            lambda _, share: progress("drift", share),
+            checkpoint=checkpoint,
+            cluster=cluster,
+            device=device,
+        )
     means, mask = opened.means(), opened.averages.mask
     fields = smooth_fields(mask.shape, mask=mask)
     labels = {name: stack[name] for name in stack.coords if set(stack[name].dims) == {"energy"}}

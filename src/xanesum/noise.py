@@ -184,8 +184,9 @@ def sigma_per_energy(
     usable = np.flatnonzero(np.ones(stack[0].size, bool) if mask is None else mask.ravel())
     sample = np.sort(rng.choice(usable, min(n_pixels, usable.size), replace=False))
     pixels = stack.reshape(len(stack), -1)[:, sample]
-    residual = _residual(pixels[:, None, :], spectra)[:, 0]
-    left_over = (np.median(np.abs(residual), axis=1).astype(np.float64) / MAD_TO_SIGMA) ** 2
+    size, middle = np.abs(_residual(pixels[:, None, :], spectra)[:, 0]), sample.size // 2
+    size.partition(middle, axis=1)
+    left_over = (size[:, middle].astype(np.float64) / MAD_TO_SIGMA) ** 2
     alone = left_over / np.maximum(_noise_share(spectra), LEAST_SHARE) ** 2  # as if all had the same noise
     spread = (np.eye(len(stack)) - spectra.T @ spectra) ** 2
     correction = np.linalg.lstsq(spread, left_over - spread @ alone, rcond=0.1)[0]

@@ -172,14 +172,15 @@ class Passes:
         for part, block in self._values_of(self._by_rows(1), _silent):
             yield part.rows, block
 
-    def _parts(self, multiple: int) -> list[Part]:
+    def _parts(self, multiple: int, summed: bool) -> list[Part]:
         """Return the parts of the stack to be worked on in turn, `multiple` rows at a time but for the last.
 
-        What has to be read is taken frame by frame, as it is mostly stored; what is missing is filled from
-        all energies of a pixel.
+        What has to be read is taken frame by frame, as it is mostly stored, and so is what is `summed` up;
+        what is missing is filled from all energies of a pixel.
         """
         n_energies, n_y, n_x = self.shape
-        if (self.in_memory and self.device is None) or self.filling is not None:
+        here = self.in_memory and self.device is None
+        if (here and not summed) or self.filling is not None:
             return self._by_rows(multiple)
         block_bytes = self.block_bytes if self.device is None else min(self.block_bytes, BLOCK_BYTES)
         n_frames = max(1, int(block_bytes / (4 * n_y * n_x)))
@@ -281,11 +282,11 @@ class Passes:
         if self.device is not None:
             on_device = self.device.images(len(spectra), images.shape[1:])
             add = partial(self.device.project_block, spectra.astype(np.float32), on_device)
-            deque(self._each(add, 1, progress), maxlen=0)
+            deque(self._each(add, progress), maxlen=0)
             images = self.device.fetched(on_device)
         else:
             kernel = partial(_project_block, spectra.astype(np.float32))
-            for part, found in self._each(kernel, 1, progress):
+            for part, found in self._each(kernel, progress):
                 images[:, part.rows] += found
         if self.weighing is not None:
             images *= self.weighing.pixel
@@ -329,7 +330,7 @@ class Passes:
         squares = np.zeros(self.shape[0])
         sum_block = _sum_block if self.device is None else self.device.sum_block
         kernel = partial(sum_block, weights, self.mask, pixels, 0 if as_it_is else scale)
-        for part, found in self._each(kernel, scale, progress):
+        for part, found in self._each(kernel, progress, multiple=scale, summed=True):
             squares[part.energies] += found.squares
             if not as_it_is:
                 rows = slice(part.rows.start // scale, -(-part.rows.stop // scale))
@@ -345,9 +346,11 @@ class Passes:
                 energy -= self._take_excess(averaged, self.weighing)
         return Averages(averaged, counts >= counts.max() / 2, energy)
 
-    def _each(self, kernel: Kernel, multiple: int, progress: Progress) -> Iterator[tuple[Part, Any]]:
+    def _each(
+        self, kernel: Kernel, progress: Progress, *, multiple: int = 1, summed: bool = False
+    ) -> Iterator[tuple[Part, Any]]:
         """Yield parts and what `kernel` makes of their values: here, on a device or on workers."""
-        parts = self._parts(multiple)
+        parts = self._parts(multiple, summed)
         if self.device is not None:
             yield from self._each_on(self.device, kernel, parts, progress)
             return

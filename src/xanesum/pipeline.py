@@ -279,6 +279,7 @@ def correct_scan(
         denoiser=options.denoiser,
         memory=means.memory,
         checkpoint=means.checkpoint(DRIFT_STEP),
+        scheduler=means.scheduler,
         device=means.device,
         rng=np.random.default_rng(options.seed),
         progress=progress,

@@ -123,6 +123,7 @@ def smooth_spectra(spectra: NDArray[np.float64], sigma: float, energy_ev: NDArra
     noisy = spectra / sigma
     differences = _divided_differences(energy_ev)
     band = _band(differences @ differences.T)
+    products = _neighbours_products(differences)
     bends = noisy @ differences.T
     variance = np.maximum((bends**2).mean(axis=1, keepdims=True) - 1, 0.1) * np.ones_like(bends)
     smooth = noisy
@@ -134,7 +135,7 @@ def smooth_spectra(spectra: NDArray[np.float64], sigma: float, energy_ev: NDArra
             weighted = cho_solve_banded((factor, True), bend, check_finite=False)
             smooth[k] = noisy[k] - weighted @ differences
             inverse = _band_of_inverse(factor)
-            noise[k] = 1 - _diagonal_of_product(differences, inverse)
+            noise[k] = 1 - _diagonal_of_product(products, inverse)
             # the rest of a difference is noise
             known[k] = np.clip(variance[k] * inverse[0], 1e-6, 1)
             power[k] = (variance[k] * weighted) ** 2
@@ -225,12 +226,18 @@ def _band_of_inverse(factor: NDArray[np.float64]) -> NDArray[np.float64]:
     return inverse
 
 
-def _diagonal_of_product(differences: NDArray[np.float64], band: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the diagonal (E,) of ``D.T @ M @ D`` for differences (m, E) and the band of M, symmetric."""
-    product = band[0] @ differences**2
-    for offset in range(1, min(len(band), len(differences))):
-        product += 2 * band[offset, :-offset] @ (differences[:-offset] * differences[offset:])
-    return np.asarray(product)
+def _neighbours_products(differences: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Return the products (m - i, E), element by element, of each difference with the one i rows on."""
+    n_rows = len(differences)
+    return [differences[: n_rows - i] * differences[i:] for i in range(min(ORDER + 1, n_rows))]
+
+
+def _diagonal_of_product(
+    products: list[NDArray[np.float64]], band: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the diagonal (E,) of ``D.T @ M @ D`` for `products` of D and the band of M, symmetric."""
+    first, *others = (row[: len(each)] @ each for row, each in zip(band, products, strict=False))
+    return np.asarray(first + 2 * sum(others))
 
 
 def _plus_diagonal(band: NDArray[np.float64], diagonal: NDArray[np.float64]) -> NDArray[np.float64]:

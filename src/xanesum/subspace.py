@@ -182,12 +182,14 @@ def block_sums(images: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
     if scale == 1:
         return images
     *others, n_y, n_x = images.shape
+    n_whole = n_y // scale
     sums = np.zeros((*others, -(-n_y // scale), -(-n_x // scale) * scale), images.dtype)
-    for offset in range(min(scale, n_y)):
-        part = images[..., offset::scale, :]
-        sums[..., : part.shape[-2], :n_x] += part
-    whole = sums.reshape(-1, scale) @ np.ones(scale, images.dtype)
-    return whole.reshape(*sums.shape[:-1], -1)
+    bands = images[..., : n_whole * scale, :].reshape(*others, n_whole, scale, n_x)
+    np.add.reduce(bands, axis=-2, out=sums[..., :n_whole, :n_x])
+    if n_y % scale:
+        np.add.reduce(images[..., n_whole * scale :, :], axis=-2, out=sums[..., -1, :n_x])
+    blocks = sums.reshape(-1, scale) @ np.ones(scale, images.dtype)
+    return blocks.reshape(*sums.shape[:-1], -1)
 
 
 def reconstruct(spectra: NDArray[np.floating], coefficients: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -274,6 +276,8 @@ def _pixel_blocks(
     stack: NDArray[np.floating] | Blocked, mask: NDArray[np.bool_] | None
 ) -> Iterator[NDArray[np.floating]]:
     """Yield (E, n) blocks of usable pixels, each about BLOCK_BYTES in float64."""
+    if mask is not None and mask.all():
+        mask = None  # what is chosen by a mask is copied
     if not isinstance(stack, np.ndarray):
         for part, block in stack.blocks():
             flat = block.reshape(len(block), -1)

@@ -359,7 +359,7 @@ def fit_variance(
     centres = _mean_by(level, clean, max(len(edges) - 1, 1))
     block, grid = _blocks(sample, shape)
     energy, pixel, growth = np.ones(len(squares)), np.ones(grid[0] * grid[1]), np.ones(len(centres))
-    by_block, ratio = np.broadcast_to(block, squares.shape), squares  # over what is expected of the squares
+    ratio = squares  # over what is expected of them
 
     def cut() -> NDArray[np.float32]:
         """Return the ratio, where it is far off cut."""
@@ -372,7 +372,7 @@ def fit_variance(
         change = _mean_by(level, cut(), len(growth))
         growth = growth * change
         ratio /= change.astype(np.float32)[level]
-        change = _mean_by(by_block, cut(), len(pixel))
+        change = _mean_by(block, cut().mean(axis=0, dtype=np.float64), len(pixel))
         change /= (pixel * change).mean()
         pixel = pixel * change
         ratio /= change.astype(np.float32)[block]

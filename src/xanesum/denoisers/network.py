@@ -29,7 +29,6 @@ ROUNDING, ROUNDING_GROWTH = (
     0.0035,
     1 / 10,
 )  # of bfloat16, in units of the noise; power of the contrast
-STRONG = 3.0  # standard deviation of an image in units of the noise, up to which float32 is taken in any case
 _FOLDER = Path(__file__).parent / "weights"
 _TILE_PX = 1280  # sides beyond it are cut into tiles, which bounds the memory to about 1 GB
 _OVERLAP_PX = 128
@@ -54,8 +53,7 @@ class NetworkDenoiser(ImageDenoiser):
         Where it runs; "auto" takes a GPU where PyTorch finds one.
     precision : {"float32", "bfloat16", "auto"}
         Of the convolutions.  "auto" takes bfloat16 where the processor has it, which rounds by about a
-        hundredth of the noise at any contrast, and takes half the time.  Weak images, whose response to noise
-        is no larger than that, are computed in float32 all the same.
+        hundredth of the noise at any contrast, and takes half the time.
 
     Raises
     ------
@@ -106,7 +104,7 @@ class NetworkDenoiser(ImageDenoiser):
         if not self._half:
             return np.zeros(len(images))
         deviation = images.std(axis=(1, 2), dtype=np.float64) / sigma
-        return np.where(deviation < STRONG, 0.0, ROUNDING * deviation**ROUNDING_GROWTH)
+        return np.asarray(ROUNDING * deviation**ROUNDING_GROWTH)
 
     def _denoise_image(self, image: Image, sigma: float | Image) -> Image:
         noisy = np.asarray(image / sigma, np.float32)
@@ -125,7 +123,7 @@ class NetworkDenoiser(ImageDenoiser):
         statistics = (torch.full((1, 1, 1, 1), value, device=self._device) for value in (mean, deviation))
         with (
             torch.inference_mode(),
-            torch.autocast(self._device, torch.bfloat16, enabled=self._half and deviation >= STRONG),
+            torch.autocast(self._device, torch.bfloat16, enabled=self._half),
             _full_float32(self._device),
         ):
             result = self._network(padded[None, None], *statistics)
