@@ -45,10 +45,13 @@ LAYERS = [
     "baselines",
     "report",
     "recipe",
+    "means",
+    "outputs",
     "pipeline",
     "watching",
     "plan",
     "viewer",
+    "command_options",
     "cli",
     "__main__",
 ]

@@ -16,8 +16,9 @@ from xanesum.denoising import _all_values, denoise
 from xanesum.errors import RecipeError, WriteError
 from xanesum.flat_drift import correct_flat_drift
 from xanesum.io import write_stack
+from xanesum.means import means_of
 from xanesum.phantom import expose, simulate
-from xanesum.pipeline import check, means_of, run
+from xanesum.pipeline import check, run
 from xanesum.preprocess import prepare
 from xanesum.preprocess.bad_pixels import _noise
 from xanesum.recipe import DEFAULT_RECIPE, ComputeOptions

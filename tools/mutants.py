@@ -817,7 +817,7 @@ FAULTS = (
     Fault(
         "risk: a probe added to the noise",
         "sure.py",
-        "move = length * probe - less_noise",
+        "move = np.asarray(length * probe - less_noise, np.float32)",
         "move = length * probe",
         "tests/test_sure.py",
     ),
@@ -838,7 +838,7 @@ FAULTS = (
     Fault(
         "risk: rounding taken for a response",
         "sure.py",
-        "square += (change**2 - rounded)",
+        "square += (change**2 - spread)",
         "square += change**2",
         "tests/test_network.py",
     ),
@@ -959,7 +959,7 @@ FAULTS = (
     ),
     Fault(
         "workspace: frames of a failed run stay on the disk",
-        "pipeline.py",
+        "means.py",
         "    finally:\n        workspace.clear()",
         "    finally:\n        pass",
         "tests/test_workspace.py",

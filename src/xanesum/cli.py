@@ -20,33 +20,40 @@ import xarray as xr
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from xanesum.accelerator import DEVICES
 from xanesum.check import VERDICTS
+from xanesum.command_options import (
+    COMPUTE,
+    DENOISE,
+    INPUT,
+    MAP,
+    MEMORY,
+    PARTS,
+    OptionTable,
+    add_options,
+    count,
+    recipe_of,
+    size,
+)
 from xanesum.denoised import Denoised, load_result
-from xanesum.denoising import NOISES
 from xanesum.errors import ReadError, RecipeError, XanesumError, XanesumWarning
-from xanesum.flat_drift import DRIFTS
 from xanesum.io import STACK_SUFFIXES, describe, read_stack, write_stack
+from xanesum.io.atomic import staged_folder
+from xanesum.means import Means, means_of
+from xanesum.outputs import check_output, write_map
 from xanesum.phantom import KINDS, simulate
 from xanesum.pipeline import (
-    Means,
     RunResult,
     check,
-    check_output,
     correct_scan,
     denoise_scan,
     input_files,
     load_scan,
     map_result,
-    means_of,
     run,
-    staged_folder,
-    write_map,
 )
 from xanesum.plan import UNCERTAIN, plan_run
-from xanesum.recipe import DEFAULT_RECIPE, Recipe, read_recipe
+from xanesum.recipe import Recipe
 from xanesum.watching import EVERY, watch
-from xanesum.xanes import MAP_KINDS
 
 __all__ = ["main"]
 
@@ -71,7 +78,6 @@ VERDICT_TEXTS = {
     "bad": "not yet: see to the lines marked 'bad' first",
 }
 GB = 1e9
-OptionTable = tuple[tuple[str, str, dict[str, Any]], ...]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -122,7 +128,7 @@ def _ended_as_interrupted() -> Iterator[None]:
 
 
 def _info(arguments: argparse.Namespace) -> None:
-    options = _recipe(arguments).input
+    options = recipe_of(arguments).input
     facts = describe(arguments.scan, data=options.data)
     if options.energies or options.i0:
         stack = read_stack(arguments.scan, energies=options.energies, i0=options.i0, data=options.data)
@@ -136,7 +142,7 @@ def _info(arguments: argparse.Namespace) -> None:
 def _check(arguments: argparse.Namespace) -> None:
     started = time.perf_counter()
     with _progress() as progress:
-        findings, counted = check(arguments.scan, recipe=_recipe(arguments), progress=progress)
+        findings, counted = check(arguments.scan, recipe=recipe_of(arguments), progress=progress)
     worst = max((finding.verdict for finding in findings), key=VERDICTS.index)
     if arguments.json:
         said = {f.name: {"verdict": f.verdict, "text": f.text, **f.figures} for f in findings}
@@ -150,7 +156,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> None:
-    recipe = _recipe(arguments)
+    recipe = recipe_of(arguments)
     found = plan_run(
         arguments.scan,
         denoiser=recipe.denoise.denoiser,
@@ -177,7 +183,7 @@ def _duration(seconds: float) -> str:
 
 
 def _denoise(arguments: argparse.Namespace) -> None:
-    recipe, started = _recipe(arguments), time.perf_counter()
+    recipe, started = recipe_of(arguments), time.perf_counter()
     check_output(arguments.output, inputs=input_files(arguments.scan, recipe), suffixes=STACK_SUFFIXES)
     with _progress() as progress, means_of(recipe.compute, beside=Path(arguments.output)) as means:
         stack, counted = load_scan(arguments.scan, recipe.input, means=means)
@@ -191,7 +197,7 @@ def _denoise(arguments: argparse.Namespace) -> None:
 
 
 def _map(arguments: argparse.Namespace) -> None:
-    recipe, started = _recipe(arguments), time.perf_counter()
+    recipe, started = recipe_of(arguments), time.perf_counter()
     check_output(arguments.output, inputs=input_files(arguments.scan, recipe), suffixes=STACK_SUFFIXES)
     with _progress() as progress, means_of(recipe.compute, beside=Path(arguments.output)) as means:
         data = _result_or_scan(arguments, recipe, means, progress)
@@ -206,7 +212,7 @@ def _map(arguments: argparse.Namespace) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     with _progress() as progress:
-        done = run(arguments.scan, arguments.output, recipe=_recipe(arguments), progress=progress)
+        done = run(arguments.scan, arguments.output, recipe=recipe_of(arguments), progress=progress)
     _print_run(done, Path(arguments.output), done.seconds)
 
 
@@ -225,7 +231,7 @@ def _watch(arguments: argparse.Namespace) -> None:
         watched = watch(
             arguments.scan,
             arguments.output,
-            recipe=_recipe(arguments),
+            recipe=recipe_of(arguments),
             flat=arguments.flat,
             n_frames=arguments.frames,
             every=arguments.every,
@@ -259,83 +265,13 @@ def _demo(arguments: argparse.Namespace) -> None:
         progress("simulating a scan", 0.0)
         scan = temporary / "scan.h5"
         write_stack(_phantom_scan(DEMO_KIND, None, DEMO_ENERGIES, DEMO_SIGMA, arguments.seed), scan)
-        done = run(scan, temporary, recipe=_recipe(arguments), progress=progress)
+        done = run(scan, temporary, recipe=recipe_of(arguments), progress=progress)
     scan = folder / "scan.h5"
     print(f"simulated: {DEMO_KIND}, {DEMO_ENERGIES} energies, noise {DEMO_SIGMA:g} (peak 255): {scan}")
     _print_run(done, folder, time.perf_counter() - started)
 
 
 # --- arguments
-
-INPUT: OptionTable = (
-    ("--energies", "input.energies", {"metavar": "FILE", "help": "text file of photon energies, eV or keV"}),
-    ("--i0", "input.i0", {"metavar": "FILE", "help": "text file of energy and incident counts"}),
-    ("--data", "input.data", {"metavar": "NAME", "help": "dataset to read in an HDF5 file"}),
-)
-PARTS: OptionTable = (
-    ("--roi", "input.roi", {"metavar": "Y0:Y1,X0:X1", "help": "part of the images, in pixels"}),
-    (
-        "--mask",
-        "input.mask",
-        {"metavar": "FILE", "help": "image (.tif, .npy): pixels that are not 0 are used"},
-    ),
-    (
-        "--allow-missing",
-        "input.allow_missing",
-        {"action": "store_true", "help": "leave out NaN and frames that are zero everywhere"},
-    ),
-)
-DENOISE: OptionTable = (
-    ("--method", "denoise.method", {"metavar": "NAME", "help": "sum+ (default) or sum (the paper's)"}),
-    (
-        "--denoiser",
-        "denoise.denoiser",
-        {"metavar": "NAME", "help": "network, wavelet, dncnn, nlm, tv, bm3d, none or a plug-in"},
-    ),
-    ("--rank", "denoise.rank", {"metavar": "K", "type": int, "help": "number of components (automatic)"}),
-    ("--sigma", "denoise.sigma", {"metavar": "S", "type": float, "help": "noise level (estimated)"}),
-    ("--noise", "denoise.noise", {"choices": NOISES, "help": "white: the same everywhere (auto: measured)"}),
-    (
-        "--flat-drift",
-        "denoise.flat_drift",
-        {"choices": DRIFTS, "help": "remove the illumination's drift (auto: where flats are images)"},
-    ),
-    ("--seed", "denoise.seed", {"metavar": "N", "type": int, "help": "seed of all random numbers (0)"}),
-)
-MEMORY = (
-    "--memory",
-    "compute.memory",
-    {"metavar": "SIZE", "help": "as 2GB: memory to use (most that is free)"},
-)
-COMPUTE: OptionTable = (
-    MEMORY,
-    (
-        "--work",
-        "compute.work",
-        {"metavar": "FOLDER", "help": "for what does not fit in memory; a killed run goes on from it"},
-    ),
-    (
-        "--scheduler",
-        "compute.scheduler",
-        {"metavar": "ADDRESS", "help": "of a Dask scheduler whose workers read and add up a large scan"},
-    ),
-    (
-        "--device",
-        "compute.device",
-        {"choices": DEVICES, "help": "that adds up the scan (auto: a GPU, if any)"},
-    ),
-)
-MAP: OptionTable = (
-    ("--map", "map.kind", {"choices": MAP_KINDS, "help": "what is mapped"}),
-    ("--e0", "map.e0_ev", {"metavar": "EV", "type": float, "help": "energy of the edge (found)"}),
-    ("--pre", "map.pre_ev", {"metavar": "A:B", "help": "energies of the pre-edge line, eV (automatic)"}),
-    ("--post", "map.post_ev", {"metavar": "A:B", "help": "energies of the post-edge line, eV (automatic)"}),
-    (
-        "--bootstrap",
-        "map.bootstrap",
-        {"metavar": "N", "type": int, "help": "errors of the map from N scans drawn again, too (0: none)"},
-    ),
-)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -363,7 +299,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_watch(verbs, everything)
     _add_simulate(verbs)
     demo = _add_verb(verbs, "demo", _demo, "simulate a scan and do all of it", "FOLDER", scan=False)
-    demo.add_argument("--seed", type=_count, default=0, metavar="N", help="seed of all random numbers")
+    demo.add_argument("--seed", type=count, default=0, metavar="N", help="seed of all random numbers")
     return parser
 
 
@@ -389,9 +325,7 @@ def _add_verb(
         parser.add_argument(
             "--recipe", metavar="FILE", help="TOML file of options; those given here come first"
         )
-    for flag, target, settings in options:
-        settings = {"type": PARSERS[target], **settings} if target in PARSERS else settings
-        parser.add_argument(flag, dest=target, default=argparse.SUPPRESS, **settings)
+    add_options(parser, options)
     return parser
 
 
@@ -404,10 +338,10 @@ def _add_watch(verbs: Any, options: OptionTable) -> None:
         "--flat", metavar="FILE", help="images without the sample; SSRL folders have their own"
     )
     parser.add_argument(
-        "--frames", type=_count, metavar="N", help="frames after which the scan is complete (Ctrl-C)"
+        "--frames", type=count, metavar="N", help="frames after which the scan is complete (Ctrl-C)"
     )
     parser.add_argument(
-        "--every", type=_count, default=EVERY, metavar="N", help="frames for a new map (%(default)s)"
+        "--every", type=count, default=EVERY, metavar="N", help="frames for a new map (%(default)s)"
     )
 
 
@@ -415,55 +349,13 @@ def _add_simulate(verbs: Any) -> None:
     parser = _add_verb(verbs, "simulate", _simulate, "write a simulated scan", "FILE (.h5, .tif)", scan=False)
     parser.add_argument("kind", metavar="KIND", choices=KINDS, help=", ".join(KINDS))
     parser.add_argument(
-        "--shape", type=_shape, metavar="YxX", help="size of the images (each kind has its own)"
+        "--shape", type=size, metavar="YxX", help="size of the images (each kind has its own)"
     )
-    parser.add_argument("--n-energies", type=_count, default=DEMO_ENERGIES, metavar="E", help="%(default)s")
+    parser.add_argument("--n-energies", type=count, default=DEMO_ENERGIES, metavar="E", help="%(default)s")
     parser.add_argument(
         "--sigma", type=float, default=DEMO_SIGMA, metavar="S", help="noise level (%(default)s)"
     )
-    parser.add_argument("--seed", type=_count, default=0, metavar="N", help="seed of scene and noise")
-
-
-def _range(text: str) -> tuple[float, float]:
-    low, high = (float(part) for part in text.split(":"))
-    return low, high
-
-
-def _roi(text: str) -> tuple[int, ...]:
-    (y0, y1), (x0, x1) = ((int(end) for end in part.split(":")) for part in text.split(","))
-    return y0, y1, x0, x1
-
-
-def _shape(text: str) -> tuple[int, int]:
-    ny, nx = (int(part) for part in text.lower().split("x"))
-    return ny, nx
-
-
-def _count(text: str) -> int:
-    if int(text) < 0:
-        raise ValueError(text)
-    return int(text)
-
-
-for _parse, _said in (
-    (_range, "range A:B"),
-    (_roi, "region Y0:Y1,X0:X1"),
-    (_shape, "size YxX"),
-    (_count, "count"),
-):
-    _parse.__name__ = _said  # argparse names the type in its message
-PARSERS = {"map.pre_ev": _range, "map.post_ev": _range, "input.roi": _roi}
-
-
-def _recipe(arguments: argparse.Namespace) -> Recipe:
-    """Return the recipe of the file, if one was named, with the options of the command line on top."""
-    path = getattr(arguments, "recipe", None)
-    sections: dict[str, dict[str, Any]] = {}
-    for target, value in vars(arguments).items():
-        section, dot, name = target.partition(".")
-        if dot:
-            sections.setdefault(section, {})[name] = value
-    return (DEFAULT_RECIPE if path is None else read_recipe(path)).updated(sections)
+    parser.add_argument("--seed", type=count, default=0, metavar="N", help="seed of scene and noise")
 
 
 # --- what is shown

@@ -6,16 +6,13 @@ import json
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from secrets import token_hex
-from shutil import rmtree
 from typing import Any
 
-import h5py
 import numpy as np
 import tifffile
 import xarray as xr
@@ -23,53 +20,37 @@ from numpy.typing import NDArray
 
 from xanesum.bootstrap import bootstrap_map
 from xanesum.check import Finding, check_scan
-from xanesum.checkpoint import clear_folder
 from xanesum.denoised import Denoised
-from xanesum.denoising import DEFAULT_DEVICE, denoise
-from xanesum.errors import EdgeError, ReadError, RecipeError, StackError, WriteError, XanesumWarning
+from xanesum.denoising import denoise
+from xanesum.errors import EdgeError, ReadError, RecipeError, StackError, XanesumWarning
 from xanesum.flat_drift import correct_flat_drift
-from xanesum.io import read_stack, write_map_tiff, write_stack
-from xanesum.io.atomic import atomic_path, replace_all
-from xanesum.io.nexus import SUFFIXES as HDF5_SUFFIXES
+from xanesum.io import read_stack
+from xanesum.io.atomic import staged_folder
 from xanesum.io.scan import reading
-from xanesum.io.tiff import SUFFIXES as TIFF_SUFFIXES
-from xanesum.io.tiff import energies_candidates, energies_path
+from xanesum.io.tiff import energies_candidates
+from xanesum.means import ALL_IN_MEMORY, DENOISE_STEP, DRIFT_STEP, Means, means_of
+from xanesum.outputs import OWN_FILES, check_output, write_results
 from xanesum.preprocess import prepare
-from xanesum.recipe import DEFAULT_RECIPE, ComputeOptions, DenoiseOptions, InputOptions, Recipe
+from xanesum.recipe import DEFAULT_RECIPE, DenoiseOptions, InputOptions, Recipe
 from xanesum.report import Facts, write_report
 from xanesum.stack import add_history, usable_mask
 from xanesum.trust import Trust, examine
-from xanesum.workspace import IN_MEMORY, Workspace, available_memory, leave_folder, take_folder
-from xanesum.xanes import MAP_KINDS, MAP_NAMES, chemical_map
+from xanesum.workspace import Workspace, available_memory
+from xanesum.xanes import MAP_KINDS, chemical_map
 
 __all__ = [
-    "Means",
     "RunResult",
-    "check_output",
+    "check",
     "correct_scan",
     "cut_scan",
     "denoise_scan",
     "input_files",
     "load_scan",
     "map_result",
-    "means_of",
     "run",
-    "staged_folder",
-    "write_map",
 ]
 
 Progress = Callable[[str, float], None]
-OWN_FILES = (
-    "clean.h5",
-    "result.sum.h5",
-    "map.h5",
-    "map.tif",
-    "edge_step.tif",
-    "recipe.toml",
-    "trust.json",
-    "report.html",
-)
-DRIFT_STEP, DENOISE_STEP = STEPS_KEPT = ("drift", "denoise")  # that leave something to go on from
 VERSIONS_OF = ("numpy", "scipy", "xarray", "h5py", "scikit-image", "pywavelets", "torch")
 
 
@@ -151,71 +132,12 @@ def _run(source: Path, folder: Path, recipe: Recipe, means: Means, progress: Pro
     facts = Facts(source.name, seconds, counted, problem, effective, tuple(dict.fromkeys(notes)))
     progress("write", 0.0)
     with staged_folder(folder, own=OWN_FILES) as temporary:
-        _write_results(temporary, result, maps, trust, facts.recipe)
+        write_results(temporary, result, maps, trust, facts.recipe)
         progress("report", 0.0)
         write_report(temporary / "report.html", stack, result, maps, trust, facts=facts)
         names = sorted(path.name for path in temporary.iterdir())
     files = tuple(folder / name for name in names)
     return RunResult(folder, files, result, trust, maps, problem, counted, time.perf_counter() - started)
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What a run may use."""
-
-    workspace: Workspace = IN_MEMORY
-    kept: Path | None = None  # folder in which a killed run leaves what the next one goes on from
-    scheduler: str | None = None
-    device: str = DEFAULT_DEVICE
-
-    @property
-    def memory(self) -> float | None:
-        """Bytes that may be used; None for most of what is free."""
-        return None if np.isinf(self.workspace.memory) else self.workspace.memory
-
-    def checkpoint(self, step: str) -> Path | None:
-        """Return the folder for what a step keeps, if anything is kept."""
-        return None if self.kept is None else self.kept / step
-
-
-ALL_IN_MEMORY = Means()
-
-
-@contextmanager
-def means_of(options: ComputeOptions, *, beside: Path) -> Iterator[Means]:
-    """Give what the options allow; a stack that does not fit goes to their folder, or to one `beside`.
-
-    At the end nothing is left of it, but for what a run that failed keeps in the folder of the options.
-
-    Raises
-    ------
-    WriteError
-        If the folder cannot be written.
-    """
-    memory = available_memory() if options.memory_bytes is None else options.memory_bytes
-    kept = None if options.work is None else Path(options.work)
-    if kept is None:
-        folder = _new_folder(beside if beside.is_dir() else beside.parent, beside.name)
-    else:
-        folder = kept
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            reason = error.strerror or error
-            raise WriteError(f"{folder}: cannot work there ({reason}); choose another --work") from error
-        take_folder(folder)
-    workspace = Workspace(memory, folder.resolve())
-    workspace.clear()  # of what a killed run left
-    try:
-        yield Means(workspace, kept, options.scheduler, options.device)
-        for step in () if kept is None else STEPS_KEPT:
-            clear_folder(folder / step)
-    finally:
-        workspace.clear()
-        if kept is None:
-            rmtree(folder, ignore_errors=True)
-        else:
-            leave_folder(folder)
 
 
 def load_scan(
@@ -354,157 +276,6 @@ def _require_room_for_draws(shape: tuple[int, ...], recipe: Recipe, means: Means
         )
 
 
-def write_map(maps: xr.Dataset, path: str | Path) -> tuple[Path, ...]:
-    """Write a map: ``.h5`` with all that belongs to it, or ``.tif`` of eV with the edge step beside it.
-
-    Raises
-    ------
-    WriteError
-        If the suffix is unknown or a file cannot be written.
-    """
-    path = Path(path)
-    if path.suffix.lower() in HDF5_SUFFIXES:
-        return (_write_map_h5(maps, path),)
-    if path.suffix.lower() not in TIFF_SUFFIXES:
-        raise WriteError(f"{path}: a map is written as .h5 or .tif, not {path.suffix!r}")
-    values = maps[MAP_NAMES[maps.attrs["kind"]]].where(maps["mask"])
-    return write_map_tiff(values, path), write_map_tiff(maps["edge_step"], _step_path(path))
-
-
-# --- output
-
-
-def check_output(
-    path: str | Path,
-    *,
-    inputs: Iterable[str | Path | None] = (),
-    is_folder: bool = False,
-    suffixes: Sequence[str] = (),
-) -> None:
-    """Raise WriteError, before any long work, where `path` cannot be written or would replace an input.
-
-    Parameters
-    ----------
-    path : str or Path
-        File, or folder of a run.
-    inputs : iterable of str or Path
-        Files that are read; None is skipped.
-    is_folder : bool
-        Whether `path` is a folder.
-    suffixes : sequence of str
-        Those that the file may have; any by default.
-    """
-    path = Path(path)
-    if suffixes and path.suffix.lower() not in suffixes:
-        raise WriteError(
-            f"{path}: cannot tell the form from {path.suffix!r}; use one of {', '.join(suffixes)}"
-        )
-    if path.exists() and path.is_dir() != is_folder:
-        is_a, give = ("file", "folder") if is_folder else ("folder", "file")
-        raise WriteError(f"{path}: is a {is_a}; give the name of a {give}")
-    place = path if is_folder and path.is_dir() else path.parent
-    for replaced in (Path(read) for read in inputs if read is not None):
-        if _would_replace(path, replaced, is_folder):
-            raise WriteError(f"{path}: the results would replace {replaced}; choose another output path")
-    _new_folder(place, path.name).rmdir()
-
-
-@contextmanager
-def staged_folder(folder: Path, *, own: tuple[str, ...] = ()) -> Iterator[Path]:
-    """Give a temporary folder; at the end it becomes `folder`, or its files replace those in `folder`.
-
-    Files named in `own` that were not made this time are removed from an existing folder.  If anything
-    fails, Ctrl-C included, the temporary folder is removed and `folder` is as it was.
-
-    Raises
-    ------
-    WriteError
-        If the folder cannot be written.
-    """
-    temporary = _new_folder(folder if folder.is_dir() else folder.parent, folder.name)
-    try:
-        yield temporary
-        _publish(temporary, folder, own)
-    except OSError as error:
-        if isinstance(error, ReadError | WriteError):
-            raise
-        raise WriteError(
-            f"{folder}: writing failed ({error.strerror or error}); choose another folder"
-        ) from error
-    finally:
-        rmtree(temporary, ignore_errors=True)
-
-
-def _publish(temporary: Path, folder: Path, own: tuple[str, ...]) -> None:
-    """Move what was made to its place; the report, by which the rest is judged, comes last."""
-    if not folder.is_dir():
-        temporary.rename(folder)
-        return
-    made = sorted(temporary.iterdir(), key=lambda path: path.suffix == ".html")
-    replace_all([(path, folder / path.name) for path in made])
-    for name in set(own) - {path.name for path in made}:
-        (folder / name).unlink(missing_ok=True)
-
-
-def _new_folder(place: Path, name: str) -> Path:
-    temporary = place / f".{name}.{token_hex(6)}"
-    try:
-        temporary.mkdir()
-    except OSError as error:
-        hint = f"folder {place} is missing or is a file" if not place.is_dir() else str(error.strerror)
-        raise WriteError(
-            f"{place / name}: cannot write there ({hint}); choose another output path"
-        ) from error
-    return temporary
-
-
-def input_files(source: str | Path, recipe: Recipe) -> list[Path]:
-    """Return the files that a run reads: the scan, energies beside it, and those that the recipe names."""
-    source = Path(source)
-    named = (recipe.input.energies, recipe.input.i0, recipe.input.mask)
-    return [source, *energies_candidates(source), *(Path(name) for name in named if name is not None)]
-
-
-def _step_path(path: Path) -> Path:
-    return path.with_name(f"{path.stem}_edge_step{path.suffix}")
-
-
-def _would_replace(path: Path, source: Path, is_folder: bool) -> bool:
-    beside = (energies_path(path), _step_path(path)) if path.suffix.lower() in TIFF_SUFFIXES else ()
-    targets = [path / name for name in OWN_FILES] if is_folder else [path, *beside]
-    return any(target.exists() and source.exists() and target.samefile(source) for target in targets)
-
-
-def _write_results(
-    folder: Path, result: Denoised, maps: xr.Dataset | None, trust: Trust, recipe: str
-) -> None:
-    write_stack(result.reconstruct(), folder / "clean.h5")
-    result.save(folder / "result.sum.h5")
-    (folder / "recipe.toml").write_text(recipe, "utf-8")
-    (folder / "trust.json").write_text(json.dumps(trust.figures, indent=1) + "\n", "utf-8")
-    if maps is not None:
-        write_map(maps, folder / "map.h5")
-        write_map_tiff(maps[MAP_NAMES[maps.attrs["kind"]]].where(maps["mask"]), folder / "map.tif")
-        write_map_tiff(maps["edge_step"], folder / "edge_step.tif")
-
-
-def _write_map_h5(maps: xr.Dataset, path: Path) -> Path:
-    """Write the maps as NXdata of one NeXus entry."""
-    name = MAP_NAMES[maps.attrs["kind"]]
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["default"] = "entry"
-        entry = file.create_group("entry")
-        entry.attrs.update({"NX_class": "NXentry", "default": "data"})
-        entry["definition"] = "xanesum_map"
-        group = entry.create_group("data")
-        group.attrs.update({"NX_class": "NXdata", "signal": name, "axes": ["y", "x"]})
-        group.attrs.update({key: value for key, value in maps.attrs.items() if value is not None})
-        for key, values in maps.data_vars.items():
-            group[str(key)] = values.values
-            group[str(key)].attrs["units"] = "eV" if str(key).endswith("_ev") else ""
-    return path
-
-
 # --- details
 
 
@@ -545,6 +316,13 @@ def _map_or_reason(
         if recipe.map.kind not in MAP_KINDS:
             raise
         return None, str(error)
+
+
+def input_files(source: str | Path, recipe: Recipe) -> list[Path]:
+    """Return the files that a run reads: the scan, energies beside it, and those that the recipe names."""
+    source = Path(source)
+    named = (recipe.input.energies, recipe.input.i0, recipe.input.mask)
+    return [source, *energies_candidates(source), *(Path(name) for name in named if name is not None)]
 
 
 def cut_scan(stack: xr.DataArray, options: InputOptions) -> xr.DataArray:

@@ -21,7 +21,8 @@ from xanesum.errors import EnergyError, ReadError, RecipeError, StackError, Writ
 from xanesum.growing import FEWEST, Factors, GrowingScan
 from xanesum.io import describe, read_exposures, read_stack, write_stack
 from xanesum.io.ssrl import all_there, energy_of
-from xanesum.pipeline import RunResult, check_output, cut_scan, run
+from xanesum.outputs import check_output
+from xanesum.pipeline import RunResult, cut_scan, run
 from xanesum.preprocess import to_optical_density
 from xanesum.recipe import DEFAULT_RECIPE, InputOptions, Recipe
 from xanesum.stack import usable_mask

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place, then renamed."""
+"""Files and folders that are whole or not there: written beside their place, then renamed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
+from shutil import rmtree
 
-from xanesum.errors import WriteError, XanesumError
+from xanesum.errors import ReadError, WriteError, XanesumError
 
-__all__ = ["atomic_path", "atomic_paths", "replace_all"]
+__all__ = ["atomic_path", "atomic_paths", "new_folder", "replace_all", "staged_folder"]
 
 
 @contextmanager
@@ -90,6 +92,62 @@ def replace_all(moves: Sequence[tuple[Path, Path]]) -> None:
     for _, before, _ in begun:
         with suppress(OSError):
             before.unlink(missing_ok=True)
+
+
+@contextmanager
+def staged_folder(folder: Path, *, own: tuple[str, ...] = ()) -> Iterator[Path]:
+    """Give a temporary folder; at the end it becomes `folder`, or its files replace those in `folder`.
+
+    Files named in `own` that were not made this time are removed from an existing folder.  If anything
+    fails, Ctrl-C included, the temporary folder is removed and `folder` is as it was.
+
+    Raises
+    ------
+    WriteError
+        If the folder cannot be written.
+    """
+    temporary = new_folder(folder if folder.is_dir() else folder.parent, folder.name)
+    try:
+        yield temporary
+        _publish(temporary, folder, own)
+    except OSError as error:
+        if isinstance(error, ReadError | WriteError):
+            raise
+        raise WriteError(
+            f"{folder}: writing failed ({error.strerror or error}); choose another folder"
+        ) from error
+    finally:
+        rmtree(temporary, ignore_errors=True)
+
+
+def new_folder(place: Path, name: str) -> Path:
+    """Make a hidden folder of a fresh name in `place`, for what may become the folder or file `name` there.
+
+    Raises
+    ------
+    WriteError
+        If it cannot be made.
+    """
+    temporary = place / f".{name}.{token_hex(6)}"
+    try:
+        temporary.mkdir()
+    except OSError as error:
+        hint = f"folder {place} is missing or is a file" if not place.is_dir() else str(error.strerror)
+        raise WriteError(
+            f"{place / name}: cannot write there ({hint}); choose another output path"
+        ) from error
+    return temporary
+
+
+def _publish(temporary: Path, folder: Path, own: tuple[str, ...]) -> None:
+    """Move what was made to its place; the report, by which the rest is judged, comes last."""
+    if not folder.is_dir():
+        temporary.rename(folder)
+        return
+    made = sorted(temporary.iterdir(), key=lambda path: path.suffix == ".html")
+    replace_all([(path, folder / path.name) for path in made])
+    for name in set(own) - {path.name for path in made}:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _reserve(target: Path) -> Path:
