@@ -138,8 +138,8 @@ def one(what: str, kind: str, size: list[int], repeats: int, rank: int = RANK) -
     if what == "randomized SVD":
         return {"seconds": timed(lambda: own_randomized(values, rank, rng), repeats)[0]}
     if what == "SUM, bm3d":
-        seconds, _ = timed(lambda: denoise(stack, method="sum", denoiser="bm3d", rank=RANK, n_probes=1), 1)
-        return {"seconds": seconds, "note": "rank given, one probe, one run"}
+        seconds, result = timed(lambda: denoise(stack, method="sum", denoiser="bm3d", n_probes=1), 1)
+        return {"seconds": seconds, "K": result.rank, "note": "one probe, one run"}
     if what == "3-D median":
         from scipy.ndimage import median_filter
 

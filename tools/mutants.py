@@ -543,8 +543,8 @@ FAULTS = (
     Fault(
         "chance: averages are not those of the pixels that count",
         "chance.py",
-        "count, before = mask[None].astype(np.float32), 1",
-        "count, before = np.ones_like(mask[None], np.float32), 1",
+        "count, before = block_sums(mask.astype(np.float32), scales[0]), scales[0]",
+        "count, before = block_sums(np.ones_like(mask, np.float32), scales[0]), scales[0]",
         "tests/test_chance.py",
     ),
     Fault(

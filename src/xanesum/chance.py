@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import gamma, norm
 
+from xanesum.subspace import block_sums
+
 __all__ = [
     "average_tail",
     "largest_average",
@@ -27,7 +29,11 @@ EULER = 0.5772156649
 
 
 def region_averages(
-    images: NDArray[np.float32], mask: NDArray[np.bool_], scales: Sequence[int]
+    images: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    scales: Sequence[int],
+    *,
+    signs: NDArray[np.float32] | None = None,
 ) -> Iterator[NDArray[np.float32]]:
     """Yield sums (n, Y', X') over squares of pixels that count, over the root of how many there are.
 
@@ -39,11 +45,16 @@ def region_averages(
     mask : ndarray of bool, shape (Y, X)
     scales : sequence of int
         Sides of the squares, each a multiple of the one before.
+    signs : ndarray, shape (Y, X), optional
+        What the images are multiplied by first.
     """
-    count, before = mask[None].astype(np.float32), 1
-    sums = images * count
+    weights = mask.astype(np.float32) if signs is None else signs * mask
+    count, before = block_sums(mask.astype(np.float32), scales[0]), scales[0]
+    sums = np.empty((len(images), *count.shape), np.float32)
+    for out, image in zip(sums, images, strict=True):  # one by one, so that no copy of all is made
+        out[:] = block_sums(image * weights, before)
     for scale in scales:
-        sums, count = (_block_sums(values, scale // before) for values in (sums, count))
+        sums, count = (block_sums(values, scale // before) for values in (sums, count))
         before = scale
         yield np.asarray(sums / np.sqrt(np.maximum(count, 1)), np.float32)
 
@@ -102,11 +113,6 @@ def average_tail(value: float, chance: NDArray[np.float64]) -> float:
     width = max(float(chance.std(ddof=1)), 1e-30) * np.sqrt(6) / np.pi
     largest = float(-np.expm1(-np.exp(-(value - chance.mean()) / width - EULER)))
     return max(largest, 2 * float(norm.sf(value)))
-
-
-def _block_sums(images: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    rows = np.add.reduceat(images, range(0, images.shape[1], side), axis=1)
-    return np.asarray(np.add.reduceat(rows, range(0, images.shape[2], side), axis=2))
 
 
 def _four(regions: NDArray[np.float32]) -> NDArray[np.float32]:

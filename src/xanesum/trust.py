@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -32,7 +34,7 @@ __all__ = ["PLACES", "Lost", "Trust", "Whiteness", "examine"]
 N_CHANNELS = 64  # of energies taken together, in which signal is looked for beside the spectra
 N_SAMPLE = 20_000  # pixels whose residual is looked at along energy
 BLOCK_FRAMES = 16
-HELD = 2.5  # copies of the images that are looked at, about
+HELD = 1.5  # copies of the images that are looked at, about
 HELD_SHARE = 0.25  # of the memory, for them
 COARSER = (1, 2, 4, 8, 16, 32)  # pixels each way that are taken together where it is short
 NEAR_PX = 512  # each way, of the part that whiteness is then seen in
@@ -201,7 +203,7 @@ def examine(
     beside, mask = places["component"], seen.mask
     single = seen.near[:, seen.near_mask]
     size = float(np.sqrt(np.mean(np.square(single, dtype=np.float64)))) if single.size else np.nan
-    signs = rng.choice(np.array([-1, 1], np.float32), (N_FLIPS, *mask.shape))
+    signs = (2 * rng.integers(0, 2, (N_FLIPS, *mask.shape), np.int8) - 1).astype(np.float32)
     inflation = partial(_inflation, _correlations(beside, mask))
     found = {
         place: _strongest(place, values, signs, mask, inflation, seen.scale)
@@ -368,10 +370,10 @@ def _correlation(images: NDArray[np.float32], mask: NDArray[np.bool_], axis: int
     """Return the correlation of images (n, Y, X) at a lag along an axis, within the mask; 0 without pairs."""
     length = mask.shape[axis - 1]
     ends = (range(lag, length), range(length - lag))
-    both = np.logical_and(*(np.take(mask, end, axis - 1) for end in ends))
+    both = np.logical_and(*(np.take(mask, end, axis - 1) for end in ends)).astype(np.float32)
     power = product = 0.0
     for image in images:
-        far, near = (np.take(image, end, axis - 1)[both].astype(np.float64) for end in ends)
+        far, near = ((np.take(image, end, axis - 1) * both).ravel() for end in ends)
         power += float(far @ far + near @ near) / 2
         product += float(far @ near)
     return product / power if power > 0 else 0.0
@@ -428,9 +430,12 @@ def _strongest(
         return _Strongest()
     test = largest_singular if place == "component" else largest_average
     seen = [test(each) for each in region_averages(images, mask, scales)]
-    chance = np.array(
-        [[test(each) for each in region_averages(images * sign, mask, scales)] for sign in signs]
-    )
+
+    def by_chance_of(sign: NDArray[np.float32]) -> list[float]:
+        return [test(each) for each in region_averages(images, mask, scales, signs=sign)]
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        chance = np.array(list(threads.map(by_chance_of, signs)))
     p_values = []
     for scale, size, by_chance in zip(scales, seen, chance.T, strict=True):
         if place == "component":
