@@ -91,6 +91,25 @@ def test_result_describes_itself(method):
     assert denoise(stack_of(NOISY + 1)).provenance["input_digest"] != result.provenance["input_digest"]
 
 
+def test_a_reconstruction_can_take_the_place_of_the_noisy_values():
+    values = NOISY.copy()
+    result = denoise(stack_of(values), rank=3)
+    wanted = result.reconstruct().values
+
+    found = result.reconstruct(out=values)
+
+    assert np.shares_memory(found.values, values)
+    np.testing.assert_allclose(values, wanted, atol=1e-5 * np.abs(wanted).max())
+    assert found.attrs["history"] == result.reconstruct().attrs["history"]
+
+
+@pytest.mark.parametrize("out", [np.zeros((2, 3, 4), np.float32), np.zeros(NOISY.shape, int)])
+def test_a_reconstruction_needs_a_place_of_its_shape(out):
+    result = denoise(stack_of(NOISY), rank=1)
+    with pytest.raises(StackError, match="out must be"):
+        result.reconstruct(out=out)
+
+
 def test_reconstruction_computes_only_what_is_looked_at(monkeypatch):
     result = denoise(stack_of(NOISY), rank=2)
     lazy = result.reconstruct()

@@ -12,9 +12,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xanesum.errors import RankError, ReadError
+from xanesum.errors import RankError, ReadError, StackError
 from xanesum.io.atomic import atomic_path
-from xanesum.stack import add_history, lazy_array
+from xanesum.stack import DIMS, add_history, lazy_array
 
 __all__ = ["Denoised", "load_result"]
 
@@ -101,12 +101,27 @@ class Denoised:
             risk=self.risk.assign(chosen=chosen),
         )
 
-    def reconstruct(self) -> xr.DataArray:
+    def reconstruct(self, *, out: NDArray[np.floating] | None = None) -> xr.DataArray:
         """Return the clean stack (energy, y, x), float32, computed where it is looked at.
 
         ``result.reconstruct().isel(energy=3)`` computes one frame, ``.sel(...)`` of a pixel one spectrum.  At
         energies of weight 0 the spectra are interpolated.
+
+        Parameters
+        ----------
+        out : ndarray of floats, shape (E, Y, X), optional
+            Gets all values now, frame by frame, and is what the stack returned holds: the array of the noisy
+            stack, say, or one that is mapped to a file.
+
+        Raises
+        ------
+        StackError
+            If `out` has another shape, or is not of floating point.
         """
+        if out is not None and (out.shape != self.shape or not np.issubdtype(out.dtype, np.floating)):
+            raise StackError(
+                f"out must be an array of floats of shape {self.shape}, got {out.dtype} of shape {out.shape}"
+            )
         spectra = self._filled_spectra()
         images = self.coefficients.values
 
@@ -114,9 +129,12 @@ class Denoised:
             return np.tensordot(spectra[:, key[0]].T, images[(slice(None), *key[1:])], axes=1)
 
         coords = {**self.coefficients.coords, **self.spectra.coords}
-        stack = xr.DataArray(
-            lazy_array(self.shape, read), coords=coords, name="stack", attrs=dict(self.attrs)
-        )
+        values = lazy_array(self.shape, read)
+        if out is not None:
+            for e, frame in enumerate(out):
+                frame[:] = read((e, slice(None), slice(None)))
+            values = xr.Variable(DIMS, out)
+        stack = xr.DataArray(values, coords=coords, name="stack", attrs=dict(self.attrs))
         stack.attrs.pop("missing_values", None)
         return add_history(stack, f"denoised by xanesum {self.provenance.get('xanesum')}, rank {self.rank}")
 
