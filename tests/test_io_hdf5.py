@@ -7,6 +7,7 @@ from io_files import real_data, small_stack
 
 from xanesum.errors import EnergyError, ReadError, XanesumWarning
 from xanesum.io import describe, read_stack, registry, write_stack
+from xanesum.stack import chunks_of
 
 VALUES = np.random.default_rng(3).uniform(0.2, 1.0, (4, 5, 7)).astype(np.float32)
 EV = 8300 + np.arange(4.0)
@@ -63,6 +64,27 @@ def test_data_exchange_with_energy_last_is_turned(tmp_path, monkeypatch, lazy):
         np.testing.assert_array_equal(stack[key].values, VALUES[key])
     np.testing.assert_array_equal(stack["i0"], 100.0 + np.arange(4))
     assert stack.attrs["pixel_size_nm"] == pytest.approx(30)
+
+
+@pytest.mark.filterwarnings("ignore:mantis")
+@pytest.mark.parametrize("chunks", [(2, 3, 7), None])
+def test_how_a_stack_is_stored_is_known(tmp_path, monkeypatch, chunks):
+    monkeypatch.setattr(registry, "LAZY_BYTES", 0)
+    with h5py.File(tmp_path / "fxi.h5", "w") as file:
+        file.create_dataset("img_xanes", data=VALUES, chunks=chunks)
+        file["X_eng"] = EV / 1e3
+    with h5py.File(tmp_path / "mantis.hdf5", "w") as file:
+        file.create_dataset("exchange/data", data=VALUES.T, chunks=chunks and chunks[::-1])
+        file["exchange/energy"], file["exchange/x"] = EV, np.arange(7.0)
+        file["spectromicroscopy/normalization/white_spectrum"] = np.ones(4)
+
+    first, last = read_stack(tmp_path / "fxi.h5"), read_stack(tmp_path / "mantis.hdf5")
+
+    assert chunks_of(first) == (chunks or (1, 1, 7))
+    assert chunks_of(last) == (chunks or (4, 1, 7))  # every pixel's energies lie together
+    part = first[:, 1:, 2:].assign_coords(weight=("energy", np.ones(4)))
+    assert chunks_of(part) == (*chunks_of(first)[:2], 5)
+    assert chunks_of(first.load()) == (1, 1, 7)
 
 
 def test_data_exchange_of_aps_has_energy_first_kev_flats_and_darks(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from xanesum.denoising import denoise
 from xanesum.errors import EnergyError, MissingExtraError, ReadError
 from xanesum.io import describe, read_stack
+from xanesum.stack import chunks_of
 
 zarr = pytest.importorskip("zarr", reason="needs zarr (extra zarr)")
 
@@ -64,6 +65,7 @@ def test_a_large_one_is_read_in_parts(tmp_path, monkeypatch):
     stack = read_stack(path)
     result = denoise(stack, memory=2e4, denoiser="wavelet")
 
+    assert chunks_of(stack) == (3, 5, 30)
     assert not stack.variable._in_memory
     np.testing.assert_array_equal(stack[4:9, 3, 2:5].values, values[4:9, 3, 2:5])
     assert (

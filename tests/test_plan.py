@@ -53,6 +53,13 @@ def test_what_does_not_fit_is_read_again_and_bounded_in_memory():
     assert within.total > held.total
 
 
+def test_chunks_of_several_energies_take_room_on_the_disk():
+    shape = (1000, 2048, 2048)
+    counts = predict(shape, "counts", RATES, 3e10, 2e9, by_frames=False)
+    density = predict(shape, "optical_density", RATES, 3e10, 2e9, by_frames=False)
+    assert counts.meanwhile == 2 * density.meanwhile == 8.0 * 1000 * 2048**2
+
+
 def test_the_command_says_that_a_scan_does_not_fit(tmp_path, capsys):
     phantom = simulate("particle", shape=(64, 80), n_energies=20)
     stack = expose(phantom, 400.0, rng=np.random.default_rng(0)).stack

@@ -66,6 +66,87 @@ def test_frames_in_a_file_are_read_as_they_were_written(tmp_path, key):
     np.testing.assert_array_equal(stack[key].values, values[key])
 
 
+class Chunked:
+    """A lazy stack in chunks, that counts how often each of them is touched."""
+
+    def __init__(self, stack, chunks):
+        self.data, self.chunks = stack.values, chunks
+        self.touched = np.zeros([-(-n // c) for n, c in zip(stack.shape, chunks, strict=True)], int)
+        variable = lazy_array(stack.shape, self.read, dtype=stack.dtype, chunks=chunks)
+        coords = {name: each for name, each in stack.coords.items() if name != "energy"}
+        self.stack = make_stack(variable, stack.energy.values, quantity=stack.attrs["quantity"])
+        self.stack = self.stack.assign_coords(coords)
+        self.stack.attrs.update(stack.attrs)
+
+    def read(self, key):
+        within = [
+            np.unique(np.arange(n)[k] // c) for n, k, c in zip(self.data.shape, key, self.chunks, strict=True)
+        ]
+        self.touched[np.ix_(*within)] += 1
+        return self.data[key]
+
+
+@pytest.mark.parametrize("chunks", [(7, 10, 16), (60, 5, 128), (60, 96, 128), (2, 96, 128)])
+@pytest.mark.parametrize("memory", [np.inf, 1e6])
+def test_chunks_of_several_energies_are_read_once(chunks, memory, tmp_path):
+    chunked = Chunked(EXPOSED, chunks)
+    workspace = Workspace(memory, tmp_path)
+
+    found = workspace.by_frames(chunked.stack)
+
+    assert is_lazy(found) == (memory < np.inf)
+    assert (chunked.touched == 1).all()
+    np.testing.assert_array_equal(found.values, EXPOSED.values)
+    assert found.dtype == EXPOSED.dtype
+    assert found.attrs == chunked.stack.attrs
+
+
+def test_little_memory_is_enough_for_flat_chunks(tmp_path, monkeypatch):
+    monkeypatch.setattr(workspace, "BLOCK_BYTES", (1.0, 1e5))
+    chunked = Chunked(EXPOSED, (60, 1, 128))
+    largest = []
+    read = chunked.read
+    chunked.read = lambda key: largest.append(read(key).nbytes) or read(key)
+    variable = lazy_array(EXPOSED.shape, chunked.read, chunks=chunked.chunks)
+
+    Workspace(1e6, tmp_path).by_frames(make_stack(variable, EXPOSED.energy.values))
+
+    assert max(largest) < 1e5
+
+
+@pytest.mark.parametrize("chunks", [(1, 8, 8), None])
+def test_what_is_stored_frame_by_frame_stays_where_it_is(chunks, tmp_path):
+    variable = lazy_array(EXPOSED.shape, lambda key: EXPOSED.values[key], chunks=chunks)
+    stack = make_stack(variable, EXPOSED.energy.values)
+    assert Workspace(1e6, tmp_path).by_frames(stack) is stack
+    assert not list(tmp_path.iterdir())
+
+
+def test_counts_in_chunks_are_prepared_as_others_are(tmp_path):
+    chunked = Chunked(EXPOSED, (60, 12, 16))
+    wanted, report = prepare(EXPOSED)
+
+    found, said = prepare(chunked.stack, workspace=Workspace(1e6, tmp_path))
+
+    assert (chunked.touched == 1).all()
+    np.testing.assert_array_equal(found.values, wanted.values)
+    assert said == report
+
+
+@pytest.mark.parametrize("chunks", [(7, 10, 16), (60, 5, 128)])
+@pytest.mark.parametrize("memory", [1e9, 2.5e6])
+def test_denoising_reads_whole_chunks(chunks, memory):
+    stack = PHANTOM.noisy(60.0, rng=np.random.default_rng(0))
+    options = {"denoiser": "wavelet", "memory": memory}
+    wanted = denoise(stack, **options)
+    chunked = Chunked(stack, chunks)
+
+    found = denoise(chunked.stack, **options)
+
+    assert chunked.touched.max() <= 6  # four passes at most, whose blocks may end within a chunk
+    np.testing.assert_allclose(found.coefficients, wanted.coefficients, atol=0.02 * wanted.sigma)
+
+
 @pytest.mark.parametrize("key", KEYS)
 def test_what_is_missing_is_missing_in_every_part(key):
     stack = make_stack(np.random.default_rng(0).random((30, 12, 11)), np.arange(30) + 8000.0)

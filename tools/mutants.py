@@ -958,6 +958,27 @@ FAULTS = (
         "tests/test_workspace.py",
     ),
     Fault(
+        "workspace: chunks of several energies read for every frame",
+        "workspace.py",
+        "if not is_lazy(stack) or n_energies == 1:",
+        "if True:",
+        "tests/test_workspace.py",
+    ),
+    Fault(
+        "workspace: rows of frames written one row off",
+        "workspace.py",
+        "file.seek((frame * n_y + row) * n_x * data.itemsize)",
+        "file.seek((frame * n_y + row + 1) * n_x * data.itemsize)",
+        "tests/test_workspace.py",
+    ),
+    Fault(
+        "passes: blocks that cut chunks apart",
+        "passes.py",
+        "n_stored = min(self.chunks[0], n_energies)",
+        "n_stored = 1",
+        "tests/test_workspace.py",
+    ),
+    Fault(
         "workspace: frames of a failed run stay on the disk",
         "means.py",
         "    finally:\n        workspace.clear()",

@@ -38,10 +38,10 @@ from xanesum.methods import (
 from xanesum.noise import estimate_sigma, sigma_of_pixels, sigma_per_energy, sigma_sample
 from xanesum.noise_shape import NoiseShape, measure_shape
 from xanesum.passes import Averages, Passes, coarse_scale
-from xanesum.stack import check_stack, refuse_values, usable_mask, usable_weight
+from xanesum.stack import check_stack, chunks_of, refuse_values, usable_mask, usable_weight
 from xanesum.subspace import BLOCK_BYTES, block_sums, fill_missing, fit_basis, mean_signs
 from xanesum.weights import CountVariance
-from xanesum.workspace import available_memory, is_lazy
+from xanesum.workspace import Workspace, available_memory, is_lazy
 
 __all__ = [
     "DEFAULT_DEVICE",
@@ -399,11 +399,12 @@ def _passes(stack: xr.DataArray, mask: NDArray[np.bool_], used: NDArray[np.intp]
         block = np.asarray(stack[first : last + 1, rows].values, np.float32)
         return block if len(block) == len(chosen) else block[chosen - first]
 
-    return Passes(read, shape, mask, False, most * BLOCK_SHARE)
+    return Passes(read, shape, mask, False, most * BLOCK_SHARE, chunks_of(stack)[:2])
 
 
 def _all_values(stack: xr.DataArray) -> NDArray[np.float32]:
     """Return the values; those of a lazy stack are fetched a few frames at a time, and held once."""
+    stack = Workspace().by_frames(stack)
     if not is_lazy(stack):
         return np.asarray(stack.values, np.float32)
     values = np.empty(stack.shape, np.float32)

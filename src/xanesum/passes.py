@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -145,6 +146,7 @@ class Passes:
     mask: NDArray[np.bool_]  # (Y, X), pixels that count
     in_memory: bool
     block_bytes: float = BLOCK_BYTES
+    chunks: tuple[int, int] = (1, 1)  # energies and rows that are stored, and read, as one
     weighing: Weighing | None = None
     filling: NDArray[np.float64] | None = None  # spectra (K, E) whose fit stands for values that are missing
     checkpoint: Checkpoint | None = None  # where the results of passes are kept until all is done
@@ -175,16 +177,19 @@ class Passes:
     def _parts(self, multiple: int, summed: bool) -> list[Part]:
         """Return the parts of the stack to be worked on in turn, `multiple` rows at a time but for the last.
 
-        What has to be read is taken frame by frame, as it is mostly stored, and so is what is `summed` up;
-        what is missing is filled from all energies of a pixel.
+        What has to be read is taken frame by frame, or in chunks of frames where it is stored so, and what is
+        `summed` up too; what is missing is filled from all energies of a pixel.
         """
         n_energies, n_y, n_x = self.shape
         here = self.in_memory and self.device is None
         if (here and not summed) or self.filling is not None:
             return self._by_rows(multiple)
         block_bytes = self.block_bytes if self.device is None else min(self.block_bytes, BLOCK_BYTES)
-        n_frames = max(1, int(block_bytes / (4 * n_y * n_x)))
-        n_rows = n_y if n_frames > 1 else max(1, int(block_bytes / (4 * n_x)) // multiple) * multiple
+        n_stored = min(self.chunks[0], n_energies)
+        n_frames = max(n_stored, int(block_bytes / (4 * n_y * n_x)) // n_stored * n_stored)
+        n_rows = n_y
+        if 4 * n_frames * n_y * n_x > block_bytes:
+            n_rows = self._rows_that_fit(block_bytes / (4 * n_frames * n_x), multiple)
         return [
             Part(slice(e, min(e + n_frames, n_energies)), slice(row, min(row + n_rows, n_y)))
             for e in range(0, n_energies, n_frames)
@@ -193,9 +198,15 @@ class Passes:
 
     def _by_rows(self, multiple: int) -> list[Part]:
         n_energies, n_y, n_x = self.shape
-        rows = max(1, int(self.block_bytes / (4 * n_energies * n_x)) // multiple) * multiple
+        rows = self._rows_that_fit(self.block_bytes / (4 * n_energies * n_x), multiple)
         starts = range(0, n_y, rows)
         return [Part(slice(0, n_energies), slice(start, min(start + rows, n_y))) for start in starts]
+
+    def _rows_that_fit(self, n_rows: float, multiple: int) -> int:
+        """Return a multiple of rows, at most so many if that can be, and of what is stored as one too."""
+        step = math.lcm(multiple, self.chunks[1])
+        step = step if step <= n_rows else multiple
+        return max(1, int(n_rows) // step) * step
 
     def _values_of(self, parts: list[Part], progress: Progress) -> Iterator[tuple[Part, NDArray[np.float32]]]:
         """Yield parts and their values; what has to be read is read while the part before is worked on."""

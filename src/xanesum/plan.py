@@ -13,6 +13,7 @@ import psutil
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser, get_denoiser
 from xanesum.io import describe, read_stack
 from xanesum.passes import coarse_scale
+from xanesum.stack import chunks_of
 from xanesum.workspace import Workspace, available_memory
 
 __all__ = ["UNCERTAIN", "Plan", "Rates", "measure_rates", "plan_run", "predict"]
@@ -113,13 +114,22 @@ def plan_run(
     rates = measure_rates(scan, denoiser=denoiser, data=data)
     free = float(psutil.virtual_memory().available)
     most = available_memory() if memory is None else memory
-    return predict(facts["shape"], facts["quantity"], rates, free, most)
+    return predict(facts["shape"], facts["quantity"], rates, free, most, by_frames=facts["chunks"][0] == 1)
 
 
 def predict(
-    shape: tuple[int, ...], quantity: str, rates: Rates, free_memory: float, memory: float = np.inf
+    shape: tuple[int, ...],
+    quantity: str,
+    rates: Rates,
+    free_memory: float,
+    memory: float = np.inf,
+    *,
+    by_frames: bool = True,
 ) -> Plan:
-    """Predict from the shape (E, Y, X) of a stack, the machine's rates, and the bytes that may be used."""
+    """Predict from the shape (E, Y, X) of a stack, the machine's rates, and the bytes that may be used.
+
+    A stack that is not stored `by_frames`, and does not fit, is written once so that it is.
+    """
     n_energies, n_y, n_x = shape
     n_pixels, size = n_y * n_x, 4.0 * n_energies * n_y * n_x
     n_averages = n_pixels / coarse_scale(shape) ** 2
@@ -145,7 +155,8 @@ def predict(
     converted = quantity in COPIES
     seconds["read again"] = (READS_OF_COUNTS if converted else READS) * size / rates.read
     held = max(memory, BASE_BYTES) + 4.0 * IMAGES_AT_LEAST * n_pixels
-    return Plan(shape, seconds, held, free_memory, results, size if converted else 0.0, in_memory=False)
+    meanwhile = size * (int(converted) + int(not by_frames))
+    return Plan(shape, seconds, held, free_memory, results, meanwhile, in_memory=False)
 
 
 def measure_rates(
@@ -153,15 +164,17 @@ def measure_rates(
 ) -> Rates:
     """Measure how fast a scan is read here, images are denoised and matrices multiplied."""
     stack = read_stack(scan, data=data, energies=np.arange(describe(scan, data=data)["shape"][0]) + 1000.0)
-    n_frames = max(1, min(len(stack), PROBE_BYTES // (4 * stack[0].size)))
-    reading = _seconds(lambda: np.asarray(stack[:n_frames].values))
+    n_stored, rows_stored, _ = chunks_of(stack)
+    n_frames = min(len(stack), -(-max(1, PROBE_BYTES // (4 * stack[0].size)) // n_stored) * n_stored)
+    n_rows = min(stack.shape[1], max(rows_stored, PROBE_BYTES // (4 * n_frames * stack.shape[2])))
+    reading = _seconds(lambda: np.asarray(stack[:n_frames, :n_rows].values))
     images = get_denoiser(denoiser)
     noise = np.random.default_rng(0).standard_normal((1, IMAGE_SIDE, IMAGE_SIDE)).astype(np.float32)
     images.denoise(noise, 1.0)
     denoising = _seconds(lambda: images.denoise(noise, 1.0))
     matrix = np.ones((MATRIX_SIDE, MATRIX_SIDE))
     multiplying = _seconds(lambda: matrix @ matrix)
-    read_bytes = 4.0 * n_frames * stack[0].size
+    read_bytes = 4.0 * n_frames * n_rows * stack.shape[2]
     return Rates(read_bytes / reading, noise.size / denoising, float(MATRIX_SIDE) ** 3 / multiplying)
 
 

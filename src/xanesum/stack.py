@@ -19,6 +19,7 @@ __all__ = [
     "QUANTITIES",
     "add_history",
     "check_stack",
+    "chunks_of",
     "lazy_array",
     "load_stack",
     "make_stack",
@@ -204,20 +205,42 @@ def usable_weight(stack: xr.DataArray) -> NDArray[np.bool_]:
 
 
 def lazy_array(
-    shape: tuple[int, ...], read: Callable[[tuple[Any, ...]], NDArray[Any]], *, dtype: Any = np.float32
+    shape: tuple[int, ...],
+    read: Callable[[tuple[Any, ...]], NDArray[Any]],
+    *,
+    dtype: Any = np.float32,
+    chunks: tuple[int, ...] | None = None,
 ) -> xr.Variable:
-    """Return a (energy, y, x) variable that calls `read` with a tuple of slices and integers when indexed."""
-    return xr.Variable(DIMS, indexing.LazilyIndexedArray(_OnDemand(shape, np.dtype(dtype), read)))
+    """Return a (energy, y, x) variable that calls `read` with a tuple of slices and integers when indexed.
+
+    `chunks` are what is read as one wherever a part of it is looked at, see `chunks_of`.
+    """
+    return xr.Variable(DIMS, indexing.LazilyIndexedArray(_OnDemand(shape, np.dtype(dtype), read, chunks)))
+
+
+def chunks_of(stack: xr.DataArray) -> tuple[int, int, int]:
+    """Return how many energies, rows and columns of a lazy stack are read as one; single rows at least."""
+    array: Any = stack.variable._data
+    while not isinstance(array, _OnDemand) and hasattr(array, "array"):  # parts of parts
+        array = array.array
+    found = getattr(array, "chunks", None) or (1, 1, stack.shape[2])
+    energies, rows, columns = (int(min(n, size)) for n, size in zip(found, stack.shape, strict=True))
+    return energies, rows, columns
 
 
 class _OnDemand(BackendArray):
     """Array whose values come from a function of the index."""
 
     def __init__(
-        self, shape: tuple[int, ...], dtype: np.dtype[Any], read: Callable[[tuple[Any, ...]], NDArray[Any]]
+        self,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        read: Callable[[tuple[Any, ...]], NDArray[Any]],
+        chunks: tuple[int, ...] | None,
     ) -> None:
         self.shape = shape
         self.dtype = dtype
+        self.chunks = chunks
         self._read = read
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:

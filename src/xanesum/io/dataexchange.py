@@ -34,6 +34,7 @@ def _open(path: Path) -> Scan:
         return Scan(
             shape=shape,
             dtype=dataset.dtype,
+            chunks=_chunks(dataset, shape, energy_last),
             read=reader(path, DATA, reverse_axes=energy_last),
             energy=energy,
             quantity="counts",
@@ -42,6 +43,14 @@ def _open(path: Path) -> Scan:
             history=(f"read {DATA} of {path.name} as counts",),
             notes=tuple(f"{path.name}: {note}" for note in (order_note, unit_note) if note),
         )
+
+
+def _chunks(dataset: h5py.Dataset, shape: tuple[int, ...], energy_last: bool) -> tuple[int, ...] | None:
+    """Return what is read as one; where energies come last that is all of them, chunked or not."""
+    chunks = None if dataset.chunks is None else tuple(dataset.chunks)
+    if not energy_last:
+        return chunks
+    return (shape[0], 1, shape[2]) if chunks is None else chunks[::-1]
 
 
 def _axis_order(

@@ -111,6 +111,7 @@ def open_dataset(path: Path, name: str) -> Scan:
         return Scan(
             shape=dataset.shape,
             dtype=dataset.dtype,
+            chunks=dataset.chunks,
             read=reader(path, name),
             energy=_energies_near(file, dataset),
             quantity=quantity,

@@ -66,6 +66,7 @@ def _open(path: Path) -> Scan:
         return Scan(
             shape=dataset.shape,
             dtype=dataset.dtype,
+            chunks=dataset.chunks,
             read=reader(path, DATA),
             energy=numbers(file, "entry/data/energy"),
             quantity=quantity,

@@ -27,6 +27,7 @@ def _open(path: Path) -> Scan:
         return Scan(
             shape=dataset.shape,
             dtype=dataset.dtype,
+            chunks=dataset.chunks,
             read=reader(path, name),
             energy=None if energy is None else energy.ravel(),
             quantity="counts",

@@ -26,6 +26,7 @@ def _open(path: Path) -> Scan:
         return Scan(
             shape=dataset.shape,
             dtype=dataset.dtype,
+            chunks=dataset.chunks,
             read=reader(path, DATA),
             energy=None if energy is None else _kev_to_ev(energy.ravel()),
             quantity="transmission",

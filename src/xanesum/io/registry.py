@@ -155,7 +155,7 @@ def describe(path: str | Path, *, data: str | None = None) -> dict[str, Any]:
     dict
         path, format, description, shape (E, Y, X), dtype, nbytes (in memory), n_energies, energy_min_ev and
         energy_max_ev (None where the file has no energies), quantity, pixel_size_nm, coordinates, history,
-        notes, and attrs.
+        notes, attrs, and chunks, the (energies, rows, columns) that are read as one.
 
     Raises
     ------
@@ -181,6 +181,7 @@ def describe(path: str | Path, *, data: str | None = None) -> dict[str, Any]:
         "history": list(scan.history),
         "notes": list(scan.notes),
         "attrs": dict(scan.attrs),
+        "chunks": (1, 1, int(scan.shape[2])) if scan.chunks is None else tuple(map(int, scan.chunks)),
     }
 
 

@@ -37,6 +37,7 @@ class Scan:
     attrs: Mapping[str, Any] = field(default_factory=dict)
     history: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()  # what was assumed or left out; each becomes a XanesumWarning
+    chunks: tuple[int, ...] | None = None  # (energies, rows, columns) that are stored, and read, as one
     computed: bool = False  # pixels are averages of several files: read once, NaN marks the bad ones
 
     @property
@@ -46,7 +47,7 @@ class Scan:
 
     def variable(self) -> xr.Variable:
         """Return the pixels as a lazy variable (energy, y, x)."""
-        return lazy_array(self.shape, self.read, dtype=float_dtype(self.dtype))
+        return lazy_array(self.shape, self.read, dtype=float_dtype(self.dtype), chunks=self.chunks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ def _open(path: Path) -> Scan:
         return Scan(
             shape=tuple(array.shape),
             dtype=array.dtype,
+            chunks=tuple(getattr(array, "shards", None) or array.chunks),
             read=_Reader(path.resolve(), DATA if is_group else None),
             energy=None if energy is None else np.asarray(energy, np.float64).ravel(),
             quantity=quantity,

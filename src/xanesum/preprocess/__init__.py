@@ -50,7 +50,8 @@ def prepare(
     bad_pixels : bool
         Whether to look for dead, hot, stuck and noisy pixels, and for bad frames.
     workspace : Workspace
-        Where optical density is kept that is made of something else; in memory by default.
+        Where optical density is kept that is made of something else, and what is stored in chunks of several
+        energies; in memory by default.
     **corrections
         Options of `to_optical_density`.
 
@@ -68,6 +69,7 @@ def prepare(
     """
     if quantity is not None:
         stack = _with_quantity(stack, quantity)
+    stack = workspace.by_frames(stack)
     if has_reference(stack, corrections):
         stack, report = to_optical_density(stack, workspace=workspace, **corrections)
     else:
