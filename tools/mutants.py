@@ -254,8 +254,8 @@ FAULTS = (
     Fault(
         "bad frames: any misfit, chemistry too",
         "preprocess/bad_frames.py",
-        "bool(size > limit[e] and outside > OUTSIDE)",
-        "bool(size > limit[e])",
+        "bool(stands and _outside(frames[e], frames[others]) > OUTSIDE)",
+        "bool(stands)",
         "tests/test_preprocess.py",
     ),
     Fault(
@@ -939,8 +939,8 @@ FAULTS = (
     Fault(
         "workspace: frames of a file read from its beginning",
         "workspace.py",
-        "offset=4 * energies.start * n_y * n_x",
-        "offset=0",
+        "offset = self.dtype.itemsize * energies.start * n_y * n_x",
+        "offset = 0",
         "tests/test_workspace.py",
     ),
     Fault(

@@ -18,6 +18,7 @@ OUTSTANDING = 6.0  # times the median misfit of all frames
 OF_SIGNAL = 0.15  # ... and of the frame's root mean square, which the misfit must reach too
 OUTSIDE = 0.8  # of the pixels, that must lie beyond all values of the other frames: chemistry is between them
 MIN_FRAMES = 12
+DEPENDENT = 1e-10  # eigenvalue over the largest, of frames that are mixtures of each other
 
 
 def find_bad_frames(stack: xr.DataArray) -> tuple[xr.DataArray, PreprocessReport]:
@@ -64,13 +65,13 @@ def _bad_among(frames: NDArray[np.float64]) -> list[int]:
     """Return which of the frames (E, P) are bad."""
     every = np.arange(len(frames))
     about = [_others(e, every) for e in range(len(frames))]
-    misfit = np.array([_misfit(frames, e, about[e])[0] for e in range(len(frames))])
-    own = np.sqrt(np.mean(frames**2, axis=1))
-    limit = np.maximum(OUTSTANDING * np.median(misfit), OF_SIGNAL * own)
+    products = frames @ frames.T / frames.shape[1]
+    misfit = np.array([_misfit(products, e, others) for e, others in enumerate(about)])
+    limit = np.maximum(OUTSTANDING * np.median(misfit), OF_SIGNAL * np.sqrt(np.diag(products)))
 
     def stands_out(e: int, others: NDArray[np.intp]) -> bool:
-        size, outside = _misfit(frames, e, others)
-        return bool(size > limit[e] and outside > OUTSIDE)
+        stands = _misfit(products, e, others) > limit[e]
+        return bool(stands and _outside(frames[e], frames[others]) > OUTSIDE)
 
     suspects = [  # one that is bad too must not excuse this one
         e
@@ -87,12 +88,13 @@ def _others(e: int, frames: NDArray[np.intp]) -> NDArray[np.intp]:
     return np.concatenate([before[-TO_EACH_SIDE:], after[:TO_EACH_SIDE]])
 
 
-def _misfit(frames: NDArray[np.float64], e: int, others: NDArray[np.intp]) -> tuple[float, float]:
-    """Return the rms of what a mixture of others leaves of frame `e` of (E, P).
+def _misfit(products: NDArray[np.float64], e: int, others: NDArray[np.intp]) -> float:
+    """Return the rms of what a mixture of others leaves of frame `e`, from mean products of frames (E, E)."""
+    among, with_own = products[np.ix_(others, others)], products[others, e]
+    mixture = np.linalg.pinv(among, rcond=DEPENDENT, hermitian=True) @ with_own
+    return float(np.sqrt(max(products[e, e] - 2 * mixture @ with_own + mixture @ among @ mixture, 0.0)))
 
-    And the share of its pixels that lie outside the range of theirs.
-    """
-    about = frames[others]
-    mixture = np.linalg.lstsq(about.T, frames[e], rcond=1e-6)[0]
-    outside = (frames[e] < about.min(axis=0)) | (frames[e] > about.max(axis=0))
-    return float(np.sqrt(np.mean((frames[e] - mixture @ about) ** 2))), float(outside.mean())
+
+def _outside(frame: NDArray[np.float64], others: NDArray[np.float64]) -> float:
+    """Return the share of a frame's pixels (P,) beyond all values that they have in others (n, P)."""
+    return float(np.mean((frame < others.min(axis=0)) | (frame > others.max(axis=0))))
