@@ -21,10 +21,21 @@ __all__ = ["UNCERTAIN", "Plan", "Rates", "measure_rates", "plan_run", "predict"]
 PROBE_BYTES = 64_000_000  # that are read to see how fast that goes
 IMAGE_SIDE = 256  # of the image that is denoised to see the same
 MATRIX_SIDE = 1024  # ... and multiplied
-COMPONENTS = 4  # that a scan may have, for the denoiser's part
-COARSE_IMAGES = 45  # that are denoised while spectra and noise are sought
-SCALES_COST = 2.7  # times one matrix of inner products of the averages, for all scales and halves
-DRIFT_COST = 2.2  # times the steps up to the images, where the illumination's drift is looked for too
+# what follows was fitted to the steps of six runs, see benchmarks/speed.py
+COMPONENTS = {"counts": 8}  # that a scan may have, for the denoiser's part; others ...
+COMPONENTS_OF_OTHERS = 4
+CALLS = {
+    200_000: 8,
+    400_000: 6,
+    600_000: 4,
+    1_000_000: 3,
+}  # by the denoiser, of images up to so many pixels ...
+CALLS_OF_LARGER = 2
+COARSE_IMAGES = 16  # that are denoised while spectra and noise are sought
+SCALES_COST = 2.0  # times one matrix of inner products of the averages, for all scales and halves
+DRIFT_COST = 2.0  # times those, where the illumination's drift is looked for too; and ...
+DRIFT_IMAGES = 64  # of the averages, and what does not depend on the size
+FIXED = {"drift": 2.0, "images": 1.0, "map, residual, report": 3.5}  # seconds whatever the size
 COPIES = {"counts": 5.0, "transmission": 4.0}  # stacks that are in memory at once at most; others ...
 COPIES_OF_DENSITY = 3.0
 BASE_BYTES = 6e8  # of the program, and of the network at work
@@ -133,19 +144,21 @@ def predict(
     n_energies, n_y, n_x = shape
     n_pixels, size = n_y * n_x, 4.0 * n_energies * n_y * n_x
     n_averages = n_pixels / coarse_scale(shape) ** 2
-    calls = 8 if n_pixels < 80_000 else 6 if n_pixels < 400_000 else 3  # mirror images and probes
+    calls = next((n for most, n in CALLS.items() if n_pixels < most), CALLS_OF_LARGER)
+    calls += quantity == "counts"  # for what uneven noise is divided by
     spectra = SCALES_COST * n_averages * n_energies**2 / rates.multiply
     spectra += COARSE_IMAGES * n_averages / rates.denoise
-    drift = DRIFT_COST * spectra if quantity == "counts" else 0.0
+    drift = DRIFT_COST * spectra + DRIFT_IMAGES * n_averages / rates.denoise + FIXED["drift"]
+    components = COMPONENTS.get(quantity, COMPONENTS_OF_OTHERS)
     values = size / 4
     seconds = {
         "read": size / rates.read,
-        "prepare": values * (60e-9 if quantity == "counts" else 30e-9),
-        "drift": drift,
+        "prepare": values * (60e-9 if quantity == "counts" else 35e-9),
+        "drift": drift if quantity == "counts" else 0.0,
         "spectra and noise": spectra,
-        "images": calls * COMPONENTS * n_pixels / rates.denoise,
-        "map, residual, report": values * 15e-9 + n_pixels * 15e-6 + 3.0,
-        "write": values * 12e-9,
+        "images": calls * components * n_pixels / rates.denoise + FIXED["images"],
+        "map, residual, report": values * 12e-9 + n_pixels * 8e-6 + FIXED["map, residual, report"],
+        "write": values * 8e-9,
     }
     results = size + MAPS_BYTES * n_pixels
     if Workspace(memory, Path()).holds(shape):
