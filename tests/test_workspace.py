@@ -22,7 +22,7 @@ from xanesum.pipeline import check, run
 from xanesum.preprocess import prepare
 from xanesum.preprocess.bad_pixels import _noise
 from xanesum.recipe import DEFAULT_RECIPE, ComputeOptions
-from xanesum.stack import lazy_array, make_stack
+from xanesum.stack import chunks_of, lazy_array, make_stack, whole_chunks
 from xanesum.trust import examine
 from xanesum.workspace import Workspace, each_frame, is_lazy, with_frames, with_missing
 
@@ -86,8 +86,8 @@ class Chunked:
         return self.data[key]
 
 
-@pytest.mark.parametrize("chunks", [(7, 10, 16), (60, 5, 128), (60, 96, 128), (2, 96, 128)])
-@pytest.mark.parametrize("memory", [np.inf, 1e6])
+@pytest.mark.parametrize("chunks", [(7, 10, 16), (60, 5, 128), (60, 48, 128), (2, 96, 128)])
+@pytest.mark.parametrize("memory", [np.inf, 1.1e7])
 def test_chunks_of_several_energies_are_read_once(chunks, memory, tmp_path):
     chunked = Chunked(EXPOSED, chunks)
     workspace = Workspace(memory, tmp_path)
@@ -97,7 +97,7 @@ def test_chunks_of_several_energies_are_read_once(chunks, memory, tmp_path):
     assert is_lazy(found) == (memory < np.inf)
     assert (chunked.touched == 1).all()
     np.testing.assert_array_equal(found.values, EXPOSED.values)
-    assert found.dtype == EXPOSED.dtype
+    assert found.dtype == np.float32
     assert found.attrs == chunked.stack.attrs
 
 
@@ -114,6 +114,48 @@ def test_little_memory_is_enough_for_flat_chunks(tmp_path, monkeypatch):
     assert max(largest) < 1e5
 
 
+@pytest.mark.parametrize("multiple", [1, 6])
+@pytest.mark.parametrize("chunks", [(1, 1), (7, 5), (7, 40), (200, 3)])
+@pytest.mark.parametrize("n_bytes", [1.0, 4e3, 3e4, 1e9])
+def test_blocks_of_whole_chunks_cover_a_stack_once(multiple, chunks, n_bytes):
+    shape = (50, 37, 20)
+    covered = np.zeros(shape[:2], int)
+    for energies, rows in whole_chunks(shape, chunks, n_bytes, multiple=multiple):
+        covered[energies, rows] += 1
+        assert rows.start % multiple == 0
+        assert energies.start % min(chunks[0], 50) == 0
+        n_values = (energies.stop - energies.start) * (rows.stop - rows.start) * 20
+        assert 4 * n_values <= max(n_bytes, 4 * min(chunks[0], 50) * multiple * 20)
+    assert (covered == 1).all()
+
+
+def test_chunks_too_large_for_the_memory_stay_where_they_are(tmp_path):
+    variable = lazy_array(EXPOSED.shape, lambda key: EXPOSED.values[key], chunks=(60, 96, 2))
+    stack = make_stack(variable, EXPOSED.energy.values)
+    assert Workspace(1e6, tmp_path).by_frames(stack) is stack
+
+
+def test_no_room_on_the_disk_for_what_is_stored_in_chunks(tmp_path, monkeypatch):
+    def refuse(self, e, row, values):
+        with workspace._writing(self._path):
+            raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(workspace.Frames, "set_rows", refuse)
+    with pytest.raises(WriteError, match="no space left"):
+        Workspace(1e6, tmp_path).by_frames(Chunked(EXPOSED, (7, 10, 16)).stack)
+
+
+def test_a_change_of_the_values_keeps_how_they_are_stored():
+    stack = Chunked(EXPOSED, (7, 10, 16)).stack
+    assert chunks_of(with_missing(stack, np.array([3]))) == (7, 10, 16)
+
+
+def test_arrays_of_dask_say_how_they_are_stored():
+    dask = pytest.importorskip("dask.array", reason="needs dask (extra cluster)")
+    stack = EXPOSED.copy(data=dask.from_array(EXPOSED.values, chunks=(7, 10, 16)))
+    assert chunks_of(stack) == (7, 10, 16)
+
+
 @pytest.mark.parametrize("chunks", [(1, 8, 8), None])
 def test_what_is_stored_frame_by_frame_stays_where_it_is(chunks, tmp_path):
     variable = lazy_array(EXPOSED.shape, lambda key: EXPOSED.values[key], chunks=chunks)
@@ -122,11 +164,17 @@ def test_what_is_stored_frame_by_frame_stays_where_it_is(chunks, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_stack_for_which_there_is_no_room_stays_where_it_is(monkeypatch):
+    monkeypatch.setattr(workspace, "available_memory", lambda: 1e6)
+    chunked = Chunked(EXPOSED, (60, 12, 16))
+    assert Workspace().by_frames(chunked.stack) is chunked.stack
+
+
 def test_counts_in_chunks_are_prepared_as_others_are(tmp_path):
     chunked = Chunked(EXPOSED, (60, 12, 16))
     wanted, report = prepare(EXPOSED)
 
-    found, said = prepare(chunked.stack, workspace=Workspace(1e6, tmp_path))
+    found, said = prepare(chunked.stack, workspace=Workspace(1.1e7, tmp_path))
 
     assert (chunked.touched == 1).all()
     np.testing.assert_array_equal(found.values, wanted.values)
@@ -242,7 +290,7 @@ def test_a_run_that_fails_removes_its_frames_but_not_what_it_goes_on_from(tmp_pa
     with pytest.raises(KeyboardInterrupt):
         run(scan, tmp_path / "out", recipe=recipe(memory="1.3MB", work=str(work)))
 
-    assert not list(work.glob("*.f32"))
+    assert not list(work.glob("*.raw"))
     assert list(work.rglob("*.npz"))
     assert not (tmp_path / "out").exists()
 

@@ -939,7 +939,7 @@ FAULTS = (
     Fault(
         "workspace: frames of a file read from its beginning",
         "workspace.py",
-        "offset = self.dtype.itemsize * energies.start * n_y * n_x",
+        "offset = 4 * energies.start * n_y * n_x",
         "offset = 0",
         "tests/test_workspace.py",
     ),
@@ -973,8 +973,8 @@ FAULTS = (
     ),
     Fault(
         "passes: blocks that cut chunks apart",
-        "passes.py",
-        "n_stored = min(self.chunks[0], n_energies)",
+        "stack.py",
+        "n_stored = min(chunks[0], n_energies)",
         "n_stored = 1",
         "tests/test_workspace.py",
     ),

@@ -102,7 +102,7 @@ class Denoised:
         )
 
     def reconstruct(self, *, out: NDArray[np.floating] | None = None) -> xr.DataArray:
-        """Return the clean stack (energy, y, x), float32, computed where it is looked at.
+        """Return the clean stack (energy, y, x), of float32 or as `out`, computed where it is looked at.
 
         ``result.reconstruct().isel(energy=3)`` computes one frame, ``.sel(...)`` of a pixel one spectrum.  At
         energies of weight 0 the spectra are interpolated.
@@ -116,12 +116,10 @@ class Denoised:
         Raises
         ------
         StackError
-            If `out` has another shape, or is not of floating point.
+            If `out` is no array, has another shape, or is not of floating point.
         """
-        if out is not None and (out.shape != self.shape or not np.issubdtype(out.dtype, np.floating)):
-            raise StackError(
-                f"out must be an array of floats of shape {self.shape}, got {out.dtype} of shape {out.shape}"
-            )
+        if out is not None and not _is_place(out, self.shape):
+            raise StackError(f"out must be a NumPy array of floats of shape {self.shape}")
         spectra = self._filled_spectra()
         images = self.coefficients.values
 
@@ -206,6 +204,10 @@ def load_result(path: str | Path) -> Denoised:
         raise ReadError(
             f"{path}: not a xanesum result ({error}); expected a file written by Denoised.save"
         ) from error
+
+
+def _is_place(out: object, shape: tuple[int, ...]) -> bool:
+    return isinstance(out, np.ndarray) and out.shape == shape and np.issubdtype(out.dtype, np.floating)
 
 
 def _write_array(parent: h5py.Group, name: str, array: xr.DataArray) -> None:

@@ -38,10 +38,17 @@ from xanesum.methods import (
 from xanesum.noise import estimate_sigma, sigma_of_pixels, sigma_per_energy, sigma_sample
 from xanesum.noise_shape import NoiseShape, measure_shape
 from xanesum.passes import Averages, Passes, coarse_scale
-from xanesum.stack import check_stack, chunks_of, refuse_values, usable_mask, usable_weight
+from xanesum.stack import (
+    check_stack,
+    chunks_of,
+    refuse_values,
+    usable_mask,
+    usable_weight,
+    whole_chunks,
+)
 from xanesum.subspace import BLOCK_BYTES, block_sums, fill_missing, fit_basis, mean_signs
 from xanesum.weights import CountVariance
-from xanesum.workspace import Workspace, available_memory, is_lazy
+from xanesum.workspace import available_memory, is_lazy
 
 __all__ = [
     "DEFAULT_DEVICE",
@@ -403,14 +410,12 @@ def _passes(stack: xr.DataArray, mask: NDArray[np.bool_], used: NDArray[np.intp]
 
 
 def _all_values(stack: xr.DataArray) -> NDArray[np.float32]:
-    """Return the values; those of a lazy stack are fetched a few frames at a time, and held once."""
-    stack = Workspace().by_frames(stack)
+    """Return the values; those of a lazy stack are fetched a few at a time, and held once."""
     if not is_lazy(stack):
         return np.asarray(stack.values, np.float32)
     values = np.empty(stack.shape, np.float32)
-    n_frames = max(1, int(BLOCK_BYTES / (4 * values[0].size)))
-    for e in range(0, len(values), n_frames):
-        values[e : e + n_frames] = stack[e : e + n_frames].values
+    for part in whole_chunks(stack.shape, chunks_of(stack), BLOCK_BYTES):
+        values[part] = stack[part].values
     return values
 
 

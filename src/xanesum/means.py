@@ -1,4 +1,4 @@
-"""What a job may use: memory, a folder, workers, a device; taken at its start and given back at its end."""
+"""What a job may use: memory, workers, a device, and a folder, which is empty again at its end."""
 
 from __future__ import annotations
 

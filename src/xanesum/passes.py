@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from xanesum.checkpoint import Checkpoint, digest_of
 from xanesum.errors import ReadError, XanesumError
+from xanesum.stack import whole_chunks
 from xanesum.subspace import BLOCK_BYTES, block_sums, fill_known
 
 __all__ = [
@@ -180,33 +180,16 @@ class Passes:
         What has to be read is taken frame by frame, or in chunks of frames where it is stored so, and what is
         `summed` up too; what is missing is filled from all energies of a pixel.
         """
-        n_energies, n_y, n_x = self.shape
-        here = self.in_memory and self.device is None
-        if (here and not summed) or self.filling is not None:
+        in_place = self.in_memory and self.device is None
+        if (in_place and not summed) or self.filling is not None:
             return self._by_rows(multiple)
         block_bytes = self.block_bytes if self.device is None else min(self.block_bytes, BLOCK_BYTES)
-        n_stored = min(self.chunks[0], n_energies)
-        n_frames = max(n_stored, int(block_bytes / (4 * n_y * n_x)) // n_stored * n_stored)
-        n_rows = n_y
-        if 4 * n_frames * n_y * n_x > block_bytes:
-            n_rows = self._rows_that_fit(block_bytes / (4 * n_frames * n_x), multiple)
-        return [
-            Part(slice(e, min(e + n_frames, n_energies)), slice(row, min(row + n_rows, n_y)))
-            for e in range(0, n_energies, n_frames)
-            for row in range(0, n_y, n_rows)
-        ]
+        return [Part(*part) for part in whole_chunks(self.shape, self.chunks, block_bytes, multiple=multiple)]
 
     def _by_rows(self, multiple: int) -> list[Part]:
-        n_energies, n_y, n_x = self.shape
-        rows = self._rows_that_fit(self.block_bytes / (4 * n_energies * n_x), multiple)
-        starts = range(0, n_y, rows)
-        return [Part(slice(0, n_energies), slice(start, min(start + rows, n_y))) for start in starts]
-
-    def _rows_that_fit(self, n_rows: float, multiple: int) -> int:
-        """Return a multiple of rows, at most so many if that can be, and of what is stored as one too."""
-        step = math.lcm(multiple, self.chunks[1])
-        step = step if step <= n_rows else multiple
-        return max(1, int(n_rows) // step) * step
+        all_energies = (len(self), self.chunks[1])
+        parts = whole_chunks(self.shape, all_energies, self.block_bytes, multiple=multiple)
+        return [Part(*part) for part in parts]
 
     def _values_of(self, parts: list[Part], progress: Progress) -> Iterator[tuple[Part, NDArray[np.float32]]]:
         """Yield parts and their values; what has to be read is read while the part before is worked on."""

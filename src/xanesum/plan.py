@@ -19,6 +19,7 @@ from xanesum.workspace import Workspace, available_memory
 __all__ = ["UNCERTAIN", "Plan", "Rates", "measure_rates", "plan_run", "predict"]
 
 PROBE_BYTES = 64_000_000  # that are read to see how fast that goes
+MOST_PROBES = 8  # times as much, where chunks are large
 IMAGE_SIDE = 256  # of the image that is denoised to see the same
 MATRIX_SIDE = 1024  # ... and multiplied
 # what follows was fitted to the steps of six runs, see benchmarks/speed.py
@@ -179,7 +180,8 @@ def measure_rates(
     stack = read_stack(scan, data=data, energies=np.arange(describe(scan, data=data)["shape"][0]) + 1000.0)
     n_stored, rows_stored, _ = chunks_of(stack)
     n_frames = min(len(stack), -(-max(1, PROBE_BYTES // (4 * stack[0].size)) // n_stored) * n_stored)
-    n_rows = min(stack.shape[1], max(rows_stored, PROBE_BYTES // (4 * n_frames * stack.shape[2])))
+    n_fit = PROBE_BYTES // (4 * n_frames * stack.shape[2])
+    n_rows = min(stack.shape[1], max(1, n_fit, min(rows_stored, MOST_PROBES * n_fit)))
     reading = _seconds(lambda: np.asarray(stack[:n_frames, :n_rows].values))
     images = get_denoiser(denoiser)
     noise = np.random.default_rng(0).standard_normal((1, IMAGE_SIDE, IMAGE_SIDE)).astype(np.float32)

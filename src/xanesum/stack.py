@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ __all__ = [
     "refuse_values",
     "usable_mask",
     "usable_weight",
+    "whole_chunks",
 ]
 
 DIMS = ("energy", "y", "x")
@@ -223,9 +225,41 @@ def chunks_of(stack: xr.DataArray) -> tuple[int, int, int]:
     array: Any = stack.variable._data
     while not isinstance(array, _OnDemand) and hasattr(array, "array"):  # parts of parts
         array = array.array
-    found = getattr(array, "chunks", None) or (1, 1, stack.shape[2])
+    of_dask = getattr(array, "chunksize", None)
+    found = (array.chunks if isinstance(array, _OnDemand) else of_dask) or (1, 1, stack.shape[2])
     energies, rows, columns = (int(min(n, size)) for n, size in zip(found, stack.shape, strict=True))
     return energies, rows, columns
+
+
+def whole_chunks(
+    shape: tuple[int, ...], chunks: Sequence[int], n_bytes: float, *, multiple: int = 1
+) -> Iterator[tuple[slice, slice]]:
+    """Yield slices of energies and of rows: blocks of float32 that hold chunks as they are stored.
+
+    A block has some energies and all rows where they fit, else the energies of one chunk and some rows.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (E, Y, X).
+    chunks : sequence of int
+        Energies and rows, at least, that are read as one.
+    n_bytes : float
+        Size of a block, about; more where a single row of chunks takes more.
+    multiple : int
+        Of rows in a block, but for the last.
+    """
+    n_energies, n_y, n_x = shape
+    n_stored = min(chunks[0], n_energies)
+    n_frames = max(1, int(n_bytes / (4.0 * n_y * n_x * n_stored))) * n_stored
+    n_rows, n_fit = n_y, n_bytes / (4.0 * n_frames * n_x)
+    if n_fit < n_y:
+        step = math.lcm(multiple, chunks[1])
+        step = step if step <= n_fit else multiple
+        n_rows = max(1, int(n_fit) // step) * step
+    for e in range(0, n_energies, n_frames):
+        for row in range(0, n_y, n_rows):
+            yield slice(e, min(e + n_frames, n_energies)), slice(row, min(row + n_rows, n_y))
 
 
 class _OnDemand(BackendArray):

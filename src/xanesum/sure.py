@@ -257,7 +257,7 @@ class Blend:
 
 
 class Response(NamedTuple):
-    """How denoised images answer to noise: their change by random signs, for a step of length 1."""
+    """How denoised images answer to noise: their change by random signs, as if noise of 1 had caused it."""
 
     divergence: NDArray[np.float64]  # (n_probes, K), trace of the Jacobian, by each probe
     own: NDArray[np.float32]  # (K, Y, X), change times the pixel's sign: the Jacobian's diagonal, on average

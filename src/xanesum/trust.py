@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -27,14 +26,14 @@ from xanesum.refit import orthonormal_rows
 from xanesum.stack import usable_mask, usable_weight
 from xanesum.subspace import block_sums
 from xanesum.weights import CommonNoise
-from xanesum.workspace import available_memory
+from xanesum.workspace import N_THREADS, available_memory
 
 __all__ = ["PLACES", "Lost", "Trust", "Whiteness", "examine"]
 
 N_CHANNELS = 64  # of energies taken together, in which signal is looked for beside the spectra
 N_SAMPLE = 20_000  # pixels whose residual is looked at along energy
 BLOCK_FRAMES = 16
-HELD = 1.5  # copies of the images that are looked at, about
+HELD = 2.5  # copies of the images that are looked at, about
 HELD_SHARE = 0.25  # of the memory, for them
 COARSER = (1, 2, 4, 8, 16, 32)  # pixels each way that are taken together where it is short
 NEAR_PX = 512  # each way, of the part that whiteness is then seen in
@@ -434,7 +433,10 @@ def _strongest(
     def by_chance_of(sign: NDArray[np.float32]) -> list[float]:
         return [test(each) for each in region_averages(images, mask, scales, signs=sign)]
 
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    n_threads = int(
+        np.clip(scales[0] ** 2 // 4, 1, N_THREADS)
+    )  # that hold about a copy of the images together
+    with ThreadPoolExecutor(n_threads) as threads:
         chance = np.array(list(threads.map(by_chance_of, signs)))
     p_values = []
     for scale, size, by_chance in zip(scales, seen, chance.T, strict=True):

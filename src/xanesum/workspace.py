@@ -21,7 +21,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xanesum.errors import WriteError
-from xanesum.stack import chunks_of, lazy_array
+from xanesum.stack import chunks_of, lazy_array, whole_chunks
 
 __all__ = [
     "IN_MEMORY",
@@ -37,10 +37,11 @@ __all__ = [
     "with_values",
 ]
 
-BLOCK_SHARE, BLOCK_BYTES = 0.05, (2.0**20, 2.0**29)  # of the memory, for chunks that are read; limits of it
+BLOCK_SHARE, BLOCK_BYTES = 0.05, (2.0**20, 2.0**28)  # of the memory, for chunks that are read; limits of it
+MOST_OF_CHUNKS = 0.2  # of the memory, that one row of chunks may take
 FREE_SHARE = 0.8  # of the free memory, that may be used
 COPIES = 4.0  # of a stack that a run holds beside the one read, if it holds any
-FRAMES, LOCK = "xanesum-frames-*.f32", "xanesum-lock.json"
+FRAMES, LOCK = "xanesum-frames-*.raw", "xanesum-lock.json"
 N_THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 BYTES_A_VALUE = 64.0  # of a frame that a thread works on
 Result = TypeVar("Result")
@@ -63,7 +64,7 @@ class Workspace:
         """Whether stacks of this shape are kept in memory."""
         return self.folder is None or 4.0 * COPIES * float(np.prod(shape, dtype=float)) < self.memory
 
-    def frames(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Frames:
+    def frames(self, shape: tuple[int, ...]) -> Frames:
         """Return room for the frames of a stack (E, Y, X).
 
         Raises
@@ -72,14 +73,14 @@ class Workspace:
             If the folder cannot be written.
         """
         if self.folder is None or self.holds(shape):
-            return Frames(shape, dtype=dtype)
-        return Frames(shape, self.folder / FRAMES.replace("*", token_hex(4)), dtype=dtype)
+            return Frames(shape)
+        return Frames(shape, self.folder / FRAMES.replace("*", token_hex(4)))
 
     def by_frames(self, stack: xr.DataArray) -> xr.DataArray:
         """Return a stack whose frames can be read one by one at no more cost than all of them.
 
         A lazy one that is stored in chunks of several energies is read once, chunk by chunk, into memory or
-        into the folder; any other is returned as it is.
+        into the folder, as float32; any other is returned as it is, and so is one for which there is no room.
 
         Raises
         ------
@@ -89,14 +90,14 @@ class Workspace:
         n_energies, n_rows, _ = chunks_of(stack)
         if not is_lazy(stack) or n_energies == 1:
             return stack
-        room = float(np.clip(BLOCK_SHARE * self.memory, *BLOCK_BYTES))
-        n_fit = max(1, int(room / (stack.dtype.itemsize * n_energies * stack.shape[2])))
-        n_rows = max(1, n_fit // n_rows) * n_rows
-        frames = self.frames(stack.shape, stack.dtype)
-        for e in range(0, len(stack), n_energies):
-            for row in range(0, stack.shape[1], n_rows):
-                part = slice(e, e + n_energies), slice(row, row + n_rows)
-                frames.set_rows(e, row, stack[part].values)
+        memory = min(self.memory, available_memory())
+        if self.folder is None and 4.0 * COPIES * stack.size > memory:
+            return stack
+        if 4.0 * n_energies * n_rows * stack.shape[2] > MOST_OF_CHUNKS * memory:
+            return stack
+        frames, block_bytes = self.frames(stack.shape), float(np.clip(BLOCK_SHARE * memory, *BLOCK_BYTES))
+        for energies, rows in whole_chunks(stack.shape, chunks_of(stack), block_bytes):
+            frames.set_rows(energies.start, rows.start, stack[energies, rows].values)
         return with_values(stack, frames.variable())
 
     def clear(self) -> None:
@@ -135,7 +136,7 @@ def leave_folder(folder: Path) -> None:
 
 
 class Frames:
-    """Frames that are set one by one, and then read as a stack.
+    """Frames of float32 that are set one by one, or by blocks of rows, and then read as a stack.
 
     Parameters
     ----------
@@ -143,14 +144,12 @@ class Frames:
         (E, Y, X).
     path : Path, optional
         File for them; in memory by default.
-    dtype : dtype
-        Of their values.
     """
 
-    def __init__(self, shape: tuple[int, ...], path: Path | None = None, *, dtype: Any = np.float32) -> None:
+    def __init__(self, shape: tuple[int, ...], path: Path | None = None) -> None:
         self._shape = shape
         self._path = path
-        self._values = np.empty(shape if path is None else (0, *shape[1:]), dtype)
+        self._values = np.empty(shape if path is None else (0, *shape[1:]), np.float32)
         if path is not None:
             with _writing(path):
                 path.touch()
@@ -164,18 +163,17 @@ class Frames:
         if self._path is None:
             self._values[e : e + len(values), row : row + values.shape[1]] = values
             return
-        data, (_, n_y, n_x) = np.ascontiguousarray(values, self._values.dtype), self._shape
+        data, (_, n_y, n_x) = np.ascontiguousarray(values, np.float32), self._shape
         with _writing(self._path), self._path.open("r+b") as file:
             for frame, rows in enumerate(data, start=e):
                 file.seek((frame * n_y + row) * n_x * data.itemsize)
                 file.write(rows.data)
 
-    def variable(self) -> xr.Variable | NDArray[np.floating]:
+    def variable(self) -> xr.Variable | NDArray[np.float32]:
         """Return all frames as values of a stack; those in a file are read when they are looked at."""
         if self._path is None:
             return self._values
-        dtype = self._values.dtype
-        return lazy_array(self._shape, _FramesOfFile(self._path, self._shape, dtype), dtype=dtype)
+        return lazy_array(self._shape, _FramesOfFile(self._path, self._shape))
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,16 +182,15 @@ class _FramesOfFile:
 
     path: Path
     shape: tuple[int, ...]
-    dtype: np.dtype[Any]
 
-    def __call__(self, key: tuple[Any, ...]) -> NDArray[np.floating]:
+    def __call__(self, key: tuple[Any, ...]) -> NDArray[np.float32]:
         n_energies, n_y, n_x = self.shape
         energies = range(n_energies)[key[0]] if isinstance(key[0], slice) else None
         if energies is not None and energies.step == 1 and key[1] == key[2] == slice(None):
-            offset = self.dtype.itemsize * energies.start * n_y * n_x
-            flat = np.fromfile(self.path, self.dtype, len(energies) * n_y * n_x, offset=offset)
+            offset = 4 * energies.start * n_y * n_x
+            flat = np.fromfile(self.path, np.float32, len(energies) * n_y * n_x, offset=offset)
             return flat.reshape(-1, n_y, n_x)
-        return np.array(np.memmap(self.path, self.dtype, "r", shape=self.shape)[key])
+        return np.array(np.memmap(self.path, np.float32, "r", shape=self.shape)[key])
 
 
 @contextmanager
@@ -232,7 +229,7 @@ def with_frames(stack: xr.DataArray, change: Change) -> xr.DataArray:
             block = np.array(stack.values[e : e + 1], np.float32)
             values[e] = change(block, slice(e, e + 1), slice(0, stack.shape[1]), slice(0, stack.shape[2]))[0]
         return with_values(stack, values)
-    return with_values(stack, lazy_array(stack.shape, _Changed(stack, change)))
+    return with_values(stack, lazy_array(stack.shape, _Changed(stack, change), chunks=chunks_of(stack)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -49,7 +49,7 @@ def _open(path: Path) -> Scan:
         return Scan(
             shape=tuple(array.shape),
             dtype=array.dtype,
-            chunks=tuple(getattr(array, "shards", None) or array.chunks),
+            chunks=tuple(array.chunks),  # within a shard they are read one by one
             read=_Reader(path.resolve(), DATA if is_group else None),
             energy=None if energy is None else np.asarray(energy, np.float64).ravel(),
             quantity=quantity,
