@@ -93,9 +93,11 @@ class Workspace:
         memory = min(self.memory, available_memory())
         if self.folder is None and 4.0 * COPIES * stack.size > memory:
             return stack
-        if 4.0 * n_energies * n_rows * stack.shape[2] > MOST_OF_CHUNKS * memory:
+        row_bytes = 4.0 * n_energies * n_rows * stack.shape[2]  # of chunks
+        if row_bytes > MOST_OF_CHUNKS * memory:
             return stack
-        frames, block_bytes = self.frames(stack.shape), float(np.clip(BLOCK_SHARE * memory, *BLOCK_BYTES))
+        frames = self.frames(stack.shape)
+        block_bytes = max(row_bytes, float(np.clip(BLOCK_SHARE * memory, *BLOCK_BYTES)))
         for energies, rows in whole_chunks(stack.shape, chunks_of(stack), block_bytes):
             frames.set_rows(energies.start, rows.start, stack[energies, rows].values)
         return with_values(stack, frames.variable())
