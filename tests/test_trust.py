@@ -70,6 +70,22 @@ def test_false_alarms_are_rare(method):
     assert alarms <= 1
 
 
+def test_light_that_changed_is_said_to_look_like_that():
+    tilt = np.linspace(-1, 1, SHAPE[1], dtype=np.float32) * np.ones((SHAPE[0], 1), np.float32)
+    flicker = np.random.default_rng(4).standard_normal((len(ENERGY), 1, 1)).astype(np.float32)
+    lit = make_stack(NOISY.values + 0.03 * flicker * tilt, ENERGY)
+
+    lost = examine(lit, RESULT).lost
+    of_sample = examine(NOISY, without(RESULT, 1)).lost
+
+    assert lost.found
+    assert lost.place == "component"
+    assert lost.is_smooth
+    assert "or of illumination that changed" in examine(lit, RESULT).notes[0]
+    assert of_sample.found
+    assert not of_sample.is_smooth
+
+
 def test_a_component_that_is_missing_is_reported_with_its_place_and_spectrum():
     found = examine(NOISY, without(RESULT, 1))
     lost = found.lost

@@ -21,6 +21,7 @@ from xanesum.chance import (
     singular_tail,
 )
 from xanesum.denoised import Denoised
+from xanesum.illumination import smooth_fields
 from xanesum.noise import CORRELATED, MOST_REACH
 from xanesum.refit import orthonormal_rows
 from xanesum.stack import usable_mask, usable_weight
@@ -50,6 +51,8 @@ SCALES = {  # pixels along the side of regions over which the residual is averag
 MIN_REGIONS = 12  # of a scale that can be judged
 N_FLIPS = 40  # draws of what chance would give
 ALARM = 0.01  # chance of a false alarm
+SMOOTH = 0.5  # share of an image that changes slowly, for all of it to be said to ...
+FEW_REGIONS = 4  # ... times as many regions as slow changes are needed to tell
 SIZE_LIMIT = 0.05  # by which the residual may differ from the noise level
 LIMIT = 0.02  # correlation of the residual up to which it is as good as white
 
@@ -96,6 +99,15 @@ class Lost:
         """Whether something was lost, at a chance of 1 % to say so of noise alone."""
         return self.p_value < ALARM
 
+    @property
+    def is_smooth(self) -> bool:
+        """Whether it changes over the image as slowly as the illumination does."""
+        fields = smooth_fields(self.image.shape) if self.image.size else np.zeros((0, 0, 0), np.float32)
+        if not len(fields) or FEW_REGIONS * len(fields) > self.image.size:
+            return False
+        of_fields = np.tensordot(fields, self.image, axes=2)
+        return float(of_fields @ of_fields) > SMOOTH * float(np.sum(self.image**2))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trust:
@@ -112,8 +124,10 @@ class Trust:
 
     def _notes(self) -> Iterator[str]:
         if self.lost.found:
+            slowly = self.lost.place == "component" and self.lost.is_smooth
+            source = "the sample, or of illumination that changed" if slowly else "the sample"
             yield (
-                f"the residual holds something of the sample: {PLACES[self.lost.place]} (chance that it is "
+                f"the residual holds something of {source}: {PLACES[self.lost.place]} (chance that it is "
                 f"noise {self.lost.p_value:.1g}, over {self.lost.scale_px} x {self.lost.scale_px} px); see "
                 "the residual in the report, and compare with more components (rank=, --rank)"
             )
@@ -145,6 +159,7 @@ class Trust:
             "signal_lost_p_value_by_place": lost.p_values,
             "signal_lost_place": lost.place,
             "signal_lost_scale_px": lost.scale_px,
+            "signal_lost_changes_slowly": lost.is_smooth,
         }
 
 
