@@ -867,7 +867,7 @@ FAULTS = (
     Fault(
         "plan: counts planned as density",
         "plan.py",
-        'DRIFT_COST * spectra if quantity == "counts" else 0.0',
+        'drift if quantity == "counts" else 0.0',
         "0.0",
         "tests/test_plan.py",
     ),
