@@ -20,6 +20,7 @@ LAYERS = [
     "align",
     "subspace",
     "checkpoint",
+    "cluster",
     "passes",
     "accelerator",
     "noise",

@@ -84,8 +84,8 @@ def test_bfloat16_rounds_by_what_it_says(contrast):
     assert 0.6 * said < rms < 2.7 * said
 
 
-@pytest.mark.parametrize("contrast", [0.1, 1.0, 10.0])
-def test_a_risk_allows_for_the_rounding(contrast):
+@pytest.mark.parametrize(("contrast", "tolerance"), [(0.1, 0.15), (1.0, 0.1), (5.0, 0.1), (10.0, 0.1)])
+def test_a_risk_allows_for_the_rounding(contrast, tolerance):
     """Without that, the squared response of the weakest image would be larger by half."""
     _, noisy = noisy_image((256, 256), contrast)
     found = []
@@ -109,7 +109,7 @@ def test_a_risk_allows_for_the_rounding(contrast):
     assert denoiser.rounding(noisy[None], 1.0) > 0
     (trace, square), (exact_trace, exact_square) = found[::-1]
     assert trace == pytest.approx(exact_trace, rel=0.02, abs=1e-3)
-    assert square == pytest.approx(exact_square, rel=0.15)
+    assert square == pytest.approx(exact_square, rel=tolerance)
 
 
 def test_precision_is_what_the_processor_has():

@@ -483,7 +483,7 @@ def test_workers_read_for_the_drift_too(client, averaged):
 
 def test_a_scheduler_that_is_not_there(monkeypatch):
     pytest.importorskip("distributed", reason='needs pip install "xanesum[cluster]"')
-    monkeypatch.setattr("xanesum.denoising.CONNECT_S", 0.3)
+    monkeypatch.setattr("xanesum.cluster.CONNECT_S", 0.3)
     with pytest.raises(RecipeError, match="no Dask scheduler"):
         denoise(noisy_scan(), scheduler="tcp://127.0.0.1:1")
 

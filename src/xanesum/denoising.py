@@ -7,10 +7,8 @@ import platform
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,9 +19,10 @@ from numpy.typing import NDArray
 
 from xanesum.accelerator import accelerator_for
 from xanesum.checkpoint import Checkpoint, digest_of
+from xanesum.cluster import cluster_of
 from xanesum.denoised import Denoised
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser, exact_form, get_denoiser
-from xanesum.errors import MissingExtraError, RankError, RecipeError, SigmaError, StackError, XanesumWarning
+from xanesum.errors import RankError, RecipeError, SigmaError, StackError, XanesumWarning
 from xanesum.methods import (
     FALSE_ALARMS,
     MAX_RANK,
@@ -58,7 +57,6 @@ __all__ = [
     "NOISES",
     "Opened",
     "assemble",
-    "cluster_of",
     "denoise",
     "open_stack",
 ]
@@ -73,7 +71,6 @@ MISSING_RANK = 5  # components that stand in for missing values while the spectr
 FILLED_FROM = 20_000  # pixels, from which these are found
 SPREADS = 1.05  # times the noise level that averages may have by chance, if noise is white
 IN_MEMORY = 1.3  # times the stack's size, which is needed to hold it and work on it
-CONNECT_S = 20  # seconds that a scheduler has to answer
 COARSE_SHARE, BLOCK_SHARE = 0.16, 0.05  # of the memory, for averages of a stack and for a block of it
 NOISE_FLOOR = 1e-6  # least sigma, as a share of the root mean square: below it float32 is the noise
 
@@ -371,24 +368,6 @@ def open_stack(
     else:
         sigma = estimate_sigma(values, mask=averages.mask, rng=rng)
     return Opened(passes, averages, scale, survey.digest, max(sigma, level), level)
-
-
-@contextmanager
-def cluster_of(scheduler: Any) -> Iterator[Any]:
-    """Give a Dask client for a scheduler's address; what is no address (a client, None) as it is."""
-    if not isinstance(scheduler, str):
-        yield scheduler
-        return
-    try:
-        distributed = import_module("distributed")
-    except ImportError as error:
-        raise MissingExtraError('a Dask scheduler needs: pip install "xanesum[cluster]"') from error
-    try:
-        client = distributed.Client(scheduler, timeout=CONNECT_S, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise RecipeError(f"no Dask scheduler answers at {scheduler!r}; is its address right?") from error
-    with client:
-        yield client
 
 
 def _passes(stack: xr.DataArray, mask: NDArray[np.bool_], used: NDArray[np.intp], most: float) -> Passes:

@@ -12,8 +12,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xanesum.cluster import cluster_of
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser
-from xanesum.denoising import DEFAULT_DEVICE, cluster_of, denoise, open_stack
+from xanesum.denoising import DEFAULT_DEVICE, denoise, open_stack
 from xanesum.errors import RecipeError, XanesumWarning
 from xanesum.illumination import DriftOfPixels, FlatDrift, estimate_drift, remove_smooth, smooth_fields
 from xanesum.stack import add_history, usable_mask, usable_weight

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xanesum.checkpoint import Checkpoint, digest_of
-from xanesum.errors import ReadError, XanesumError
+from xanesum.cluster import result_of
 from xanesum.stack import whole_chunks
 from xanesum.subspace import BLOCK_BYTES, block_sums, fill_known
 
@@ -356,7 +356,7 @@ class Passes:
         remote = partial(_read_and_apply, replace(self, cluster=None, checkpoint=None, device=None), kernel)
         coming = deque(self.cluster.submit(remote, part, pure=False) for part in parts[:n_ahead])
         for n, part in enumerate(parts):
-            found = _result_of(coming.popleft())
+            found = result_of(coming.popleft())
             if n + n_ahead < len(parts):
                 coming.append(self.cluster.submit(remote, parts[n + n_ahead], pure=False))
             yield part, found
@@ -457,19 +457,6 @@ def _project_block(
 ) -> NDArray[np.float32]:
     product = spectra[:, part.energies] @ block.reshape(len(block), -1)
     return product.reshape(len(spectra), *block.shape[1:])
-
-
-def _result_of(future: Any) -> Any:
-    """Return what a worker found; what goes wrong there, or with the cluster, is one line."""
-    try:
-        return future.result()
-    except (XanesumError, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise ReadError(
-            f"a worker of the cluster failed ({said}); do all see the scan under the same path?"
-        ) from error
 
 
 def _read_and_apply(passes: Passes, kernel: Kernel, part: Part) -> Any:

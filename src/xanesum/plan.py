@@ -25,22 +25,17 @@ MATRIX_SIDE = 1024  # ... and multiplied
 # what follows was fitted to the steps of six runs, see benchmarks/speed.py
 COMPONENTS = {"counts": 8}  # that a scan may have, for the denoiser's part; others ...
 COMPONENTS_OF_OTHERS = 4
-CALLS = {
-    200_000: 8,
-    400_000: 6,
-    600_000: 4,
-    1_000_000: 3,
-}  # by the denoiser, of images up to so many pixels ...
-CALLS_OF_LARGER = 2
+CALLS = {200_000: 8, 400_000: 6, 600_000: 4, 1_000_000: 3}  # of the denoiser, by pixels of an image up to ...
+CALLS_OF_LARGER = 2  # ... and beyond
 COARSE_IMAGES = 16  # that are denoised while spectra and noise are sought
 SCALES_COST = 2.0  # times one matrix of inner products of the averages, for all scales and halves
-DRIFT_COST = 2.0  # times those, where the illumination's drift is looked for too; and ...
-DRIFT_IMAGES = 64  # of the averages, and what does not depend on the size
+DRIFT_COST = 2.0  # times both, where the illumination's drift is looked for too; and ...
+DRIFT_IMAGES = 64  # ... images that are denoised for it
 FIXED = {"drift": 2.0, "images": 1.0, "map, residual, report": 3.5}  # seconds whatever the size
-COPIES = {"counts": 5.0, "transmission": 4.0}  # stacks that are in memory at once at most; others ...
-COPIES_OF_DENSITY = 3.0
-BASE_BYTES = 6e8  # of the program, and of the network at work
-IMAGES_KEPT = 90  # images of float32 that a run holds beside the stack, most of them to examine the residual
+COPIES = {"counts": 2.3, "transmission": 2.3}  # stacks that are in memory at once at most; others ...
+COPIES_OF_DENSITY = 1.3
+BASE_BYTES = 8e8  # of the program, and of the network at work
+IMAGES_KEPT = 140  # images of float32 that a run holds beside the stack, most of them to examine the residual
 IMAGES_AT_LEAST = 12  # ... where memory is short
 READS, READS_OF_COUNTS = 6, 9  # of a stack that is not held in memory, in all steps
 MAPS_BYTES = 60  # a pixel, of maps, result and report
