@@ -1,5 +1,8 @@
 """What each verb prints and writes when all is well."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +10,7 @@ import pytest
 import tifffile
 from scans import edge_stack
 
+import xanesum.__main__ as process
 from xanesum import cli
 from xanesum.io import read_stack, write_stack
 
@@ -148,3 +152,22 @@ def test_demo_writes_the_scan_and_the_report(capsys, monkeypatch):
     assert lines[0].startswith("simulated: particle, 20 energies, noise 60")
     assert lines[-1].replace("\\", "/") == "report: demo/report.html"
     assert read_stack("demo/scan.h5").shape == (20, 60, 80)
+
+
+@pytest.mark.parametrize("own", [None, "20"])
+def test_the_command_lets_idle_threads_sleep_before_numpy_starts_them(own, monkeypatch):
+    monkeypatch.setenv("OPENBLAS_THREAD_TIMEOUT", own or "")  # put back as it was in the end
+    if own is None:
+        monkeypatch.delenv("OPENBLAS_THREAD_TIMEOUT")
+    monkeypatch.setattr("sys.argv", ["xanesum", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        process.main()
+
+    assert ended.value.code == 0
+    assert os.environ["OPENBLAS_THREAD_TIMEOUT"] == (own or "14")
+
+
+def test_nothing_heavy_is_loaded_before_the_command_has_set_its_process():
+    code = "import sys, xanesum.__main__; assert 'numpy' not in sys.modules"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

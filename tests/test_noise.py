@@ -90,7 +90,7 @@ def test_components_above_the_noise_are_counted():
     stack = add_noise(low_rank((50.0, 5.0, 1.0), 30, (60, 60)), 1.0)
     values = fit_basis(stack, rng=fresh()).singular_values
 
-    assert count_above_noise(values, 3600, 1.0) == 3
+    assert count_above_noise(values, (len(values), 3600), 1.0) == 3
 
 
 def test_structure_does_not_pass_for_noise_in_wavelets():

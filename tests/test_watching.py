@@ -96,7 +96,7 @@ def test_a_whole_scan_gives_what_a_run_gives(tmp_path, flat):
 
     assert watched.n_frames == len(watched.seconds) == 40
     assert watched.refreshed[-1] == 40
-    assert max(np.diff([0, *watched.refreshed])) <= 12  # as many as the first result needs
+    assert max(np.diff([0, *watched.refreshed])) <= 10
     assert sum(line.startswith("frame") for line in said) == 40
     assert watched.left_out == 0
     assert (tmp_path / "out" / "clean.h5").exists()
@@ -117,8 +117,8 @@ def test_frames_wait_in_their_files_while_a_map_is_made(tmp_path, flat, monkeypa
 
     watched = watch(tmp_path / "scan", tmp_path / "out", flat=flat, n_frames=40, tell=tell, **AT_ONCE)
 
-    assert watched.refreshed == [12, 22, 32, 40]
-    for map_of, n in zip([12, 22, 32], [22, 32, 40], strict=True):  # frames when that map was there
+    assert watched.refreshed == [10, 20, 30, 40]
+    for map_of, n in zip([10, 20, 30], [20, 30, 40], strict=True):  # frames when that map was there
         assert max(held[: held.index(-map_of)]) == n
 
 
@@ -129,7 +129,7 @@ def test_a_map_that_fails_is_told_and_the_scan_goes_on(tmp_path, flat, monkeypat
 
     watched = watch(tmp_path / "scan", tmp_path / "out", flat=flat, n_frames=25, tell=said.append, **AT_ONCE)
 
-    assert "no map of 12 frames: xanesum: error: something is wrong" in said
+    assert "no map of 10 frames: xanesum: error: something is wrong" in said
     assert watched.refreshed == [25]
 
 
@@ -303,7 +303,7 @@ def test_wrong_options_are_refused_before_anything_is_waited_for(tmp_path):
         watch(tmp_path / "nowhere", tmp_path / "out")
     with pytest.raises(RecipeError, match="every = 0"):
         watch(tmp_path, tmp_path / "out", every=0)
-    with pytest.raises(RecipeError, match="a result takes 12 frames, got frames = 3"):
+    with pytest.raises(RecipeError, match="a result takes 10 frames, got frames = 3"):
         watch(tmp_path, tmp_path / "out", n_frames=3)
     with pytest.raises(WriteError, match="the scan is written there"):
         watch(tmp_path, tmp_path)
@@ -326,7 +326,7 @@ def test_the_command_follows_a_scan_that_is_being_written(tmp_path, flat, monkey
 
     out = capsys.readouterr().out
     assert code == 0
-    assert "map of 12 frames" in out
+    assert "map of 10 frames" in out
     assert "26 frames, 0 left out" in out
     assert (tmp_path / "out" / "report.html").exists()
 

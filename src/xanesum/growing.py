@@ -19,7 +19,7 @@ from xanesum.stack import make_stack
 __all__ = ["Factors", "GrowingScan"]
 
 FIRST_FRAMES = 16  # room for so many at first; twice as much whenever it is full
-FEWEST = 12  # frames that a result needs
+FEWEST = 10  # frames that a result needs
 COMPONENTS = 6  # that are followed from frame to frame
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from xanesum.crossfit import COMMON_SCALE, SCALES, choose_scale, component_p_values, split_axis, split_pixels
-from xanesum.noise import noise_reach
+from xanesum.noise import count_above_noise, noise_reach
 from xanesum.passes import Passes
 from xanesum.refit import Smoothed, orthonormal_rows, refit_spectra, shrink_spectra, smooth_spectra
 from xanesum.subspace import Blocked, average_pixels, fit_basis, project
@@ -227,11 +227,16 @@ def fit_sum_plus(setting: Setting, rank: int | None, *, without: Collection[str]
 
 
 def fit_pilot(setting: Setting) -> Fit:
-    """Fit a few components to the values without asking for evidence: what the noise is measured against."""
+    """Fit the components above the noise, a few at most, without asking for evidence.
+
+    What is below it would change nothing for what the noise is measured against.
+    """
     setting = replace(setting, whole=None)
     averaged = average_pixels(setting.values, COMMON_SCALE, mask=setting.mask)
     limit = min(FIRST_RANK, len(averaged), averaged[0].size)
-    spectra = fit_basis(averaged, limit, rng=setting.rng).spectra
+    basis = fit_basis(averaged, limit, rng=setting.rng)
+    n_seen = count_above_noise(basis.singular_values, (len(averaged), averaged[0].size), setting.sigma)
+    spectra = basis.spectra[: max(n_seen, 1)]
     return refine(replace(setting, n_probes=EARLY_PROBES), spectra, without=("refit", "mirrors"))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pywt
 from numpy.typing import NDArray
 from scipy.integrate import quad
+from scipy.linalg import solve
 from scipy.optimize import brentq
 
 from xanesum.errors import SigmaError
@@ -34,6 +35,10 @@ REACH_ENERGIES = 100  # ... at so many energies or up to twice as many
 CORRELATED = 0.05  # correlation between pixels from which on it counts
 MOST_REACH = 8
 LEAST_SHARE = 0.03  # of an energy's sigma that a fit must leave, to know it from the rest
+LEAST_EIGENVALUE = 0.1  # of the largest, up to which what a fit spreads cannot be put back
+LEFT_VALUES = 10_000_000  # of a sample of pixels, from which sigma at each energy is told ...
+LEFT_PIXELS = 10_000, 20_000  # ... at least and at most
+FEW_FRAMES = 32  # worked on at once, so that they stay in the cache
 
 
 def estimate_sigma(
@@ -119,9 +124,9 @@ def marchenko_pastur_median(beta: float) -> float:
     return float((low + high) / 2 - (high - low) / 2 * np.cos(angle))
 
 
-def count_above_noise(singular_values: NDArray[np.floating], n_pixels: int, sigma: float) -> int:
-    """Count singular values of an (E, `n_pixels`) matrix above the largest that noise alone reaches."""
-    n_energies = len(singular_values)
+def count_above_noise(singular_values: NDArray[np.floating], shape: tuple[int, int], sigma: float) -> int:
+    """Count singular values of a matrix of `shape` (E, n) above the largest that noise alone reaches."""
+    n_energies, n_pixels = shape
     return int(np.count_nonzero(singular_values > 1.02 * sigma * (np.sqrt(n_pixels) + np.sqrt(n_energies))))
 
 
@@ -169,7 +174,7 @@ def sigma_per_energy(
     spectra: NDArray[np.floating],
     *,
     mask: NDArray[np.bool_] | None = None,
-    n_pixels: int = 20_000,
+    n_pixels: int | None = None,
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
     """Estimate sigma at each energy, shape (E,), from what `spectra` (K, E) leave over in a sample of pixels.
@@ -177,20 +182,53 @@ def sigma_per_energy(
     The fit takes a share of each energy's noise and spreads some of it over the others: with ``Q = 1 - U U'``
     the residual's variance is ``(Q * Q) @ sigma**2``, element by element, which is solved for sigma.  NaN
     where the fit leaves next to nothing.
+
+    Parameters
+    ----------
+    stack : ndarray, shape (E, Y, X)
+        Finite wherever `mask` holds.
+    spectra : ndarray, shape (K, E)
+        Orthonormal.
+    mask : ndarray of bool, shape (Y, X), optional
+        Pixels that count.
+    n_pixels : int, optional
+        Size of the sample; by default 20000, which know sigma to 0.6 %, or half as many of many energies.
+    rng : numpy.random.Generator
+        Draws the sample.
     """
     known = _noise_share(spectra) > LEAST_SHARE
     if len(spectra) >= len(stack) or not known.any():
         return np.full(len(stack), np.nan)
     usable = np.flatnonzero(np.ones(stack[0].size, bool) if mask is None else mask.ravel())
+    n_pixels = int(np.clip(LEFT_VALUES / len(stack), *LEFT_PIXELS)) if n_pixels is None else n_pixels
     sample = np.sort(rng.choice(usable, min(n_pixels, usable.size), replace=False))
-    pixels = stack.reshape(len(stack), -1)[:, sample]
-    size, middle = np.abs(_residual(pixels[:, None, :], spectra)[:, 0]), sample.size // 2
-    size.partition(middle, axis=1)
-    left_over = (size[:, middle].astype(np.float64) / MAD_TO_SIGMA) ** 2
+    left_over = _sizes_left_over(stack.reshape(len(stack), -1)[:, sample], spectra) ** 2
     alone = left_over / np.maximum(_noise_share(spectra), LEAST_SHARE) ** 2  # as if all had the same noise
     spread = (np.eye(len(stack)) - spectra.T @ spectra) ** 2
-    correction = np.linalg.lstsq(spread, left_over - spread @ alone, rcond=0.1)[0]
+    correction = _solved(spread, left_over - spread @ alone)
     return np.where(known, np.sqrt(np.maximum(alone + correction, 0)), np.nan)
+
+
+def _sizes_left_over(pixels: NDArray[np.floating], spectra: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the standard deviation (E,) of what `spectra` (K, E) leave of pixels (E, n), which are spent."""
+    images = project(spectra, pixels[:, None, :])[:, 0]
+    middle, found = pixels.shape[1] // 2, np.zeros(len(pixels))
+    for start in range(0, len(pixels), FEW_FRAMES):
+        some = slice(start, start + FEW_FRAMES)
+        left = pixels[some]
+        left -= spectra[:, some].T.astype(pixels.dtype) @ images
+        np.abs(left, out=left)
+        left.partition(middle, axis=1)
+        found[some] = left[:, middle]
+    return found / MAD_TO_SIGMA
+
+
+def _solved(spread: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return x of ``spread @ x = values``, without what `spread` has singular values below a tenth for."""
+    diagonal = np.diag(spread)
+    if (2 * diagonal - spread.sum(axis=1)).min() > LEAST_EIGENVALUE * spread.sum(axis=1).max():  # Gershgorin
+        return np.asarray(solve(spread, values, assume_a="pos", check_finite=False))
+    return np.asarray(np.linalg.lstsq(spread, values, rcond=LEAST_EIGENVALUE)[0])
 
 
 def noise_reach(
@@ -277,7 +315,7 @@ def _sigma_from_spectrum(values: NDArray[np.float64], n_pixels: int) -> float:
         noise_values = values[n_signal:]
         median = marchenko_pastur_median(len(noise_values) / n_pixels)
         sigma = float(np.sqrt(max(np.median(noise_values), 0.0) / (n_pixels * median)))
-        found = min(count_above_noise(np.sqrt(values), n_pixels, sigma), len(values) // 2)
+        found = min(count_above_noise(np.sqrt(values), (len(values), n_pixels), sigma), len(values) // 2)
         if found == n_signal:
             break
         n_signal = found

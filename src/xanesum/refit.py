@@ -215,15 +215,15 @@ def _band(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _band_of_inverse(factor: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the band (3, m), as `_band` does, of ``inv(L @ L.T)`` for a banded Cholesky factor (3, m)."""
-    inverse = np.zeros_like(factor)
     near, next_to, after = 0.0, 0.0, 0.0  # of the inverse at i, (i, i + 1) and i + 1, for the last i
-    for i in range(factor.shape[1] - 1, -1, -1):
-        own, one, two = map(float, factor[:, i])
+    found = []
+    rows = factor[:, ::-1].tolist()  # numbers of Python, which are five times as fast here
+    for own, one, two in zip(*rows, strict=True):
         to_one = -(near * one + next_to * two) / own
         to_two = -(next_to * one + after * two) / own
         near, next_to, after = (1 / own - to_one * one - to_two * two) / own, to_one, near
-        inverse[:, i] = near, to_one, to_two
-    return inverse
+        found.append((near, to_one, to_two))
+    return np.array(found[::-1]).T
 
 
 def _neighbours_products(differences: NDArray[np.float64]) -> list[NDArray[np.float64]]:

@@ -348,13 +348,17 @@ def fit_variance(
     usable = np.flatnonzero(np.ones(shape, bool) if mask is None else mask)
     n_sample = min(int(np.clip(N_VALUES / len(stack), *N_SAMPLE)), usable.size)
     sample = np.sort(rng.choice(usable, n_sample, replace=False))
-    noisy = stack.reshape(len(stack), -1)[:, sample].astype(np.float64)
-    clean = spectra.T @ images.reshape(len(images), stack[0].size)[:, sample] / scale
+    noisy = stack.reshape(len(stack), -1)[:, sample]
+    along = spectra.astype(np.float32)
+    clean = along.T @ (images.reshape(len(images), stack[0].size)[:, sample] / np.float32(scale))
     share = 1 - np.sum(spectra**2, axis=0)  # of each energy's variance that is left over
     known = share > min(LEAST_SHARE, float(np.median(share)) / 2)
-    squares = ((noisy - spectra.T @ (spectra @ noisy))[known] ** 2 / share[known, None]).astype(np.float32)
+    squares = (noisy - along.T @ (along @ noisy))[known]
+    squares *= squares
+    squares /= share[known, None].astype(np.float32)
     clean = clean[known]
-    edges = np.unique(np.quantile(clean, np.linspace(0, 1, N_LEVELS + 1)))
+    some = clean[:: max(1, len(clean) // N_ENERGIES)]
+    edges = np.unique(np.quantile(some, np.linspace(0, 1, N_LEVELS + 1)))
     level = np.clip(np.searchsorted(edges, clean, side="right") - 1, 0, max(len(edges) - 2, 0))
     centres = _mean_by(level, clean, max(len(edges) - 1, 1))
     block, grid = _blocks(sample, shape)
