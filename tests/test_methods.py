@@ -13,7 +13,7 @@ from xanesum.denoised import COMPONENT_COLUMNS, load_result
 from xanesum.denoisers import get_denoiser
 from xanesum.denoisers.wavelet import WaveletDenoiser
 from xanesum.errors import ReadError, RecipeError, StackError, XanesumWarning
-from xanesum.methods import STAGES, Setting, fit_sum, fit_sum_plus, refine
+from xanesum.methods import STAGES, Setting, fit_pilot, fit_sum, fit_sum_plus, refine
 from xanesum.stack import make_stack
 from xanesum.subspace import average_pixels, fit_basis, project, reconstruct
 
@@ -517,6 +517,18 @@ def uneven_case(seed=7, strong=300.0, weak=60.0):
         setting, image_noise=lambda s: np.broadcast_to(noise, (len(s), 64, 96)).astype(np.float32)
     )
     return setting, known, noise, spectra, images
+
+
+@pytest.mark.parametrize(("sizes", "n_seen"), [((200.0, 40.0), 2), ((200.0, 0.1), 1), ((0.1, 0.1), 1)])
+@pytest.mark.parametrize("half", [False, True])
+def test_a_pilot_is_of_the_components_above_the_noise(sizes, n_seen, half):
+    values = add_noise(low_rank(sizes, 40, (160, 192)), 1.0).astype(np.float32)
+    mask = np.ones((160, 192), bool)
+    mask[:, 96:] = not half
+
+    setting = replace(setting_of(np.where(mask, values, np.float32(0))), mask=mask)
+
+    assert len(fit_pilot(setting).spectra) == n_seen
 
 
 def test_images_of_uneven_noise_are_denoised_in_units_of_it():

@@ -235,9 +235,10 @@ def fit_pilot(setting: Setting) -> Fit:
     averaged = average_pixels(setting.values, COMMON_SCALE, mask=setting.mask)
     limit = min(FIRST_RANK, len(averaged), averaged[0].size)
     basis = fit_basis(averaged, limit, rng=setting.rng)
-    n_seen = count_above_noise(basis.singular_values, (len(averaged), averaged[0].size), setting.sigma)
-    spectra = basis.spectra[: max(n_seen, 1)]
-    return refine(replace(setting, n_probes=EARLY_PROBES), spectra, without=("refit", "mirrors"))
+    n_pixels = int(np.count_nonzero(averaged.any(axis=0)))
+    n_seen = count_above_noise(basis.singular_values, (len(averaged), n_pixels), setting.sigma)
+    setting = replace(setting, n_probes=EARLY_PROBES)
+    return refine(setting, basis.spectra[: max(n_seen, 1)], without=("refit", "mirrors"))
 
 
 def refine(

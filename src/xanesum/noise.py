@@ -174,7 +174,6 @@ def sigma_per_energy(
     spectra: NDArray[np.floating],
     *,
     mask: NDArray[np.bool_] | None = None,
-    n_pixels: int | None = None,
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
     """Estimate sigma at each energy, shape (E,), from what `spectra` (K, E) leave over in a sample of pixels.
@@ -191,16 +190,14 @@ def sigma_per_energy(
         Orthonormal.
     mask : ndarray of bool, shape (Y, X), optional
         Pixels that count.
-    n_pixels : int, optional
-        Size of the sample; by default 20000, which know sigma to 0.6 %, or half as many of many energies.
     rng : numpy.random.Generator
-        Draws the sample.
+        Draws the sample: 20000 pixels, which know sigma to 0.6 %, or half as many of many energies.
     """
     known = _noise_share(spectra) > LEAST_SHARE
     if len(spectra) >= len(stack) or not known.any():
         return np.full(len(stack), np.nan)
     usable = np.flatnonzero(np.ones(stack[0].size, bool) if mask is None else mask.ravel())
-    n_pixels = int(np.clip(LEFT_VALUES / len(stack), *LEFT_PIXELS)) if n_pixels is None else n_pixels
+    n_pixels = int(np.clip(LEFT_VALUES / len(stack), *LEFT_PIXELS))
     sample = np.sort(rng.choice(usable, min(n_pixels, usable.size), replace=False))
     left_over = _sizes_left_over(stack.reshape(len(stack), -1)[:, sample], spectra) ** 2
     alone = left_over / np.maximum(_noise_share(spectra), LEAST_SHARE) ** 2  # as if all had the same noise
