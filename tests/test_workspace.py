@@ -13,7 +13,7 @@ import xarray as xr
 
 from xanesum import workspace
 from xanesum.denoising import _all_values, denoise
-from xanesum.errors import RecipeError, WriteError
+from xanesum.errors import ReadError, RecipeError, WriteError
 from xanesum.flat_drift import correct_flat_drift
 from xanesum.io import write_stack
 from xanesum.means import means_of
@@ -24,7 +24,7 @@ from xanesum.preprocess.bad_pixels import _noise
 from xanesum.recipe import DEFAULT_RECIPE, ComputeOptions
 from xanesum.stack import chunks_of, lazy_array, make_stack, whole_chunks
 from xanesum.trust import examine
-from xanesum.workspace import Workspace, each_frame, is_lazy, with_frames, with_missing
+from xanesum.workspace import FRAMES, Workspace, each_frame, is_lazy, with_frames, with_missing
 
 PHANTOM = simulate("particle", shape=(96, 128), n_energies=60)
 EXPOSED = expose(PHANTOM, 400.0, flat_drift=0.03, rng=np.random.default_rng(3)).stack
@@ -64,6 +64,18 @@ def test_frames_in_a_file_are_read_as_they_were_written(tmp_path, key):
 
     assert is_lazy(stack)
     np.testing.assert_array_equal(stack[key].values, values[key])
+
+
+@pytest.mark.parametrize("key", [np.s_[:], np.s_[:, 3:5], np.s_[29]])
+def test_frames_in_a_file_that_was_cut_are_one_clear_line(tmp_path, key):
+    frames = Workspace(1.0, tmp_path).frames((30, 12, 11))
+    frames[29] = np.zeros((12, 11))
+    (path,) = tmp_path.glob(FRAMES)
+    with path.open("r+b") as file:
+        file.truncate(4 * 29 * 12 * 11 + 100)
+
+    with pytest.raises(ReadError, match="ends early, something else wrote there; start the run again"):
+        _ = xr.DataArray(frames.variable())[key].values
 
 
 class Chunked:

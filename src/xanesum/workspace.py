@@ -13,14 +13,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import psutil
 import xarray as xr
 from numpy.typing import NDArray
 
-from xanesum.errors import WriteError
+from xanesum.errors import ReadError, WriteError
 from xanesum.stack import chunks_of, lazy_array, whole_chunks
 
 __all__ = [
@@ -186,13 +186,43 @@ class _FramesOfFile:
     shape: tuple[int, ...]
 
     def __call__(self, key: tuple[Any, ...]) -> NDArray[np.float32]:
-        n_energies, n_y, n_x = self.shape
-        energies = range(n_energies)[key[0]] if isinstance(key[0], slice) else None
-        if energies is not None and energies.step == 1 and key[1] == key[2] == slice(None):
-            offset = 4 * energies.start * n_y * n_x
-            flat = np.fromfile(self.path, np.float32, len(energies) * n_y * n_x, offset=offset)
-            return flat.reshape(-1, n_y, n_x)
-        return np.array(np.memmap(self.path, np.float32, "r", shape=self.shape)[key])
+        # read, not mapped: the system may count pages about those that are looked at as memory in use
+        n_y, n_x = self.shape[1:]
+        energies, rows, columns = ranges = _ranges(key, self.shape)
+        from_row, from_x = _about(rows), _about(columns)
+        values = np.empty((len(energies), from_row.stop - from_row.start, n_x), np.float32)
+        with self.path.open("rb") as file:
+            if values.shape[1] == n_y and energies.step == 1:
+                _read_into(values, file, 4 * energies.start * n_y * n_x)
+            else:
+                for e, frame in zip(energies, values, strict=True):
+                    _read_into(frame, file, 4 * (e * n_y + from_row.start) * n_x)
+        ranges[0] = range(len(energies))  # these are in order already
+        return values[:, :, from_x][_within(key, ranges)]
+
+
+def _ranges(key: tuple[Any, ...], shape: tuple[int, ...]) -> list[range]:
+    """Return the indices that slices and integers name."""
+    return [range(n)[k] if isinstance(k, slice) else range(k, k + 1) for n, k in zip(shape, key, strict=True)]
+
+
+def _about(indices: range) -> slice:
+    """Return the slice from the least to the largest."""
+    return slice(min(indices), max(indices) + 1) if indices else slice(0, 0)
+
+
+def _within(key: tuple[Any, ...], ranges: list[range]) -> tuple[slice | int, ...]:
+    """Return what `key` means in values that reach from the least to the largest of its indices."""
+    steps = [slice(None, None, indices.step) for indices in ranges]
+    return tuple(step if isinstance(k, slice) else 0 for k, step in zip(key, steps, strict=True))
+
+
+def _read_into(values: NDArray[np.float32], file: BinaryIO, offset: int) -> None:
+    """Fill an array that is contiguous from a place in a file."""
+    file.seek(offset)
+    n_read = file.readinto(values.reshape(-1).view(np.uint8)) if values.size else 0  # type: ignore[attr-defined]
+    if n_read < values.nbytes:
+        raise ReadError(f"{file.name}: ends early, something else wrote there; start the run again")
 
 
 @contextmanager
@@ -242,16 +272,10 @@ class _Changed:
     change: Change
 
     def __call__(self, key: tuple[Any, ...]) -> NDArray[np.float32]:
-        ranges = [
-            range(n)[k] if isinstance(k, slice) else range(k, k + 1)
-            for n, k in zip(self.stack.shape, key, strict=True)
-        ]
-        energies, rows, columns = (slice(min(r), max(r) + 1) if len(r) else slice(0, 0) for r in ranges)
+        ranges = _ranges(key, self.stack.shape)
+        energies, rows, columns = (_about(indices) for indices in ranges)
         block = np.array(self.stack[energies, rows, columns].values, np.float32)
-        values = self.change(block, energies, rows, columns)
-        steps = [slice(None, None, r.step) for r in ranges]
-        back = tuple(step if isinstance(k, slice) else 0 for k, step in zip(key, steps, strict=True))
-        return np.asarray(values[back])
+        return np.asarray(self.change(block, energies, rows, columns)[_within(key, ranges)])
 
 
 def with_missing(stack: xr.DataArray, missing: NDArray[np.int64]) -> xr.DataArray:
