@@ -981,8 +981,8 @@ FAULTS = (
     Fault(
         "workspace: frames of a file read from its beginning",
         "workspace.py",
-        "offset = 4 * energies.start * n_y * n_x",
-        "offset = 0",
+        "_read_into(values, file, 4 * energies.start * n_y * n_x)",
+        "_read_into(values, file, 0)",
         "tests/test_workspace.py",
     ),
     Fault(
