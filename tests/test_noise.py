@@ -86,6 +86,25 @@ def test_sigma_per_energy_counts_what_the_fit_took():
     np.testing.assert_allclose(sigma_per_energy(noise, spectra, rng=fresh()), 1.0, rtol=0.08)
 
 
+def test_sigma_of_an_energy_that_a_spectrum_is_all_about_is_that_of_the_others():
+    """Three hundredths of its noise are left over beside what the others' noise puts there."""
+    noise = np.random.default_rng(4).standard_normal((20, 100, 100)).astype(np.float32)
+    spectrum = np.full((1, 20), np.sqrt(0.03 / 19))
+    spectrum[0, 7] = np.sqrt(0.97)
+
+    assert sigma_per_energy(noise, spectrum, rng=fresh())[7] == pytest.approx(1.0, rel=0.05)
+
+
+def test_sigma_of_many_energies_is_that_of_each():
+    sigmas = np.linspace(0.5, 2.0, 90)
+    noise = (sigmas[:, None, None] * np.random.default_rng(4).standard_normal((90, 80, 80))).astype(
+        np.float32
+    )
+    spectrum = np.full((1, 90), 90**-0.5)
+
+    np.testing.assert_allclose(sigma_per_energy(noise, spectrum, rng=fresh()), sigmas, rtol=0.08)
+
+
 def test_components_above_the_noise_are_counted():
     stack = add_noise(low_rank((50.0, 5.0, 1.0), 30, (60, 60)), 1.0)
     values = fit_basis(stack, rng=fresh()).singular_values
