@@ -35,7 +35,7 @@ from _common import RESULTS, print_table, save
 from numpy.typing import NDArray
 
 from xanesum import denoise, read_stack, simulate, write_stack
-from xanesum.__main__ import THREAD_TIMEOUT
+from xanesum.__main__ import let_idle_threads_sleep
 from xanesum.denoisers import get_denoiser
 from xanesum.passes import Passes, coarse_scale
 from xanesum.phantom import expose
@@ -83,8 +83,7 @@ def main() -> None:
     suffix = "-quick" if options.quick else ""
     if options.quick:
         options.repeats = 1
-    for name, value in THREAD_TIMEOUT.items():  # for all that is compared, as the command does for itself
-        os.environ.setdefault(name, value)
+    let_idle_threads_sleep()  # in the processes of all that is compared, as the command does in its own
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         for part, measure in PARTS.items():
             if getattr(options, part):
@@ -344,7 +343,7 @@ def draw_growth(rows: list[Row]) -> None:
     pyplot = import_module("matplotlib.pyplot")
     figure, panels = pyplot.subplots(1, 3, figsize=(10, 3.2), layout="constrained", sharey=True)
     for panel, varied in zip(panels, ("pixels", "energies", "components"), strict=True):
-        for what, mark in (("denoise", "o-"), ("randomized SVD", "s--")):
+        for what, mark in (("denoise", "C0o-"), ("randomized SVD", "C1s--")):
             chosen = [row for row in rows if row["varied"] == varied and row["what"] == what]
             if chosen:
                 label = f"{what}: exponent {chosen[0]['exponent']:.2f}"

@@ -506,8 +506,8 @@ FAULTS = (
     Fault(
         "command: idle threads keep the cores",
         "__main__.py",
-        "os.environ.setdefault(name, value)",
-        "pass",
+        '"OPENBLAS_THREAD_TIMEOUT", "14"',
+        '"OPENBLAS_THREAD_TIMEOUT", "26"',
         "tests/test_cli.py",
     ),
     # --- noise_shape

@@ -3,17 +3,21 @@
 import os
 import sys
 
-__all__ = ["main"]
+__all__ = ["let_idle_threads_sleep", "main"]
 
-# NumPy, SciPy and PyTorch bring threads of their own.  Those of the first two look for more work in a loop
-# of 2 to the power of 26 cycles, which keeps the cores from the others; of 14, they soon sleep.
-THREAD_TIMEOUT = {"OPENBLAS_THREAD_TIMEOUT": "14"}
+
+def let_idle_threads_sleep() -> None:
+    """Set how long idle threads of NumPy and SciPy look for more work, unless the user did.
+
+    PyTorch has threads of its own, which the others keep from the cores in a loop of 2 to the power of 26
+    cycles; of 14, they soon sleep.  It is read when these libraries are loaded.
+    """
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "14")
 
 
 def main() -> int:
     """Run the command, and return its exit code."""
-    for name, value in THREAD_TIMEOUT.items():  # read when the libraries are loaded
-        os.environ.setdefault(name, value)
+    let_idle_threads_sleep()
     from xanesum.cli import main as run
 
     return run()

@@ -357,8 +357,7 @@ def fit_variance(
     squares *= squares
     squares /= share[known, None].astype(np.float32)
     clean = clean[known]
-    some = clean[:: max(1, len(clean) // N_ENERGIES)]
-    edges = np.unique(np.quantile(some, np.linspace(0, 1, N_LEVELS + 1)))
+    edges = np.unique(np.quantile(clean[_some_energies(len(clean))], np.linspace(0, 1, N_LEVELS + 1)))
     level = np.clip(np.searchsorted(edges, clean, side="right") - 1, 0, max(len(edges) - 2, 0))
     centres = _mean_by(level, clean, max(len(edges) - 1, 1))
     block, grid = _blocks(sample, shape)
