@@ -6,9 +6,11 @@ import re
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from scans import add_noise, edge_stack
 
+from xanesum import report
 from xanesum.denoising import denoise
 from xanesum.errors import WriteError
 from xanesum.report import Facts, write_report
@@ -122,3 +124,14 @@ def test_a_scan_whose_components_take_all_its_noise_has_a_report(tmp_path):
 
     assert np.isnan(result.sigma_energy).all()
     assert "Noise level at each energy" in (tmp_path / "few.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("px", [1, 32])
+def test_axes_of_averages_count_pixels_of_the_image(monkeypatch, px):
+    drawn = Figure()
+    monkeypatch.setattr(report, "_picture", lambda draw, caption, **size: draw(drawn, drawn.add_subplot()))
+    report._image(np.zeros((5, 7)), "caption", "label", limits=(-1, 1), px=px)
+
+    axes = drawn.axes[0]
+    assert axes.get_xlim() == (-0.5, 7 * px - 0.5)
+    assert axes.get_ylim() == (5 * px - 0.5, -0.5)

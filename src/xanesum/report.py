@@ -196,16 +196,21 @@ def _image(
     limits: tuple[float, float],
     cmap: str = "gray",
     extend: str = "neither",
+    px: int = 1,
 ) -> Picture:
-    """Show an image with pixel axes and a colour bar; what is not finite is grey, or red in a grey image."""
+    """Show an image with pixel axes and a colour bar; what is not finite is grey, or red in a grey image.
+
+    Each of its values stands for `px` x `px` pixels.
+    """
+    height, width = image.shape
+    extent = (-0.5, px * width - 0.5, px * height - 0.5, -0.5)
 
     def draw(figure: Figure, axes: Axes) -> None:
-        shown = axes.imshow(image, cmap=cmap, vmin=limits[0], vmax=limits[1])
+        shown = axes.imshow(image, cmap=cmap, vmin=limits[0], vmax=limits[1], extent=extent)
         shown.set_cmap(shown.get_cmap().with_extremes(bad="#b5b5b5" if cmap != "gray" else "#c4534f"))
         axes.set(xlabel="x (px)", ylabel="y (px)")
         figure.colorbar(shown, ax=axes, label=label, extend=extend)
 
-    height, width = image.shape
     return _picture(draw, caption, ratio=float(np.clip(0.74 * height / width + 0.12, 0.35, 1.2)))
 
 
@@ -627,6 +632,7 @@ def _lost_pictures(stack: xr.DataArray, trust: Trust) -> list[Picture]:
             "standard deviations of noise",
             limits=(-most, most),
             cmap="RdBu_r",
+            px=lost.scale_px,
         ),
         _line(
             stack.energy.values[used],
