@@ -229,8 +229,10 @@ def test_interrupt_while_writing_leaves_nothing(capsys, monkeypatch):
 
 
 STALLED = """
-import sys, time
+import signal, sys, time
 from xanesum import cli, pipeline
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal, whatever started the tests
 
 def stall(*args, **options):
     print("stalled", flush=True)
