@@ -14,7 +14,7 @@ from io_files import small_stack
 
 from xanesum.errors import ReadError, WriteError
 from xanesum.io import write_map_tiff, write_stack
-from xanesum.io.atomic import atomic_path, replace_all
+from xanesum.storage.atomic import atomic_path, replace_all
 
 
 def test_the_file_appears_at_the_end_and_the_temporary_one_is_gone(tmp_path):

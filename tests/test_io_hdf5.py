@@ -7,7 +7,7 @@ from io_files import real_data, small_stack
 
 from xanesum.errors import EnergyError, ReadError, XanesumWarning
 from xanesum.io import describe, read_stack, registry, write_stack
-from xanesum.stack import chunks_of
+from xanesum.storage.lazy import chunks_of
 
 VALUES = np.random.default_rng(3).uniform(0.2, 1.0, (4, 5, 7)).astype(np.float32)
 EV = 8300 + np.arange(4.0)

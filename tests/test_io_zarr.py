@@ -8,7 +8,7 @@ import pytest
 from xanesum.denoising import denoise
 from xanesum.errors import EnergyError, MissingExtraError, ReadError
 from xanesum.io import describe, read_stack
-from xanesum.stack import chunks_of
+from xanesum.storage.lazy import chunks_of
 
 zarr = pytest.importorskip("zarr", reason="needs zarr (extra zarr)")
 

@@ -9,12 +9,13 @@ import xarray as xr
 from scans import add_noise, low_rank
 
 from xanesum import denoise, half_step_energy, read_stack, simulate, write_stack
-from xanesum.checkpoint import Checkpoint, digest_of
 from xanesum.errors import MissingExtraError, RecipeError, StackError, WriteError
 from xanesum.flat_drift import correct_flat_drift
 from xanesum.methods import Setting, Whole, fit_sum_plus
 from xanesum.passes import Passes, Weighing, coarse_scale, mean_over_blocks
-from xanesum.stack import lazy_array, make_stack
+from xanesum.stack import make_stack
+from xanesum.storage.checkpoint import Checkpoint, digest_of
+from xanesum.storage.lazy import lazy_array
 from xanesum.subspace import average_pixels, fit_basis, project
 from xanesum.sure import stack_energy
 

@@ -11,7 +11,6 @@ import psutil
 import pytest
 import xarray as xr
 
-from xanesum import workspace
 from xanesum.denoising import _all_values, denoise
 from xanesum.errors import ReadError, RecipeError, WriteError
 from xanesum.flat_drift import correct_flat_drift
@@ -22,9 +21,19 @@ from xanesum.pipeline import check, run
 from xanesum.preprocess import prepare
 from xanesum.preprocess.bad_pixels import _noise
 from xanesum.recipe import DEFAULT_RECIPE, ComputeOptions
-from xanesum.stack import chunks_of, lazy_array, make_stack, whole_chunks
+from xanesum.stack import make_stack
+from xanesum.storage import scratch as workspace
+from xanesum.storage.lazy import (
+    chunks_of,
+    each_frame,
+    is_lazy,
+    lazy_array,
+    whole_chunks,
+    with_frames,
+    with_missing,
+)
+from xanesum.storage.scratch import FRAMES, Workspace
 from xanesum.trust import examine
-from xanesum.workspace import FRAMES, Workspace, each_frame, is_lazy, with_frames, with_missing
 
 PHANTOM = simulate("particle", shape=(96, 128), n_energies=60)
 EXPOSED = expose(PHANTOM, 400.0, flat_drift=0.03, rng=np.random.default_rng(3)).stack

@@ -37,7 +37,6 @@ from xanesum.command_options import (
 from xanesum.denoised import Denoised, load_result
 from xanesum.errors import ReadError, RecipeError, XanesumError, XanesumWarning
 from xanesum.io import STACK_SUFFIXES, describe, read_stack, write_stack
-from xanesum.io.atomic import staged_folder
 from xanesum.means import Means, means_of
 from xanesum.outputs import check_output, write_map
 from xanesum.phantom import KINDS, simulate
@@ -53,6 +52,7 @@ from xanesum.pipeline import (
 )
 from xanesum.plan import UNCERTAIN, plan_run
 from xanesum.recipe import Recipe
+from xanesum.storage.atomic import staged_folder
 from xanesum.watching import EVERY, watch
 
 __all__ = ["main"]

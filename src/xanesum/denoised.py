@@ -13,8 +13,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xanesum.errors import RankError, ReadError, StackError
-from xanesum.io.atomic import atomic_path
-from xanesum.stack import DIMS, add_history, lazy_array
+from xanesum.stack import DIMS, add_history
+from xanesum.storage.atomic import atomic_path
+from xanesum.storage.lazy import lazy_array
 
 __all__ = ["Denoised", "load_result"]
 

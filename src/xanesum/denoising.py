@@ -18,7 +18,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xanesum.accelerator import accelerator_for
-from xanesum.checkpoint import Checkpoint, digest_of
 from xanesum.cluster import cluster_of
 from xanesum.denoised import Denoised
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser, exact_form, get_denoiser
@@ -37,17 +36,12 @@ from xanesum.methods import (
 from xanesum.noise import estimate_sigma, sigma_of_pixels, sigma_per_energy, sigma_sample
 from xanesum.noise_shape import NoiseShape, measure_shape
 from xanesum.passes import Averages, Passes, coarse_scale
-from xanesum.stack import (
-    check_stack,
-    chunks_of,
-    refuse_values,
-    usable_mask,
-    usable_weight,
-    whole_chunks,
-)
+from xanesum.stack import check_stack, refuse_values, usable_mask, usable_weight
+from xanesum.storage.checkpoint import Checkpoint, digest_of
+from xanesum.storage.lazy import chunks_of, is_lazy, whole_chunks
+from xanesum.storage.memory import available_memory
 from xanesum.subspace import BLOCK_BYTES, block_sums, fill_missing, fit_basis, mean_signs
 from xanesum.weights import CountVariance
-from xanesum.workspace import available_memory, is_lazy
 
 __all__ = [
     "DEFAULT_DEVICE",

@@ -18,7 +18,7 @@ from xanesum.denoising import DEFAULT_DEVICE, denoise, open_stack
 from xanesum.errors import RecipeError, XanesumWarning
 from xanesum.illumination import DriftOfPixels, FlatDrift, estimate_drift, remove_smooth, smooth_fields
 from xanesum.stack import add_history, usable_mask, usable_weight
-from xanesum.workspace import with_frames
+from xanesum.storage.lazy import with_frames
 
 __all__ = ["DEFAULT_DRIFT", "DRIFTS", "correct_flat_drift"]
 

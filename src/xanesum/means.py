@@ -10,12 +10,13 @@ from shutil import rmtree
 
 import numpy as np
 
-from xanesum.checkpoint import clear_folder
 from xanesum.denoising import DEFAULT_DEVICE
 from xanesum.errors import WriteError
-from xanesum.io.atomic import new_folder
 from xanesum.recipe import ComputeOptions
-from xanesum.workspace import IN_MEMORY, Workspace, available_memory, leave_folder, take_folder
+from xanesum.storage.atomic import new_folder
+from xanesum.storage.checkpoint import clear_folder
+from xanesum.storage.memory import available_memory
+from xanesum.storage.scratch import IN_MEMORY, Workspace, leave_folder, take_folder
 
 __all__ = ["ALL_IN_MEMORY", "DENOISE_STEP", "DRIFT_STEP", "Means", "means_of"]
 

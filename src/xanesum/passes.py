@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xanesum.checkpoint import Checkpoint, digest_of
 from xanesum.cluster import result_of
-from xanesum.stack import whole_chunks
+from xanesum.storage.checkpoint import Checkpoint, digest_of
+from xanesum.storage.lazy import whole_chunks
 from xanesum.subspace import BLOCK_BYTES, block_sums, fill_known
 
 __all__ = [

@@ -25,7 +25,6 @@ from xanesum.denoising import denoise
 from xanesum.errors import EdgeError, ReadError, RecipeError, StackError, XanesumWarning
 from xanesum.flat_drift import correct_flat_drift
 from xanesum.io import read_stack
-from xanesum.io.atomic import staged_folder
 from xanesum.io.scan import reading
 from xanesum.io.tiff import energies_candidates
 from xanesum.means import ALL_IN_MEMORY, DENOISE_STEP, DRIFT_STEP, Means, means_of
@@ -34,8 +33,10 @@ from xanesum.preprocess import prepare
 from xanesum.recipe import DEFAULT_RECIPE, DenoiseOptions, InputOptions, Recipe
 from xanesum.report import Facts, write_report
 from xanesum.stack import add_history, usable_mask
+from xanesum.storage.atomic import staged_folder
+from xanesum.storage.memory import available_memory
+from xanesum.storage.scratch import Workspace
 from xanesum.trust import Trust, examine
-from xanesum.workspace import Workspace, available_memory
 from xanesum.xanes import MAP_KINDS, chemical_map
 
 __all__ = [

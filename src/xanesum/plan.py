@@ -13,8 +13,9 @@ import psutil
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser, get_denoiser
 from xanesum.io import describe, read_stack
 from xanesum.passes import coarse_scale
-from xanesum.stack import chunks_of
-from xanesum.workspace import Workspace, available_memory
+from xanesum.storage.lazy import chunks_of
+from xanesum.storage.memory import available_memory
+from xanesum.storage.scratch import Workspace
 
 __all__ = ["UNCERTAIN", "Plan", "Rates", "measure_rates", "plan_run", "predict"]
 

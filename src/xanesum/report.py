@@ -19,8 +19,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from xanesum.denoised import Denoised
-from xanesum.io.atomic import atomic_path
 from xanesum.stack import usable_mask, usable_weight
+from xanesum.storage.atomic import atomic_path
 from xanesum.trust import PLACES, Trust
 
 __all__ = ["Facts", "write_report"]

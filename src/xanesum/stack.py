@@ -1,17 +1,13 @@
-"""The stack: one ``xarray.DataArray`` (energy, y, x), its rules in one place, and its lazy form."""
+"""The stack: one ``xarray.DataArray`` (energy, y, x), and its rules in one place."""
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from xarray.backends import BackendArray
-from xarray.core import indexing
 
 from xanesum.errors import EnergyError, StackError, XanesumWarning
 
@@ -20,14 +16,11 @@ __all__ = [
     "QUANTITIES",
     "add_history",
     "check_stack",
-    "chunks_of",
-    "lazy_array",
     "load_stack",
     "make_stack",
     "refuse_values",
     "usable_mask",
     "usable_weight",
-    "whole_chunks",
 ]
 
 DIMS = ("energy", "y", "x")
@@ -204,84 +197,6 @@ def usable_weight(stack: xr.DataArray) -> NDArray[np.bool_]:
     if "weight" in stack.coords:
         return np.asarray(stack["weight"].values) > 0
     return np.ones(stack.shape[0], dtype=bool)
-
-
-def lazy_array(
-    shape: tuple[int, ...],
-    read: Callable[[tuple[Any, ...]], NDArray[Any]],
-    *,
-    dtype: Any = np.float32,
-    chunks: tuple[int, ...] | None = None,
-) -> xr.Variable:
-    """Return a (energy, y, x) variable that calls `read` with a tuple of slices and integers when indexed.
-
-    `chunks` are what is read as one wherever a part of it is looked at, see `chunks_of`.
-    """
-    return xr.Variable(DIMS, indexing.LazilyIndexedArray(_OnDemand(shape, np.dtype(dtype), read, chunks)))
-
-
-def chunks_of(stack: xr.DataArray) -> tuple[int, int, int]:
-    """Return how many energies, rows and columns of a lazy stack are read as one; single rows at least."""
-    array: Any = stack.variable._data
-    while not isinstance(array, _OnDemand) and hasattr(array, "array"):  # parts of parts
-        array = array.array
-    of_dask = getattr(array, "chunksize", None)
-    found = (array.chunks if isinstance(array, _OnDemand) else of_dask) or (1, 1, stack.shape[2])
-    energies, rows, columns = (int(min(n, size)) for n, size in zip(found, stack.shape, strict=True))
-    return energies, rows, columns
-
-
-def whole_chunks(
-    shape: tuple[int, ...], chunks: Sequence[int], n_bytes: float, *, multiple: int = 1
-) -> Iterator[tuple[slice, slice]]:
-    """Yield slices of energies and of rows: blocks of float32 that hold chunks as they are stored.
-
-    A block has some energies and all rows where they fit, else the energies of one chunk and some rows.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        (E, Y, X).
-    chunks : sequence of int
-        Energies and rows, at least, that are read as one.
-    n_bytes : float
-        Size of a block, about; more where a single row of chunks takes more.
-    multiple : int
-        Of rows in a block, but for the last.
-    """
-    n_energies, n_y, n_x = shape
-    n_stored = min(chunks[0], n_energies)
-    n_frames = max(1, int(n_bytes / (4.0 * n_y * n_x * n_stored))) * n_stored
-    n_rows, n_fit = n_y, n_bytes / (4.0 * n_frames * n_x)
-    if n_fit < n_y:
-        step = math.lcm(multiple, chunks[1])
-        step = step if step <= n_fit else multiple
-        n_rows = max(1, int(n_fit) // step) * step
-    for e in range(0, n_energies, n_frames):
-        for row in range(0, n_y, n_rows):
-            yield slice(e, min(e + n_frames, n_energies)), slice(row, min(row + n_rows, n_y))
-
-
-class _OnDemand(BackendArray):
-    """Array whose values come from a function of the index."""
-
-    def __init__(
-        self,
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        read: Callable[[tuple[Any, ...]], NDArray[Any]],
-        chunks: tuple[int, ...] | None,
-    ) -> None:
-        self.shape = shape
-        self.dtype = dtype
-        self.chunks = chunks
-        self._read = read
-
-    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
-        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._get)
-
-    def _get(self, key: tuple[Any, ...]) -> NDArray[Any]:
-        return np.asarray(self._read(key), dtype=self.dtype)
 
 
 def _as_float(values: ArrayLike) -> NDArray[np.floating]:

@@ -25,9 +25,9 @@ from xanesum.illumination import smooth_fields
 from xanesum.noise import CORRELATED, MOST_REACH
 from xanesum.refit import orthonormal_rows
 from xanesum.stack import usable_mask, usable_weight
+from xanesum.storage.memory import N_THREADS, available_memory
 from xanesum.subspace import block_sums
 from xanesum.weights import CommonNoise
-from xanesum.workspace import N_THREADS, available_memory
 
 __all__ = ["PLACES", "Lost", "Trust", "Whiteness", "examine"]
 

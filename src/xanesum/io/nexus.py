@@ -15,10 +15,10 @@ import numpy as np
 import xarray as xr
 
 from xanesum.errors import ReadError, XanesumWarning
-from xanesum.io.atomic import atomic_path
 from xanesum.io.hdf5 import has_keys, numbers, open_h5, reader, scalar_text, stack_dataset
 from xanesum.io.scan import Format, Scan, reading
 from xanesum.stack import DIMS, QUANTITIES, check_stack
+from xanesum.storage.atomic import atomic_path
 
 __all__ = ["FORMAT", "SUFFIXES", "write"]
 

@@ -16,7 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xanesum.errors import ReadError, XanesumError
-from xanesum.stack import lazy_array
+from xanesum.storage.lazy import lazy_array
 
 __all__ = ["Format", "Key", "Scan", "float_dtype", "frame_reader", "read_bytes", "reading"]
 

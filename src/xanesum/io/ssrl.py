@@ -15,7 +15,8 @@ from xanesum.errors import ReadError
 from xanesum.io.scan import Format, Scan, float_dtype, frame_reader
 from xanesum.io.xrm import XrmInfo, read_image, read_info
 from xanesum.photon_transfer import LAW_EXPOSURES, Coords, law_coords
-from xanesum.stack import DIMS, lazy_array
+from xanesum.stack import DIMS
+from xanesum.storage.lazy import lazy_array
 
 __all__ = ["FORMAT", "all_there", "energy_of", "open_files"]
 

@@ -13,10 +13,10 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from xanesum.errors import ReadError, StackError
-from xanesum.io.atomic import atomic_path, atomic_paths
 from xanesum.io.scan import Format, Scan, frame_reader, reading
 from xanesum.io.text import read_table
 from xanesum.stack import QUANTITIES, check_stack
+from xanesum.storage.atomic import atomic_path, atomic_paths
 
 __all__ = ["FORMAT", "SUFFIXES", "energies_candidates", "energies_path", "write", "write_map_tiff"]
 

@@ -12,7 +12,7 @@ from xanesum.preprocess.bad_pixels import find_bad_pixels
 from xanesum.preprocess.density import Corrections, has_reference, to_optical_density
 from xanesum.preprocess.marks import PreprocessReport, mark_bad_values
 from xanesum.stack import QUANTITIES
-from xanesum.workspace import IN_MEMORY, Workspace
+from xanesum.storage.scratch import IN_MEMORY, Workspace
 
 __all__ = [
     "Corrections",

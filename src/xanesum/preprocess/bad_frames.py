@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from xanesum.preprocess.marks import PreprocessReport, mark, noted
 from xanesum.stack import check_stack, usable_mask, usable_weight
-from xanesum.workspace import each_frame
+from xanesum.storage.lazy import each_frame
 
 __all__ = ["find_bad_frames"]
 

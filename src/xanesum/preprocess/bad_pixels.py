@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from xanesum.preprocess.marks import BAD_SHARE, PreprocessReport, mark, noted
 from xanesum.stack import DIMS, check_stack, refuse_values, usable_mask, usable_weight
-from xanesum.workspace import each_frame, with_missing
+from xanesum.storage.lazy import each_frame, with_missing
 
 __all__ = ["find_bad_pixels"]
 

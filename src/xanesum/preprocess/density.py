@@ -14,7 +14,8 @@ from scipy.ndimage import rank_filter
 from xanesum.errors import StackError
 from xanesum.preprocess.marks import BAD_SHARE, PreprocessReport, mark, noted
 from xanesum.stack import DIMS, check_stack
-from xanesum.workspace import IN_MEMORY, Workspace, each_frame, with_frames, with_values
+from xanesum.storage.lazy import each_frame, with_frames, with_values
+from xanesum.storage.scratch import IN_MEMORY, Workspace
 
 __all__ = ["Corrections", "has_reference", "log_of_counts", "to_optical_density"]
 

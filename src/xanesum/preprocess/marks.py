@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from xanesum.errors import StackError
 from xanesum.stack import DIMS, add_history, check_stack, usable_mask, usable_weight
-from xanesum.workspace import each_frame, with_frames
+from xanesum.storage.lazy import each_frame, with_frames
 
 __all__ = ["BAD_SHARE", "PreprocessReport", "mark", "mark_bad_values", "noted"]
 

@@ -1,4 +1,4 @@
-"""Where the values of a stack are kept while it is worked on: in memory, or in a file if they do not fit."""
+"""A folder for stacks that do not fit in memory."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import errno
 import json
 import os
 import platform
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 import numpy as np
 import psutil
@@ -21,36 +19,20 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xanesum.errors import ReadError, WriteError
-from xanesum.stack import chunks_of, lazy_array, whole_chunks
+from xanesum.storage.lazy import (
+    chunks_of,
+    enclosing_slice,
+    index_ranges,
+    index_within,
+    is_lazy,
+    lazy_array,
+    whole_chunks,
+    with_values,
+)
+from xanesum.storage.memory import BLOCK_BYTES, BLOCK_SHARE, COPIES, MOST_OF_CHUNKS, available_memory
 
-__all__ = [
-    "IN_MEMORY",
-    "Frames",
-    "Workspace",
-    "available_memory",
-    "each_frame",
-    "is_lazy",
-    "leave_folder",
-    "take_folder",
-    "with_frames",
-    "with_missing",
-    "with_values",
-]
-
-BLOCK_SHARE, BLOCK_BYTES = 0.05, (2.0**20, 2.0**28)  # of the memory, for chunks that are read; limits of it
-MOST_OF_CHUNKS = 0.2  # of the memory, that one row of chunks may take
-FREE_SHARE = 0.8  # of the free memory, that may be used
-COPIES = 4.0  # of a stack that a run holds beside the one read, if it holds any
+__all__ = ["IN_MEMORY", "Frames", "Workspace", "leave_folder", "take_folder"]
 FRAMES, LOCK = "xanesum-frames-*.raw", "xanesum-lock.json"
-N_THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-BYTES_A_VALUE = 64.0  # of a frame that a thread works on
-Result = TypeVar("Result")
-Change = Callable[[NDArray[np.float32], slice, slice, slice], NDArray[np.float32]]
-
-
-def available_memory() -> float:
-    """Return how many bytes may be used where nobody says: most of what is free."""
-    return FREE_SHARE * float(psutil.virtual_memory().available)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +170,8 @@ class _FramesOfFile:
     def __call__(self, key: tuple[Any, ...]) -> NDArray[np.float32]:
         # read, not mapped: the system may count pages about those that are looked at as memory in use
         n_y, n_x = self.shape[1:]
-        energies, rows, columns = ranges = _ranges(key, self.shape)
-        from_row, from_x = _about(rows), _about(columns)
+        energies, rows, columns = ranges = index_ranges(key, self.shape)
+        from_row, from_x = enclosing_slice(rows), enclosing_slice(columns)
         values = np.empty((len(energies), from_row.stop - from_row.start, n_x), np.float32)
         with self.path.open("rb") as file:
             if values.shape[1] == n_y and energies.step == 1:
@@ -198,23 +180,7 @@ class _FramesOfFile:
                 for e, frame in zip(energies, values, strict=True):
                     _read_into(frame, file, 4 * (e * n_y + from_row.start) * n_x)
         ranges[0] = range(len(energies))  # these are in order already
-        return values[:, :, from_x][_within(key, ranges)]
-
-
-def _ranges(key: tuple[Any, ...], shape: tuple[int, ...]) -> list[range]:
-    """Return the indices that slices and integers name."""
-    return [range(n)[k] if isinstance(k, slice) else range(k, k + 1) for n, k in zip(shape, key, strict=True)]
-
-
-def _about(indices: range) -> slice:
-    """Return the slice from the least to the largest."""
-    return slice(min(indices), max(indices) + 1) if indices else slice(0, 0)
-
-
-def _within(key: tuple[Any, ...], ranges: list[range]) -> tuple[slice | int, ...]:
-    """Return what `key` means in values that reach from the least to the largest of its indices."""
-    steps = [slice(None, None, indices.step) for indices in ranges]
-    return tuple(step if isinstance(k, slice) else 0 for k, step in zip(key, steps, strict=True))
+        return values[:, :, from_x][index_within(key, ranges)]
 
 
 def _read_into(values: NDArray[np.float32], file: BinaryIO, offset: int) -> None:
@@ -237,79 +203,3 @@ def _writing(path: Path) -> Iterator[None]:
             f"{path.parent}: cannot keep a stack there that does not fit in memory ({reason}); "
             "choose a folder on another disk (--work)"
         ) from error
-
-
-def is_lazy(stack: xr.DataArray) -> bool:
-    """Whether the values of a stack are read, or computed, where they are looked at."""
-    return not stack.variable._in_memory
-
-
-def with_values(stack: xr.DataArray, values: xr.Variable | NDArray[np.floating]) -> xr.DataArray:
-    """Return a stack of the same labels with other values, lazy or not."""
-    variable = values if isinstance(values, xr.Variable) else xr.Variable(stack.dims, values)
-    return xr.DataArray(variable, coords=stack.coords, name=stack.name, attrs=dict(stack.attrs))
-
-
-def with_frames(stack: xr.DataArray, change: Change) -> xr.DataArray:
-    """Return the stack with its values changed; where it is lazy, when they are looked at.
-
-    `change` gets values (E', Y', X'), which it may write to, and the slices of energies, y and x they are.
-    """
-    if not is_lazy(stack):
-        values = np.empty(stack.shape, np.float32)
-        for e in range(len(stack)):
-            block = np.array(stack.values[e : e + 1], np.float32)
-            values[e] = change(block, slice(e, e + 1), slice(0, stack.shape[1]), slice(0, stack.shape[2]))[0]
-        return with_values(stack, values)
-    return with_values(stack, lazy_array(stack.shape, _Changed(stack, change), chunks=chunks_of(stack)))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Changed:
-    """Reads parts of a stack and changes them."""
-
-    stack: xr.DataArray
-    change: Change
-
-    def __call__(self, key: tuple[Any, ...]) -> NDArray[np.float32]:
-        ranges = _ranges(key, self.stack.shape)
-        energies, rows, columns = (_about(indices) for indices in ranges)
-        block = np.array(self.stack[energies, rows, columns].values, np.float32)
-        return np.asarray(self.change(block, energies, rows, columns)[_within(key, ranges)])
-
-
-def with_missing(stack: xr.DataArray, missing: NDArray[np.int64]) -> xr.DataArray:
-    """Return the stack with NaN at sorted flat indices (n,) of its values."""
-    if not len(missing):
-        return stack.copy(deep=not is_lazy(stack))
-    n_pixels = stack.shape[1] * stack.shape[2]
-
-    def blank(
-        values: NDArray[np.float32], energies: slice, rows: slice, columns: slice
-    ) -> NDArray[np.float32]:
-        within = slice(*np.searchsorted(missing, [energies.start * n_pixels, energies.stop * n_pixels]))
-        e, y, x = np.unravel_index(missing[within], stack.shape)
-        inside = (y >= rows.start) & (y < rows.stop) & (x >= columns.start) & (x < columns.stop)
-        values[(e - energies.start)[inside], (y - rows.start)[inside], (x - columns.start)[inside]] = np.nan
-        return values
-
-    return with_frames(stack, blank)
-
-
-def each_frame(
-    stack: xr.DataArray, function: Callable[[int, NDArray[np.float64]], Result]
-) -> Iterator[Result]:
-    """Yield what `function` makes of each index and frame, as float64, in order; all cores work on them."""
-
-    def apply(e: int) -> Result:
-        return function(e, np.asarray(stack[e].values, np.float64))
-
-    room = available_memory() / (4 * BYTES_A_VALUE * stack.shape[1] * stack.shape[2])
-    n_threads = int(np.clip(room, 1, N_THREADS))
-    with ThreadPoolExecutor(n_threads) as threads:
-        coming = deque(threads.submit(apply, e) for e in range(min(2 * n_threads, len(stack))))
-        for e in range(len(coming), len(stack) + len(coming)):
-            found = coming.popleft().result()
-            if e < len(stack):
-                coming.append(threads.submit(apply, e))
-            yield found

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xanesum.errors import WriteError
-from xanesum.io.atomic import atomic_path
+from xanesum.storage.atomic import atomic_path
 
 __all__ = ["Checkpoint", "clear_folder", "digest_of"]
 
