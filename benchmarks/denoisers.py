@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from training.scenes import HELD_OUT, draw_scene
 from xanesum import simulate
 from xanesum.denoisers import available_denoisers, get_denoiser
+from xanesum.linalg.subspace import fit_basis, project
 from xanesum.phantom import KINDS
-from xanesum.subspace import fit_basis, project
 
 SHAPE, N_ENERGIES, N_COMPONENTS = (256, 320), 150, 5
 N_SCORED = 4  # components that the summary counts

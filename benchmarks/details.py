@@ -28,10 +28,10 @@ from xanesum import denoise, half_step_energy, simulate
 from xanesum.baselines import median3
 from xanesum.denoisers import DEFAULT_DENOISER, available_denoisers, exact_form, get_denoiser
 from xanesum.denoising import assemble
+from xanesum.linalg.subspace import fit_basis
 from xanesum.methods import refine
 from xanesum.phantom.spectra import energy_grid_ev, state_spectra
 from xanesum.stack import make_stack
-from xanesum.subspace import fit_basis
 
 SHAPE, N_ENERGIES, SIGMA, PEAK = (256, 320), 150, 60.0, 255.0
 BLUR_PX = 1.3

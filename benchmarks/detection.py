@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from xanesum.crossfit import choose_scale, component_p_values, split_pixels
 from xanesum.denoisers import DEFAULT_DENOISER, exact_form, get_denoiser
+from xanesum.linalg.subspace import fit_basis
 from xanesum.methods import FALSE_ALARMS, FIRST_RANK
 from xanesum.phantom.spectra import energy_grid_ev, state_spectra
-from xanesum.subspace import fit_basis
 
 SHAPE, N_ENERGIES, SHARE = (128, 160), 150, 0.02
 CONTRASTS = (0.5, 0.7, 0.9, 1.0, 1.1, 1.2, 1.4, 1.7, 2.0, 2.3, 2.6)

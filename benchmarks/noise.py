@@ -31,6 +31,7 @@ from xanesum import Denoised, denoise, half_step_energy, simulate
 from xanesum.denoisers import DEFAULT_DENOISER, exact_form, get_denoiser
 from xanesum.errors import EdgeError
 from xanesum.flat_drift import correct_flat_drift
+from xanesum.linalg.imputation import fill_missing
 from xanesum.methods import Setting, fit_sum_plus
 from xanesum.noise import estimate_sigma
 from xanesum.noise_shape import NoiseShape, measure_shape
@@ -39,7 +40,6 @@ from xanesum.phantom.exposure import Detector, drifting_fields
 from xanesum.photon_transfer import photon_transfer
 from xanesum.preprocess import prepare
 from xanesum.stack import load_stack, make_stack, usable_mask
-from xanesum.subspace import fill_missing
 from xanesum.trust import examine
 from xanesum.weights import CountVariance
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from xanesum import simulate
 from xanesum.denoisers import exact_form, get_denoiser
+from xanesum.linalg.subspace import fit_basis, project
 from xanesum.phantom import Phantom
-from xanesum.subspace import fit_basis, project
 from xanesum.sure import try_ranks
 
 MAX_RANK = 20

@@ -20,8 +20,8 @@ from xanesum.errors import (
     StackError,
     WriteError,
 )
+from xanesum.linalg.subspace import fit_basis, project, reconstruct
 from xanesum.stack import make_stack
-from xanesum.subspace import fit_basis, project, reconstruct
 
 ENERGY = np.linspace(8300.0, 8400.0, 30)
 CLEAN = low_rank((40.0, 8.0, 2.0)) + np.float32(3)

@@ -5,8 +5,8 @@ import pytest
 from scans import smooth_images
 
 from xanesum.illumination import estimate_drift, remove_smooth, smooth_fields
+from xanesum.linalg.subspace import fit_basis
 from xanesum.phantom import drifting_fields
-from xanesum.subspace import fit_basis
 
 ENERGY = np.arange(8300.0, 8380.0, 1.0)
 SHAPE = (80, 100)

@@ -13,9 +13,10 @@ from xanesum.denoised import COMPONENT_COLUMNS, load_result
 from xanesum.denoisers import get_denoiser
 from xanesum.denoisers.wavelet import WaveletDenoiser
 from xanesum.errors import ReadError, RecipeError, StackError, XanesumWarning
+from xanesum.linalg.binning import average_pixels
+from xanesum.linalg.subspace import fit_basis, project, reconstruct
 from xanesum.methods import STAGES, Setting, fit_pilot, fit_sum, fit_sum_plus, refine
 from xanesum.stack import make_stack
-from xanesum.subspace import average_pixels, fit_basis, project, reconstruct
 
 WAVELET = get_denoiser("wavelet")
 

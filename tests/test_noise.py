@@ -6,6 +6,7 @@ from scans import add_noise, low_rank, smooth_images
 from scipy.ndimage import convolve1d
 
 from xanesum.errors import SigmaError
+from xanesum.linalg.subspace import fit_basis
 from xanesum.noise import (
     count_above_noise,
     estimate_sigma,
@@ -14,7 +15,6 @@ from xanesum.noise import (
     sigma_per_energy,
     wavelet_sigma,
 )
-from xanesum.subspace import fit_basis
 
 
 def fresh():

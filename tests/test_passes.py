@@ -11,12 +11,13 @@ from scans import add_noise, low_rank
 from xanesum import denoise, half_step_energy, read_stack, simulate, write_stack
 from xanesum.errors import MissingExtraError, RecipeError, StackError, WriteError
 from xanesum.flat_drift import correct_flat_drift
+from xanesum.linalg.binning import average_pixels, coarse_scale, mean_over_blocks
+from xanesum.linalg.subspace import fit_basis, project
 from xanesum.methods import Setting, Whole, fit_sum_plus
-from xanesum.passes import Passes, Weighing, coarse_scale, mean_over_blocks
+from xanesum.passes import Passes, Weighing
 from xanesum.stack import make_stack
 from xanesum.storage.checkpoint import Checkpoint, digest_of
 from xanesum.storage.lazy import lazy_array
-from xanesum.subspace import average_pixels, fit_basis, project
 from xanesum.sure import stack_energy
 
 SHAPE = (37, 41)  # no multiple of anything

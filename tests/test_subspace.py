@@ -7,15 +7,9 @@ from hypothesis import given, settings
 from scans import SEED, add_noise, low_rank
 
 from xanesum.errors import RankError, StackError
-from xanesum.subspace import (
-    average_pixels,
-    fill_missing,
-    fit_basis,
-    inner_products,
-    mean_signs,
-    project,
-    reconstruct,
-)
+from xanesum.linalg.binning import average_pixels
+from xanesum.linalg.imputation import fill_missing
+from xanesum.linalg.subspace import fit_basis, inner_products, mean_signs, project, reconstruct
 
 
 def fresh():
@@ -73,7 +67,7 @@ def test_spectra_are_orthonormal_for_any_stack(shape, route, data):
 def test_gram_sums_in_blocks_as_in_one_piece(monkeypatch):
     stack = add_noise(low_rank(), 1.0)
     whole = fit_basis(stack, rng=fresh())
-    monkeypatch.setattr("xanesum.subspace.BLOCK_BYTES", 8 * 30 * 50 * 7)  # blocks of 7 rows of 40
+    monkeypatch.setattr("xanesum.linalg.subspace.BLOCK_BYTES", 8 * 30 * 50 * 7)  # blocks of 7 rows of 40
 
     np.testing.assert_allclose(
         fit_basis(stack, rng=fresh()).singular_values, whole.singular_values, rtol=1e-12
@@ -83,7 +77,7 @@ def test_gram_sums_in_blocks_as_in_one_piece(monkeypatch):
 @pytest.mark.parametrize("route", ["gram", "randomized"])
 @pytest.mark.parametrize("rows", [7, 1000])
 def test_masked_pixels_do_not_count(route, rows, monkeypatch):
-    monkeypatch.setattr("xanesum.subspace.BLOCK_BYTES", 8 * 30 * 50 * rows)  # several blocks, or one
+    monkeypatch.setattr("xanesum.linalg.subspace.BLOCK_BYTES", 8 * 30 * 50 * rows)  # several blocks, or one
     stack = add_noise(low_rank(), 0.1)
     mask = np.ones(stack.shape[1:], bool)
     mask[5:9, 3:30] = False
@@ -214,7 +208,7 @@ def test_a_scale_beyond_the_image_leaves_one_block():
 
 @pytest.mark.parametrize("rows", [1, 7, 1000])
 def test_inner_products_are_those_of_float64(rows, monkeypatch):
-    monkeypatch.setattr("xanesum.subspace.BLOCK_BYTES", 4 * 30 * 50 * rows)  # several blocks, or one
+    monkeypatch.setattr("xanesum.linalg.subspace.BLOCK_BYTES", 4 * 30 * 50 * rows)  # several blocks, or one
     stack, images = add_noise(low_rank(), 1.0), low_rank()[:3]
     flat, ours = (values.reshape(len(values), -1).astype(float) for values in (stack, images))
 

@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import norm
 
 from xanesum.errors import SigmaError
-from xanesum.subspace import fit_basis, project, reconstruct
+from xanesum.linalg.subspace import fit_basis, project, reconstruct
 from xanesum.sure import (
     TURN,
     RankRisk,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import gamma, norm
 
-from xanesum.subspace import block_sums
+from xanesum.linalg.binning import block_sums
 
 __all__ = [
     "average_tail",

@@ -16,9 +16,10 @@ from skimage.registration import phase_cross_correlation
 from xanesum.denoising import denoise
 from xanesum.errors import EdgeError, XanesumWarning
 from xanesum.flat_drift import correct_flat_drift
-from xanesum.noise import estimate_sigma
+from xanesum.linalg.binning import average_pixels
+from xanesum.linalg.imputation import fill_missing
+from xanesum.noise.level import estimate_sigma
 from xanesum.stack import load_stack, usable_mask, usable_weight
-from xanesum.subspace import average_pixels, fill_missing
 from xanesum.xanes import half_step_energy
 from xanesum.xanes.normalization import edge_ranges, find_e0_ev
 

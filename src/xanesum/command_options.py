@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from xanesum.accelerator import DEVICES
 from xanesum.denoising import NOISES
 from xanesum.flat_drift import DRIFTS
 from xanesum.recipe import DEFAULT_RECIPE, Recipe, read_recipe
+from xanesum.streaming.torch_backend import DEVICES
 from xanesum.xanes import MAP_KINDS
 
 __all__ = [

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
-from xanesum.subspace import average_pixels, block_sums, fit_basis, inner_products, project
+from xanesum.linalg.binning import average_pixels, block_sums
+from xanesum.linalg.subspace import fit_basis, inner_products, project
 
 __all__ = [
     "SCALES",
@@ -102,7 +103,7 @@ def choose_scale(
         Those that are tried, each a multiple of the one before, as far as there are as many averages as
         spectra.
     rng : numpy.random.Generator
-        For `xanesum.subspace.fit_basis`.
+        For `xanesum.linalg.subspace.fit_basis`.
     """
     common = [average_pixels(half, COMMON_SCALE, mask=halves.mask) for half in halves.stacks]
     found: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}

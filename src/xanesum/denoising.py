@@ -17,11 +17,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xanesum.accelerator import accelerator_for
-from xanesum.cluster import cluster_of
 from xanesum.denoised import Denoised
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser, exact_form, get_denoiser
 from xanesum.errors import RankError, RecipeError, SigmaError, StackError, XanesumWarning
+from xanesum.linalg.binning import block_sums, coarse_scale
+from xanesum.linalg.imputation import fill_missing
+from xanesum.linalg.subspace import BLOCK_BYTES, fit_basis, mean_signs
 from xanesum.methods import (
     FALSE_ALARMS,
     MAX_RANK,
@@ -33,15 +34,16 @@ from xanesum.methods import (
     fit_sum,
     fit_sum_plus,
 )
-from xanesum.noise import estimate_sigma, sigma_of_pixels, sigma_per_energy, sigma_sample
+from xanesum.noise.level import estimate_sigma, sigma_of_pixels, sigma_per_energy, sigma_sample
+from xanesum.noise.variance import CountVariance
 from xanesum.noise_shape import NoiseShape, measure_shape
-from xanesum.passes import Averages, Passes, coarse_scale
 from xanesum.stack import check_stack, refuse_values, usable_mask, usable_weight
 from xanesum.storage.checkpoint import Checkpoint, digest_of
 from xanesum.storage.lazy import chunks_of, is_lazy, whole_chunks
 from xanesum.storage.memory import available_memory
-from xanesum.subspace import BLOCK_BYTES, block_sums, fill_missing, fit_basis, mean_signs
-from xanesum.weights import CountVariance
+from xanesum.streaming.blocked_stack import Averages, Passes
+from xanesum.streaming.dask_client import cluster_of
+from xanesum.streaming.torch_backend import accelerator_for
 
 __all__ = [
     "DEFAULT_DEVICE",

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, gaussian_filter, uniform_filter1d
 
-from xanesum.subspace import inner_products, project
+from xanesum.linalg.subspace import inner_products, project
 
 __all__ = ["DriftOfPixels", "FlatDrift", "estimate_drift", "remove_smooth", "smooth_fields"]
 

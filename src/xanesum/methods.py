@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from xanesum.crossfit import COMMON_SCALE, SCALES, choose_scale, component_p_values, split_axis, split_pixels
-from xanesum.noise import count_above_noise, noise_reach
-from xanesum.passes import Passes
+from xanesum.linalg.binning import average_pixels
+from xanesum.linalg.subspace import Blocked, fit_basis, project
+from xanesum.noise.level import count_above_noise, noise_reach
 from xanesum.refit import Smoothed, orthonormal_rows, refit_spectra, shrink_spectra, smooth_spectra
-from xanesum.subspace import Blocked, average_pixels, fit_basis, project
+from xanesum.streaming.blocked_stack import Passes
 from xanesum.sure import (
     Blend,
     RankRisk,

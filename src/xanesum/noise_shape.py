@@ -8,19 +8,12 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from xanesum.linalg.binning import mean_over_blocks
+from xanesum.linalg.subspace import project
 from xanesum.methods import Fit, NoiseOfImages, Setting, Whole, fit_pilot
-from xanesum.passes import Weighing, mean_over_blocks
-from xanesum.subspace import project
-from xanesum.weights import (
-    CommonNoise,
-    CountVariance,
-    Factors,
-    Variance,
-    find_common,
-    fit_variance,
-    left_uneven,
-    separate,
-)
+from xanesum.noise.common import CommonNoise, find_common
+from xanesum.noise.variance import CountVariance, Factors, Variance, fit_variance, left_uneven, separate
+from xanesum.streaming.blocked_stack import Weighing
 
 __all__ = ["NoiseShape", "Uneven", "measure_shape"]
 

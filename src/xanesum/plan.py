@@ -12,7 +12,7 @@ import psutil
 
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser, get_denoiser
 from xanesum.io import describe, read_stack
-from xanesum.passes import coarse_scale
+from xanesum.linalg.binning import coarse_scale
 from xanesum.storage.lazy import chunks_of
 from xanesum.storage.memory import available_memory
 from xanesum.storage.scratch import Workspace

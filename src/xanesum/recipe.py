@@ -12,11 +12,11 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
-from xanesum.accelerator import DEVICES
 from xanesum.denoisers import DEFAULT_DENOISER
 from xanesum.denoising import DEFAULT_DEVICE, DEFAULT_METHOD, DEFAULT_NOISE
 from xanesum.errors import RecipeError
 from xanesum.flat_drift import DEFAULT_DRIFT
+from xanesum.streaming.torch_backend import DEVICES
 
 __all__ = [
     "DEFAULT_RECIPE",

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_solve_banded, cholesky_banded
 from scipy.ndimage import uniform_filter1d
 
-from xanesum.subspace import inner_products
+from xanesum.linalg.subspace import inner_products
 
 __all__ = ["Smoothed", "orthonormal_rows", "refit_spectra", "shrink_spectra", "smooth_spectra"]
 

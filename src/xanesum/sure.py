@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from xanesum.errors import SigmaError
-from xanesum.subspace import Basis, Blocked, project
+from xanesum.linalg.subspace import Basis, Blocked, project
 
 __all__ = [
     "Blend",

@@ -22,12 +22,12 @@ from xanesum.chance import (
 )
 from xanesum.denoised import Denoised
 from xanesum.illumination import smooth_fields
-from xanesum.noise import CORRELATED, MOST_REACH
+from xanesum.linalg.binning import block_sums
+from xanesum.noise.common import CommonNoise
+from xanesum.noise.level import CORRELATED, MOST_REACH
 from xanesum.refit import orthonormal_rows
 from xanesum.stack import usable_mask, usable_weight
 from xanesum.storage.memory import N_THREADS, available_memory
-from xanesum.subspace import block_sums
-from xanesum.weights import CommonNoise
 
 __all__ = ["PLACES", "Lost", "Trust", "Whiteness", "examine"]
 

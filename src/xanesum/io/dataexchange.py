@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from xanesum.errors import EnergyError, ReadError
 from xanesum.io.hdf5 import has_keys, numbers, open_h5, reader, scalar_text, stack_dataset
 from xanesum.io.scan import Format, Scan
-from xanesum.photon_transfer import LAW_EXPOSURES, Coords, law_coords
+from xanesum.noise.detector import LAW_EXPOSURES, Coords, law_coords
 
 __all__ = ["FORMAT"]
 

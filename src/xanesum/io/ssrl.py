@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from xanesum.errors import ReadError
 from xanesum.io.scan import Format, Scan, float_dtype, frame_reader
 from xanesum.io.xrm import XrmInfo, read_image, read_info
-from xanesum.photon_transfer import LAW_EXPOSURES, Coords, law_coords
+from xanesum.noise.detector import LAW_EXPOSURES, Coords, law_coords
 from xanesum.stack import DIMS
 from xanesum.storage.lazy import lazy_array
 

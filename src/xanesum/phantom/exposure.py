@@ -9,9 +9,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xanesum.errors import SigmaError
+from xanesum.noise.detector import law_coords
 from xanesum.phantom import parameters as p
 from xanesum.phantom.simulate import Phantom
-from xanesum.photon_transfer import law_coords
 from xanesum.stack import make_stack
 
 __all__ = ["Detector", "Exposure", "drifting_fields", "expose"]

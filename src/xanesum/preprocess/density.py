@@ -12,12 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import rank_filter
 
 from xanesum.errors import StackError
+from xanesum.noise.detector import log_of_counts
 from xanesum.preprocess.marks import BAD_SHARE, PreprocessReport, mark, noted
 from xanesum.stack import DIMS, check_stack
 from xanesum.storage.lazy import each_frame, with_frames, with_values
 from xanesum.storage.scratch import IN_MEMORY, Workspace
 
-__all__ = ["Corrections", "has_reference", "log_of_counts", "to_optical_density"]
+__all__ = ["Corrections", "has_reference", "to_optical_density"]
 
 REFERENCES = ("flat", "dark", "i0", "exposure_s", "flat_exposure_s")  # used up by to_optical_density
 TIMES = ("exposure_s", "flat_exposure_s")
@@ -63,7 +64,7 @@ def to_optical_density(
     `mask`).
 
     Where the law of the counts' noise is known (coordinates `noise_gain` and `noise_read_variance`, see
-    `xanesum.photon_transfer.law_coords`), it goes on with the optical density.
+    `xanesum.noise.detector.law_coords`), it goes on with the optical density.
 
     Parameters
     ----------
@@ -232,16 +233,6 @@ def _frame_density(
         n_bad_reference=int(np.count_nonzero(measured & ~np.isfinite(log_reference))),
     )
     return log_reference - log_counts, without_light, counted
-
-
-def log_of_counts(
-    counts: NDArray[np.float64], linear_below: float, linear: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Return the logarithm of counts, and where `linear` holds the line that touches it at `linear_below`."""
-    logarithms = np.log(counts, out=np.empty(counts.shape), where=~linear)
-    if linear.any():
-        logarithms[linear] = np.log(linear_below) + counts[linear] / linear_below - 1
-    return logarithms
 
 
 def _noise_floor(stack: xr.DataArray, references: _References, limit: float) -> float:

@@ -11,7 +11,15 @@ from scipy.stats import norm
 
 from xanesum.errors import SigmaError
 
-__all__ = ["LAW_EXPOSURES", "Coords", "NoiseLaw", "law_coords", "photon_transfer", "variance_by_mean"]
+__all__ = [
+    "LAW_EXPOSURES",
+    "Coords",
+    "NoiseLaw",
+    "law_coords",
+    "log_of_counts",
+    "photon_transfer",
+    "variance_by_mean",
+]
 
 Interval = tuple[float, float]
 N_BINS = 40  # of intensity
@@ -287,3 +295,13 @@ def _misfit(
     """Return the relative rms of what differs from the expected beyond its errors."""
     beyond = float(np.mean((variance - expected) ** 2 / expected**2) - np.mean((error / expected) ** 2))
     return float(np.sqrt(max(beyond, 0.0)))
+
+
+def log_of_counts(
+    counts: NDArray[np.float64], linear_below: float, linear: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return the logarithm of counts, and where `linear` holds the line that touches it at `linear_below`."""
+    logarithms = np.log(counts, out=np.empty(counts.shape), where=~linear)
+    if linear.any():
+        logarithms[linear] = np.log(linear_below) + counts[linear] / linear_below - 1
+    return logarithms

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xanesum.errors import RecipeError, XanesumWarning
-from xanesum.passes import Part, Sums
+from xanesum.streaming.cpu_backend import Part, Sums
 
 __all__ = ["DEVICES", "Accelerator", "accelerator_for"]
 
@@ -103,7 +103,7 @@ class Accelerator:
         block: Any,
         part: Part,
     ) -> Sums:
-        """Sum up a part as `xanesum.passes` does on the CPU."""
+        """Sum up a part as `xanesum.streaming.blocked_stack` does on the CPU."""
         torch = self._torch
         n_energies, n_rows, n_x = block.shape
         weighed = block if weights is None else block * self._sent(weights[part.rows])

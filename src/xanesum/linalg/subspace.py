@@ -13,13 +13,12 @@ from scipy.linalg import blas, eigh
 from xanesum.errors import RankError, StackError
 
 __all__ = [
+    "BLOCK_BYTES",
     "ROUTES",
     "Basis",
     "Blocked",
-    "average_pixels",
-    "block_sums",
-    "fill_known",
-    "fill_missing",
+    "_gram",
+    "_gram_basis",
     "fit_basis",
     "inner_products",
     "mean_signs",
@@ -33,7 +32,7 @@ BLOCK_BYTES = 64_000_000  # pixels are taken in blocks of about this size, so th
 
 
 class Blocked(Protocol):
-    """A stack (E, Y, X) that is not an array but can be read in blocks, see `xanesum.passes`."""
+    """A stack (E, Y, X) that is not an array but can be read in blocks, see `xanesum.streaming`."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -142,56 +141,6 @@ def inner_products(images: NDArray[np.float32], stack: NDArray[np.float32]) -> N
     return products
 
 
-def average_pixels(
-    stack: NDArray[np.float32], scale: int, *, mask: NDArray[np.bool_] | None = None
-) -> NDArray[np.float32]:
-    """Return sums over blocks of `scale` x `scale` pixels, each divided by the root of how many count.
-
-    White noise keeps its standard deviation, and an image of constant value v becomes ``scale * v``.  Blocks
-    at the far edges are cut off where the images end; a block without pixels that count is 0.
-
-    Parameters
-    ----------
-    stack : ndarray of float32, shape (E, Y, X)
-        Finite wherever `mask` holds.
-    scale : int
-        From 1, which takes nothing together.
-    mask : ndarray of bool, shape (Y, X), optional
-        Pixels that count.
-
-    Returns
-    -------
-    ndarray of float32, shape (E, ceil(Y / scale), ceil(X / scale))
-    """
-    keep = np.ones(stack.shape[1:], bool) if mask is None else mask
-    if scale == 1:
-        return stack if keep.all() else np.where(keep, stack, np.float32(0))
-    root = np.sqrt(np.maximum(block_sums(keep.astype(np.float32), scale), 1))
-    whole = keep.all()
-    averaged = np.empty((len(stack), *root.shape), np.float32)
-    n_frames = max(1, BLOCK_BYTES // (4 * keep.size))
-    for start in range(0, len(stack), n_frames):
-        frames = stack[start : start + n_frames]
-        sums = block_sums(frames if whole else np.where(keep, frames, np.float32(0)), scale)
-        np.divide(sums, root, out=averaged[start : start + n_frames])
-    return averaged
-
-
-def block_sums(images: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
-    """Return the sums over blocks of the last two axes, which are cut off where the images end."""
-    if scale == 1:
-        return images
-    *others, n_y, n_x = images.shape
-    n_whole = n_y // scale
-    sums = np.zeros((*others, -(-n_y // scale), -(-n_x // scale) * scale), images.dtype)
-    bands = images[..., : n_whole * scale, :].reshape(*others, n_whole, scale, n_x)
-    np.add.reduce(bands, axis=-2, out=sums[..., :n_whole, :n_x])
-    if n_y % scale:
-        np.add.reduce(images[..., n_whole * scale :, :], axis=-2, out=sums[..., -1, :n_x])
-    blocks = sums.reshape(-1, scale) @ np.ones(scale, images.dtype)
-    return blocks.reshape(*sums.shape[:-1], -1)
-
-
 def reconstruct(spectra: NDArray[np.floating], coefficients: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return ``sum_k spectra[k, e] * coefficients[k]`` as float32, shape (E, Y, X)."""
     return np.asarray(np.tensordot(np.asarray(spectra, np.float32), coefficients, axes=(0, 0)))
@@ -200,76 +149,6 @@ def reconstruct(spectra: NDArray[np.floating], coefficients: NDArray[np.float32]
 def mean_signs(images: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return +1 or -1 for each of `images` (K, Y, X), shape (K,), so that its mean becomes positive."""
     return np.where(images.mean(axis=(1, 2), dtype=np.float64) < 0, -1.0, 1.0)
-
-
-def fill_missing(
-    stack: NDArray[np.float32], *, rank: int, mask: NDArray[np.bool_] | None = None, n_rounds: int = 3
-) -> NDArray[np.float32]:
-    """Return `stack` with every NaN replaced by a low-rank fit to the values that are there.
-
-    Values that are missing carry weight 0.  The first spectra come from inner products over the pixels that
-    have both energies; then, in turns, each incomplete pixel is fitted by least squares on the energies it
-    has, and the spectra are fitted again (alternating least squares, see [1]_).
-
-    Parameters
-    ----------
-    stack : ndarray of float32, shape (E, Y, X)
-        Returned as it is where nothing is missing; never written to.
-    rank : int
-        Components of the fit; fewer where the stack is smaller.
-    mask : ndarray of bool, shape (Y, X), optional
-        Pixels that count; the others become 0.
-    n_rounds : int
-        Turns of fit and replacement.
-
-    References
-    ----------
-    .. [1] T. Hastie, R. Mazumder, J. Lee, R. Zadeh, "Matrix completion and low-rank SVD via fast alternating
-       least squares", J. Mach. Learn. Res. 16 (2015) 3367-3402.
-    """
-    present = np.isfinite(stack)
-    if present.all():
-        return stack
-    keep = np.ones(stack.shape[1:], bool) if mask is None else mask
-    filled = np.where(present & keep, stack, 0)
-    rank = min(rank, len(stack), int(keep.sum()))
-    spectra = _spectra_of_pairs(filled, (present & keep).astype(np.float32), rank)
-    for turn in range(n_rounds):
-        if turn:
-            spectra = _gram_basis(filled, rank, mask).spectra
-        filled = fill_known(stack, spectra, keep)
-    return filled
-
-
-def fill_known(
-    block: NDArray[np.float32], spectra: NDArray[np.float64], mask: NDArray[np.bool_]
-) -> NDArray[np.float32]:
-    """Return values (E, Y, X) with a fit of spectra (K, E) in place of NaN, then 0 where `mask` is false."""
-    present = np.isfinite(block)
-    if present.all():
-        return block
-    filled = np.where(present & mask, block, np.float32(0))
-    at_y, at_x = np.nonzero(~present.all(axis=0) & mask)
-    seen, pixels = present[:, at_y, at_x], filled[:, at_y, at_x]
-    filled[:, at_y, at_x] = np.where(seen, pixels, spectra.T @ _fit_seen(spectra, pixels, seen))
-    return filled
-
-
-def _spectra_of_pairs(
-    filled: NDArray[np.float32], seen: NDArray[np.float32], rank: int
-) -> NDArray[np.float64]:
-    """Leading eigenvectors (K, E) of the mean products of two energies, over the pixels that have both."""
-    products, pairs = _gram(filled, None), _gram(seen, None)
-    return np.asarray(eigh(products / np.maximum(pairs, 1))[1][:, ::-1].T[:rank])
-
-
-def _fit_seen(
-    spectra: NDArray[np.float64], pixels: NDArray[np.float32], seen: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Least-squares coefficients (K, n) of pixels (E, n) on the energies that were seen, lightly damped."""
-    normal = np.einsum("ke,en,le->nkl", spectra, seen.astype(np.float64), spectra, optimize=True)
-    right = (spectra @ np.where(seen, pixels, 0)).T[..., None]
-    return np.linalg.solve(normal + 1e-6 * np.eye(len(spectra)), right)[..., 0].T
 
 
 def _pixel_blocks(

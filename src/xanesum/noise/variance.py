@@ -10,17 +10,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from xanesum.noise import finest_diagonal, median_sigma
-from xanesum.preprocess.density import log_of_counts
-from xanesum.subspace import average_pixels, fit_basis, project
+from xanesum.noise.detector import log_of_counts
 
 __all__ = [
-    "CommonNoise",
     "CountVariance",
     "Factors",
     "FittedVariance",
     "Variance",
-    "find_common",
     "fit_variance",
     "left_uneven",
     "separate",
@@ -40,9 +36,6 @@ N_BLOCKS = 6  # along the shorter side of the image, between which the illuminat
 N_ROUNDS = 6
 LEAST_SHARE = 0.25  # of an energy's variance that the spectra must leave, for it to be known from the rest
 OUTLYING = 5.0  # standard deviations from which on a residual has no say
-SAMPLE_RANK = 5  # images of the sample that explain the texture of one more ...
-SAMPLE_SCALE = 4  # ... with spectra from blocks of so many pixels each way
-TEXTURED = 1.2  # times the noise's variance, from which on the finest detail shows the sample
 
 
 Pixels = tuple[NDArray[np.intp], ...] | EllipsisType  # an index of an image (Y, X)
@@ -143,81 +136,6 @@ class Factors:
         """Rms of the logarithm of the product about its mean: how far the noise is from even."""
         pixel, energy = (np.log(values[values > 0]) for values in (self.pixel, self.energy))
         return float(np.hypot(pixel.std(), energy.std()))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CommonNoise:
-    """Noise that is the same at all energies, as that of the flat by which every frame was divided."""
-
-    along: NDArray[np.float64]  # (E,), its spectrum in a stack of even noise, of length 1
-    ratio: float  # standard deviation of the whole noise along it, in units of the noise elsewhere
-
-    def reduce(self, stack: NDArray[np.float32]) -> None:
-        """Make the noise of a stack (E, Y, X) the same along this spectrum as elsewhere, in place."""
-        excess = project(self.along[None], stack)[0] * np.float32(1 - 1 / self.ratio)
-        for frame, share in zip(stack, self.along.astype(np.float32), strict=True):
-            frame -= share * excess
-
-    def restored(self, spectra: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return spectra (K, E) of a reduced stack as they are in the stack before."""
-        return spectra + np.outer((self.ratio - 1) * (spectra @ self.along), self.along)
-
-    @property
-    def inverse(self) -> CommonNoise:
-        """What undoes it."""
-        return CommonNoise(self.along, 1 / self.ratio)
-
-    def sigma(self, level: float) -> NDArray[np.float64]:
-        """Return the standard deviation (E,) of what is common, in a stack whose other noise is `level`."""
-        return np.asarray(self.along * level * np.sqrt(max(self.ratio**2 - 1, 0.0)))
-
-
-def find_common(
-    stack: NDArray[np.float32],
-    along: NDArray[np.float64],
-    sigma: float,
-    *,
-    mask: NDArray[np.bool_] | None = None,
-    rng: np.random.Generator,
-) -> CommonNoise:
-    """Measure the noise that a stack has along one spectrum, beside that which it has elsewhere.
-
-    The finest detail of the image along it holds noise, and texture of the sample.  The sample's texture is
-    in its other images too, whose share in the detail is fitted and taken off, with the noise that comes
-    with them.
-
-    Parameters
-    ----------
-    stack : ndarray of float32, shape (E, Y, X)
-        Finite wherever `mask` holds, with even noise but for what is common.
-    along : ndarray, shape (E,)
-        Spectrum of what is common.
-    sigma : float
-        Noise level.
-    mask : ndarray of bool, shape (Y, X), optional
-        Pixels that count.
-    rng : numpy.random.Generator
-        For `xanesum.subspace.fit_basis`.
-
-    References
-    ----------
-    .. [1] W. A. Fuller, "Measurement Error Models", Wiley (1987), section 2.2: the noise's own part of the
-       regressors' covariance is taken off.
-    """
-    along = along / np.linalg.norm(along)
-    averaged = average_pixels(stack, SAMPLE_SCALE, mask=mask)
-    averaged = averaged - np.multiply.outer(along, np.tensordot(along, averaged, axes=1)).astype(np.float32)
-    rank = min(SAMPLE_RANK, len(averaged) - 1, averaged[0].size)
-    spectra = fit_basis(averaged, rank, rng=rng).spectra
-    spectra = spectra - np.outer(spectra @ along, along)
-    details = finest_diagonal(project(np.vstack([along, spectra]), stack), mask=mask).astype(np.float64)
-    details /= sigma
-    power, turned = np.linalg.eigh(details[1:] @ details[1:].T / details.shape[1])
-    turned = turned[:, power > TEXTURED]  # regressors with noise of their own, which attenuates: see [1]_
-    texture = turned.T @ details[1:]
-    shares = texture @ details[0] / details.shape[1] / (power[power > TEXTURED] - 1)
-    variance = median_sigma(details[0] - shares @ texture) ** 2 - float(shares @ shares)
-    return CommonNoise(along, float(np.sqrt(max(variance, 1.0))))
 
 
 def separate(
@@ -337,7 +255,7 @@ def fit_variance(
     mask : ndarray of bool, shape (Y, X), optional
         Pixels that count.
     scale : int
-        Pixels each way that were averaged, see `xanesum.subspace.average_pixels`; the variance is that of
+        Pixels each way that were averaged, see `average_pixels`; the variance is that of
         single ones.
     whole_shape : tuple of int, optional
         (Y, X) of the stack that was averaged; that of `stack` by default.

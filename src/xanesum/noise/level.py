@@ -10,7 +10,7 @@ from scipy.linalg import solve
 from scipy.optimize import brentq
 
 from xanesum.errors import SigmaError
-from xanesum.subspace import fit_basis, project
+from xanesum.linalg.subspace import fit_basis, project
 
 __all__ = [
     "count_above_noise",
@@ -253,7 +253,7 @@ def noise_reach(
     mask : ndarray of bool, shape (Y, X), optional
         Pixels that count.
     rng : numpy.random.Generator
-        For `xanesum.subspace.fit_basis`.
+        For `xanesum.linalg.subspace.fit_basis`.
 
     Returns
     -------

@@ -1,0 +1,1 @@
+"""Linear algebra on stacks: subspace, averages over blocks of pixels, imputation."""
