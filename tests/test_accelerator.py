@@ -7,12 +7,12 @@ import pytest
 import torch
 from test_passes import in_blocks
 
-from xanesum import accelerator
-from xanesum.accelerator import Accelerator, accelerator_for
 from xanesum.denoising import denoise
 from xanesum.errors import RecipeError, XanesumWarning
-from xanesum.passes import Passes, Weighing
 from xanesum.phantom import simulate
+from xanesum.streaming import torch_backend as accelerator
+from xanesum.streaming.blocked_stack import Passes, Weighing
+from xanesum.streaming.torch_backend import Accelerator, accelerator_for
 
 
 def fresh(seed=0):

@@ -13,7 +13,7 @@ from scipy.stats import t as student_t
 from xanesum.crossfit import COMMON_SCALE, SCALES, choose_scale, component_p_values, split_axis, split_pixels
 from xanesum.linalg.binning import average_pixels
 from xanesum.linalg.subspace import project
-from xanesum.noise import noise_reach
+from xanesum.noise.level import noise_reach
 
 NOTHING = np.zeros((24, 32, 40), np.float32)
 MANY = 0.999  # of the binomial law: the limit of how often chance may speak

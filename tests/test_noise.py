@@ -7,7 +7,7 @@ from scipy.ndimage import convolve1d
 
 from xanesum.errors import SigmaError
 from xanesum.linalg.subspace import fit_basis
-from xanesum.noise import (
+from xanesum.noise.level import (
     count_above_noise,
     estimate_sigma,
     marchenko_pastur_median,
@@ -221,7 +221,7 @@ def test_fewer_pixels_or_energies_than_components_have_no_reach():
 
 
 def test_a_wide_image_is_judged_by_its_middle(monkeypatch):
-    monkeypatch.setattr("xanesum.noise.REACH_PIXELS", 64 * 20)
+    monkeypatch.setattr("xanesum.noise.level.REACH_PIXELS", 64 * 20)
     noise = spread_noise([0.5, 0.5], 2)
     noise[:, :15] = noise[:, 45:] = 0
 

@@ -10,11 +10,11 @@ from io_files import real_data, write_ssrl, write_xrm
 from xanesum.denoising import denoise
 from xanesum.errors import XanesumWarning
 from xanesum.io import read_stack, write_stack
+from xanesum.noise.detector import law_coords
+from xanesum.noise.variance import CountVariance
 from xanesum.phantom import Detector, expose, simulate
-from xanesum.photon_transfer import law_coords
 from xanesum.preprocess import prepare
 from xanesum.stack import make_stack
-from xanesum.weights import CountVariance
 
 CAMERA = Detector(gain=0.3, read_variance=20.0, offset=50.0)
 SHAPE = (120, 160)

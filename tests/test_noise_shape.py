@@ -10,11 +10,12 @@ from scipy.ndimage import gaussian_filter
 from xanesum.denoising import denoise
 from xanesum.methods import Setting
 from xanesum.metrics import map_rmse_ev
+from xanesum.noise.common import CommonNoise, find_common
+from xanesum.noise.variance import CountVariance, Factors, FittedVariance
 from xanesum.noise_shape import NoiseShape, Uneven, measure_shape
 from xanesum.phantom import expose, simulate
 from xanesum.preprocess import prepare
 from xanesum.stack import make_stack
-from xanesum.weights import CommonNoise, CountVariance, Factors, FittedVariance, find_common
 from xanesum.xanes import half_step_energy
 
 N_ENERGIES, SHAPE = 30, (144, 192)

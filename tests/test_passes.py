@@ -14,10 +14,10 @@ from xanesum.flat_drift import correct_flat_drift
 from xanesum.linalg.binning import average_pixels, coarse_scale, mean_over_blocks
 from xanesum.linalg.subspace import fit_basis, project
 from xanesum.methods import Setting, Whole, fit_sum_plus
-from xanesum.passes import Passes, Weighing
 from xanesum.stack import make_stack
 from xanesum.storage.checkpoint import Checkpoint, digest_of
 from xanesum.storage.lazy import lazy_array
+from xanesum.streaming.blocked_stack import Passes, Weighing
 from xanesum.sure import stack_energy
 
 SHAPE = (37, 41)  # no multiple of anything
@@ -485,7 +485,7 @@ def test_workers_read_for_the_drift_too(client, averaged):
 
 def test_a_scheduler_that_is_not_there(monkeypatch):
     pytest.importorskip("distributed", reason='needs pip install "xanesum[cluster]"')
-    monkeypatch.setattr("xanesum.cluster.CONNECT_S", 0.3)
+    monkeypatch.setattr("xanesum.streaming.dask_client.CONNECT_S", 0.3)
     with pytest.raises(RecipeError, match="no Dask scheduler"):
         denoise(noisy_scan(), scheduler="tcp://127.0.0.1:1")
 

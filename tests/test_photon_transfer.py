@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from xanesum.errors import SigmaError
+from xanesum.noise.detector import NoiseLaw, _misfit, photon_transfer, variance_by_mean
 from xanesum.phantom import Detector, drifting_fields
-from xanesum.photon_transfer import NoiseLaw, _misfit, photon_transfer, variance_by_mean
 
 SHAPE = (160, 200)
 GAIN, READ = 0.3, 20.0

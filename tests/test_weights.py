@@ -4,14 +4,8 @@ import numpy as np
 import pytest
 from scans import smooth_images
 
+from xanesum.noise.variance import CountVariance, FittedVariance, fit_variance, left_uneven, separate
 from xanesum.phantom import Detector
-from xanesum.weights import (
-    CountVariance,
-    FittedVariance,
-    fit_variance,
-    left_uneven,
-    separate,
-)
 
 N_ENERGIES, SHAPE = 40, (90, 120)
 NO_SPECTRUM = np.zeros((0, N_ENERGIES))
