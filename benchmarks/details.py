@@ -27,9 +27,9 @@ from subspace import FIRST_SEED, setting_of
 from xanesum import denoise, half_step_energy, simulate
 from xanesum.baselines import median3
 from xanesum.denoisers import DEFAULT_DENOISER, available_denoisers, exact_form, get_denoiser
-from xanesum.denoising import assemble
 from xanesum.linalg.subspace import fit_basis
-from xanesum.methods import refine
+from xanesum.method.labelling import assemble
+from xanesum.method.sum_plus import refine
 from xanesum.phantom.spectra import energy_grid_ev, state_spectra
 from xanesum.stack import make_stack
 

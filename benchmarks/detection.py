@@ -18,10 +18,10 @@ from _common import RESULTS, print_table, save
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from xanesum.crossfit import choose_scale, component_p_values, split_pixels
 from xanesum.denoisers import DEFAULT_DENOISER, exact_form, get_denoiser
 from xanesum.linalg.subspace import fit_basis
-from xanesum.methods import FALSE_ALARMS, FIRST_RANK
+from xanesum.method.split_half import choose_scale, component_p_values, split_pixels
+from xanesum.method.sum_plus import FALSE_ALARMS, FIRST_RANK
 from xanesum.phantom.spectra import energy_grid_ev, state_spectra
 
 SHAPE, N_ENERGIES, SHARE = (128, 160), 150, 0.02

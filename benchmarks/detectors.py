@@ -24,7 +24,7 @@ from scipy.ndimage import shift as shifted
 from xanesum import chemical_map, denoise, read_stack
 from xanesum.errors import XanesumWarning
 from xanesum.io.xrm import read_image, read_info
-from xanesum.photon_transfer import photon_transfer, variance_by_mean
+from xanesum.noise.detector import photon_transfer, variance_by_mean
 from xanesum.preprocess import prepare
 from xanesum.trust import examine
 

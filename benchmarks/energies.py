@@ -23,10 +23,11 @@ from quality import Truth
 from subspace import N_TRUE, setting_of
 
 from xanesum import denoise, simulate
-from xanesum.denoising import METHODS, assemble
 from xanesum.errors import EdgeError
 from xanesum.linalg.subspace import fit_basis
-from xanesum.methods import refine
+from xanesum.method.denoising import METHODS
+from xanesum.method.labelling import assemble
+from xanesum.method.sum_plus import refine
 
 SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
 SIGMAS = (10.0, 60.0, 150.0)

@@ -32,16 +32,17 @@ from xanesum.denoisers import DEFAULT_DENOISER, exact_form, get_denoiser
 from xanesum.errors import EdgeError
 from xanesum.flat_drift import correct_flat_drift
 from xanesum.linalg.imputation import fill_missing
-from xanesum.methods import Setting, fit_sum_plus
-from xanesum.noise import estimate_sigma
-from xanesum.noise_shape import NoiseShape, measure_shape
+from xanesum.method.noise_model import NoiseShape, measure_shape
+from xanesum.method.problem import Setting
+from xanesum.method.sum_plus import fit_sum_plus
+from xanesum.noise.detector import photon_transfer
+from xanesum.noise.level import estimate_sigma
+from xanesum.noise.variance import CountVariance
 from xanesum.phantom import KINDS, Phantom, expose
 from xanesum.phantom.exposure import Detector, drifting_fields
-from xanesum.photon_transfer import photon_transfer
 from xanesum.preprocess import prepare
 from xanesum.stack import load_stack, make_stack, usable_mask
 from xanesum.trust import examine
-from xanesum.weights import CountVariance
 
 SHAPE, N_ENERGIES = (256, 320), 117
 JUDGED = (100.0, 400.0, 2000.0)

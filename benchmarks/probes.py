@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from xanesum import simulate
 from xanesum.denoisers.network import NetworkDenoiser
-from xanesum.sure import image_response, monte_carlo_divergence
+from xanesum.method.sure import image_response, monte_carlo_divergence
 
 SHAPES = {"wedge": (1193, 1193), "particle": (379, 520)}
 SIDE, N_ENERGIES, COMPONENTS = 384, 60, (1, 3)

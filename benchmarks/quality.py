@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from xanesum import denoise, half_step_energy, simulate
 from xanesum.baselines import median3
-from xanesum.denoised import Denoised
 from xanesum.denoisers import available_denoisers
+from xanesum.method.sure import choose_rank
 from xanesum.metrics import frame_psnr, map_correlation, map_rmse_ev
 from xanesum.phantom import Phantom
-from xanesum.sure import choose_rank
+from xanesum.result import Denoised
 
 MAX_RANK = 10
 KEYS = ("phantom", "sigma", "method", "K by")

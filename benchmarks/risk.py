@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from xanesum import simulate
 from xanesum.denoisers import exact_form, get_denoiser
 from xanesum.linalg.subspace import fit_basis, project
+from xanesum.method.sum import try_ranks
 from xanesum.phantom import Phantom
-from xanesum.sure import try_ranks
 
 MAX_RANK = 20
 Run = dict[str, NDArray[Any]]

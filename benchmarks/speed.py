@@ -39,12 +39,12 @@ from xanesum.__main__ import let_idle_threads_sleep
 from xanesum.denoisers import get_denoiser
 from xanesum.linalg.binning import coarse_scale
 from xanesum.linalg.subspace import fit_basis, project
-from xanesum.passes import Passes
 from xanesum.phantom import expose
 from xanesum.phantom.exposure import Detector
 from xanesum.pipeline import run as run_scan
 from xanesum.plan import plan_run
 from xanesum.preprocess import to_optical_density
+from xanesum.streaming.blocked_stack import Passes
 from xanesum.watching import watch
 
 SIZES = {"particle": (379, 520, 969), "wedge": (1193, 1193, 969)}

@@ -27,13 +27,15 @@ from numpy.typing import NDArray
 from quality import Truth, frames
 
 from xanesum import denoise, simulate
-from xanesum.denoised import Denoised
 from xanesum.denoisers import DEFAULT_DENOISER, exact_form, get_denoiser
-from xanesum.denoising import assemble
 from xanesum.linalg.binning import average_pixels
 from xanesum.linalg.subspace import fit_basis
-from xanesum.methods import STAGES, Fit, Setting, refine
+from xanesum.method.fit import Fit
+from xanesum.method.labelling import assemble
+from xanesum.method.problem import Setting
+from xanesum.method.sum_plus import STAGES, refine
 from xanesum.phantom import KINDS, Phantom
+from xanesum.result import Denoised
 
 SIGMAS = (10.0, 30.0, 60.0, 100.0, 150.0)
 SMALL = {"shape": (256, 320), "n_energies": 150}

@@ -7,8 +7,8 @@ import pytest
 import torch
 from test_passes import in_blocks
 
-from xanesum.denoising import denoise
 from xanesum.errors import RecipeError, XanesumWarning
+from xanesum.method.denoising import denoise
 from xanesum.phantom import simulate
 from xanesum.streaming import torch_backend as accelerator
 from xanesum.streaming.blocked_stack import Passes, Weighing
@@ -110,7 +110,7 @@ def test_what_is_filled_is_not_what_was_held_before(monkeypatch):
 def test_a_result_is_that_of_the_cpu(device, monkeypatch):
     stack = simulate("wedge", shape=(40, 50), n_energies=30).noisy(10.0, rng=fresh())
     expected = denoise(stack, denoiser="wavelet", device="cpu")
-    monkeypatch.setattr("xanesum.denoising.accelerator_for", lambda name: Accelerator(device))
+    monkeypatch.setattr("xanesum.method.intake.accelerator_for", lambda name: Accelerator(device))
 
     found = denoise(stack, denoiser="wavelet")
 

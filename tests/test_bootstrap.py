@@ -7,8 +7,8 @@ import pytest
 
 from xanesum.bootstrap import bootstrap_map, draw_again
 from xanesum.cli import main
-from xanesum.denoising import denoise
 from xanesum.errors import RecipeError
+from xanesum.method.denoising import denoise
 from xanesum.phantom import expose, simulate
 from xanesum.pipeline import run
 from xanesum.preprocess import prepare

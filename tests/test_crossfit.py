@@ -10,9 +10,16 @@ from scipy.ndimage import convolve1d, gaussian_filter
 from scipy.stats import binom
 from scipy.stats import t as student_t
 
-from xanesum.crossfit import COMMON_SCALE, SCALES, choose_scale, component_p_values, split_axis, split_pixels
 from xanesum.linalg.binning import average_pixels
 from xanesum.linalg.subspace import project
+from xanesum.method.split_half import (
+    COMMON_SCALE,
+    SCALES,
+    choose_scale,
+    component_p_values,
+    split_axis,
+    split_pixels,
+)
 from xanesum.noise.level import noise_reach
 
 NOTHING = np.zeros((24, 32, 40), np.float32)

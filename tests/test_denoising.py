@@ -7,9 +7,7 @@ import pytest
 import xarray as xr
 from scans import add_noise, low_rank
 
-from xanesum.denoised import load_result
 from xanesum.denoisers.wavelet import WaveletDenoiser
-from xanesum.denoising import METHODS, denoise
 from xanesum.errors import (
     DenoiserError,
     EnergyError,
@@ -21,6 +19,8 @@ from xanesum.errors import (
     WriteError,
 )
 from xanesum.linalg.subspace import fit_basis, project, reconstruct
+from xanesum.method.denoising import METHODS, denoise
+from xanesum.result import load_result
 from xanesum.stack import make_stack
 
 ENERGY = np.linspace(8300.0, 8400.0, 30)
@@ -217,7 +217,7 @@ def test_interrupted_save_leaves_nothing(tmp_path, monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("xanesum.denoised._write_array", interrupt)
+    monkeypatch.setattr("xanesum.result._write_array", interrupt)
     with pytest.raises(KeyboardInterrupt):
         result.save(tmp_path / "x.h5")
     assert list(tmp_path.iterdir()) == []

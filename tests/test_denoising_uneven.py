@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scans import add_noise, smooth_images
 
-from xanesum.denoised import load_result
-from xanesum.denoising import denoise
 from xanesum.errors import RecipeError
-from xanesum.methods import Fit
+from xanesum.method.denoising import denoise
+from xanesum.method.fit import Fit
+from xanesum.method.sure import RankRisk
 from xanesum.phantom import expose, simulate
 from xanesum.preprocess import prepare
+from xanesum.result import load_result
 from xanesum.stack import make_stack
-from xanesum.sure import RankRisk
 from xanesum.xanes import half_step_energy
 
 PHANTOM = simulate("wedge", shape=(96, 128), n_energies=60)

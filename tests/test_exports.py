@@ -49,11 +49,11 @@ def test_importing_the_package_loads_nothing_heavy():
 @pytest.mark.parametrize(
     "first",
     [
-        "import xanesum.denoising",
+        "import xanesum.method.denoising",
         "import xanesum.phantom.simulate",
         "import xanesum.pipeline, xanesum.cli",
-        "import xanesum as xs; xs.denoise; xs.run; import xanesum.denoising",
-        "from xanesum.denoising import denoise",
+        "import xanesum as xs; xs.denoise; xs.run; import xanesum.method.denoising",
+        "from xanesum.method.denoising import denoise",
     ],
 )
 def test_functions_stay_functions_whatever_was_imported_before(first):

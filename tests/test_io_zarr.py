@@ -5,9 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-from xanesum.denoising import denoise
 from xanesum.errors import EnergyError, MissingExtraError, ReadError
 from xanesum.io import describe, read_stack
+from xanesum.method.denoising import denoise
 from xanesum.storage.lazy import chunks_of
 
 zarr = pytest.importorskip("zarr", reason="needs zarr (extra zarr)")

@@ -9,13 +9,15 @@ from scans import add_noise, edge_spectrum, low_rank, smooth_images
 from scipy.ndimage import convolve1d, gaussian_filter
 
 from xanesum import denoise
-from xanesum.denoised import COMPONENT_COLUMNS, load_result
 from xanesum.denoisers import get_denoiser
 from xanesum.denoisers.wavelet import WaveletDenoiser
 from xanesum.errors import ReadError, RecipeError, StackError, XanesumWarning
 from xanesum.linalg.binning import average_pixels
 from xanesum.linalg.subspace import fit_basis, project, reconstruct
-from xanesum.methods import STAGES, Setting, fit_pilot, fit_sum, fit_sum_plus, refine
+from xanesum.method.problem import Setting
+from xanesum.method.sum import fit_sum
+from xanesum.method.sum_plus import STAGES, fit_pilot, fit_sum_plus, refine
+from xanesum.result import COMPONENT_COLUMNS, load_result
 from xanesum.stack import make_stack
 
 WAVELET = get_denoiser("wavelet")
@@ -380,7 +382,7 @@ def test_a_component_near_the_limit_is_told(monkeypatch, p_values, rank, fate):
     def chosen(halves, found, denoise, sigma):
         return np.r_[p_values, np.ones(len(found.spectra[0]) - len(p_values))]
 
-    monkeypatch.setattr("xanesum.methods.component_p_values", chosen)
+    monkeypatch.setattr("xanesum.method.sum_plus.component_p_values", chosen)
     stack = stack_of(add_noise(edge_and_shift(20.0, 5.0)[2], 1.0))
 
     message = rf"component 2 lies at the limit of what can be told .* \(p = {p_values[1]}\) and was {fate}"
@@ -394,10 +396,12 @@ def test_a_component_near_the_limit_is_told(monkeypatch, p_values, rank, fate):
 
 def test_a_component_with_evidence_keeps_those_before_it(monkeypatch):
     monkeypatch.setattr(
-        "xanesum.methods.component_p_values", lambda *_: np.array([1e-9, 0.9, 1e-9, 1.0, 1.0, 1.0])
+        "xanesum.method.sum_plus.component_p_values", lambda *_: np.array([1e-9, 0.9, 1e-9, 1.0, 1.0, 1.0])
     )
     seen = []
-    monkeypatch.setattr("xanesum.methods.refine", lambda setting, spectra, **_: seen.append(len(spectra)))
+    monkeypatch.setattr(
+        "xanesum.method.sum_plus.refine", lambda setting, spectra, **_: seen.append(len(spectra))
+    )
 
     fit_sum_plus(setting_of(WITH_A_WEAK_ONE), None)
 

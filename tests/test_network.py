@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from xanesum.denoisers import get_denoiser, network
 from xanesum.denoisers._networks import ARCHITECTURES
 from xanesum.denoisers.network import DnCNNDenoiser, NetworkDenoiser
-from xanesum.denoising import denoise
 from xanesum.errors import DenoiserError
+from xanesum.method.denoising import denoise
+from xanesum.method.sure import image_response
 from xanesum.stack import make_stack
-from xanesum.sure import image_response
 from xanesum.testing import DenoiserTests, structured_image
 
 UNET = network._FOLDER / "unet.safetensors"

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from io_files import real_data, write_ssrl, write_xrm
 
-from xanesum.denoising import denoise
 from xanesum.errors import XanesumWarning
 from xanesum.io import read_stack, write_stack
+from xanesum.method.denoising import denoise
 from xanesum.noise.detector import law_coords
 from xanesum.noise.variance import CountVariance
 from xanesum.phantom import Detector, expose, simulate

@@ -7,12 +7,12 @@ import pytest
 from scans import add_noise, smooth_images
 from scipy.ndimage import gaussian_filter
 
-from xanesum.denoising import denoise
-from xanesum.methods import Setting
+from xanesum.method.denoising import denoise
+from xanesum.method.noise_model import NoiseShape, Uneven, measure_shape
+from xanesum.method.problem import Setting
 from xanesum.metrics import map_rmse_ev
 from xanesum.noise.common import CommonNoise, find_common
 from xanesum.noise.variance import CountVariance, Factors, FittedVariance
-from xanesum.noise_shape import NoiseShape, Uneven, measure_shape
 from xanesum.phantom import expose, simulate
 from xanesum.preprocess import prepare
 from xanesum.stack import make_stack

@@ -13,12 +13,13 @@ from xanesum.errors import MissingExtraError, RecipeError, StackError, WriteErro
 from xanesum.flat_drift import correct_flat_drift
 from xanesum.linalg.binning import average_pixels, coarse_scale, mean_over_blocks
 from xanesum.linalg.subspace import fit_basis, project
-from xanesum.methods import Setting, Whole, fit_sum_plus
+from xanesum.method.problem import Setting, Whole
+from xanesum.method.sum_plus import fit_sum_plus
+from xanesum.method.sure import stack_energy
 from xanesum.stack import make_stack
 from xanesum.storage.checkpoint import Checkpoint, digest_of
 from xanesum.storage.lazy import lazy_array
 from xanesum.streaming.blocked_stack import Passes, Weighing
-from xanesum.sure import stack_energy
 
 SHAPE = (37, 41)  # no multiple of anything
 N_ENERGIES = 23
@@ -197,7 +198,7 @@ def noisy_scan(sigma=60.0):
 @pytest.fixture
 def averaged(monkeypatch):
     """Spectra are sought in averages also of small images."""
-    monkeypatch.setattr("xanesum.denoising.coarse_scale", lambda shape, most=np.inf: 2)
+    monkeypatch.setattr("xanesum.method.intake.coarse_scale", lambda shape, most=np.inf: 2)
 
 
 def lazily(stack):

@@ -8,13 +8,13 @@ import pytest
 import tifffile
 
 from xanesum import outputs, pipeline
-from xanesum.denoised import load_result
 from xanesum.errors import ReadError, RecipeError, StackError, WriteError, XanesumError, XanesumWarning
 from xanesum.io import read_stack, write_stack
 from xanesum.outputs import OWN_FILES, write_map
 from xanesum.phantom import simulate
 from xanesum.pipeline import load_scan, run
 from xanesum.recipe import DenoiseOptions, InputOptions, MapOptions, Recipe, read_recipe
+from xanesum.result import load_result
 from xanesum.stack import make_stack, usable_mask
 from xanesum.storage.atomic import staged_folder
 from xanesum.xanes import half_step_energy

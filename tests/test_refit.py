@@ -6,7 +6,7 @@ from scans import add_noise, smooth_images
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from xanesum.linalg.subspace import project
-from xanesum.refit import Smoothed, orthonormal_rows, refit_spectra, shrink_spectra, smooth_spectra
+from xanesum.method.spectra import Smoothed, orthonormal_rows, refit_spectra, shrink_spectra, smooth_spectra
 
 ENERGY = np.concatenate([np.arange(8280, 8320, 4.0), np.arange(8320, 8360, 0.7), np.arange(8360, 8460, 4.0)])
 E0 = 8338.3

@@ -11,8 +11,8 @@ from PIL import Image
 from scans import add_noise, edge_stack
 
 from xanesum import report
-from xanesum.denoising import denoise
 from xanesum.errors import WriteError
+from xanesum.method.denoising import denoise
 from xanesum.report import Facts, write_report
 from xanesum.trust import examine
 from xanesum.xanes import half_step_energy, white_line

@@ -10,7 +10,8 @@ from scipy.stats import norm
 
 from xanesum.errors import SigmaError
 from xanesum.linalg.subspace import fit_basis, project, reconstruct
-from xanesum.sure import (
+from xanesum.method.sum import try_ranks
+from xanesum.method.sure import (
     TURN,
     RankRisk,
     Response,
@@ -18,7 +19,6 @@ from xanesum.sure import (
     image_response,
     local_risk,
     monte_carlo_divergence,
-    try_ranks,
 )
 
 SIGMA = 1.0

@@ -8,7 +8,7 @@ import pytest
 from scans import add_noise, edge_spectrum, smooth_images
 from scipy.ndimage import gaussian_filter, uniform_filter
 
-from xanesum.denoising import denoise
+from xanesum.method.denoising import denoise
 from xanesum.metrics import frame_psnr
 from xanesum.phantom import expose, simulate
 from xanesum.preprocess import prepare

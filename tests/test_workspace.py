@@ -11,11 +11,12 @@ import psutil
 import pytest
 import xarray as xr
 
-from xanesum.denoising import _all_values, denoise
 from xanesum.errors import ReadError, RecipeError, WriteError
 from xanesum.flat_drift import correct_flat_drift
 from xanesum.io import write_stack
 from xanesum.means import means_of
+from xanesum.method.denoising import denoise
+from xanesum.method.intake import _all_values
 from xanesum.phantom import expose, simulate
 from xanesum.pipeline import check, run
 from xanesum.preprocess import prepare
@@ -307,7 +308,7 @@ def test_a_run_that_fails_removes_its_frames_but_not_what_it_goes_on_from(tmp_pa
     def fail(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("xanesum.denoising.fit_sum_plus", fail)
+    monkeypatch.setattr("xanesum.method.denoising.fit_sum_plus", fail)
     with pytest.raises(KeyboardInterrupt):
         run(scan, tmp_path / "out", recipe=recipe(memory="1.3MB", work=str(work)))
 
@@ -355,7 +356,7 @@ def test_a_work_folder_in_use_is_left_alone_and_one_of_a_dead_run_is_taken(tmp_p
 
 
 def test_a_lazy_stack_that_fits_is_held_once(tmp_path, monkeypatch):
-    monkeypatch.setattr("xanesum.denoising.BLOCK_BYTES", 100_000)
+    monkeypatch.setattr("xanesum.method.intake.BLOCK_BYTES", 100_000)
     stack = prepare(lazy(EXPOSED), workspace=Workspace(1.0, tmp_path))[0]
     stack = with_missing(stack, np.arange(10))
     tracemalloc.start()

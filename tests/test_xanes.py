@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scans import add_noise, edge_spectrum, edge_stack
 
-from xanesum.denoising import denoise
 from xanesum.errors import EdgeError, StackError
+from xanesum.method.denoising import denoise
 from xanesum.stack import make_stack
 from xanesum.xanes import chemical_map, edge_ranges, find_e0_ev, half_step_energy, white_line
 from xanesum.xanes.normalization import flattening_operator, step_operator

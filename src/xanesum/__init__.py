@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from xanesum.denoised import Denoised, load_result
-    from xanesum.denoising import denoise
     from xanesum.errors import XanesumError, XanesumWarning
     from xanesum.io import read_stack, write_stack
+    from xanesum.method.denoising import denoise
     from xanesum.phantom import simulate
     from xanesum.pipeline import run
     from xanesum.recipe import Recipe
+    from xanesum.result import Denoised, load_result
     from xanesum.stack import make_stack
     from xanesum.xanes import chemical_map, half_step_energy, white_line
 
 _HOME = {
-    "Denoised": "denoised",
+    "Denoised": "result",
     "Recipe": "recipe",
     "XanesumError": "errors",
     "XanesumWarning": "errors",
     "chemical_map": "xanes",
-    "denoise": "denoising",
+    "denoise": "method.denoising",
     "half_step_energy": "xanes",
-    "load_result": "denoised",
+    "load_result": "result",
     "make_stack": "stack",
     "read_stack": "io",
     "run": "pipeline",

@@ -9,10 +9,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xanesum.denoised import Denoised
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser
-from xanesum.denoising import denoise
 from xanesum.errors import EdgeError, RecipeError, XanesumWarning
+from xanesum.method.denoising import denoise
+from xanesum.result import Denoised
 from xanesum.xanes import MAP_NAMES, chemical_map
 
 __all__ = ["MIN_DRAWS", "bootstrap_map", "draw_again"]

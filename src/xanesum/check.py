@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from skimage.registration import phase_cross_correlation
 
-from xanesum.denoising import denoise
 from xanesum.errors import EdgeError, XanesumWarning
 from xanesum.flat_drift import correct_flat_drift
 from xanesum.linalg.binning import average_pixels
 from xanesum.linalg.imputation import fill_missing
+from xanesum.method.denoising import denoise
 from xanesum.noise.level import estimate_sigma
 from xanesum.stack import load_stack, usable_mask, usable_weight
 from xanesum.xanes import half_step_energy

@@ -34,7 +34,6 @@ from xanesum.command_options import (
     recipe_of,
     size,
 )
-from xanesum.denoised import Denoised, load_result
 from xanesum.errors import ReadError, RecipeError, XanesumError, XanesumWarning
 from xanesum.io import STACK_SUFFIXES, describe, read_stack, write_stack
 from xanesum.means import Means, means_of
@@ -52,6 +51,7 @@ from xanesum.pipeline import (
 )
 from xanesum.plan import UNCERTAIN, plan_run
 from xanesum.recipe import Recipe
+from xanesum.result import Denoised, load_result
 from xanesum.storage.atomic import staged_folder
 from xanesum.watching import EVERY, watch
 

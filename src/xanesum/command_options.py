@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from xanesum.denoising import NOISES
 from xanesum.flat_drift import DRIFTS
+from xanesum.method.denoising import NOISES
 from xanesum.recipe import DEFAULT_RECIPE, Recipe, read_recipe
 from xanesum.streaming.torch_backend import DEVICES
 from xanesum.xanes import MAP_KINDS

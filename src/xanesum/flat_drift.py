@@ -13,9 +13,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser
-from xanesum.denoising import DEFAULT_DEVICE, denoise, open_stack
 from xanesum.errors import RecipeError, XanesumWarning
 from xanesum.illumination import DriftOfPixels, FlatDrift, estimate_drift, remove_smooth, smooth_fields
+from xanesum.method.denoising import denoise
+from xanesum.method.intake import DEFAULT_DEVICE, open_stack
 from xanesum.stack import add_history, usable_mask, usable_weight
 from xanesum.storage.lazy import with_frames
 from xanesum.streaming.dask_client import cluster_of

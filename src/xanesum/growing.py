@@ -10,10 +10,10 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import eigh
 
-from xanesum.denoised import Denoised
-from xanesum.denoising import denoise
 from xanesum.errors import EnergyError, StackError
+from xanesum.method.denoising import denoise
 from xanesum.preprocess import mark_bad_values
+from xanesum.result import Denoised
 from xanesum.stack import make_stack
 
 __all__ = ["Factors", "GrowingScan"]

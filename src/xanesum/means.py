@@ -10,8 +10,8 @@ from shutil import rmtree
 
 import numpy as np
 
-from xanesum.denoising import DEFAULT_DEVICE
 from xanesum.errors import WriteError
+from xanesum.method.intake import DEFAULT_DEVICE
 from xanesum.recipe import ComputeOptions
 from xanesum.storage.atomic import new_folder
 from xanesum.storage.checkpoint import clear_folder

@@ -9,12 +9,12 @@ from pathlib import Path
 import h5py
 import xarray as xr
 
-from xanesum.denoised import Denoised
 from xanesum.errors import WriteError
 from xanesum.io import write_map_tiff, write_stack
 from xanesum.io.nexus import SUFFIXES as HDF5_SUFFIXES
 from xanesum.io.tiff import SUFFIXES as TIFF_SUFFIXES
 from xanesum.io.tiff import energies_path
+from xanesum.result import Denoised
 from xanesum.storage.atomic import atomic_path, new_folder
 from xanesum.trust import Trust
 from xanesum.xanes import MAP_NAMES

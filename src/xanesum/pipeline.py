@@ -20,18 +20,18 @@ from numpy.typing import NDArray
 
 from xanesum.bootstrap import bootstrap_map
 from xanesum.check import Finding, check_scan
-from xanesum.denoised import Denoised
-from xanesum.denoising import denoise
 from xanesum.errors import EdgeError, ReadError, RecipeError, StackError, XanesumWarning
 from xanesum.flat_drift import correct_flat_drift
 from xanesum.io import read_stack
 from xanesum.io.scan import reading
 from xanesum.io.tiff import energies_candidates
 from xanesum.means import ALL_IN_MEMORY, DENOISE_STEP, DRIFT_STEP, Means, means_of
+from xanesum.method.denoising import denoise
 from xanesum.outputs import OWN_FILES, check_output, write_results
 from xanesum.preprocess import prepare
 from xanesum.recipe import DEFAULT_RECIPE, DenoiseOptions, InputOptions, Recipe
 from xanesum.report import Facts, write_report
+from xanesum.result import Denoised
 from xanesum.stack import add_history, usable_mask
 from xanesum.storage.atomic import staged_folder
 from xanesum.storage.memory import available_memory

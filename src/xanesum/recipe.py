@@ -13,9 +13,10 @@ from typing import Any, get_type_hints
 import numpy as np
 
 from xanesum.denoisers import DEFAULT_DENOISER
-from xanesum.denoising import DEFAULT_DEVICE, DEFAULT_METHOD, DEFAULT_NOISE
 from xanesum.errors import RecipeError
 from xanesum.flat_drift import DEFAULT_DRIFT
+from xanesum.method.denoising import DEFAULT_METHOD, DEFAULT_NOISE
+from xanesum.method.intake import DEFAULT_DEVICE
 from xanesum.streaming.torch_backend import DEVICES
 
 __all__ = [

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from xanesum.denoised import Denoised
+from xanesum.result import Denoised
 from xanesum.stack import usable_mask, usable_weight
 from xanesum.storage.atomic import atomic_path
 from xanesum.trust import PLACES, Trust

@@ -20,12 +20,12 @@ from xanesum.chance import (
     region_averages,
     singular_tail,
 )
-from xanesum.denoised import Denoised
 from xanesum.illumination import smooth_fields
 from xanesum.linalg.binning import block_sums
+from xanesum.method.spectra import orthonormal_rows
 from xanesum.noise.common import CommonNoise
 from xanesum.noise.level import CORRELATED, MOST_REACH
-from xanesum.refit import orthonormal_rows
+from xanesum.result import Denoised
 from xanesum.stack import usable_mask, usable_weight
 from xanesum.storage.memory import N_THREADS, available_memory
 

@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xanesum.denoised import Denoised
 from xanesum.errors import EdgeError
+from xanesum.result import Denoised
 from xanesum.stack import load_stack, usable_mask, usable_weight
 from xanesum.xanes.normalization import (
     EdgeRanges,
@@ -144,7 +144,7 @@ def half_step_energy(
         If a stack breaks the rules.
     """
     spectra = _spectra_of(data)
-    ranges = index_ranges(spectra, e0_ev, pre_ev, post_ev)
+    ranges = _ranges(spectra, e0_ev, pre_ev, post_ev)
     if ranges.pre_ev is None or ranges.post_ev is None:
         side = "below the edge" if ranges.pre_ev is None else "beyond the white line"
         raise EdgeError(
@@ -194,7 +194,7 @@ def white_line(
     ``edge_step`` is the height of the white line where the scan has no post-edge range.
     """
     spectra = _spectra_of(data)
-    ranges = index_ranges(spectra, e0_ev, pre_ev, post_ev)
+    ranges = _ranges(spectra, e0_ev, pre_ev, post_ev)
     window = _window(spectra.energy_ev, ranges.e0_ev + WHITE_LINE_EV[0], ranges.e0_ev + WHITE_LINE_EV[1])
     if np.count_nonzero(window) < 3:
         raise EdgeError(
@@ -242,9 +242,7 @@ def chemical_map(data: Denoised | xr.DataArray, *, kind: str = "auto", **options
     if kind not in MAP_KINDS:
         raise EdgeError(f"map kind must be one of {', '.join(MAP_KINDS)}, got {kind!r}")
     if kind == "auto":
-        ranges = index_ranges(
-            _spectra_of(data), **{"e0_ev": None, "pre_ev": None, "post_ev": None, **options}
-        )
+        ranges = _ranges(_spectra_of(data), **{"e0_ev": None, "pre_ev": None, "post_ev": None, **options})
         kind = "white_line" if ranges.pre_ev is None or ranges.post_ev is None else "half_step"
     return half_step_energy(data, **options) if kind == "half_step" else white_line(data, **options)
 
@@ -287,7 +285,7 @@ def _spectra_of(data: Denoised | xr.DataArray) -> _Spectra:
     )
 
 
-def index_ranges(
+def _ranges(
     spectra: _Spectra, e0_ev: float | None, pre_ev: Range | None, post_ev: Range | None
 ) -> EdgeRanges:
     if not spectra.mask.any():

@@ -2,47 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from xanesum.crossfit import COMMON_SCALE, SCALES, choose_scale, component_p_values, split_axis, split_pixels
 from xanesum.linalg.binning import average_pixels
-from xanesum.linalg.subspace import Blocked, fit_basis, project
-from xanesum.noise.level import count_above_noise, noise_reach
-from xanesum.refit import Smoothed, orthonormal_rows, refit_spectra, shrink_spectra, smooth_spectra
-from xanesum.streaming.blocked_stack import Passes
-from xanesum.sure import (
+from xanesum.linalg.subspace import fit_basis, project
+from xanesum.method.fit import MAX_RANK, Fit, _shares, _squares
+from xanesum.method.problem import Setting, View
+from xanesum.method.spectra import Smoothed, orthonormal_rows, refit_spectra, shrink_spectra, smooth_spectra
+from xanesum.method.split_half import (
+    COMMON_SCALE,
+    SCALES,
+    choose_scale,
+    component_p_values,
+    split_axis,
+    split_pixels,
+)
+from xanesum.method.sure import (
     Blend,
-    RankRisk,
     Response,
     blend_by_risk,
     image_response,
     local_risk,
     rank_risk,
-    stack_energy,
-    try_ranks,
 )
+from xanesum.noise.level import count_above_noise, noise_reach
 
-__all__ = [
-    "FALSE_ALARMS",
-    "MAX_RANK",
-    "STAGES",
-    "Fit",
-    "Setting",
-    "Whole",
-    "fit_pilot",
-    "fit_sum",
-    "fit_sum_plus",
-    "refine",
-]
-
-MAX_RANK = 20
-PATIENCE = 4  # components in a row that make the risk worse before the search of `sum` stops
+__all__ = ["FALSE_ALARMS", "STAGES", "fit_pilot", "fit_sum_plus", "refine"]
 FIRST_RANK = 6  # components that `sum+` looks for at first; more as long as all are real
 FALSE_ALARMS = 0.01  # chance that `sum+` takes any component of pure noise for real
 N_REFITS = 2
@@ -51,163 +42,8 @@ FEW_VIEWS = 400_000  # pixels of an image from which on two views do, and the de
 ONE_VIEW = 1_000_000  # ... and from which on one does, for 1 % of the error
 EARLY_PROBES = 1  # of the weights before the last refit, which the spectra hardly notice
 STAGES = ("averaging", "evidence", "weights", "refit", "smoothing", "shrinkage", "mirrors")
-View = tuple[int, ...]  # axes of an image, 0 for y and 1 for x, that are mirrored
 MIRRORS: tuple[View, ...] = ((), (0,), (1,), (0, 1))
 FEW_MIRRORS: tuple[View, ...] = ((), (0, 1))
-NoiseOfImages = Callable[[NDArray[np.float64]], NDArray[np.float32]]
-Rounding = Callable[[NDArray[np.float32], float], NDArray[np.float64]]
-DenoiserAt = Callable[[NDArray[np.float32], float, NDArray[np.bool_]], NDArray[np.float32]]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Whole:
-    """The stack at full resolution, from which images are taken once the spectra are known."""
-
-    stack: Passes  # (E, Y, X), finite where pixels count
-    scale: int  # pixels each way of the averages
-    mask: NDArray[np.bool_]  # (Y, X), pixels that count
-    sigma: float
-    energy: float  # sum of squares of its values where pixels count
-    image_noise: NoiseOfImages | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Setting:
-    """What a method works on, and with.
-
-    Of a large stack the values are averages over blocks of pixels, in which spectra are sought; images are
-    taken from the whole of it at last.
-    """
-
-    values: NDArray[np.float32]  # (E, Y, X), finite everywhere
-    energy_ev: NDArray[np.float64]  # (E,)
-    mask: NDArray[np.bool_]  # (Y, X), pixels that count
-    sigma: float
-    denoise_at: DenoiserAt  # images (K, Y, X), a noise level and a mask (Y, X) -> images
-    rng: np.random.Generator
-    n_probes: int = 4
-    progress: Callable[[str, float], None] = field(default=lambda step, share: None)
-    image_noise: NoiseOfImages | None = None  # spectra -> noise relative to sigma; None: 1 everywhere
-    whole: Whole | None = None  # None: the values are all there is
-    rounding: Rounding | None = None  # images (K, Y, X), sigma -> what the denoiser rounds by, in its units
-
-    @property
-    def full(self) -> Setting:
-        """The setting at full resolution; only its `stack` is of it, and not its values."""
-        if self.whole is None:
-            return self
-        whole = self.whole
-        return replace(self, mask=whole.mask, sigma=whole.sigma, image_noise=whole.image_noise)
-
-    @property
-    def stack(self) -> NDArray[np.float32] | Blocked:
-        """The stack at full resolution."""
-        return self.values if self.whole is None else self.whole.stack
-
-    @property
-    def energy(self) -> float:
-        """Sum of squares of the stack at full resolution, where pixels count."""
-        return stack_energy(self.values, self.mask) if self.whole is None else self.whole.energy
-
-    def noise_of(self, spectra: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return the noise of the images of `spectra` (K, E), relative to sigma: (K, Y, X), or (K, 1, 1)."""
-        if self.image_noise is None or not len(spectra):
-            return np.ones((len(spectra), 1, 1), np.float32)
-        return self.image_noise(spectra)
-
-    def denoise(self, images: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Return `images` denoised at the setting's noise level."""
-        return self.denoise_at(images, self.sigma, mask)
-
-    def denoised(self, images: NDArray[np.float32], view: View = ()) -> NDArray[np.float32]:
-        """Return `images` denoised, mirrored by `view` meanwhile; 0 where pixels do not count."""
-        axes = tuple(1 + axis for axis in view)
-        seen = np.ascontiguousarray(np.flip(images, axes))
-        denoised = self.denoise(seen, np.ascontiguousarray(np.flip(self.mask, view)))
-        return np.where(self.mask, np.flip(denoised, axes), np.float32(0))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Fit:
-    """Factors of the clean stack, and what is known of every component that was tried."""
-
-    spectra: NDArray[np.float64]  # (K, E), orthonormal
-    images: NDArray[np.float32]  # (K, Y, X), denoised
-    risk: RankRisk  # of the first 0 ... components
-    components: dict[str, NDArray[np.float64]]  # columns of length T >= K, one row for each that was tried
-    rank: int  # components to keep
-    facts: dict[str, object]  # what else was chosen
-    errors: NDArray[np.float32]  # (K, Y, X), standard error of each image, for noise as the method took it
-    mixing: NDArray[np.float64] | None = (
-        None  # (rank, rank), how they add up in the images; by default one each
-    )
-
-    def times(self, noise: NDArray[np.float32]) -> Fit:
-        """Return the fit whose images had been divided by their noise, (K, Y, X)."""
-        return replace(self, images=self.images * noise, errors=self.errors * noise)
-
-    def multiplied_back(self, spectra: NDArray[np.float64], pixel: NDArray[np.float64]) -> Fit:
-        """Return the fit of a stack whose noise had been made even, as of the stack before.
-
-        The spectra are made orthonormal again in their order: the image of a component takes up shares of
-        weaker ones, never of stronger ones, beside which it could not be seen.  With the images their sum is
-        what it was.  The table of components and the risk remain those of the even stack.
-
-        Parameters
-        ----------
-        spectra : ndarray, shape (K, E)
-            The first spectra as they are in the stack before.
-        pixel : ndarray, shape (Y, X)
-            What each pixel had been divided by.
-        """
-        rank = len(spectra)
-        columns, mixing = np.linalg.qr(spectra.T)  # spectra.T @ images = columns @ (mixing @ images)
-        images, errors = (part[:rank] * pixel.astype(np.float32) for part in (self.images, self.errors))
-        return replace(
-            self,
-            spectra=np.ascontiguousarray(columns.T),
-            images=np.tensordot(mixing.astype(np.float32), images, axes=1),
-            errors=errors,
-            mixing=mixing,
-        )
-
-
-def fit_sum(setting: Setting, rank: int | None) -> Fit:
-    """Fit as the paper does: spectra by SVD, each image denoised, the rank of least risk."""
-    setting.progress("subspace", 0.0)
-    setting = setting.full
-    basis = fit_basis(setting.stack, mask=setting.mask, rng=setting.rng)
-    trial = try_ranks(
-        setting.stack,
-        basis,
-        lambda images: setting.denoise(images, setting.mask),
-        setting.sigma,
-        max_rank=MAX_RANK if rank is None else rank,
-        rng=setting.rng,
-        mask=setting.mask,
-        energy=setting.energy,
-        n_probes=setting.n_probes,
-        patience=PATIENCE if rank is None else None,
-        progress=lambda share: setting.progress("components", share),
-    )
-    n_tried = len(trial.denoised)
-    chosen = trial.risk.chosen if rank is None else rank
-    size = basis.singular_values[:n_tried]
-    kept = (np.arange(n_tried) < chosen).astype(float)
-    components = {
-        "singular_value": size,
-        "share": _shares(setting, trial.denoised, trial.risk),
-        "spectrum_error": setting.sigma / np.maximum(size, np.finfo(float).tiny),
-        "noisy_risk": np.full(n_tried, setting.sigma**2),
-        "risk": trial.component_risk,
-        "weight_noisy": np.zeros(n_tried),
-        "weight_denoised": kept,
-        "p_value": np.full(n_tried, np.nan),
-    }
-    errors = np.ones_like(trial.denoised) * np.sqrt(np.maximum(trial.component_risk, 0))[:, None, None]
-    return Fit(
-        basis.spectra[:n_tried], trial.denoised, trial.risk, components, chosen, {}, errors.astype(np.float32)
-    )
 
 
 def fit_sum_plus(setting: Setting, rank: int | None, *, without: Collection[str] = ()) -> Fit:
@@ -433,14 +269,3 @@ def _summed_up(
     components["p_value"] = np.concatenate([evidence[: len(order)][order], evidence[len(order) :]])
     rank = int(np.count_nonzero(blend.noisy + blend.denoised > 0))
     return Fit(spectra, images, risk, components, rank, {"scale": scale}, errors)
-
-
-def _shares(setting: Setting, images: NDArray[np.float32], risk: RankRisk) -> NDArray[np.float64]:
-    """Return the share of each image (K, Y, X) in the energy of the stack above its noise."""
-    own, n_values = _squares(images), len(setting.values) * int(setting.mask.sum())
-    above_noise = n_values * risk.risk[0]  # the risk of a map to nothing
-    return np.asarray(own / max(above_noise, own.sum(), np.finfo(float).tiny))
-
-
-def _squares(images: NDArray[np.float32]) -> NDArray[np.float64]:
-    return np.asarray(np.sum(np.square(images, dtype=np.float64), axis=(1, 2)))

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from xanesum.linalg.binning import mean_over_blocks
 from xanesum.linalg.subspace import project
-from xanesum.methods import Fit, NoiseOfImages, Setting, Whole, fit_pilot
+from xanesum.method.fit import Fit
+from xanesum.method.problem import NoiseOfImages, Setting, Whole
+from xanesum.method.sum_plus import fit_pilot
 from xanesum.noise.common import CommonNoise, find_common
 from xanesum.noise.variance import CountVariance, Factors, Variance, fit_variance, left_uneven, separate
 from xanesum.streaming.blocked_stack import Weighing

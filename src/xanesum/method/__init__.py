@@ -1,0 +1,1 @@
+"""The methods `sum` and `sum+`: from a stack to spectra, denoised images, and their errors."""
