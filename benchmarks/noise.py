@@ -30,7 +30,7 @@ from scipy.ndimage import binary_dilation
 from xanesum import Denoised, denoise, half_step_energy, simulate
 from xanesum.denoisers import DEFAULT_DENOISER, exact_form, get_denoiser
 from xanesum.errors import EdgeError
-from xanesum.flat_drift import correct_flat_drift
+from xanesum.flat_field.correct import correct_flat_drift
 from xanesum.linalg.imputation import fill_missing
 from xanesum.method.noise_model import NoiseShape, measure_shape
 from xanesum.method.problem import Setting

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xanesum.errors import RecipeError
-from xanesum.flat_drift import correct_flat_drift
+from xanesum.flat_field.correct import correct_flat_drift
 from xanesum.io import write_stack
 from xanesum.phantom import expose, simulate
 from xanesum.pipeline import run

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scans import smooth_images
 
-from xanesum.illumination import estimate_drift, remove_smooth, smooth_fields
+from xanesum.flat_field.estimate import estimate_drift, remove_smooth, smooth_fields
 from xanesum.linalg.subspace import fit_basis
 from xanesum.phantom import drifting_fields
 

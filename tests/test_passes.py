@@ -10,7 +10,7 @@ from scans import add_noise, low_rank
 
 from xanesum import denoise, half_step_energy, read_stack, simulate, write_stack
 from xanesum.errors import MissingExtraError, RecipeError, StackError, WriteError
-from xanesum.flat_drift import correct_flat_drift
+from xanesum.flat_field.correct import correct_flat_drift
 from xanesum.linalg.binning import average_pixels, coarse_scale, mean_over_blocks
 from xanesum.linalg.subspace import fit_basis, project
 from xanesum.method.problem import Setting, Whole

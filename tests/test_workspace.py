@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 from xanesum.errors import ReadError, RecipeError, WriteError
-from xanesum.flat_drift import correct_flat_drift
+from xanesum.flat_field.correct import correct_flat_drift
 from xanesum.io import write_stack
 from xanesum.means import means_of
 from xanesum.method.denoising import denoise

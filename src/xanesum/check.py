@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.registration import phase_cross_correlation
 
 from xanesum.errors import EdgeError, XanesumWarning
-from xanesum.flat_drift import correct_flat_drift
+from xanesum.flat_field.correct import correct_flat_drift
 from xanesum.linalg.binning import average_pixels
 from xanesum.linalg.imputation import fill_missing
 from xanesum.method.denoising import denoise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from xanesum.flat_drift import DRIFTS
+from xanesum.flat_field.correct import DRIFTS
 from xanesum.method.denoising import NOISES
 from xanesum.recipe import DEFAULT_RECIPE, Recipe, read_recipe
 from xanesum.streaming.torch_backend import DEVICES

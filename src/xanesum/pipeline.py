@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from xanesum.bootstrap import bootstrap_map
 from xanesum.check import Finding, check_scan
 from xanesum.errors import EdgeError, ReadError, RecipeError, StackError, XanesumWarning
-from xanesum.flat_drift import correct_flat_drift
+from xanesum.flat_field.correct import correct_flat_drift
 from xanesum.io import read_stack
 from xanesum.io.scan import reading
 from xanesum.io.tiff import energies_candidates

@@ -14,7 +14,7 @@ import numpy as np
 
 from xanesum.denoisers import DEFAULT_DENOISER
 from xanesum.errors import RecipeError
-from xanesum.flat_drift import DEFAULT_DRIFT
+from xanesum.flat_field.correct import DEFAULT_DRIFT
 from xanesum.method.denoising import DEFAULT_METHOD, DEFAULT_NOISE
 from xanesum.method.intake import DEFAULT_DEVICE
 from xanesum.streaming.torch_backend import DEVICES
@@ -92,7 +92,7 @@ class InputOptions(_Checked):
 
 @dataclass(frozen=True, slots=True)
 class DenoiseOptions(_Checked):
-    """Options of `xanesum.denoise` and `xanesum.flat_drift`; None means automatic."""
+    """Options of `xanesum.denoise` and `xanesum.flat_field.correct`; None means automatic."""
 
     method: str = DEFAULT_METHOD
     denoiser: str = DEFAULT_DENOISER

@@ -20,7 +20,7 @@ from xanesum.chance import (
     region_averages,
     singular_tail,
 )
-from xanesum.illumination import smooth_fields
+from xanesum.flat_field.estimate import smooth_fields
 from xanesum.linalg.binning import block_sums
 from xanesum.method.spectra import orthonormal_rows
 from xanesum.noise.common import CommonNoise

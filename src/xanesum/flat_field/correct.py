@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser
 from xanesum.errors import RecipeError, XanesumWarning
-from xanesum.illumination import DriftOfPixels, FlatDrift, estimate_drift, remove_smooth, smooth_fields
+from xanesum.flat_field.estimate import DriftOfPixels, FlatDrift, estimate_drift, remove_smooth, smooth_fields
 from xanesum.method.denoising import denoise
 from xanesum.method.intake import DEFAULT_DEVICE, open_stack
 from xanesum.stack import add_history, usable_mask, usable_weight
@@ -44,7 +44,7 @@ def correct_flat_drift(
     """Remove the smooth change of the illumination since the flat was taken, frame by frame.
 
     The spectra of the sample are found first on a stack without anything smooth; see
-    `xanesum.illumination.estimate_drift` for what is drift beside them, and what is left alone.  Of large
+    `xanesum.flat_field.estimate.estimate_drift` for what is drift beside them, and what is left alone.  Of large
     images means over blocks of pixels are searched.
 
     Parameters

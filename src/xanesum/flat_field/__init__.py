@@ -1,0 +1,1 @@
+"""Smooth drift of the illumination from frame to frame: estimated, and removed."""
