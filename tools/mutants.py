@@ -407,7 +407,7 @@ FAULTS = (
     ),
     Fault(
         "maps' errors the same in every pixel",
-        "xanes/edge.py",
+        "xanes/pixel_spectra.py",
         "** 2 * self.errors[:, pixels].T ** 2, axis=1)",
         "** 2 * self.errors.mean(axis=1) ** 2, axis=1)",
         "tests/test_denoising_uneven.py",
@@ -591,7 +591,7 @@ FAULTS = (
     ),
     Fault(
         "xanes: exposure gained of evenly lit pixels",
-        "xanes/edge.py",
+        "xanes/pixel_spectra.py",
         "before * self.noise_pixel[pixels] ** 2 / error**2",
         "before / error**2",
         "tests/test_xanes.py tests/test_denoising_uneven.py",
@@ -599,21 +599,21 @@ FAULTS = (
     # --- xanes
     Fault(
         "xanes: first crossing instead of the last",
-        "xanes/edge.py",
+        "xanes/maps.py",
         "index = len(rises) - 1 - np.argmax(rises[::-1], axis=0)",
         "index = np.argmax(rises, axis=0)",
         "tests/test_xanes.py",
     ),
     Fault(
         "xanes: crossing one energy too late",
-        "xanes/edge.py",
+        "xanes/maps.py",
         "index = len(rises) - 1 - np.argmax(rises[::-1], axis=0)",
         "index = np.minimum(len(rises) - np.argmax(rises[::-1], axis=0), len(rises) - 1)",
         "tests/test_xanes.py",
     ),
     Fault(
         "xanes: crossing not interpolated",
-        "xanes/edge.py",
+        "xanes/maps.py",
         "energies[index] + width * share, np.nan)",
         "energies[index] + 0 * share, np.nan)",
         "tests/test_xanes.py",
@@ -627,7 +627,7 @@ FAULTS = (
     ),
     Fault(
         "xanes: white line not refined between energies",
-        "xanes/edge.py",
+        "xanes/maps.py",
         "position = (at + below) / 2 - left / curvature",
         "position = at + 0 * curvature",
         "tests/test_xanes.py",
