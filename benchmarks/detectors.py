@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import shift as shifted
 
 from xanesum import chemical_map, denoise, read_stack
+from xanesum.diagnostics.residual import examine
 from xanesum.errors import XanesumWarning
 from xanesum.io.xrm import read_image, read_info
 from xanesum.noise.detector import photon_transfer, variance_by_mean
 from xanesum.preprocess import prepare
-from xanesum.trust import examine
 
 ENERGIES = ("08324.0", "08354.0")
 SHIFT_PX = (-19.4, -10.2)  # y, x, of the second energy's image against the first

@@ -29,6 +29,7 @@ from scipy.ndimage import binary_dilation
 
 from xanesum import Denoised, denoise, half_step_energy, simulate
 from xanesum.denoisers import DEFAULT_DENOISER, exact_form, get_denoiser
+from xanesum.diagnostics.residual import examine
 from xanesum.errors import EdgeError
 from xanesum.flat_field.correct import correct_flat_drift
 from xanesum.linalg.imputation import fill_missing
@@ -42,7 +43,6 @@ from xanesum.phantom import KINDS, Phantom, expose
 from xanesum.phantom.exposure import Detector, drifting_fields
 from xanesum.preprocess import prepare
 from xanesum.stack import load_stack, make_stack, usable_mask
-from xanesum.trust import examine
 
 SHAPE, N_ENERGIES = (256, 320), 117
 JUDGED = (100.0, 400.0, 2000.0)

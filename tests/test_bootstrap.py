@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xanesum.bootstrap import bootstrap_map, draw_again
 from xanesum.cli import main
+from xanesum.diagnostics.bootstrap import bootstrap_map, draw_again
 from xanesum.errors import RecipeError
 from xanesum.method.denoising import denoise
 from xanesum.phantom import expose, simulate
@@ -101,7 +101,7 @@ def test_a_rank_that_was_given_is_that_of_every_draw(monkeypatch):
         ranks.append(options["rank"])
         return denoise(stack, **options)
 
-    monkeypatch.setattr("xanesum.bootstrap.denoise", noting)
+    monkeypatch.setattr("xanesum.diagnostics.bootstrap.denoise", noting)
     bootstrap_map(result, half_step_energy(result), n_draws=2, denoiser="wavelet")
     assert ranks == [1, 1]
 

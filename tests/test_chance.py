@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from xanesum.chance import (
+from xanesum.diagnostics.extreme_values import (
     average_tail,
     largest_average,
     largest_singular,

@@ -8,7 +8,7 @@ from scans import add_noise
 from scipy.ndimage import shift
 
 from xanesum import cli
-from xanesum.check import VERDICTS, check_scan
+from xanesum.diagnostics.check import VERDICTS, check_scan
 from xanesum.io import write_stack
 from xanesum.phantom import expose, simulate
 from xanesum.preprocess import prepare

@@ -8,12 +8,12 @@ import pytest
 from scans import add_noise, edge_spectrum, smooth_images
 from scipy.ndimage import gaussian_filter, uniform_filter
 
+from xanesum.diagnostics.residual import examine
 from xanesum.method.denoising import denoise
 from xanesum.metrics import frame_psnr
 from xanesum.phantom import expose, simulate
 from xanesum.preprocess import prepare
 from xanesum.stack import make_stack
-from xanesum.trust import examine
 
 ENERGY = np.linspace(8300.0, 8420.0, 61)
 SHAPE = (96, 112)

@@ -11,6 +11,7 @@ import psutil
 import pytest
 import xarray as xr
 
+from xanesum.diagnostics.residual import examine
 from xanesum.errors import ReadError, RecipeError, WriteError
 from xanesum.flat_field.correct import correct_flat_drift
 from xanesum.io import write_stack
@@ -34,7 +35,6 @@ from xanesum.storage.lazy import (
     with_missing,
 )
 from xanesum.storage.scratch import FRAMES, Workspace
-from xanesum.trust import examine
 
 PHANTOM = simulate("particle", shape=(96, 128), n_energies=60)
 EXPOSED = expose(PHANTOM, 400.0, flat_drift=0.03, rng=np.random.default_rng(3)).stack

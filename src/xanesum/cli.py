@@ -20,7 +20,6 @@ import xarray as xr
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from xanesum.check import VERDICTS
 from xanesum.command_options import (
     COMPUTE,
     DENOISE,
@@ -34,6 +33,7 @@ from xanesum.command_options import (
     recipe_of,
     size,
 )
+from xanesum.diagnostics.check import VERDICTS
 from xanesum.errors import ReadError, RecipeError, XanesumError, XanesumWarning
 from xanesum.io import STACK_SUFFIXES, describe, read_stack, write_stack
 from xanesum.means import Means, means_of

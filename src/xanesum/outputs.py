@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 import xarray as xr
 
+from xanesum.diagnostics.residual import Trust
 from xanesum.errors import WriteError
 from xanesum.io import write_map_tiff, write_stack
 from xanesum.io.nexus import SUFFIXES as HDF5_SUFFIXES
@@ -16,7 +17,6 @@ from xanesum.io.tiff import SUFFIXES as TIFF_SUFFIXES
 from xanesum.io.tiff import energies_path
 from xanesum.result import Denoised
 from xanesum.storage.atomic import atomic_path, new_folder
-from xanesum.trust import Trust
 from xanesum.xanes import MAP_NAMES
 
 __all__ = ["OWN_FILES", "check_output", "write_map", "write_results"]

@@ -18,8 +18,9 @@ import tifffile
 import xarray as xr
 from numpy.typing import NDArray
 
-from xanesum.bootstrap import bootstrap_map
-from xanesum.check import Finding, check_scan
+from xanesum.diagnostics.bootstrap import bootstrap_map
+from xanesum.diagnostics.check import Finding, check_scan
+from xanesum.diagnostics.residual import Trust, examine
 from xanesum.errors import EdgeError, ReadError, RecipeError, StackError, XanesumWarning
 from xanesum.flat_field.correct import correct_flat_drift
 from xanesum.io import read_stack
@@ -36,7 +37,6 @@ from xanesum.stack import add_history, usable_mask
 from xanesum.storage.atomic import staged_folder
 from xanesum.storage.memory import available_memory
 from xanesum.storage.scratch import Workspace
-from xanesum.trust import Trust, examine
 from xanesum.xanes import MAP_KINDS, chemical_map
 
 __all__ = [
@@ -162,7 +162,7 @@ def load_scan(
 def check(
     source: str | Path, *, recipe: Recipe = DEFAULT_RECIPE, progress: Progress = _silent
 ) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
-    """Judge a scan before it is denoised; see `xanesum.check.check_scan`.
+    """Judge a scan before it is denoised; see `xanesum.diagnostics.check.check_scan`.
 
     Returns
     -------
@@ -247,7 +247,7 @@ def map_result(
     means: Means = ALL_IN_MEMORY,
     progress: Progress = _silent,
 ) -> xr.Dataset:
-    """Map the edge as the recipe says; see `xanesum.chemical_map` and `xanesum.bootstrap`."""
+    """Map the edge as the recipe says; see `xanesum.chemical_map` and `xanesum.diagnostics.bootstrap`."""
     options = recipe.map
     if isinstance(data, Denoised):
         _require_room_for_draws(data.shape, recipe, means)

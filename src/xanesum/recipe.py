@@ -105,7 +105,7 @@ class DenoiseOptions(_Checked):
 
 @dataclass(frozen=True, slots=True)
 class MapOptions(_Checked):
-    """Options of `xanesum.chemical_map` and `xanesum.bootstrap`; None means automatic."""
+    """Options of `xanesum.chemical_map` and `xanesum.diagnostics.bootstrap`; None means automatic."""
 
     kind: str = "auto"
     e0_ev: float | None = None

@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from xanesum.diagnostics.residual import PLACES, Trust
 from xanesum.result import Denoised
 from xanesum.stack import usable_mask, usable_weight
 from xanesum.storage.atomic import atomic_path
-from xanesum.trust import PLACES, Trust
 
 __all__ = ["Facts", "write_report"]
 
@@ -79,7 +79,7 @@ def write_report(
     maps : Dataset or None
         From `xanesum.chemical_map`; None where there is no edge, and `facts` says why.
     trust : Trust
-        From `xanesum.trust.examine`.
+        From `xanesum.diagnostics.residual.examine`.
     facts : Facts
         Names, times and options.
 

@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from xanesum.chance import (
+from xanesum.diagnostics.extreme_values import (
     average_tail,
     largest_average,
     largest_singular,
@@ -195,7 +195,7 @@ def examine(
     References
     ----------
     .. [1] I. M. Johnstone, "On the distribution of the largest eigenvalue in principal components analysis",
-       Ann. Statist. 29 (2001) 295-327; see `xanesum.chance`.
+       Ann. Statist. 29 (2001) 295-327; see `xanesum.diagnostics.extreme_values`.
     """
     rng = np.random.default_rng(0) if rng is None else rng
     used, mask = usable_weight(stack), usable_mask(stack)
