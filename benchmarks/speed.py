@@ -41,11 +41,11 @@ from xanesum.linalg.binning import coarse_scale
 from xanesum.linalg.subspace import fit_basis, project
 from xanesum.phantom import expose
 from xanesum.phantom.exposure import Detector
-from xanesum.pipeline import run as run_scan
-from xanesum.plan import plan_run
 from xanesum.preprocess import to_optical_density
 from xanesum.streaming.blocked_stack import Passes
-from xanesum.watching import watch
+from xanesum.workflow.live import watch
+from xanesum.workflow.pipeline import run as run_scan
+from xanesum.workflow.plan import plan_run
 
 SIZES = {"particle": (379, 520, 969), "wedge": (1193, 1193, 969)}
 SMALL = {"particle": (96, 128, 60)}

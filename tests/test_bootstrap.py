@@ -10,10 +10,10 @@ from xanesum.diagnostics.bootstrap import bootstrap_map, draw_again
 from xanesum.errors import RecipeError
 from xanesum.method.denoising import denoise
 from xanesum.phantom import expose, simulate
-from xanesum.pipeline import run
 from xanesum.preprocess import prepare
-from xanesum.recipe import MapOptions, Recipe
 from xanesum.stack import usable_mask
+from xanesum.workflow.pipeline import run
+from xanesum.workflow.recipe import MapOptions, Recipe
 from xanesum.xanes import chemical_map, half_step_energy
 
 PHANTOM = simulate("wedge", shape=(72, 96), n_energies=60)

@@ -222,7 +222,7 @@ def test_interrupt_while_writing_leaves_nothing(capsys, monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("xanesum.pipeline.write_report", interrupt)
+    monkeypatch.setattr("xanesum.workflow.pipeline.write_report", interrupt)
 
     assert cli.main(["run", scan, "-o", "out"]) == 130
     assert os.listdir(".") == ["good.h5"]

@@ -7,10 +7,10 @@ from xanesum.errors import RecipeError
 from xanesum.flat_field.correct import correct_flat_drift
 from xanesum.io import write_stack
 from xanesum.phantom import expose, simulate
-from xanesum.pipeline import run
 from xanesum.preprocess import prepare
-from xanesum.recipe import DEFAULT_RECIPE
 from xanesum.stack import usable_weight
+from xanesum.workflow.pipeline import run
+from xanesum.workflow.recipe import DEFAULT_RECIPE
 from xanesum.xanes import half_step_energy
 
 PHANTOM = simulate("particle", shape=(96, 128), n_energies=60)

@@ -6,8 +6,8 @@ from scipy.linalg import subspace_angles
 
 from xanesum import denoise, simulate
 from xanesum.errors import EnergyError, StackError
-from xanesum.growing import FEWEST, FIRST_FRAMES, GrowingScan
 from xanesum.linalg.subspace import fit_basis, project
+from xanesum.workflow.incremental import FEWEST, FIRST_FRAMES, GrowingScan
 
 SCAN = simulate("particle", shape=(48, 64), n_energies=40).noisy(20.0, rng=np.random.default_rng(0))
 ENERGY = SCAN.energy.values

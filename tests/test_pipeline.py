@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 import tifffile
 
-from xanesum import outputs, pipeline
 from xanesum.errors import ReadError, RecipeError, StackError, WriteError, XanesumError, XanesumWarning
 from xanesum.io import read_stack, write_stack
-from xanesum.outputs import OWN_FILES, write_map
+from xanesum.io.maps import write_map
 from xanesum.phantom import simulate
-from xanesum.pipeline import load_scan, run
-from xanesum.recipe import DenoiseOptions, InputOptions, MapOptions, Recipe, read_recipe
 from xanesum.result import load_result
 from xanesum.stack import make_stack, usable_mask
 from xanesum.storage.atomic import staged_folder
+from xanesum.workflow import outputs, pipeline
+from xanesum.workflow.outputs import OWN_FILES
+from xanesum.workflow.pipeline import load_scan, run
+from xanesum.workflow.recipe import DenoiseOptions, InputOptions, MapOptions, Recipe, read_recipe
 from xanesum.xanes import half_step_energy
 
 FULL = Recipe(
@@ -259,7 +260,7 @@ def test_a_map_needs_a_known_suffix(noisy, tmp_path):
     maps = half_step_energy(noisy)
 
     with pytest.raises(WriteError, match=r"a map is written as \.h5 or \.tif, not '\.png'"):
-        write_map(maps, tmp_path / "map.png")
+        write_map(maps, "half_step_energy_ev", tmp_path / "map.png")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -9,8 +9,8 @@ import pytest
 from xanesum import read_stack, simulate, write_stack
 from xanesum.cli import main
 from xanesum.phantom import expose
-from xanesum.pipeline import run
-from xanesum.plan import Rates, plan_run, predict
+from xanesum.workflow.pipeline import run
+from xanesum.workflow.plan import Rates, plan_run, predict
 
 RATES = Rates(read=1e9, denoise=1e6, multiply=5e10)
 

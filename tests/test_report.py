@@ -10,11 +10,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scans import add_noise, edge_stack
 
-from xanesum import report
 from xanesum.diagnostics.residual import examine
 from xanesum.errors import WriteError
 from xanesum.method.denoising import denoise
-from xanesum.report import Facts, write_report
+from xanesum.report import figures as report
+from xanesum.report.page import write_report
+from xanesum.report.texts import Facts
 from xanesum.xanes import half_step_energy, white_line
 
 EDGE_EV = 8340.0 + np.linspace(0, 3, 30)[:, None] + np.zeros(34)

@@ -14,11 +14,11 @@ from xanesum.cli import main
 from xanesum.errors import ReadError, RecipeError, StackError, WriteError
 from xanesum.io import read_stack, write_stack
 from xanesum.phantom import expose, simulate
-from xanesum.pipeline import run
 from xanesum.preprocess import to_optical_density
-from xanesum.recipe import DEFAULT_RECIPE
 from xanesum.stack import make_stack
-from xanesum.watching import arrivals, watch
+from xanesum.workflow.live import arrivals, watch
+from xanesum.workflow.pipeline import run
+from xanesum.workflow.recipe import DEFAULT_RECIPE
 
 PHANTOM = simulate("particle", shape=(48, 64), n_energies=40)
 EXPOSED = expose(PHANTOM, 2000.0, flat_drift=0.0, rng=np.random.default_rng(3)).stack
@@ -68,9 +68,11 @@ class Failing(Instant):
 def no_pictures(request, monkeypatch):
     """Runs have their own tests, and take seconds each; here one with a report is enough."""
     if "capsys" not in request.fixturenames:
-        monkeypatch.setattr("xanesum.pipeline.write_report", lambda path, *_, **__: path.write_text("report"))
-        monkeypatch.setattr("xanesum.watching.subprocess.Popen", Instant)
-        monkeypatch.setattr("xanesum.watching.POLL_S", 0.001)
+        monkeypatch.setattr(
+            "xanesum.workflow.pipeline.write_report", lambda path, *_, **__: path.write_text("report")
+        )
+        monkeypatch.setattr("xanesum.workflow.live.subprocess.Popen", Instant)
+        monkeypatch.setattr("xanesum.workflow.live.POLL_S", 0.001)
         Instant.commands.clear()
 
 
@@ -106,7 +108,7 @@ def test_a_whole_scan_gives_what_a_run_gives(tmp_path, flat):
 
 def test_frames_wait_in_their_files_while_a_map_is_made(tmp_path, flat, monkeypatch):
     write_frames(tmp_path / "scan", range(40))
-    monkeypatch.setattr("xanesum.watching.subprocess.Popen", Slow)
+    monkeypatch.setattr("xanesum.workflow.live.subprocess.Popen", Slow)
     held = []
 
     def tell(said):
@@ -124,7 +126,7 @@ def test_frames_wait_in_their_files_while_a_map_is_made(tmp_path, flat, monkeypa
 
 def test_a_map_that_fails_is_told_and_the_scan_goes_on(tmp_path, flat, monkeypatch):
     write_frames(tmp_path / "scan", range(25))
-    monkeypatch.setattr("xanesum.watching.subprocess.Popen", Failing)
+    monkeypatch.setattr("xanesum.workflow.live.subprocess.Popen", Failing)
     said = []
 
     watched = watch(tmp_path / "scan", tmp_path / "out", flat=flat, n_frames=25, tell=said.append, **AT_ONCE)

@@ -15,14 +15,11 @@ from xanesum.diagnostics.residual import examine
 from xanesum.errors import ReadError, RecipeError, WriteError
 from xanesum.flat_field.correct import correct_flat_drift
 from xanesum.io import write_stack
-from xanesum.means import means_of
 from xanesum.method.denoising import denoise
 from xanesum.method.intake import _all_values
 from xanesum.phantom import expose, simulate
-from xanesum.pipeline import check, run
 from xanesum.preprocess import prepare
 from xanesum.preprocess.bad_pixels import _noise
-from xanesum.recipe import DEFAULT_RECIPE, ComputeOptions
 from xanesum.stack import make_stack
 from xanesum.storage import scratch as workspace
 from xanesum.storage.lazy import (
@@ -35,6 +32,9 @@ from xanesum.storage.lazy import (
     with_missing,
 )
 from xanesum.storage.scratch import FRAMES, Workspace
+from xanesum.workflow.pipeline import check, run
+from xanesum.workflow.recipe import DEFAULT_RECIPE, ComputeOptions
+from xanesum.workflow.resources import means_of
 
 PHANTOM = simulate("particle", shape=(96, 128), n_energies=60)
 EXPOSED = expose(PHANTOM, 400.0, flat_drift=0.03, rng=np.random.default_rng(3)).stack
@@ -401,7 +401,9 @@ def test_a_bootstrap_of_what_does_not_fit_is_refused(tmp_path, monkeypatch):
     scan = write_stack(EXPOSED, tmp_path / "scan.h5")
     options = recipe(memory="1.3MB").updated({"map": {"bootstrap": 2}})
 
-    monkeypatch.setattr("xanesum.pipeline.correct_scan", pytest.fail)  # before anything that takes long
+    monkeypatch.setattr(
+        "xanesum.workflow.pipeline.correct_scan", pytest.fail
+    )  # before anything that takes long
     with pytest.raises(RecipeError, match="leave out --bootstrap"):
         run(scan, tmp_path / "out", recipe=options)
 

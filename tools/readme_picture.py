@@ -10,8 +10,8 @@ import numpy as np
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt  # after the choice of a backend without a screen
-
 from xanesum.denoising import denoise
+
 from xanesum.phantom import simulate
 from xanesum.xanes import half_step_energy
 

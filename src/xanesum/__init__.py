@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from xanesum.io import read_stack, write_stack
     from xanesum.method.denoising import denoise
     from xanesum.phantom import simulate
-    from xanesum.pipeline import run
-    from xanesum.recipe import Recipe
     from xanesum.result import Denoised, load_result
     from xanesum.stack import make_stack
+    from xanesum.workflow.pipeline import run
+    from xanesum.workflow.recipe import Recipe
     from xanesum.xanes import chemical_map, half_step_energy, white_line
 
 _HOME = {
     "Denoised": "result",
-    "Recipe": "recipe",
+    "Recipe": "workflow.recipe",
     "XanesumError": "errors",
     "XanesumWarning": "errors",
     "chemical_map": "xanes",
@@ -32,7 +32,7 @@ _HOME = {
     "load_result": "result",
     "make_stack": "stack",
     "read_stack": "io",
-    "run": "pipeline",
+    "run": "workflow.pipeline",
     "simulate": "phantom",
     "white_line": "xanes",
     "write_stack": "io",

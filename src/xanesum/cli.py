@@ -36,10 +36,13 @@ from xanesum.command_options import (
 from xanesum.diagnostics.check import VERDICTS
 from xanesum.errors import ReadError, RecipeError, XanesumError, XanesumWarning
 from xanesum.io import STACK_SUFFIXES, describe, read_stack, write_stack
-from xanesum.means import Means, means_of
-from xanesum.outputs import check_output, write_map
+from xanesum.io.maps import write_map
 from xanesum.phantom import KINDS, simulate
-from xanesum.pipeline import (
+from xanesum.result import Denoised, load_result
+from xanesum.storage.atomic import staged_folder
+from xanesum.workflow.live import EVERY, watch
+from xanesum.workflow.outputs import check_output
+from xanesum.workflow.pipeline import (
     RunResult,
     check,
     correct_scan,
@@ -49,11 +52,10 @@ from xanesum.pipeline import (
     map_result,
     run,
 )
-from xanesum.plan import UNCERTAIN, plan_run
-from xanesum.recipe import Recipe
-from xanesum.result import Denoised, load_result
-from xanesum.storage.atomic import staged_folder
-from xanesum.watching import EVERY, watch
+from xanesum.workflow.plan import UNCERTAIN, plan_run
+from xanesum.workflow.recipe import Recipe
+from xanesum.workflow.resources import Means, means_of
+from xanesum.xanes import MAP_NAMES
 
 __all__ = ["main"]
 
@@ -203,7 +205,7 @@ def _map(arguments: argparse.Namespace) -> None:
         data = _result_or_scan(arguments, recipe, means, progress)
         progress("map", 0.0)
         maps = map_result(data, recipe, means=means, progress=progress)
-        files = write_map(maps, arguments.output)
+        files = write_map(maps, MAP_NAMES[maps.attrs["kind"]], arguments.output)
     if isinstance(data, Denoised):
         print(_sentence(data))
     print(_map_sentence(maps))

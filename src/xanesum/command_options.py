@@ -7,8 +7,8 @@ from typing import Any
 
 from xanesum.flat_field.correct import DRIFTS
 from xanesum.method.denoising import NOISES
-from xanesum.recipe import DEFAULT_RECIPE, Recipe, read_recipe
 from xanesum.streaming.torch_backend import DEVICES
+from xanesum.workflow.recipe import DEFAULT_RECIPE, Recipe, read_recipe
 from xanesum.xanes import MAP_KINDS
 
 __all__ = [

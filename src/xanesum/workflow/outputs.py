@@ -6,20 +6,19 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import h5py
 import xarray as xr
 
 from xanesum.diagnostics.residual import Trust
 from xanesum.errors import WriteError
 from xanesum.io import write_map_tiff, write_stack
-from xanesum.io.nexus import SUFFIXES as HDF5_SUFFIXES
+from xanesum.io.maps import _step_path, write_map
 from xanesum.io.tiff import SUFFIXES as TIFF_SUFFIXES
 from xanesum.io.tiff import energies_path
 from xanesum.result import Denoised
-from xanesum.storage.atomic import atomic_path, new_folder
+from xanesum.storage.atomic import new_folder
 from xanesum.xanes import MAP_NAMES
 
-__all__ = ["OWN_FILES", "check_output", "write_map", "write_results"]
+__all__ = ["OWN_FILES", "check_output", "write_results"]
 
 OWN_FILES = (
     "clean.h5",
@@ -75,47 +74,10 @@ def write_results(folder: Path, result: Denoised, maps: xr.Dataset | None, trust
     (folder / "recipe.toml").write_text(recipe, "utf-8")
     (folder / "trust.json").write_text(json.dumps(trust.figures, indent=1) + "\n", "utf-8")
     if maps is not None:
-        write_map(maps, folder / "map.h5")
-        write_map_tiff(maps[MAP_NAMES[maps.attrs["kind"]]].where(maps["mask"]), folder / "map.tif")
+        name = MAP_NAMES[maps.attrs["kind"]]
+        write_map(maps, name, folder / "map.h5")
+        write_map_tiff(maps[name].where(maps["mask"]), folder / "map.tif")
         write_map_tiff(maps["edge_step"], folder / "edge_step.tif")
-
-
-def write_map(maps: xr.Dataset, path: str | Path) -> tuple[Path, ...]:
-    """Write a map: ``.h5`` with all that belongs to it, or ``.tif`` of eV with the edge step beside it.
-
-    Raises
-    ------
-    WriteError
-        If the suffix is unknown or a file cannot be written.
-    """
-    path = Path(path)
-    if path.suffix.lower() in HDF5_SUFFIXES:
-        return (_write_map_h5(maps, path),)
-    if path.suffix.lower() not in TIFF_SUFFIXES:
-        raise WriteError(f"{path}: a map is written as .h5 or .tif, not {path.suffix!r}")
-    values = maps[MAP_NAMES[maps.attrs["kind"]]].where(maps["mask"])
-    return write_map_tiff(values, path), write_map_tiff(maps["edge_step"], _step_path(path))
-
-
-def _write_map_h5(maps: xr.Dataset, path: Path) -> Path:
-    """Write the maps as NXdata of one NeXus entry."""
-    name = MAP_NAMES[maps.attrs["kind"]]
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["default"] = "entry"
-        entry = file.create_group("entry")
-        entry.attrs.update({"NX_class": "NXentry", "default": "data"})
-        entry["definition"] = "xanesum_map"
-        group = entry.create_group("data")
-        group.attrs.update({"NX_class": "NXdata", "signal": name, "axes": ["y", "x"]})
-        group.attrs.update({key: value for key, value in maps.attrs.items() if value is not None})
-        for key, values in maps.data_vars.items():
-            group[str(key)] = values.values
-            group[str(key)].attrs["units"] = "eV" if str(key).endswith("_ev") else ""
-    return path
-
-
-def _step_path(path: Path) -> Path:
-    return path.with_name(f"{path.stem}_edge_step{path.suffix}")
 
 
 def _would_replace(path: Path, source: Path, is_folder: bool) -> bool:

@@ -18,14 +18,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xanesum.errors import EnergyError, ReadError, RecipeError, StackError, WriteError
-from xanesum.growing import FEWEST, Factors, GrowingScan
 from xanesum.io import describe, read_exposures, read_stack, write_stack
 from xanesum.io.ssrl import all_there, energy_of
-from xanesum.outputs import check_output
-from xanesum.pipeline import RunResult, cut_scan, run
 from xanesum.preprocess import to_optical_density
-from xanesum.recipe import DEFAULT_RECIPE, InputOptions, Recipe
 from xanesum.stack import usable_mask
+from xanesum.workflow.incremental import FEWEST, Factors, GrowingScan
+from xanesum.workflow.outputs import check_output
+from xanesum.workflow.pipeline import RunResult, cut_scan, run
+from xanesum.workflow.recipe import DEFAULT_RECIPE, InputOptions, Recipe
 
 __all__ = ["Arrival", "Watched", "arrivals", "watch"]
 
@@ -79,7 +79,7 @@ def watch(
     Every frame that is complete updates the subspace.  After every ten, a map and a report are made of what
     there is, by a process of its own; while that lasts no more than ten further frames are taken up, the
     others wait in their files.  At the end all that has come is taken up, and everything is made as
-    `xanesum.pipeline.run` makes it: of a folder of SSRL from its files, with all repeats and the law of the
+    `xanesum.workflow.pipeline.run` makes it: of a folder of SSRL from its files, with all repeats and the law of the
     noise that they tell.
 
     Parameters

@@ -12,11 +12,11 @@ import numpy as np
 
 from xanesum.errors import WriteError
 from xanesum.method.intake import DEFAULT_DEVICE
-from xanesum.recipe import ComputeOptions
 from xanesum.storage.atomic import new_folder
 from xanesum.storage.checkpoint import clear_folder
 from xanesum.storage.memory import available_memory
 from xanesum.storage.scratch import IN_MEMORY, Workspace, leave_folder, take_folder
+from xanesum.workflow.recipe import ComputeOptions
 
 __all__ = ["ALL_IN_MEMORY", "DENOISE_STEP", "DRIFT_STEP", "Means", "means_of"]
 

@@ -98,7 +98,7 @@ def plan_run(
     data: str | None = None,
     memory: float | None = None,
 ) -> Plan:
-    """Predict what `xanesum.pipeline.run` of a scan takes on this machine, without doing it.
+    """Predict what `xanesum.workflow.pipeline.run` of a scan takes on this machine, without doing it.
 
     A little of the scan is read, and a small image denoised, to see how fast that goes.
 

@@ -26,17 +26,18 @@ from xanesum.flat_field.correct import correct_flat_drift
 from xanesum.io import read_stack
 from xanesum.io.scan import reading
 from xanesum.io.tiff import energies_candidates
-from xanesum.means import ALL_IN_MEMORY, DENOISE_STEP, DRIFT_STEP, Means, means_of
 from xanesum.method.denoising import denoise
-from xanesum.outputs import OWN_FILES, check_output, write_results
 from xanesum.preprocess import prepare
-from xanesum.recipe import DEFAULT_RECIPE, DenoiseOptions, InputOptions, Recipe
-from xanesum.report import Facts, write_report
+from xanesum.report.page import write_report
+from xanesum.report.texts import Facts
 from xanesum.result import Denoised
 from xanesum.stack import add_history, usable_mask
 from xanesum.storage.atomic import staged_folder
 from xanesum.storage.memory import available_memory
 from xanesum.storage.scratch import Workspace
+from xanesum.workflow.outputs import OWN_FILES, check_output, write_results
+from xanesum.workflow.recipe import DEFAULT_RECIPE, DenoiseOptions, InputOptions, Recipe
+from xanesum.workflow.resources import ALL_IN_MEMORY, DENOISE_STEP, DRIFT_STEP, Means, means_of
 from xanesum.xanes import MAP_KINDS, chemical_map
 
 __all__ = [

@@ -1,0 +1,62 @@
+"""Maps written as HDF5 or TIFF."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import xarray as xr
+
+from xanesum.errors import WriteError
+from xanesum.io.nexus import SUFFIXES as HDF5_SUFFIXES
+from xanesum.io.tiff import SUFFIXES as TIFF_SUFFIXES
+from xanesum.io.tiff import write_map_tiff
+from xanesum.storage.atomic import atomic_path
+
+__all__ = ["_step_path", "write_map"]
+
+
+def write_map(maps: xr.Dataset, name: str, path: str | Path) -> tuple[Path, ...]:
+    """Write a map: ``.h5`` with all that belongs to it, or ``.tif`` of eV with the edge step beside it.
+
+    Parameters
+    ----------
+    maps : Dataset
+        From `xanesum.chemical_map`.
+    name : str
+        The variable that is the map.
+    path : str or Path
+        Where to.
+
+    Raises
+    ------
+    WriteError
+        If the suffix is unknown or a file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() in HDF5_SUFFIXES:
+        return (_write_map_h5(maps, name, path),)
+    if path.suffix.lower() not in TIFF_SUFFIXES:
+        raise WriteError(f"{path}: a map is written as .h5 or .tif, not {path.suffix!r}")
+    values = maps[name].where(maps["mask"])
+    return write_map_tiff(values, path), write_map_tiff(maps["edge_step"], _step_path(path))
+
+
+def _write_map_h5(maps: xr.Dataset, name: str, path: Path) -> Path:
+    """Write the maps as NXdata of one NeXus entry."""
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["default"] = "entry"
+        entry = file.create_group("entry")
+        entry.attrs.update({"NX_class": "NXentry", "default": "data"})
+        entry["definition"] = "xanesum_map"
+        group = entry.create_group("data")
+        group.attrs.update({"NX_class": "NXdata", "signal": name, "axes": ["y", "x"]})
+        group.attrs.update({key: value for key, value in maps.attrs.items() if value is not None})
+        for key, values in maps.data_vars.items():
+            group[str(key)] = values.values
+            group[str(key)].attrs["units"] = "eV" if str(key).endswith("_ev") else ""
+    return path
+
+
+def _step_path(path: Path) -> Path:
+    return path.with_name(f"{path.stem}_edge_step{path.suffix}")
