@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xanesum.cli import main
+from xanesum.cli.main import main
 from xanesum.diagnostics.bootstrap import bootstrap_map, draw_again
 from xanesum.errors import RecipeError
 from xanesum.method.denoising import denoise

@@ -7,7 +7,7 @@ import pytest
 from scans import add_noise
 from scipy.ndimage import shift
 
-from xanesum import cli
+from xanesum.cli import main as cli
 from xanesum.diagnostics.check import VERDICTS, check_scan
 from xanesum.io import write_stack
 from xanesum.phantom import expose, simulate

@@ -11,7 +11,7 @@ import tifffile
 from scans import edge_stack
 
 import xanesum.__main__ as process
-from xanesum import cli
+from xanesum.cli import main as cli
 from xanesum.io import read_stack, write_stack
 
 EDGE_EV = 8340.0 + np.linspace(0, 3, 24)[:, None] + np.zeros(26)

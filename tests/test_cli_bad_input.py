@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from scans import add_noise, low_rank
 
-from xanesum import cli
+from xanesum.cli import main as cli
 from xanesum.io import write_stack
 from xanesum.stack import make_stack
 

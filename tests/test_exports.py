@@ -51,7 +51,7 @@ def test_importing_the_package_loads_nothing_heavy():
     [
         "import xanesum.method.denoising",
         "import xanesum.phantom.simulate",
-        "import xanesum.workflow.pipeline, xanesum.cli",
+        "import xanesum.workflow.pipeline, xanesum.cli.main",
         "import xanesum as xs; xs.denoise; xs.run; import xanesum.method.denoising",
         "from xanesum.method.denoising import denoise",
     ],

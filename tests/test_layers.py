@@ -30,10 +30,9 @@ LAYERS = [
     "phantom",
     "report",
     "workflow",
+    "cli",
     "baselines",
     "viewer",
-    "command_options",
-    "cli",
     "__main__",
 ]
 WITH_TORCH = {"denoisers/network.py", "denoisers/_networks.py"}

@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from xanesum import read_stack, simulate, write_stack
-from xanesum.cli import main
+from xanesum.cli.main import main
 from xanesum.phantom import expose
 from xanesum.workflow.pipeline import run
 from xanesum.workflow.plan import Rates, plan_run, predict

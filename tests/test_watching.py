@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from io_files import write_ssrl
 
-from xanesum.cli import main
+from xanesum.cli.main import main
 from xanesum.errors import ReadError, RecipeError, StackError, WriteError
 from xanesum.io import read_stack, write_stack
 from xanesum.phantom import expose, simulate

@@ -1,4 +1,4 @@
-"""The command ``xanesum``, also ``python -m xanesum``: settings of the process, then `xanesum.cli`."""
+"""The command ``xanesum``, also ``python -m xanesum``: settings of the process, then `xanesum.cli.main`."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ def let_idle_threads_sleep() -> None:
 def main() -> int:
     """Run the command, and return its exit code."""
     let_idle_threads_sleep()
-    from xanesum.cli import main as run
+    from xanesum.cli.main import main as run
 
     return run()
 
