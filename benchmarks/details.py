@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from _common import print_table, save
+from _median3 import median3
 from numpy.typing import NDArray
 from quality import Truth, frames
 from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
 from subspace import FIRST_SEED, setting_of
 
 from xanesum import denoise, half_step_energy, simulate
-from xanesum.baselines import median3
 from xanesum.denoisers import DEFAULT_DENOISER, available_denoisers, exact_form, get_denoiser
 from xanesum.linalg.subspace import fit_basis
 from xanesum.method.labelling import assemble

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from _common import commit, load, print_table, processor, save
+from _median3 import median3
+from _metrics import frame_psnr, map_correlation, map_rmse_ev
 from numpy.typing import NDArray
 
 from xanesum import denoise, half_step_energy, simulate
-from xanesum.baselines import median3
 from xanesum.denoisers import available_denoisers
 from xanesum.method.sure import choose_rank
-from xanesum.metrics import frame_psnr, map_correlation, map_rmse_ev
 from xanesum.phantom import Phantom
 from xanesum.result import Denoised
 

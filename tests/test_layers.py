@@ -26,12 +26,10 @@ LAYERS = [
     "flat_field",
     "xanes",
     "diagnostics",
-    "metrics",
     "phantom",
     "report",
     "workflow",
     "cli",
-    "baselines",
     "viewer",
     "__main__",
 ]

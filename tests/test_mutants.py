@@ -12,7 +12,7 @@ FAULTS = runpy.run_path(str(MUTANTS))["FAULTS"] if MUTANTS.exists() else ()
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_fault_can_be_planted_in_one_place(fault):
-    source = (REPO / "src" / "xanesum" / fault.file).read_text(encoding="utf-8")
+    source = (REPO / fault.path).read_text(encoding="utf-8")
 
     assert source.count(fault.old) == 1
     assert fault.old != fault.new

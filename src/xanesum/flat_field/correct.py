@@ -44,8 +44,8 @@ def correct_flat_drift(
     """Remove the smooth change of the illumination since the flat was taken, frame by frame.
 
     The spectra of the sample are found first on a stack without anything smooth; see
-    `xanesum.flat_field.estimate.estimate_drift` for what is drift beside them, and what is left alone.  Of large
-    images means over blocks of pixels are searched.
+    `xanesum.flat_field.estimate.estimate_drift` for what is drift beside them, and what is left alone.  Of
+    large images means over blocks of pixels are searched.
 
     Parameters
     ----------

@@ -79,7 +79,7 @@ def watch(
     Every frame that is complete updates the subspace.  After every ten, a map and a report are made of what
     there is, by a process of its own; while that lasts no more than ten further frames are taken up, the
     others wait in their files.  At the end all that has come is taken up, and everything is made as
-    `xanesum.workflow.pipeline.run` makes it: of a folder of SSRL from its files, with all repeats and the law of the
+    `xanesum.run` makes it: of a folder of SSRL from its files, with all repeats and the law of the
     noise that they tell.
 
     Parameters

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from _metrics import frame_psnr
 from scans import add_noise, edge_spectrum, smooth_images
 from scipy.ndimage import gaussian_filter, uniform_filter
 
 from xanesum.diagnostics.residual import examine
 from xanesum.method.denoising import denoise
-from xanesum.metrics import frame_psnr
 from xanesum.phantom import expose, simulate
 from xanesum.preprocess import prepare
 from xanesum.stack import make_stack

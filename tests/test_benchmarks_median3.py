@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
+from _median3 import median3
 from scipy.ndimage import median_filter
-
-from xanesum.baselines import median3
 
 
 @pytest.mark.parametrize("n_energies", [2, 16, 17, 40])

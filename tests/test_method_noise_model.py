@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from _metrics import map_rmse_ev
 from scans import add_noise, smooth_images
 from scipy.ndimage import gaussian_filter
 
 from xanesum.method.denoising import denoise
 from xanesum.method.noise_model import NoiseShape, Uneven, measure_shape
 from xanesum.method.problem import Setting
-from xanesum.metrics import map_rmse_ev
 from xanesum.noise.common import CommonNoise, find_common
 from xanesum.noise.variance import CountVariance, Factors, FittedVariance
 from xanesum.phantom import expose, simulate

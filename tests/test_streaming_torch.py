@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_passes import in_blocks
+from test_streaming_blocks import in_blocks
 
 from xanesum.errors import RecipeError, XanesumWarning
 from xanesum.method.denoising import denoise

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-
-from xanesum.metrics import frame_psnr, map_correlation, map_rmse_ev, spectrum_psnr
+from _metrics import frame_psnr, map_correlation, map_rmse_ev, spectrum_psnr
 
 RNG = np.random.default_rng(7)
 TRUTH = RNG.uniform(0, 255, (6, 20, 30))
