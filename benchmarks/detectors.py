@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import shift as shifted
 
 from xanesum import chemical_map, denoise, read_stack
-from xanesum.diagnostics.residual import examine
+from xanesum.diagnostics.residual import examine_residual
 from xanesum.errors import XanesumWarning
 from xanesum.io.xrm import read_image, read_info
 from xanesum.noise.detector import photon_transfer, variance_by_mean
@@ -126,7 +126,7 @@ def ways(folder: Path) -> list[Row]:
     rows, maps = [], []
     for noise in ("white", "auto"):
         result = denoise(stack, noise=noise)
-        found = examine(stack, result)
+        found = examine_residual(stack, result)
         map_ = chemical_map(result, kind="white_line")
         maps.append(map_)
         pixel, energy = result.sigma_pixel.values, result.sigma_used

@@ -29,11 +29,11 @@ from scipy.ndimage import binary_dilation
 
 from xanesum import Denoised, denoise, half_step_energy, simulate
 from xanesum.denoisers import DEFAULT_DENOISER, exact_form, get_denoiser
-from xanesum.diagnostics.residual import examine
+from xanesum.diagnostics.residual import examine_residual
 from xanesum.errors import EdgeError
 from xanesum.flat_field.correct import correct_flat_drift
 from xanesum.linalg.imputation import fill_missing
-from xanesum.method.noise_model import NoiseShape, measure_shape
+from xanesum.method.noise_model import NoiseModel, measure_noise
 from xanesum.method.problem import Setting
 from xanesum.method.sum_plus import fit_sum_plus
 from xanesum.noise.detector import photon_transfer
@@ -335,7 +335,7 @@ def risk(phantom: Phantom, density: float, dose: float) -> Row:
         *(stack[each].values for each in ("noise_gain", "noise_read_variance", "light", "light_energy")),
         stack.attrs["linear_below"],
     )
-    from_stack, by_law = (measure_shape(setting, divided_by_flat=False, law=each) for each in (None, law))
+    from_stack, by_law = (measure_noise(setting, divided_by_flat=False, law=each) for each in (None, law))
     even = by_law.evened(setting)
     fit = fit_sum_plus(even, None)
     noise = even.noise_of(fit.spectra)
@@ -376,7 +376,7 @@ def moments_of_logarithm(
 
 
 def sigma_error(
-    shape: NoiseShape, setting: Setting, variance: NDArray[np.floating], mask: NDArray[np.bool_]
+    shape: NoiseModel, setting: Setting, variance: NDArray[np.floating], mask: NDArray[np.bool_]
 ) -> float:
     """Return the rms of the logarithm of sigma found over the true one."""
     if shape.uneven is None:
@@ -414,7 +414,7 @@ def lost(seed: int) -> list[Row]:
     spoilt.sort(key=lambda each: abs(moved(each, patch, phantom.mask)))  # the first lost most of the shift
     rows = []
     for each in (result, *spoilt[:1]):
-        found = examine(stack, each)
+        found = examine_residual(stack, each)
         rows.append(
             {
                 "seed": seed,

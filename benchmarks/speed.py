@@ -42,7 +42,7 @@ from xanesum.linalg.subspace import fit_basis, project
 from xanesum.phantom import expose
 from xanesum.phantom.exposure import Detector
 from xanesum.preprocess import to_optical_density
-from xanesum.streaming.blocked_stack import Passes
+from xanesum.streaming.blocked_stack import BlockedStack
 from xanesum.workflow.live import watch
 from xanesum.workflow.pipeline import run as run_scan
 from xanesum.workflow.plan import plan_run
@@ -249,7 +249,7 @@ def steps(options: argparse.Namespace, folder: Path) -> list[Row]:
     seconds, _ = timed(lambda: square @ square, options.repeats)
     peak = 2 * 2048**3 / seconds
     scale = coarse_scale((size[2], *size[:2]))
-    passes = Passes.over(values, mask)
+    passes = BlockedStack.over(values, mask)
     spectra = fit_basis(passes.average(max(scale, 2)).values, RANK, rng=rng).spectra
     noisy = passes.project(spectra)
     read = values.nbytes / bandwidth
@@ -448,14 +448,14 @@ def large(what: str, path: Path, most: float) -> Row:
 def timed_passes() -> list[float]:
     """Return a list that every pass over a stack will add its seconds to."""
     seconds: list[float] = []
-    each = Passes._each
+    each = BlockedStack._each
 
     def timed_each(*args: Any, **options: Any) -> Iterator[Any]:
         start = time.perf_counter()
         yield from each(*args, **options)
         seconds.append(time.perf_counter() - start)
 
-    Passes._each = timed_each  # type: ignore[method-assign]
+    BlockedStack._each = timed_each  # type: ignore[method-assign]
     return seconds
 
 

@@ -9,7 +9,7 @@ from _metrics import frame_psnr
 from scans import add_noise, edge_spectrum, smooth_images
 from scipy.ndimage import gaussian_filter, uniform_filter
 
-from xanesum.diagnostics.residual import examine
+from xanesum.diagnostics.residual import examine_residual
 from xanesum.method.denoising import denoise
 from xanesum.phantom import expose, simulate
 from xanesum.preprocess import prepare
@@ -50,7 +50,7 @@ def smoothed(result, k, width):
 
 
 def test_a_good_result_leaves_noise():
-    found = examine(NOISY, RESULT)
+    found = examine_residual(NOISY, RESULT)
 
     assert not found.lost.found
     assert found.whiteness.is_white
@@ -65,7 +65,7 @@ def test_false_alarms_are_rare(method):
     alarms = 0
     for seed in range(20):
         stack = make_stack(add_noise(ONE_STATE[:, :64, :64], SIGMA, seed=seed), ENERGY)
-        alarms += examine(stack, denoise(stack, method=method, **QUICK)).lost.found
+        alarms += examine_residual(stack, denoise(stack, method=method, **QUICK)).lost.found
 
     assert alarms <= 1
 
@@ -75,19 +75,19 @@ def test_light_that_changed_is_said_to_look_like_that():
     flicker = np.random.default_rng(4).standard_normal((len(ENERGY), 1, 1)).astype(np.float32)
     lit = make_stack(NOISY.values + 0.03 * flicker * tilt, ENERGY)
 
-    lost = examine(lit, RESULT).lost
-    of_sample = examine(NOISY, without(RESULT, 1)).lost
+    lost = examine_residual(lit, RESULT).lost
+    of_sample = examine_residual(NOISY, without(RESULT, 1)).lost
 
     assert lost.found
     assert lost.place == "component"
     assert lost.is_smooth
-    assert "or of illumination that changed" in examine(lit, RESULT).notes[0]
+    assert "or of illumination that changed" in examine_residual(lit, RESULT).notes[0]
     assert of_sample.found
     assert not of_sample.is_smooth
 
 
 def test_a_component_that_is_missing_is_reported_with_its_place_and_spectrum():
-    found = examine(NOISY, without(RESULT, 1))
+    found = examine_residual(NOISY, without(RESULT, 1))
     lost = found.lost
 
     assert lost.found
@@ -104,7 +104,7 @@ def test_a_component_that_is_missing_is_reported_with_its_place_and_spectrum():
 
 
 def test_an_image_that_was_smoothed_too_much_is_reported():
-    found = examine(NOISY, smoothed(RESULT, 0, 12.0))
+    found = examine_residual(NOISY, smoothed(RESULT, 0, 12.0))
 
     assert found.lost.found
     assert found.lost.place == "smoothed"
@@ -116,7 +116,7 @@ def test_a_shift_of_the_edge_is_found_where_no_other_test_sees_it():
     weak = make_stack(add_noise(sample(0.25).astype(np.float32), SIGMA), ENERGY)
     lacking = denoise(weak, rank=1, **QUICK)
 
-    found = examine(weak, lacking).lost
+    found = examine_residual(weak, lacking).lost
 
     assert found.p_values["shift"] < 1e-3
     assert found.p_values["shift"] < found.p_values["component"]
@@ -130,7 +130,7 @@ def test_correlated_noise_is_named_and_is_no_lost_signal(axis):
     noise = SIGMA * np.sqrt(2) * uniform_filter(noise, size, mode="wrap")
     stack = make_stack((ONE_STATE + noise).astype(np.float32), ENERGY)
 
-    found = examine(stack, denoise(stack, rank=1, sigma=SIGMA, **QUICK))
+    found = examine_residual(stack, denoise(stack, rank=1, sigma=SIGMA, **QUICK))
 
     assert not found.whiteness.is_white
     assert found.whiteness.along[axis] == pytest.approx(0.5, abs=0.05)
@@ -142,7 +142,7 @@ def test_correlated_noise_is_named_and_is_no_lost_signal(axis):
 
 
 def test_a_wrong_noise_level_is_named():
-    found = examine(NOISY, denoise(NOISY, rank=2, sigma=1.2 * SIGMA, **QUICK))
+    found = examine_residual(NOISY, denoise(NOISY, rank=2, sigma=1.2 * SIGMA, **QUICK))
 
     assert found.size == pytest.approx(1 / 1.2, rel=0.02)
     assert any("0.83 times" in note for note in found.notes)
@@ -154,7 +154,7 @@ def test_noise_of_counts_and_of_few_flats_is_no_lost_signal():
     stack = prepare(scan.stack)[0]
     result = denoise(stack, **QUICK)
 
-    found = examine(stack, result)
+    found = examine_residual(stack, result)
 
     assert result.sigma_common.values[0] > 0
     assert not found.lost.found
@@ -174,7 +174,7 @@ def test_what_has_no_say_changes_nothing():
     )
     result = denoise(here, rank=2, **QUICK)
 
-    first, second = examine(here, result), examine(there, result)
+    first, second = examine_residual(here, result), examine_residual(there, result)
 
     assert first.figures == second.figures
     assert first.lost.spectrum[7] == 0
@@ -186,7 +186,7 @@ def test_missing_values_are_nothing():
     stack = NOISY.copy(data=values)
     stack.attrs["missing_values"] = int(np.isnan(values).sum())
 
-    found = examine(stack, RESULT)
+    found = examine_residual(stack, RESULT)
 
     assert not found.lost.found
     assert found.size == pytest.approx(0.99, abs=0.01)
@@ -197,7 +197,7 @@ def test_nothing_found_and_nothing_there():
     result = denoise(stack, **QUICK)
 
     assert result.rank == 0
-    assert not examine(stack, result).lost.found
+    assert not examine_residual(stack, result).lost.found
 
 
 def test_a_stack_without_noise_is_not_judged_by_its_rounding():
@@ -205,18 +205,18 @@ def test_a_stack_without_noise_is_not_judged_by_its_rounding():
     result = denoise(stack, rank=2, **QUICK)
 
     assert frame_psnr(result.reconstruct(), CLEAN, peak=1.0) > 60
-    assert not examine(stack, result).lost.found
+    assert not examine_residual(stack, result).lost.found
 
 
 @pytest.mark.parametrize("shape", [(61, 3, 4), (61, 1, 40), (3, 20, 20), (2, 20, 20)])
 def test_tiny_scans_are_examined_as_far_as_they_go(shape):
     stack = make_stack(add_noise(CLEAN[: shape[0], : shape[1], : shape[2]], SIGMA), ENERGY[: shape[0]])
 
-    found = examine(stack, denoise(stack, method="sum", denoiser="none", rank=1))
+    found = examine_residual(stack, denoise(stack, method="sum", denoiser="none", rank=1))
 
     assert 0 <= found.lost.p_value <= 1
 
 
 def test_it_is_the_same_each_time_and_can_be_written():
-    assert examine(NOISY, RESULT).figures == examine(NOISY, RESULT).figures
-    assert json.loads(json.dumps(examine(NOISY, RESULT).figures))["signal_lost"] is False
+    assert examine_residual(NOISY, RESULT).figures == examine_residual(NOISY, RESULT).figures
+    assert json.loads(json.dumps(examine_residual(NOISY, RESULT).figures))["signal_lost"] is False

@@ -9,10 +9,10 @@ from scans import add_noise, smooth_images
 from scipy.ndimage import gaussian_filter
 
 from xanesum.method.denoising import denoise
-from xanesum.method.noise_model import NoiseShape, Uneven, measure_shape
+from xanesum.method.noise_model import NoiseModel, UnevenNoise, measure_noise
 from xanesum.method.problem import Setting
 from xanesum.noise.common import CommonNoise, find_common
-from xanesum.noise.variance import CountVariance, Factors, FittedVariance
+from xanesum.noise.variance import CountVariance, FittedVariance, NoiseFactors
 from xanesum.phantom import expose, simulate
 from xanesum.preprocess import prepare
 from xanesum.stack import make_stack
@@ -100,7 +100,7 @@ def uneven_by(pixel, energy):
     """Return noise that is exactly a product."""
     variance = FittedVariance(energy**2, pixel**2, np.zeros(1), np.zeros(1))
     no_sample = np.zeros((1, N_ENERGIES)), np.zeros((1, *SHAPE), np.float32)
-    return Uneven(variance, Factors(pixel, energy, 0.0), *no_sample)
+    return UnevenNoise(variance, NoiseFactors(pixel, energy, 0.0), *no_sample)
 
 
 @pytest.mark.parametrize("with_factors", [False, True])
@@ -108,7 +108,7 @@ def uneven_by(pixel, energy):
 def test_a_stack_made_even_comes_back(with_factors, with_common):
     pixel, energy = np.exp(0.3 * smooth_images(1, SHAPE)[0]), fresh().uniform(0.5, 2, N_ENERGIES)
     along = (1 / energy if with_factors else np.ones(N_ENERGIES)) / 1.0
-    shape = NoiseShape(
+    shape = NoiseModel(
         uneven_by(pixel, energy) if with_factors else None,
         common=CommonNoise(along / np.linalg.norm(along), 4.0) if with_common else None,
     )
@@ -117,7 +117,7 @@ def test_a_stack_made_even_comes_back(with_factors, with_common):
         stack, np.arange(30.0), np.ones(SHAPE, bool), 1.0, lambda images, sigma, mask: images, fresh()
     )
 
-    even = shape.evened(setting)
+    even = shape.whiten(setting)
 
     back = np.eye(N_ENERGIES) if shape.common is None else shape.common.restored(np.eye(N_ENERGIES))
     whole = np.tensordot(back, even.values, axes=1)
@@ -130,7 +130,7 @@ def test_a_stack_made_even_comes_back(with_factors, with_common):
 
 def test_what_is_shared_is_the_same_at_all_energies_of_the_stack():
     energy = fresh().uniform(0.5, 2, N_ENERGIES)
-    shape = NoiseShape(
+    shape = NoiseModel(
         uneven_by(np.ones(SHAPE), energy),
         common=CommonNoise((1 / energy) / np.linalg.norm(1 / energy), 3.0),
     )
@@ -155,7 +155,7 @@ def test_what_the_stack_is_divided_by_does_not_know_its_noise():
     )
     ones = np.ones(N_ENERGIES)
     law = CountVariance(ones, 0 * ones, np.full(SHAPE, 100.0), ones)
-    found = measure_shape(setting, divided_by_flat=False, law=law)
+    found = measure_noise(setting, divided_by_flat=False, law=law)
     divided_by, drawn = np.log(found.pixel)[:, 110:], noise.mean(axis=0)[:, 110:]
 
     share = np.cov(divided_by.ravel(), drawn.ravel())[0, 1] / drawn.var()
@@ -229,6 +229,6 @@ def test_an_even_shape_leaves_everything_as_it_is():
         sample(), np.arange(30.0), np.ones(SHAPE, bool), 1.0, lambda images, sigma, mask: images, fresh()
     )
 
-    assert NoiseShape().evened(setting).values is setting.values
-    assert NoiseShape().said == "white"
-    assert replace(NoiseShape(), common=CommonNoise(FLAT, 2.0)).said.startswith("white; 2 times")
+    assert NoiseModel().whiten(setting).values is setting.values
+    assert NoiseModel().said == "white"
+    assert replace(NoiseModel(), common=CommonNoise(FLAT, 2.0)).said.startswith("white; 2 times")

@@ -157,7 +157,7 @@ def test_multiplying_back_is_exact():
     errors = np.sqrt([3.0, 2.0, 1.0])[:, None, None] * np.ones((3, *shape), np.float32)
     fit = Fit(spectra, images, risk, {}, 3, {}, errors)
 
-    found = fit.multiplied_back(spectra * energy, pixel)
+    found = fit.unwhiten(spectra * energy, pixel)
 
     whole = np.tensordot(spectra.T, images, axes=1) * energy[:, None, None] * pixel
     np.testing.assert_allclose(np.tensordot(found.spectra.T, found.images, axes=1), whole, atol=1e-4)

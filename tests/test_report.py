@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scans import add_noise, edge_stack
 
-from xanesum.diagnostics.residual import examine
+from xanesum.diagnostics.residual import examine_residual
 from xanesum.errors import WriteError
 from xanesum.method.denoising import denoise
 from xanesum.report import figures as report
@@ -26,7 +26,7 @@ FACTS = Facts("scan<1>.h5", 1.25, ("3 pixels left out",), "", 'rank = "<automati
 
 def page_of(stack, path, maps=half_step_energy, facts=FACTS):
     result = denoise(stack, rank=2)
-    write_report(path, stack, result, maps and maps(result), examine(stack, result), facts=facts)
+    write_report(path, stack, result, maps and maps(result), examine_residual(stack, result), facts=facts)
     return path.read_text("utf-8")
 
 
@@ -121,7 +121,7 @@ def test_a_scan_whose_components_take_all_its_noise_has_a_report(tmp_path):
     clean = CLEAN[::25]
     result = denoise(clean.copy(data=add_noise(clean.values, 0.05)), method="sum", rank=len(clean))
 
-    write_report(tmp_path / "few.html", clean, result, None, examine(clean, result), facts=FACTS)
+    write_report(tmp_path / "few.html", clean, result, None, examine_residual(clean, result), facts=FACTS)
 
     assert np.isnan(result.sigma_energy).all()
     assert "Noise level at each energy" in (tmp_path / "few.html").read_text("utf-8")

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import xarray as xr
 
-from xanesum.diagnostics.residual import examine
+from xanesum.diagnostics.residual import examine_residual
 from xanesum.errors import ReadError, RecipeError, WriteError
 from xanesum.flat_field.correct import correct_flat_drift
 from xanesum.io import write_stack
@@ -34,7 +34,7 @@ from xanesum.storage.lazy import (
 from xanesum.storage.scratch import FRAMES, Workspace
 from xanesum.workflow.pipeline import check, run
 from xanesum.workflow.recipe import DEFAULT_RECIPE, ComputeOptions
-from xanesum.workflow.resources import means_of
+from xanesum.workflow.resources import allocate
 
 PHANTOM = simulate("particle", shape=(96, 128), n_energies=60)
 EXPOSED = expose(PHANTOM, 400.0, flat_drift=0.03, rng=np.random.default_rng(3)).stack
@@ -267,7 +267,7 @@ def test_drift_denoising_and_examination_do_not_need_the_stack_in_memory(tmp_pat
 
     corrected, drift = correct_flat_drift(stack, denoiser="wavelet", memory=1.3e6)
     result = denoise(corrected, denoiser="wavelet", memory=1.3e6)
-    trust = examine(corrected, result, memory=1e6)
+    trust = examine_residual(corrected, result, memory=1e6)
 
     assert drift is not None
     assert is_lazy(corrected)
@@ -333,7 +333,7 @@ def test_a_work_folder_that_cannot_be_made_is_one_line(tmp_path):
 
     with (
         pytest.raises(WriteError, match="cannot work there"),
-        means_of(ComputeOptions(work=str(tmp_path / "file")), beside=tmp_path / "out"),
+        allocate(ComputeOptions(work=str(tmp_path / "file")), beside=tmp_path / "out"),
     ):
         pass
 
@@ -344,12 +344,12 @@ def test_a_work_folder_in_use_is_left_alone_and_one_of_a_dead_run_is_taken(tmp_p
     (tmp_path / "xanesum-lock.json").write_text(json.dumps(mark))
     with (
         pytest.raises(WriteError, match="another run works there"),
-        means_of(ComputeOptions(work=str(tmp_path)), beside=tmp_path / "out"),
+        allocate(ComputeOptions(work=str(tmp_path)), beside=tmp_path / "out"),
     ):
         pass
     (tmp_path / "xanesum-lock.json").write_text(json.dumps({**mark, "since": 1.0}))
 
-    with means_of(ComputeOptions(work=str(tmp_path)), beside=tmp_path / "out"):
+    with allocate(ComputeOptions(work=str(tmp_path)), beside=tmp_path / "out"):
         assert (tmp_path / "xanesum-lock.json").exists()
 
     assert not any(tmp_path.iterdir())

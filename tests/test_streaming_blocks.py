@@ -1,4 +1,4 @@
-"""Passes over a stack: the same whether it is in memory or read in blocks, weighed or not, whole or not."""
+"""A stack in blocks: the same result whether it is in memory or read in blocks, rescaled or not, whole or not."""
 
 import sys
 from dataclasses import replace
@@ -19,7 +19,7 @@ from xanesum.method.sure import stack_energy
 from xanesum.stack import make_stack
 from xanesum.storage.checkpoint import Checkpoint, digest_of
 from xanesum.storage.lazy import lazy_array
-from xanesum.streaming.blocked_stack import Passes, Weighing
+from xanesum.streaming.blocked_stack import BlockedStack, Rescaling
 
 SHAPE = (37, 41)  # no multiple of anything
 N_ENERGIES = 23
@@ -41,14 +41,14 @@ def masked():
 
 
 def in_blocks(stack, mask, rows=7):
-    """Passes that get as many values at a time as some rows of all frames are."""
+    """A stack whose blocks hold as many values at a time as some rows of all frames are."""
     size = 4.0 * rows * stack[:, 0].size
-    return Passes(lambda energies, part: stack[energies, part].copy(), stack.shape, mask, False, size)
+    return BlockedStack(lambda energies, part: stack[energies, part].copy(), stack.shape, mask, False, size)
 
 
-def weighing(excess=0.3):
+def rescaling(excess=0.3):
     along = fresh(2).standard_normal(N_ENERGIES)
-    return Weighing(
+    return Rescaling(
         fresh(3).uniform(0.5, 2, SHAPE).astype(np.float32),
         fresh(4).uniform(0.5, 2, N_ENERGIES),
         along / np.linalg.norm(along),
@@ -71,7 +71,7 @@ def weighed_by(how, stack):
 @pytest.mark.parametrize("blocks", [False, True])
 def test_averages_are_those_of_the_array(mask, scale, blocks):
     stack = values()
-    passes = in_blocks(stack, mask) if blocks else Passes.over(stack, mask)
+    passes = in_blocks(stack, mask) if blocks else BlockedStack.over(stack, mask)
 
     found = passes.average(scale)
 
@@ -85,8 +85,8 @@ def test_averages_are_those_of_the_array(mask, scale, blocks):
 @pytest.mark.parametrize("blocks", [False, True])
 @pytest.mark.parametrize("excess", [0.0, 0.6])
 def test_weighing_on_the_way_is_weighing_before(mask, blocks, excess):
-    stack, how = values(), weighing(excess)
-    passes = (in_blocks(stack, mask) if blocks else Passes.over(stack, mask)).weighed(how)
+    stack, how = values(), rescaling(excess)
+    passes = (in_blocks(stack, mask) if blocks else BlockedStack.over(stack, mask)).rescaled(how)
     wanted = weighed_by(how, stack)
     spectra = fit_basis(stack, 3, rng=fresh()).spectra
 
@@ -99,7 +99,7 @@ def test_weighing_on_the_way_is_weighing_before(mask, blocks, excess):
 
 def test_a_stack_in_memory_is_not_copied():
     stack = values()
-    assert Passes.over(stack, np.ones(SHAPE, bool)).average(1).values.base is stack
+    assert BlockedStack.over(stack, np.ones(SHAPE, bool)).average(1).values.base is stack
 
 
 def test_what_is_missing_is_filled_on_the_way():
@@ -122,7 +122,7 @@ def test_what_is_missing_is_filled_on_the_way():
 @pytest.mark.parametrize("rows", [1, 7, 100])
 def test_a_survey_does_not_depend_on_the_blocks(rows):
     stack, mask, pixels = values(), masked(), np.array([0, 5, 41, 700, 1516])
-    wanted, averages = Passes.over(stack, mask).survey(pixels, 4)
+    wanted, averages = BlockedStack.over(stack, mask).survey(pixels, 4)
 
     found, same = in_blocks(stack, mask, rows).survey(pixels, 4)
 
@@ -154,7 +154,7 @@ def test_any_change_changes_the_digest(change):
     else:
         other[3, [4, 6]] = stack[3, [6, 4]]
     digests = [
-        Passes.over(each, np.ones(SHAPE, bool)).survey(np.zeros(0, int), 1)[0].digest
+        BlockedStack.over(each, np.ones(SHAPE, bool)).survey(np.zeros(0, int), 1)[0].digest
         for each in (stack, other)
     ]
     assert digests[0] != digests[1]
@@ -317,8 +317,8 @@ def test_the_noise_of_averages_is_measured_where_neighbours_share_it(averaged):
 def test_the_risk_is_that_of_the_whole_stack():
     stack = noisy_scan(60.0).values
     mask = np.ones(stack.shape[1:], bool)
-    averages = Passes.over(stack, mask).average(2)
-    passes = Passes.over(stack, mask)
+    averages = BlockedStack.over(stack, mask).average(2)
+    passes = BlockedStack.over(stack, mask)
     setting = Setting(
         averages.values,
         PHANTOM.energy_ev,

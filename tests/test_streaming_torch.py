@@ -11,7 +11,7 @@ from xanesum.errors import RecipeError, XanesumWarning
 from xanesum.method.denoising import denoise
 from xanesum.phantom import simulate
 from xanesum.streaming import torch_backend as accelerator
-from xanesum.streaming.blocked_stack import Passes, Weighing
+from xanesum.streaming.blocked_stack import BlockedStack, Rescaling
 from xanesum.streaming.torch_backend import Accelerator, accelerator_for
 
 
@@ -32,18 +32,18 @@ def on(device, passes):
     return replace(passes, device=Accelerator(device), block_bytes=4 * 5 * VALUES[0].size)
 
 
-def weighing():
+def rescaling():
     along = fresh(2).standard_normal(SHAPE[0])
     pixel = fresh(3).uniform(0.5, 2, SHAPE[1:]).astype(np.float32)
-    return Weighing(pixel, fresh(4).uniform(0.5, 2, SHAPE[0]), along / np.linalg.norm(along), 0.3)
+    return Rescaling(pixel, fresh(4).uniform(0.5, 2, SHAPE[0]), along / np.linalg.norm(along), 0.3)
 
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("blocks", [False, True])
-@pytest.mark.parametrize("weighed", [False, True])
-def test_images_and_averages_are_those_of_numpy(device, blocks, weighed):
-    passes = in_blocks(VALUES, MASK) if blocks else Passes.over(VALUES, MASK)
-    passes = passes.weighed(weighing()) if weighed else passes
+@pytest.mark.parametrize("rescaled", [False, True])
+def test_images_and_averages_are_those_of_numpy(device, blocks, rescaled):
+    passes = in_blocks(VALUES, MASK) if blocks else BlockedStack.over(VALUES, MASK)
+    passes = passes.rescaled(rescaling()) if rescaled else passes
     spectra = fresh(5).standard_normal((3, SHAPE[0]))
 
     found, expected = on(device, passes), passes
@@ -78,7 +78,7 @@ def test_what_the_device_holds_is_not_read_again(monkeypatch):
         read.append(energies)
         return VALUES[energies, rows]
 
-    passes = Passes(counting, SHAPE, MASK, False)
+    passes = BlockedStack(counting, SHAPE, MASK, False)
     device = Accelerator("cpu")
     monkeypatch.setattr(
         device, "upload", lambda key, block: device._held.setdefault(key, torch.from_numpy(block))

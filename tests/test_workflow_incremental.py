@@ -7,14 +7,14 @@ from scipy.linalg import subspace_angles
 from xanesum import denoise, simulate
 from xanesum.errors import EnergyError, StackError
 from xanesum.linalg.subspace import fit_basis, project
-from xanesum.workflow.incremental import FEWEST, FIRST_FRAMES, GrowingScan
+from xanesum.workflow.incremental import FEWEST, FIRST_FRAMES, IncrementalScan
 
 SCAN = simulate("particle", shape=(48, 64), n_energies=40).noisy(20.0, rng=np.random.default_rng(0))
 ENERGY = SCAN.energy.values
 
 
 def grown(order):
-    scan = GrowingScan()
+    scan = IncrementalScan()
     return scan, [scan.add(SCAN.values[e], ENERGY[e]) for e in order]
 
 

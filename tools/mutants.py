@@ -341,7 +341,7 @@ FAULTS = (
         "tests/test_method_uneven.py",
     ),
     Fault(
-        "uneven noise: errors as if all of it had been evened out",
+        "uneven noise: errors as if all of it had been whiten out",
         "method/fit.py",
         "errors=self.errors * noise)",
         "errors=self.errors)",
@@ -427,7 +427,7 @@ FAULTS = (
     Fault(
         "drift: removed where there is none",
         "flat_field/correct.py",
-        "if removed.rms < SEEN * found.sigma * opened.scale:",
+        "if removed.rms < SEEN * found.sigma * prepared.scale:",
         "if removed.rms < 0:",
         "tests/test_flat_field_correct.py",
     ),
@@ -929,7 +929,7 @@ FAULTS = (
     Fault(
         "passes: energies not weighed in the averages",
         "streaming/blocked_stack.py",
-        "averaged *= self.weighing.energy.astype(np.float32)[:, None, None]",
+        "averaged *= self.rescaling.energy.astype(np.float32)[:, None, None]",
         "pass",
         "tests/test_streaming_blocks.py",
     ),
@@ -1056,8 +1056,8 @@ FAULTS = (
     Fault(
         "accelerator: pixels that do not count are counted",
         "streaming/torch_backend.py",
-        "weighed = block if weights is None else block * self._sent(weights[part.rows])",
-        "weighed = block",
+        "rescaled = block if weights is None else block * self._sent(weights[part.rows])",
+        "rescaled = block",
         "tests/test_streaming_torch.py",
     ),
     Fault(

@@ -65,7 +65,7 @@ from xanesum.workflow.pipeline import (
 )
 from xanesum.workflow.plan import UNCERTAIN, plan_run
 from xanesum.workflow.recipe import Recipe
-from xanesum.workflow.resources import Means, means_of
+from xanesum.workflow.resources import Resources, allocate
 from xanesum.xanes import MAP_NAMES
 
 __all__ = ["main"]
@@ -179,7 +179,7 @@ def _plan(arguments: argparse.Namespace) -> None:
 def _denoise(arguments: argparse.Namespace) -> None:
     recipe, started = recipe_of(arguments), time.perf_counter()
     check_output(arguments.output, inputs=input_files(arguments.scan, recipe), suffixes=STACK_SUFFIXES)
-    with _progress() as progress, means_of(recipe.compute, beside=Path(arguments.output)) as means:
+    with _progress() as progress, allocate(recipe.compute, beside=Path(arguments.output)) as means:
         stack, counted = load_scan(arguments.scan, recipe.input, means=means)
         stack, corrected = correct_scan(stack, recipe.denoise, means=means, progress=progress)
         result = denoise_scan(stack, recipe.denoise, means=means, progress=progress)
@@ -193,7 +193,7 @@ def _denoise(arguments: argparse.Namespace) -> None:
 def _map(arguments: argparse.Namespace) -> None:
     recipe, started = recipe_of(arguments), time.perf_counter()
     check_output(arguments.output, inputs=input_files(arguments.scan, recipe), suffixes=STACK_SUFFIXES)
-    with _progress() as progress, means_of(recipe.compute, beside=Path(arguments.output)) as means:
+    with _progress() as progress, allocate(recipe.compute, beside=Path(arguments.output)) as means:
         data = _result_or_scan(arguments, recipe, means, progress)
         progress("map", 0.0)
         maps = map_result(data, recipe, means=means, progress=progress)
@@ -371,7 +371,7 @@ def _phantom_scan(
 
 
 def _result_or_scan(
-    arguments: argparse.Namespace, recipe: Recipe, means: Means, progress: Callable[[str, float], None]
+    arguments: argparse.Namespace, recipe: Recipe, means: Resources, progress: Callable[[str, float], None]
 ) -> Denoised | xr.DataArray:
     """Return a saved result, or the scan, denoised unless it is to be taken as it is."""
     try:

@@ -29,7 +29,7 @@ from xanesum.result import Denoised
 from xanesum.stack import usable_mask, usable_weight
 from xanesum.storage.memory import N_THREADS, available_memory
 
-__all__ = ["PLACES", "Lost", "Trust", "Whiteness", "examine"]
+__all__ = ["PLACES", "LostSignal", "ResidualReport", "Whiteness", "examine_residual"]
 
 N_CHANNELS = 64  # of energies taken together, in which signal is looked for beside the spectra
 N_SAMPLE = 20_000  # pixels whose residual is looked at along energy
@@ -80,7 +80,7 @@ class Whiteness:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Lost:
+class LostSignal:
     """Whether the residual holds something that averages over regions show and noise does not."""
 
     p_values: dict[str, float]  # by place, see `PLACES`: that noise alone looks as structured there
@@ -110,11 +110,11 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Trust:
+class ResidualReport:
     """What the residual of a result says about it."""
 
     whiteness: Whiteness
-    lost: Lost
+    lost: LostSignal
     size: float  # rms of the residual beside the spectra, over the noise level; 1 where that is right
 
     @property
@@ -163,13 +163,13 @@ class Trust:
         }
 
 
-def examine(
+def examine_residual(
     stack: xr.DataArray,
     result: Denoised,
     *,
     memory: float | None = None,
     rng: np.random.Generator | None = None,
-) -> Trust:
+) -> ResidualReport:
     """Examine the residual of a result: stack less clean stack, each value divided by its noise level.
 
     Signal is looked for in three places.  Beside the spectra of the result the residual is noise alone,
@@ -231,9 +231,9 @@ def examine(
     p_values = {name: each.p_value for name, each in found.items()}
     if size * float(sigma.mean()) < _rounding(result, len(sigma)):
         p_values = dict.fromkeys(p_values, 1.0)
-    return Trust(
+    return ResidualReport(
         _whiteness(seen.near, seen.near_mask, whitening.restored(seen.pixels.T.astype(np.float64)).T, within),
-        Lost(p_values, place, most.scale, most.image, spectrum),
+        LostSignal(p_values, place, most.scale, most.image, spectrum),
         size,
     )
 

@@ -16,7 +16,7 @@ from xanesum.denoisers import DEFAULT_DENOISER, Denoiser
 from xanesum.errors import RecipeError, XanesumWarning
 from xanesum.flat_field.estimate import DriftOfPixels, FlatDrift, estimate_drift, remove_smooth, smooth_fields
 from xanesum.method.denoising import denoise
-from xanesum.method.intake import DEFAULT_DEVICE, open_stack
+from xanesum.method.intake import DEFAULT_DEVICE, prepare_stack
 from xanesum.stack import add_history, usable_mask, usable_weight
 from xanesum.storage.lazy import with_frames
 from xanesum.streaming.dask_client import cluster_of
@@ -86,7 +86,7 @@ def correct_flat_drift(
     progress("drift", 0.0)
     rng = np.random.default_rng(0) if rng is None else rng
     with cluster_of(scheduler) as cluster:
-        opened = open_stack(
+        prepared = prepare_stack(
             stack,
             memory,
             rng,
@@ -95,7 +95,7 @@ def correct_flat_drift(
             cluster=cluster,
             device=device,
         )
-    means, mask = opened.means(), opened.averages.mask
+    means, mask = prepared.means(), prepared.averages.mask
     fields = smooth_fields(mask.shape, mask=mask)
     labels = {name: stack[name] for name in stack.coords if set(stack[name].dims) == {"energy"}}
     small = xr.DataArray(
@@ -110,9 +110,9 @@ def correct_flat_drift(
         found = denoise(small, denoiser=denoiser, without=("mirrors",), memory=memory, device="cpu", rng=rng)
     energy_ev = stack.energy.values[used].astype(float)
     removed = estimate_drift(means, found.spectra.values, fields, found.sigma, energy_ev, mask=mask)
-    if removed.rms < SEEN * found.sigma * opened.scale:
+    if removed.rms < SEEN * found.sigma * prepared.scale:
         return stack, None
-    cleaned = with_frames(stack, _Without(removed.in_pixels(opened.scale, used), usable_mask(stack)))
+    cleaned = with_frames(stack, _Without(removed.in_pixels(prepared.scale, used), usable_mask(stack)))
     said = f"smooth drift of the illumination removed, {removed.rms:.4f} rms in optical density"
     return add_history(cleaned, said), removed
 

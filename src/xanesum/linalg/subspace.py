@@ -16,7 +16,7 @@ __all__ = [
     "BLOCK_BYTES",
     "ROUTES",
     "Basis",
-    "Blocked",
+    "StackSource",
     "_gram",
     "_gram_basis",
     "fit_basis",
@@ -31,7 +31,7 @@ GRAM_LIMIT = 2048  # energies up to which E x E matrices are cheap beside one pa
 BLOCK_BYTES = 64_000_000  # pixels are taken in blocks of about this size, so that no copy of a stack is made
 
 
-class Blocked(Protocol):
+class StackSource(Protocol):
     """A stack (E, Y, X) that is not an array but can be read in blocks, see `xanesum.streaming`."""
 
     @property
@@ -58,7 +58,7 @@ class Basis:
 
 
 def fit_basis(
-    stack: NDArray[np.floating] | Blocked,
+    stack: NDArray[np.floating] | StackSource,
     rank: int | None = None,
     *,
     mask: NDArray[np.bool_] | None = None,
@@ -118,7 +118,7 @@ def fit_basis(
     return _randomized_basis(stack, rank or limit, mask, rng.standard_normal((n_energies, n_probes)), n_power)
 
 
-def project(spectra: NDArray[np.floating], stack: NDArray[np.floating] | Blocked) -> NDArray[np.float32]:
+def project(spectra: NDArray[np.floating], stack: NDArray[np.floating] | StackSource) -> NDArray[np.float32]:
     """Return the images (K, Y, X) that weight `spectra` (K, E) in `stack` (E, Y, X): one matrix product."""
     if not isinstance(stack, np.ndarray):
         return stack.project(np.asarray(spectra, np.float64))
@@ -152,7 +152,7 @@ def mean_signs(images: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _pixel_blocks(
-    stack: NDArray[np.floating] | Blocked, mask: NDArray[np.bool_] | None
+    stack: NDArray[np.floating] | StackSource, mask: NDArray[np.bool_] | None
 ) -> Iterator[NDArray[np.floating]]:
     """Yield (E, n) blocks of usable pixels, each about BLOCK_BYTES in float64."""
     if mask is not None and mask.all():
@@ -169,7 +169,7 @@ def _pixel_blocks(
         yield flat if mask is None else flat[:, mask[start : start + rows].ravel()]
 
 
-def _gram(stack: NDArray[np.floating] | Blocked, mask: NDArray[np.bool_] | None) -> NDArray[np.float64]:
+def _gram(stack: NDArray[np.floating] | StackSource, mask: NDArray[np.bool_] | None) -> NDArray[np.float64]:
     """Inner products of all pairs of frames over the usable pixels, symmetric (E, E)."""
     gram = np.zeros((stack.shape[0],) * 2, order="F")
     for block in _pixel_blocks(stack, mask):
@@ -179,7 +179,7 @@ def _gram(stack: NDArray[np.floating] | Blocked, mask: NDArray[np.bool_] | None)
 
 
 def _gram_basis(
-    stack: NDArray[np.floating] | Blocked, rank: int | None, mask: NDArray[np.bool_] | None
+    stack: NDArray[np.floating] | StackSource, rank: int | None, mask: NDArray[np.bool_] | None
 ) -> Basis:
     n_energies = stack.shape[0]
     if isinstance(stack, np.ndarray) and rank is not None and 4 * stack[0].size < n_energies:
@@ -200,7 +200,7 @@ def _basis_of_few_pixels(stack: NDArray[np.floating], rank: int, mask: NDArray[n
 
 
 def _randomized_basis(
-    stack: NDArray[np.floating] | Blocked,
+    stack: NDArray[np.floating] | StackSource,
     rank: int,
     mask: NDArray[np.bool_] | None,
     span: NDArray[np.float64],

@@ -16,9 +16,9 @@ import xarray as xr
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser, exact_form, get_denoiser
 from xanesum.errors import RecipeError, SigmaError, XanesumWarning
 from xanesum.method.fit import MAX_RANK, Fit
-from xanesum.method.intake import DEFAULT_DEVICE, _check_rank, open_stack
+from xanesum.method.intake import DEFAULT_DEVICE, _check_rank, prepare_stack
 from xanesum.method.labelling import _versions, assemble
-from xanesum.method.noise_model import NoiseShape, measure_shape
+from xanesum.method.noise_model import NoiseModel, measure_noise
 from xanesum.method.sum import fit_sum
 from xanesum.method.sum_plus import FALSE_ALARMS, STAGES, fit_sum_plus
 from xanesum.noise.level import sigma_per_energy
@@ -129,15 +129,15 @@ def denoise(
     if method == "sum" or rounds_by is None:
         images = exact_form(images)  # every call below serves the risk estimate too
     with cluster_of(scheduler) as cluster:
-        opened = open_stack(
+        prepared = prepare_stack(
             stack, memory, rng, progress, checkpoint=checkpoint, cluster=cluster, device=device
         )
-        _check_rank(rank, opened.passes)
+        _check_rank(rank, prepared.passes)
         progress("noise", 0.0)
-        level, rounding = opened.sigma, opened.rounding
+        level, rounding = prepared.sigma, prepared.rounding
         if sigma is not None:
             level = _checked(sigma)
-        setting = opened.setting(
+        setting = prepared.setting(
             level,
             stack.energy.values[usable_weight(stack)].astype(float),
             lambda k_images, level, pixels: images.denoise(k_images, level, mask=pixels),
@@ -147,11 +147,11 @@ def denoise(
             estimated=sigma is None,
         )
         setting = replace(setting, rounding=rounds_by)
-        shape = NoiseShape()
+        shape = NoiseModel()
         if method == "sum+" and noise == "auto" and sigma is None and level > rounding:
             divided = bool(stack.attrs.get("flat_field", False))
-            shape = measure_shape(setting, divided_by_flat=divided, law=_noise_law(stack))
-            setting = shape.evened(setting)
+            shape = measure_noise(setting, divided_by_flat=divided, law=_noise_law(stack))
+            setting = shape.whiten(setting)
         fit = fit_sum(setting, rank) if method == "sum" else fit_sum_plus(setting, rank, without=without)
         for note in _notes(fit, rank):
             warnings.warn(note, XanesumWarning, stacklevel=2)
@@ -162,9 +162,9 @@ def denoise(
             per_energy *= full.sigma / setting.sigma
         else:
             per_energy = shape.factors.energy
-        fit = shape.multiplied_back(fit, full.sigma)
-        if opened.passes.checkpoint is not None:
-            opened.passes.checkpoint.clear()
+        fit = shape.unwhiten(fit, full.sigma)
+        if prepared.passes.checkpoint is not None:
+            prepared.passes.checkpoint.clear()
     provenance = {
         "method": method,
         "without": " ".join(sorted(without)),
@@ -173,7 +173,7 @@ def denoise(
         "noise": shape.said,
         "rank_given": "automatic" if rank is None else str(rank),
         **fit.facts,
-        "input_digest": opened.digest,
+        "input_digest": prepared.digest,
         "rng_sha256": seed_state,
         "seconds": round(time.perf_counter() - started, 3),
         **_versions(),

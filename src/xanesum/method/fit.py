@@ -36,7 +36,7 @@ class Fit:
         """Return the fit whose images had been divided by their noise, (K, Y, X)."""
         return replace(self, images=self.images * noise, errors=self.errors * noise)
 
-    def multiplied_back(self, spectra: NDArray[np.float64], pixel: NDArray[np.float64]) -> Fit:
+    def unwhiten(self, spectra: NDArray[np.float64], pixel: NDArray[np.float64]) -> Fit:
         """Return the fit of a stack whose noise had been made even, as of the stack before.
 
         The spectra are made orthonormal again in their order: the image of a component takes up shares of

@@ -22,10 +22,10 @@ from xanesum.stack import check_stack, refuse_values, usable_mask, usable_weight
 from xanesum.storage.checkpoint import Checkpoint, digest_of
 from xanesum.storage.lazy import chunks_of, is_lazy, whole_chunks
 from xanesum.storage.memory import available_memory
-from xanesum.streaming.blocked_stack import Averages, Passes
+from xanesum.streaming.blocked_stack import Averages, BlockedStack
 from xanesum.streaming.torch_backend import accelerator_for
 
-__all__ = ["DEFAULT_DEVICE", "Opened", "_check_rank", "open_stack"]
+__all__ = ["DEFAULT_DEVICE", "PreparedStack", "_check_rank", "prepare_stack"]
 DEFAULT_DEVICE = "auto"
 MISSING_RANK = 5  # components that stand in for missing values while the spectra are fitted
 FILLED_FROM = 20_000  # pixels, from which these are found
@@ -36,10 +36,10 @@ NOISE_FLOOR = 1e-6  # least sigma, as a share of the root mean square: below it 
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Opened:
+class PreparedStack:
     """A stack that was looked at once, its noise level, and the averages that spectra are sought in."""
 
-    passes: Passes  # of the usable frames
+    passes: BlockedStack  # of the usable frames
     averages: Averages
     scale: int
     digest: str
@@ -75,7 +75,7 @@ class Opened:
         return Setting(values, energy_ev, mask, own, denoise_at, rng, n_probes, progress, whole=whole)
 
 
-def open_stack(
+def prepare_stack(
     stack: xr.DataArray,
     memory: float | None,
     rng: np.random.Generator,
@@ -84,7 +84,7 @@ def open_stack(
     checkpoint: str | Path | None = None,
     cluster: Any = None,
     device: str = DEFAULT_DEVICE,
-) -> Opened:
+) -> PreparedStack:
     """Look at all values once, and once more where some are missing; refuse what cannot be used.
 
     See `denoise` for the parameters and errors; `cluster` is a Dask client or None, which the work is done
@@ -127,17 +127,19 @@ def open_stack(
         sigma = sigma_of_pixels(sample[:, np.isin(pixels, for_sigma)])
     else:
         sigma = estimate_sigma(values, mask=averages.mask, rng=rng)
-    return Opened(passes, averages, scale, survey.digest, max(sigma, level), level)
+    return PreparedStack(passes, averages, scale, survey.digest, max(sigma, level), level)
 
 
-def _passes(stack: xr.DataArray, mask: NDArray[np.bool_], used: NDArray[np.intp], most: float) -> Passes:
+def _passes(
+    stack: xr.DataArray, mask: NDArray[np.bool_], used: NDArray[np.intp], most: float
+) -> BlockedStack:
     """Return passes over the usable frames, in memory where they are, or fit there."""
     size, shape = 4 * stack.size, (len(used), stack.shape[1], stack.shape[2])
     if not is_lazy(stack) or size * IN_MEMORY < most:
         values = _all_values(stack)
         if len(used) == len(values):
-            return Passes.over(values, mask)
-        return Passes(lambda energies, rows: values[used[energies], rows], shape, mask, True)
+            return BlockedStack.over(values, mask)
+        return BlockedStack(lambda energies, rows: values[used[energies], rows], shape, mask, True)
 
     def read(energies: slice, rows: slice) -> NDArray[np.float32]:
         chosen = used[energies]
@@ -145,7 +147,7 @@ def _passes(stack: xr.DataArray, mask: NDArray[np.bool_], used: NDArray[np.intp]
         block = np.asarray(stack[first : last + 1, rows].values, np.float32)
         return block if len(block) == len(chosen) else block[chosen - first]
 
-    return Passes(read, shape, mask, False, most * BLOCK_SHARE, chunks_of(stack)[:2])
+    return BlockedStack(read, shape, mask, False, most * BLOCK_SHARE, chunks_of(stack)[:2])
 
 
 def _all_values(stack: xr.DataArray) -> NDArray[np.float32]:
@@ -158,7 +160,7 @@ def _all_values(stack: xr.DataArray) -> NDArray[np.float32]:
     return values
 
 
-def _check_rank(rank: int | None, passes: Passes) -> None:
+def _check_rank(rank: int | None, passes: BlockedStack) -> None:
     n_energies, n_pixels = len(passes), int(passes.mask.sum())
     limit = min(n_energies, n_pixels)
     if rank is not None and not 1 <= rank <= limit:

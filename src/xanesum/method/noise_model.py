@@ -14,10 +14,10 @@ from xanesum.method.fit import Fit
 from xanesum.method.problem import NoiseOfImages, Setting, Whole
 from xanesum.method.sum_plus import fit_pilot
 from xanesum.noise.common import CommonNoise, find_common
-from xanesum.noise.variance import CountVariance, Factors, Variance, fit_variance, left_uneven, separate
-from xanesum.streaming.blocked_stack import Weighing
+from xanesum.noise.variance import CountVariance, NoiseFactors, Variance, fit_variance, left_uneven, separate
+from xanesum.streaming.blocked_stack import Rescaling
 
-__all__ = ["NoiseShape", "Uneven", "measure_shape"]
+__all__ = ["NoiseModel", "UnevenNoise", "measure_noise"]
 
 EVEN = 0.04  # rms of the logarithm of sigma up to which the noise is taken to be even
 BY_CHANCE = 2.0  # times the error of that, which a small scan may show beside it
@@ -28,11 +28,11 @@ MIN_ENERGIES = 8  # beyond the components of a pilot, for the noise to be known 
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Uneven:
+class UnevenNoise:
     """Noise that differs over pixels and energies, and the clean stack with which it does."""
 
     variance: Variance
-    factors: Factors  # of the variance
+    factors: NoiseFactors  # of the variance
     spectra: NDArray[np.float64]  # (K, E), of the clean stack as far as it is known
     images: NDArray[np.float32]  # (K, Y, X)
 
@@ -51,15 +51,15 @@ class Uneven:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class NoiseShape:
+class NoiseModel:
     """How the noise of a stack differs from white, as far as that is known."""
 
-    uneven: Uneven | None = None  # None: even
+    uneven: UnevenNoise | None = None  # None: even
     common: CommonNoise | None = None  # in the divided stack; None: nothing to speak of
     by_law: float | None = None  # noise over that which the counts' law predicts; None: no law known
 
     @property
-    def factors(self) -> Factors | None:
+    def factors(self) -> NoiseFactors | None:
         """What pixels and energies are divided by; None where that is 1."""
         return None if self.uneven is None else self.uneven.factors
 
@@ -86,7 +86,7 @@ class NoiseShape:
         """Whether there is a law of the counts that describes the noise."""
         return self.by_law is not None and abs(np.log(self.by_law)) < np.log(LAW_HOLDS)
 
-    def evened(self, setting: Setting) -> Setting:
+    def whiten(self, setting: Setting) -> Setting:
         """Return the setting with a stack of noise as even as factors can make it, and what they leave."""
         if setting.whole is not None:
             return self._evened_whole(setting, setting.whole)
@@ -113,7 +113,7 @@ class NoiseShape:
             pixel, energy = (1 / factors.pixel).astype(np.float32), level / factors.energy
         if self.common is not None:
             along, excess = self.common.along, 1 - 1 / self.common.ratio
-        stack = whole.stack.weighed(Weighing(pixel, energy, along, excess))
+        stack = whole.stack.rescaled(Rescaling(pixel, energy, along, excess))
         averages = stack.average(whole.scale)
         seen = replace(whole, stack=stack, sigma=level, energy=averages.energy, image_noise=image_noise)
         return replace(
@@ -125,16 +125,16 @@ class NoiseShape:
             whole=seen,
         )
 
-    def multiplied_back(self, fit: Fit, level: float) -> Fit:
-        """Return the fit of the stack as it was before `evened`."""
+    def unwhiten(self, fit: Fit, level: float) -> Fit:
+        """Return the fit of the stack as it was before `whiten`."""
         if self.uneven is None and self.common is None:
             return fit
         spectra = fit.spectra[: fit.rank]
         if self.common is not None:
             spectra = self.common.restored(spectra)
         if self.factors is None:
-            return fit.multiplied_back(spectra, np.ones(fit.images.shape[1:]))
-        return fit.multiplied_back(spectra * (self.factors.energy / level), self.factors.pixel)
+            return fit.unwhiten(spectra, np.ones(fit.images.shape[1:]))
+        return fit.unwhiten(spectra * (self.factors.energy / level), self.factors.pixel)
 
     def common_sigma(self, level: float) -> NDArray[np.float64] | None:
         """Return the standard deviation (E,) of what all energies share, for a pixel of mean noise."""
@@ -144,7 +144,7 @@ class NoiseShape:
         return self.common.sigma(level) * energy
 
 
-def measure_shape(setting: Setting, *, divided_by_flat: bool, law: CountVariance | None = None) -> NoiseShape:
+def measure_noise(setting: Setting, *, divided_by_flat: bool, law: CountVariance | None = None) -> NoiseModel:
     """Measure how the noise differs from white.
 
     What the stack is divided by must not know its noise: a clean image of high contrast, divided by the
@@ -165,7 +165,7 @@ def measure_shape(setting: Setting, *, divided_by_flat: bool, law: CountVariance
     pilot = fit_pilot(setting)
     spectra, pixels = pilot.spectra[: pilot.rank], pilot.images[: pilot.rank]
     if len(setting.values) - len(spectra) < MIN_ENERGIES:
-        return NoiseShape()
+        return NoiseModel()
     full, scale = setting.full, 1 if setting.whole is None else setting.whole.scale
     variance: Variance = fit_variance(
         setting.values,
@@ -178,30 +178,30 @@ def measure_shape(setting: Setting, *, divided_by_flat: bool, law: CountVariance
     )
     pixels = setting.denoise_at(pixels, STRONGLY * setting.sigma, setting.mask) / np.float32(scale)
     factors = separate(variance, spectra, pixels, mask=setting.mask, scale=scale)
-    shape = NoiseShape(Uneven(variance, factors, spectra, pixels))
+    shape = NoiseModel(UnevenNoise(variance, factors, spectra, pixels))
     if law is not None:
         predicted = separate(law, spectra, pixels, mask=setting.mask, scale=scale)
         shape = replace(shape, by_law=factors.level / predicted.level)
         if shape.law_holds:
-            shape = replace(shape, uneven=Uneven(law, predicted, spectra, pixels))
+            shape = replace(shape, uneven=UnevenNoise(law, predicted, spectra, pixels))
     if factors.unevenness <= np.hypot(EVEN, BY_CHANCE * variance.error):
-        shape = NoiseShape(by_law=shape.by_law)
+        shape = NoiseModel(by_law=shape.by_law)
     elif setting.whole is not None and shape.uneven is not None:
         shape = replace(shape, uneven=_seen_sharply(shape.uneven, full))
     if not divided_by_flat:
         return shape
-    even = shape.evened(setting)
+    even = shape.whiten(setting)
     along = np.ones(len(even.values)) if shape.factors is None else 1 / shape.factors.energy
     common = find_common(even.values, along, even.sigma, mask=even.mask, rng=even.rng)
     return replace(shape, common=common) if common.ratio > COMMON else shape
 
 
-def _seen_sharply(uneven: Uneven, full: Setting) -> Uneven:
+def _seen_sharply(uneven: UnevenNoise, full: Setting) -> UnevenNoise:
     """Return the same from a clean stack at full resolution, instead of from averages."""
     images = project(uneven.spectra, full.stack) * full.mask
     images = full.denoise_at(images, STRONGLY * full.sigma, full.mask)
     factors = separate(uneven.variance, uneven.spectra, images, mask=full.mask)
-    return Uneven(uneven.variance, factors, uneven.spectra, images)
+    return UnevenNoise(uneven.variance, factors, uneven.spectra, images)
 
 
 def _averaged_noise(

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from xanesum.linalg.subspace import Blocked
+from xanesum.linalg.subspace import StackSource
 from xanesum.method.sure import (
     stack_energy,
 )
-from xanesum.streaming.blocked_stack import Passes
+from xanesum.streaming.blocked_stack import BlockedStack
 
 __all__ = ["Setting", "View", "Whole"]
 View = tuple[int, ...]  # axes of an image, 0 for y and 1 for x, that are mirrored
@@ -25,7 +25,7 @@ DenoiserAt = Callable[[NDArray[np.float32], float, NDArray[np.bool_]], NDArray[n
 class Whole:
     """The stack at full resolution, from which images are taken once the spectra are known."""
 
-    stack: Passes  # (E, Y, X), finite where pixels count
+    stack: BlockedStack  # (E, Y, X), finite where pixels count
     scale: int  # pixels each way of the averages
     mask: NDArray[np.bool_]  # (Y, X), pixels that count
     sigma: float
@@ -62,7 +62,7 @@ class Setting:
         return replace(self, mask=whole.mask, sigma=whole.sigma, image_noise=whole.image_noise)
 
     @property
-    def stack(self) -> NDArray[np.float32] | Blocked:
+    def stack(self) -> NDArray[np.float32] | StackSource:
         """The stack at full resolution."""
         return self.values if self.whole is None else self.whole.stack
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xanesum.linalg.subspace import Basis, Blocked, fit_basis, project
+from xanesum.linalg.subspace import Basis, StackSource, fit_basis, project
 from xanesum.method.fit import MAX_RANK, Fit, _shares
 from xanesum.method.problem import Setting
 from xanesum.method.sure import (
@@ -75,7 +75,7 @@ class RankTrial:
 
 
 def try_ranks(
-    stack: NDArray[np.float32] | Blocked,
+    stack: NDArray[np.float32] | StackSource,
     basis: Basis,
     denoise: ImageMap,
     sigma: float,
@@ -180,7 +180,7 @@ def try_ranks(
 
 
 def _probe_pair(
-    stack: NDArray[np.float32] | Blocked,
+    stack: NDArray[np.float32] | StackSource,
     basis: Basis,
     gaps: NDArray[np.float64],
     keep: NDArray[np.bool_],

@@ -14,8 +14,8 @@ from xanesum.noise.detector import log_of_counts
 
 __all__ = [
     "CountVariance",
-    "Factors",
     "FittedVariance",
+    "NoiseFactors",
     "Variance",
     "fit_variance",
     "left_uneven",
@@ -119,7 +119,7 @@ class FittedVariance:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Factors:
+class NoiseFactors:
     """Standard deviation of the noise as ``pixel * energy``, and how far that is from the truth."""
 
     pixel: NDArray[np.float64]  # (Y, X), geometric mean 1 within the mask
@@ -145,7 +145,7 @@ def separate(
     *,
     mask: NDArray[np.bool_] | None = None,
     scale: int = 1,
-) -> Factors:
+) -> NoiseFactors:
     """Return the product of a pixel's and an energy's factor that is nearest to sigma, in logarithms.
 
     An energy's factor is the mean over a sample of the pixels, a pixel's that over a sample of the energies.
@@ -177,12 +177,12 @@ def separate(
         squares += float(np.mean(rest[keep] ** 2)) / len(energies)
     misfit = np.sqrt(max(squares - float(np.mean(of_pixel[keep] ** 2)), 0.0))
     mean = of_pixel[keep].mean()
-    return Factors(np.where(keep, np.exp(of_pixel - mean), 1.0), np.exp(of_energy + mean), float(misfit))
+    return NoiseFactors(np.where(keep, np.exp(of_pixel - mean), 1.0), np.exp(of_energy + mean), float(misfit))
 
 
 def left_uneven(
     variance: Variance,
-    factors: Factors,
+    factors: NoiseFactors,
     spectra: NDArray[np.float64],
     images: NDArray[np.float32],
     along: NDArray[np.float64],
@@ -195,7 +195,7 @@ def left_uneven(
     Parameters
     ----------
     variance : Variance
-    factors : Factors
+    factors : NoiseFactors
         Of the same variance, from `separate`.
     spectra : ndarray, shape (K, E)
     images : ndarray of float32, shape (K, Y, X)

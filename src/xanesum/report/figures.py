@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from xanesum.diagnostics.residual import Trust
+from xanesum.diagnostics.residual import ResidualReport
 from xanesum.report.texts import MAP_LABELS, MAX_COMPONENTS, _unit
 from xanesum.result import Denoised
 from xanesum.stack import usable_mask, usable_weight
@@ -332,7 +332,7 @@ def _residual_pictures(stack: xr.DataArray, clean: xr.DataArray, result: Denoise
     ]
 
 
-def _lost_pictures(stack: xr.DataArray, trust: Trust) -> list[Picture]:
+def _lost_pictures(stack: xr.DataArray, trust: ResidualReport) -> list[Picture]:
     """Return where something was lost, and its spectrum."""
     lost, used = trust.lost, usable_weight(stack)
     most = float(np.abs(lost.image).max())

@@ -8,7 +8,7 @@ from typing import Any
 import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from xanesum.diagnostics.residual import Trust
+from xanesum.diagnostics.residual import ResidualReport
 from xanesum.report.figures import (
     _choose_pixels,
     _component_pictures,
@@ -44,7 +44,7 @@ def write_report(
     stack: xr.DataArray,
     result: Denoised,
     maps: xr.Dataset | None,
-    trust: Trust,
+    trust: ResidualReport,
     *,
     facts: Facts,
 ) -> Path:
@@ -60,8 +60,8 @@ def write_report(
         What came out.
     maps : Dataset or None
         From `xanesum.chemical_map`; None where there is no edge, and `facts` says why.
-    trust : Trust
-        From `xanesum.diagnostics.residual.examine`.
+    trust : ResidualReport
+        From `xanesum.diagnostics.residual.examine_residual`.
     facts : Facts
         Names, times and options.
 
@@ -80,7 +80,7 @@ def write_report(
 
 
 def _content(
-    stack: xr.DataArray, result: Denoised, maps: xr.Dataset | None, trust: Trust, facts: Facts
+    stack: xr.DataArray, result: Denoised, maps: xr.Dataset | None, trust: ResidualReport, facts: Facts
 ) -> dict[str, Any]:
     """Return everything the template asks for."""
     clean = result.reconstruct()

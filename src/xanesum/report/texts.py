@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from xanesum.diagnostics.residual import PLACES, Trust
+from xanesum.diagnostics.residual import PLACES, ResidualReport
 from xanesum.result import Denoised
 from xanesum.stack import usable_mask, usable_weight
 
@@ -47,7 +47,7 @@ class Facts:
 
 
 def _headline(
-    stack: xr.DataArray, result: Denoised, maps: xr.Dataset | None, trust: Trust, facts: Facts
+    stack: xr.DataArray, result: Denoised, maps: xr.Dataset | None, trust: ResidualReport, facts: Facts
 ) -> list[tuple[str, str]]:
     n_energies, ny, nx = stack.shape
     energy = stack.energy.values
@@ -203,7 +203,7 @@ def _median_gain(maps: xr.Dataset | None) -> float | None:
     return float(np.median(gain)) if gain.size else None
 
 
-def _trust_lines(trust: Trust, maps: xr.Dataset | None) -> list[tuple[bool, str]]:
+def _trust_lines(trust: ResidualReport, maps: xr.Dataset | None) -> list[tuple[bool, str]]:
     """Return sentences, and whether each is a warning."""
     lines = [(True, _sentence(note)) for note in trust.notes]
     if not trust.lost.found:
@@ -234,7 +234,7 @@ def _sentence(note: str) -> str:
     return note[:1].upper() + note[1:] + "."
 
 
-def _trust_rows(trust: Trust) -> list[tuple[str, str, str]]:
+def _trust_rows(trust: ResidualReport) -> list[tuple[str, str, str]]:
     """Return what was tested, its value, and what noise alone gives."""
     white, lost = trust.whiteness, trust.lost
     return [

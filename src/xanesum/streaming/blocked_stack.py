@@ -21,15 +21,15 @@ from xanesum.storage.lazy import whole_chunks
 from xanesum.streaming.cpu_backend import Part, Sums, _pixels_within, _project_block, _sum_block
 from xanesum.streaming.dask_client import result_of
 
-__all__ = ["Averages", "Kernels", "Passes", "Survey", "Weighing"]
+__all__ = ["Averages", "Backend", "BlockedStack", "Rescaling", "Survey"]
 Progress = Callable[[float], None]
 Read = Callable[[slice, slice], NDArray[np.float32]]
 
 
-Kernel = Callable[[Any, Part], Any]  # of an array, or of what `Kernels.upload` made of it
+Kernel = Callable[[Any, Part], Any]  # of an array, or of what `Backend.upload` made of it
 
 
-class Kernels(Protocol):
+class Backend(Protocol):
     """What passes need of a device that holds blocks and works on them, see `torch_backend`."""
 
     def held(self, key: object) -> Any:
@@ -70,7 +70,7 @@ def _silent(share: float) -> None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Weighing:
+class Rescaling:
     """What every value of a stack is multiplied by, and a share of one spectrum that is taken away."""
 
     pixel: NDArray[np.float32]  # (Y, X)
@@ -105,8 +105,8 @@ class Survey:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Passes:
-    """A stack that is worked on part by part, weighed on the way."""
+class BlockedStack:
+    """A stack that is worked on part by part, rescaled on the way."""
 
     read: Read  # energies, rows -> (E', rows, X)
     shape: tuple[int, int, int]
@@ -114,30 +114,30 @@ class Passes:
     in_memory: bool
     block_bytes: float = BLOCK_BYTES
     chunks: tuple[int, int] = (1, 1)  # energies and rows that are stored, and read, as one
-    weighing: Weighing | None = None
+    rescaling: Rescaling | None = None
     filling: NDArray[np.float64] | None = None  # spectra (K, E) whose fit stands for values that are missing
     checkpoint: Checkpoint | None = None  # where the results of passes are kept until all is done
-    device: Kernels | None = None  # that does the work; None: the CPU, by NumPy
+    device: Backend | None = None  # that does the work; None: the CPU, by NumPy
     cluster: Any = None  # dask.distributed.Client, whose workers read the blocks and work on them
 
     @classmethod
-    def over(cls, values: NDArray[np.float32], mask: NDArray[np.bool_]) -> Passes:
+    def over(cls, values: NDArray[np.float32], mask: NDArray[np.bool_]) -> BlockedStack:
         """Return passes over an array (E, Y, X)."""
         return cls(lambda energies, rows: values[energies, rows], values.shape, mask, True)
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    def weighed(self, weighing: Weighing) -> Passes:
-        """Return the same stack, weighed otherwise."""
-        return replace(self, weighing=weighing)
+    def rescaled(self, rescaling: Rescaling) -> BlockedStack:
+        """Return the same stack, rescaled otherwise."""
+        return replace(self, rescaling=rescaling)
 
-    def filled(self, spectra: NDArray[np.float64]) -> Passes:
+    def filled(self, spectra: NDArray[np.float64]) -> BlockedStack:
         """Return the same stack with a fit of `spectra` (K, E) where values are missing."""
         return replace(self, filling=spectra)
 
     def blocks(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Yield slices of rows and their values at all energies, not weighed."""
+        """Yield slices of rows and their values at all energies, not rescaled."""
         for part, block in self._values_of(self._by_rows(1), _silent):
             yield part.rows, block
 
@@ -238,8 +238,8 @@ class Passes:
 
     def _projected(self, spectra: NDArray[np.float64], progress: Progress) -> NDArray[np.float32]:
         images = np.zeros((len(spectra), *self.shape[1:]), np.float32)
-        if self.weighing is not None:
-            spectra = self.weighing.spectra(spectra)
+        if self.rescaling is not None:
+            spectra = self.rescaling.spectra(spectra)
         if self.device is not None:
             on_device = self.device.images(len(spectra), images.shape[1:])
             add = partial(self.device.project_block, spectra.astype(np.float32), on_device)
@@ -249,8 +249,8 @@ class Passes:
             kernel = partial(_project_block, spectra.astype(np.float32))
             for part, found in self._each(kernel, progress):
                 images[:, part.rows] += found
-        if self.weighing is not None:
-            images *= self.weighing.pixel
+        if self.rescaling is not None:
+            images *= self.rescaling.pixel
         return images
 
     def average(self, scale: int, progress: Progress = _silent) -> Averages:
@@ -267,9 +267,9 @@ class Passes:
 
     def _asked(self, what: str, *parts: ArrayLike) -> str:
         """Return the digest of what a pass is asked for."""
-        weighing = () if self.weighing is None else astuple(self.weighing)
+        rescaling = () if self.rescaling is None else astuple(self.rescaling)
         return digest_of(
-            what, repr(self.shape), self.mask, self.filling, str(len(weighing)), *weighing, *parts
+            what, repr(self.shape), self.mask, self.filling, str(len(rescaling)), *rescaling, *parts
         )
 
     def _averaged(
@@ -281,9 +281,9 @@ class Passes:
     ) -> Averages:
         """Return averages; `look` is called with everything that was summed up of each block on the way."""
         weights = None if self.mask.all() else self.mask.astype(np.float32)
-        if self.weighing is not None:
-            weights = self.weighing.pixel * self.mask
-        as_it_is = scale == 1 and self.in_memory and self.weighing is None and self.filling is None
+        if self.rescaling is not None:
+            weights = self.rescaling.pixel * self.mask
+        as_it_is = scale == 1 and self.in_memory and self.rescaling is None and self.filling is None
         counts = block_sums(self.mask.astype(np.float32), scale)
         shape = (self.shape[0], *counts.shape)
         everything = Part(slice(0, self.shape[0]), slice(0, self.shape[1]))
@@ -300,11 +300,11 @@ class Passes:
         if scale > 1:
             averaged /= np.sqrt(np.maximum(counts, 1))
         energy = float(squares.sum())
-        if self.weighing is not None:
-            energy = float(squares @ self.weighing.energy**2)
-            averaged *= self.weighing.energy.astype(np.float32)[:, None, None]
-            if self.weighing.excess:
-                energy -= self._take_excess(averaged, self.weighing)
+        if self.rescaling is not None:
+            energy = float(squares @ self.rescaling.energy**2)
+            averaged *= self.rescaling.energy.astype(np.float32)[:, None, None]
+            if self.rescaling.excess:
+                energy -= self._take_excess(averaged, self.rescaling)
         return Averages(averaged, counts >= counts.max() / 2, energy)
 
     def _each(
@@ -330,7 +330,7 @@ class Passes:
             progress((n + 1) / len(parts))
 
     def _each_on(
-        self, device: Kernels, kernel: Kernel, parts: list[Part], progress: Progress
+        self, device: Backend, kernel: Kernel, parts: list[Part], progress: Progress
     ) -> Iterator[tuple[Part, Any]]:
         """Do on a device what `_each` does; what it holds from an earlier pass is not read again."""
         keys = {(str(part), id(self.filling)): part for part in parts}
@@ -342,19 +342,19 @@ class Passes:
                 block = device.upload(key, next(values)[1])
             yield part, kernel(block, part)
 
-    def _take_excess(self, averaged: NDArray[np.float32], weighing: Weighing) -> float:
+    def _take_excess(self, averaged: NDArray[np.float32], rescaling: Rescaling) -> float:
         """Take away what is too much along one spectrum, in place; return its share in the stack's energy."""
-        along, excess = weighing.along, weighing.excess
+        along, excess = rescaling.along, rescaling.excess
         image = np.tensordot(along.astype(np.float32), averaged, axes=1) * np.float32(excess)
         for frame, share in zip(averaged, along.astype(np.float32), strict=True):
             frame -= share * image
-        before = replace(self, weighing=replace(weighing, excess=0.0)).project(along[None])[0]
+        before = replace(self, rescaling=replace(rescaling, excess=0.0)).project(along[None])[0]
         power = float(np.sum(np.square(before[self.mask], dtype=np.float64)))
         return power * (1 - (1 - excess) ** 2)
 
 
-def _read_and_apply(passes: Passes, kernel: Kernel, part: Part) -> Any:
-    """Do on a worker what `Passes._each` does here."""
+def _read_and_apply(passes: BlockedStack, kernel: Kernel, part: Part) -> Any:
+    """Do on a worker what `BlockedStack._each` does here."""
     return kernel(passes._filled(passes.read(*part), part), part)
 
 

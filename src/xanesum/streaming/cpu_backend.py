@@ -62,10 +62,10 @@ def _sum_block(
             bits = values.view(np.uint32)
             np.add.reduce(bits, axis=2, dtype=np.uint32, out=along_x[energies])
             np.add.reduce(bits, axis=1, dtype=np.uint32, out=along_y[energies])
-        weighed = values if within is None else values * within
-        squares[energies] = _squares(weighed)
+        rescaled = values if within is None else values * within
+        squares[energies] = _squares(rescaled)
         if scale:
-            sums[energies] = block_sums(weighed, scale)
+            sums[energies] = block_sums(rescaled, scale)
 
     n = max(1, TILE_BYTES // block[0].nbytes)
     with ThreadPoolExecutor(N_THREADS) as threads, np.errstate(invalid="ignore", over="ignore"):

@@ -106,11 +106,11 @@ class Accelerator:
         """Sum up a part as `xanesum.streaming.blocked_stack` does on the CPU."""
         torch = self._torch
         n_energies, n_rows, n_x = block.shape
-        weighed = block if weights is None else block * self._sent(weights[part.rows])
-        squares = (weighed * weighed).sum(dim=2).double().sum(dim=1).cpu().numpy()
+        rescaled = block if weights is None else block * self._sent(weights[part.rows])
+        squares = (rescaled * rescaled).sum(dim=2).double().sum(dim=1).cpu().numpy()
         if scale:
             short_y, short_x = -n_rows % scale, -n_x % scale
-            padded = torch.nn.functional.pad(weighed, (0, short_x, 0, short_y))
+            padded = torch.nn.functional.pad(rescaled, (0, short_x, 0, short_y))
             split = padded.view(n_energies, (n_rows + short_y) // scale, scale, -1, scale)
             sums = split.sum(dim=(2, 4)).cpu().numpy()
         else:

@@ -16,7 +16,7 @@ from xanesum.preprocess import mark_bad_values
 from xanesum.result import Denoised
 from xanesum.stack import make_stack
 
-__all__ = ["Factors", "GrowingScan"]
+__all__ = ["IncrementalScan", "RunningFactors"]
 
 FIRST_FRAMES = 16  # room for so many at first; twice as much whenever it is full
 FEWEST = 10  # frames that a result needs
@@ -24,7 +24,7 @@ COMPONENTS = 6  # that are followed from frame to frame
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Factors:
+class RunningFactors:
     """Strongest components of the frames so far, as an SVD of all of them gives them."""
 
     energy_ev: NDArray[np.float64]  # (n,), increasing
@@ -33,7 +33,7 @@ class Factors:
     images: NDArray[np.float32]  # (K, Y, X), not denoised
 
 
-class GrowingScan:
+class IncrementalScan:
     """Frames that arrive one by one.
 
     The inner products of a new frame with those before make one more row of the matrix that the subspace
@@ -67,7 +67,7 @@ class GrowingScan:
     def __len__(self) -> int:
         return len(self._energy)
 
-    def add(self, frame: ArrayLike, energy_ev: float) -> Factors:
+    def add(self, frame: ArrayLike, energy_ev: float) -> RunningFactors:
         """Add a frame (Y, X), in any order of energies, and return the components of all so far.
 
         Raises
@@ -110,7 +110,7 @@ class GrowingScan:
         if energy_ev in self._energy:
             raise EnergyError(f"there is a frame at {energy_ev} eV already; average repeated exposures first")
 
-    def factors(self) -> Factors:
+    def factors(self) -> RunningFactors:
         """Return the components of the frames so far."""
         order = np.argsort(self._energy)
         n = len(order)
@@ -118,7 +118,7 @@ class GrowingScan:
         values, vectors = eigh(self._products, subset_by_index=(n - rank, n - 1))
         unsorted = np.ascontiguousarray(vectors[:, ::-1].T)
         images = unsorted.astype(np.float32) @ self._frames[:n].reshape(n, -1)
-        return Factors(
+        return RunningFactors(
             np.array(self._energy)[order],
             unsorted[:, order],
             np.sqrt(np.maximum(values[::-1], 0)),

@@ -22,7 +22,7 @@ from xanesum.io import describe, read_exposures, read_stack, write_stack
 from xanesum.io.ssrl import all_there, energy_of
 from xanesum.preprocess import to_optical_density
 from xanesum.stack import usable_mask
-from xanesum.workflow.incremental import FEWEST, Factors, GrowingScan
+from xanesum.workflow.incremental import FEWEST, IncrementalScan, RunningFactors
 from xanesum.workflow.outputs import check_output
 from xanesum.workflow.pipeline import RunResult, cut_scan, run
 from xanesum.workflow.recipe import DEFAULT_RECIPE, InputOptions, Recipe
@@ -58,7 +58,7 @@ class Watched:
     seconds: list[float] = field(default_factory=list)  # that each update of the factors took
     refreshed: list[int] = field(default_factory=list)  # frames that there were at each map
     left_out: int = 0  # files, or groups of them, that could not be used
-    factors: Factors | None = None
+    factors: RunningFactors | None = None
     last: RunResult | None = None
 
 
@@ -147,7 +147,7 @@ class _Watch:
     tell: Tell
     place: Path  # for the frames that a map is made of
     watched: Watched = field(default_factory=Watched)
-    scan: GrowingScan = field(default_factory=lambda: GrowingScan(allow_missing=True))
+    scan: IncrementalScan = field(default_factory=lambda: IncrementalScan(allow_missing=True))
     first: Arrival | None = None
     n_made: int = 0  # frames that the last map was started with
     process: subprocess.Popen[str] | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from xanesum.diagnostics.residual import Trust
+from xanesum.diagnostics.residual import ResidualReport
 from xanesum.errors import WriteError
 from xanesum.io import write_map_tiff, write_stack
 from xanesum.io.maps import _step_path, write_map
@@ -67,7 +67,9 @@ def check_output(
     new_folder(place, path.name).rmdir()
 
 
-def write_results(folder: Path, result: Denoised, maps: xr.Dataset | None, trust: Trust, recipe: str) -> None:
+def write_results(
+    folder: Path, result: Denoised, maps: xr.Dataset | None, trust: ResidualReport, recipe: str
+) -> None:
     """Write into a folder everything that a run leaves but for its report."""
     write_stack(result.reconstruct(), folder / "clean.h5")
     result.save(folder / "result.sum.h5")

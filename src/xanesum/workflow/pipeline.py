@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from xanesum.diagnostics.bootstrap import bootstrap_map
 from xanesum.diagnostics.check import Finding, check_scan
-from xanesum.diagnostics.residual import Trust, examine
+from xanesum.diagnostics.residual import ResidualReport, examine_residual
 from xanesum.errors import EdgeError, ReadError, RecipeError, StackError, XanesumWarning
 from xanesum.flat_field.correct import correct_flat_drift
 from xanesum.io import read_stack
@@ -37,7 +37,7 @@ from xanesum.storage.memory import available_memory
 from xanesum.storage.scratch import Workspace
 from xanesum.workflow.outputs import OWN_FILES, check_output, write_results
 from xanesum.workflow.recipe import DEFAULT_RECIPE, DenoiseOptions, InputOptions, Recipe
-from xanesum.workflow.resources import ALL_IN_MEMORY, DENOISE_STEP, DRIFT_STEP, Means, means_of
+from xanesum.workflow.resources import ALL_IN_MEMORY, DENOISE_STEP, DRIFT_STEP, Resources, allocate
 from xanesum.xanes import MAP_KINDS, chemical_map
 
 __all__ = [
@@ -70,7 +70,7 @@ class RunResult:
     folder: Path
     files: tuple[Path, ...]
     result: Denoised
-    trust: Trust
+    trust: ResidualReport
     maps: xr.Dataset | None  # None where the scan has no edge to map ...
     map_problem: str  # ... for this reason
     counted: tuple[str, ...]  # what preprocessing changed, in words
@@ -110,11 +110,11 @@ def run(
     """
     source, folder = Path(source), Path(out_dir)
     check_output(folder, inputs=input_files(source, recipe), is_folder=True)
-    with means_of(recipe.compute, beside=folder) as means:
+    with allocate(recipe.compute, beside=folder) as means:
         return _run(source, folder, recipe, means, progress)
 
 
-def _run(source: Path, folder: Path, recipe: Recipe, means: Means, progress: Progress) -> RunResult:
+def _run(source: Path, folder: Path, recipe: Recipe, means: Resources, progress: Progress) -> RunResult:
     started = time.perf_counter()
     progress("read", 0.0)
     with _overheard() as notes:
@@ -125,7 +125,9 @@ def _run(source: Path, folder: Path, recipe: Recipe, means: Means, progress: Pro
         progress("map", 0.0)
         maps, problem = _map_or_reason(result, recipe, means, progress)
     progress("trust", 0.0)
-    trust = examine(stack, result, memory=means.memory, rng=np.random.default_rng(recipe.denoise.seed))
+    trust = examine_residual(
+        stack, result, memory=means.memory, rng=np.random.default_rng(recipe.denoise.seed)
+    )
     for note in trust.notes:  # the report has them in their place
         warnings.warn(note, XanesumWarning, stacklevel=3)
     seconds = time.perf_counter() - started
@@ -143,7 +145,7 @@ def _run(source: Path, folder: Path, recipe: Recipe, means: Means, progress: Pro
 
 
 def load_scan(
-    source: str | Path, options: InputOptions, *, means: Means = ALL_IN_MEMORY
+    source: str | Path, options: InputOptions, *, means: Resources = ALL_IN_MEMORY
 ) -> tuple[xr.DataArray, tuple[str, ...]]:
     """Read a scan, cut out what the options name, and preprocess it.
 
@@ -193,7 +195,7 @@ def correct_scan(
     stack: xr.DataArray,
     options: DenoiseOptions,
     *,
-    means: Means = ALL_IN_MEMORY,
+    means: Resources = ALL_IN_MEMORY,
     progress: Progress = _silent,
 ) -> tuple[xr.DataArray, tuple[str, ...]]:
     """Remove what a changing illumination added to a stack, as the options say, and tell what was removed."""
@@ -221,7 +223,7 @@ def denoise_scan(
     stack: xr.DataArray,
     options: DenoiseOptions,
     *,
-    means: Means = ALL_IN_MEMORY,
+    means: Resources = ALL_IN_MEMORY,
     progress: Progress = _silent,
 ) -> Denoised:
     """Denoise a stack as the options say; see `xanesum.denoise`."""
@@ -245,7 +247,7 @@ def map_result(
     data: Denoised | xr.DataArray,
     recipe: Recipe,
     *,
-    means: Means = ALL_IN_MEMORY,
+    means: Resources = ALL_IN_MEMORY,
     progress: Progress = _silent,
 ) -> xr.Dataset:
     """Map the edge as the recipe says; see `xanesum.chemical_map` and `xanesum.diagnostics.bootstrap`."""
@@ -269,7 +271,7 @@ def map_result(
     )
 
 
-def _require_room_for_draws(shape: tuple[int, ...], recipe: Recipe, means: Means) -> None:
+def _require_room_for_draws(shape: tuple[int, ...], recipe: Recipe, means: Resources) -> None:
     """Raise where a bootstrap is asked for whose stacks would not fit in memory."""
     if recipe.map.bootstrap and not means.workspace.holds(shape):
         raise RecipeError(
@@ -310,7 +312,7 @@ def _shows_warnings() -> bool:
 
 
 def _map_or_reason(
-    result: Denoised, recipe: Recipe, means: Means, progress: Progress
+    result: Denoised, recipe: Recipe, means: Resources, progress: Progress
 ) -> tuple[xr.Dataset | None, str]:
     try:
         return map_result(result, recipe, means=means, progress=progress), ""

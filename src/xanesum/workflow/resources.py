@@ -18,13 +18,13 @@ from xanesum.storage.memory import available_memory
 from xanesum.storage.scratch import IN_MEMORY, Workspace, leave_folder, take_folder
 from xanesum.workflow.recipe import ComputeOptions
 
-__all__ = ["ALL_IN_MEMORY", "DENOISE_STEP", "DRIFT_STEP", "Means", "means_of"]
+__all__ = ["ALL_IN_MEMORY", "DENOISE_STEP", "DRIFT_STEP", "Resources", "allocate"]
 
 DRIFT_STEP, DENOISE_STEP = STEPS_KEPT = ("drift", "denoise")  # that leave something to go on from
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class Resources:
     """What a run may use."""
 
     workspace: Workspace = IN_MEMORY
@@ -42,11 +42,11 @@ class Means:
         return None if self.kept is None else self.kept / step
 
 
-ALL_IN_MEMORY = Means()
+ALL_IN_MEMORY = Resources()
 
 
 @contextmanager
-def means_of(options: ComputeOptions, *, beside: Path) -> Iterator[Means]:
+def allocate(options: ComputeOptions, *, beside: Path) -> Iterator[Resources]:
     """Give what the options allow; a stack that does not fit goes to their folder, or to one `beside`.
 
     At the end nothing is left of it, but for what a run that failed keeps in the folder of the options.
@@ -71,7 +71,7 @@ def means_of(options: ComputeOptions, *, beside: Path) -> Iterator[Means]:
     workspace = Workspace(memory, folder.resolve())
     workspace.clear()  # of what a killed run left
     try:
-        yield Means(workspace, kept, options.scheduler, options.device)
+        yield Resources(workspace, kept, options.scheduler, options.device)
         for step in () if kept is None else STEPS_KEPT:
             clear_folder(folder / step)
     finally:
