@@ -31,7 +31,24 @@ __all__ = [
 ]
 
 
-class XanesumError(Exception):
+class _Advice:
+    """A message that may name the parameter to give or to change.
+
+    Python shows it as ``message (parameter=)``.  The command line shows its own flag instead.
+    """
+
+    parameter: str | None = None
+
+    def __init__(self, message: str = "", *, parameter: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.parameter = parameter
+
+    def __str__(self) -> str:
+        return self.message if self.parameter is None else f"{self.message} ({self.parameter}=)"
+
+
+class XanesumError(_Advice, Exception):
     """Base class; catch it to catch everything the package raises on purpose."""
 
 
@@ -75,5 +92,5 @@ class MissingExtraError(XanesumError, ImportError):
     """An optional package is not installed."""
 
 
-class XanesumWarning(UserWarning):
+class XanesumWarning(_Advice, UserWarning):
     """Something in the input was mended; the message says what."""

@@ -1,0 +1,41 @@
+"""Planted faults in linalg."""
+
+from faults import Fault
+
+FAULTS = (
+    Fault(
+        "gram: squared singular values passed off as singular values",
+        "linalg/subspace.py",
+        "np.sqrt(np.maximum(values[::-1], 0))",
+        "np.maximum(values[::-1], 0)",
+        "tests/test_linalg.py",
+    ),
+    Fault(
+        "gram: every block of rows takes the mask of the first",
+        "linalg/subspace.py",
+        "mask[start : start + rows].ravel()",
+        "mask[: block.shape[1]].ravel()",
+        "tests/test_linalg.py",
+    ),
+    Fault(
+        "randomized: no power passes",
+        "linalg/subspace.py",
+        "for _ in range(n_power + 1):",
+        "for _ in range(1):",
+        "tests/test_linalg.py",
+    ),
+    Fault(
+        "fill_missing: missing values left at zero",
+        "linalg/imputation.py",
+        "np.where(seen, pixels, spectra.T @ _fit_seen(spectra, pixels, seen))",
+        "np.where(seen, pixels, 0)",
+        "tests/test_linalg.py",
+    ),
+    Fault(
+        "average: blocks without their last pixel",
+        "linalg/binning.py",
+        "np.add.reduce(bands, axis=-2,",
+        "np.add.reduce(bands[..., :-1, :], axis=-2,",
+        "tests/test_linalg.py",
+    ),
+)

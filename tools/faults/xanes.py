@@ -1,0 +1,55 @@
+"""Planted faults in xanes."""
+
+from faults import Fault
+
+FAULTS = (
+    Fault(
+        "maps' errors the same in every pixel",
+        "xanes/pixel_spectra.py",
+        "** 2 * self.errors[:, pixels].T ** 2, axis=1)",
+        "** 2 * self.errors.mean(axis=1) ** 2, axis=1)",
+        "tests/test_method_uneven.py",
+    ),
+    Fault(
+        "xanes: exposure gained of evenly lit pixels",
+        "xanes/pixel_spectra.py",
+        "before * self.noise_pixel[pixels] ** 2 / error**2",
+        "before / error**2",
+        "tests/test_xanes.py tests/test_method_uneven.py",
+    ),
+    Fault(
+        "xanes: first crossing instead of the last",
+        "xanes/maps.py",
+        "index = len(rises) - 1 - np.argmax(rises[::-1], axis=0)",
+        "index = np.argmax(rises, axis=0)",
+        "tests/test_xanes.py",
+    ),
+    Fault(
+        "xanes: crossing one energy too late",
+        "xanes/maps.py",
+        "index = len(rises) - 1 - np.argmax(rises[::-1], axis=0)",
+        "index = np.minimum(len(rises) - np.argmax(rises[::-1], axis=0), len(rises) - 1)",
+        "tests/test_xanes.py",
+    ),
+    Fault(
+        "xanes: crossing not interpolated",
+        "xanes/maps.py",
+        "energies[index] + width * share, np.nan)",
+        "energies[index] + 0 * share, np.nan)",
+        "tests/test_xanes.py",
+    ),
+    Fault(
+        "xanes: pre-edge line taken at the wrong end of the step",
+        "xanes/normalization.py",
+        "_line(energy_ev, ranges.post_ev, at_e0) - _line(energy_ev, ranges.pre_ev, at_e0)",
+        "_line(energy_ev, ranges.post_ev, at_e0) - _line(energy_ev, ranges.pre_ev, energy_ev[:1])",
+        "tests/test_xanes.py",
+    ),
+    Fault(
+        "xanes: white line not refined between energies",
+        "xanes/maps.py",
+        "position = (at + below) / 2 - left / curvature",
+        "position = at + 0 * curvature",
+        "tests/test_xanes.py",
+    ),
+)
