@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 
-class _Advice:
+class _Advice(Exception):
     """A message that may name the parameter to give or to change.
 
     Python shows it as ``message (parameter=)``.  The command line shows its own flag instead.
@@ -48,7 +48,7 @@ class _Advice:
         return self.message if self.parameter is None else f"{self.message} ({self.parameter}=)"
 
 
-class XanesumError(_Advice, Exception):
+class XanesumError(_Advice):
     """Base class; catch it to catch everything the package raises on purpose."""
 
 
