@@ -20,14 +20,17 @@ demo: $(PACKAGE) ## simulate a noisy scan, clean it, map it; prints where the re
 	test -n "$$report" || { echo 'the demo left no report' >&2; exit 1; }; \
 	echo "report: $$report"
 
-test: $(DEVELOP) ## run all tests on two processes
-	$(BIN)/python -m pytest -n 2
+test: $(DEVELOP) ## run all tests on two processes; note the lines they run
+	$(BIN)/python -m pytest -n 2 --cov --cov-report= --cov-fail-under=0
 
-check: $(DEVELOP) ## style, types, layers and documentation
+check: $(DEVELOP) ## style, types, unused code, layers, documentation, coverage of the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/vulture
 	$(BIN)/python -m pytest -q tests/test_layers.py tests/test_docs.py
+	@test -f .coverage || { echo 'the coverage is not known yet: run make test first' >&2; exit 1; }
+	$(BIN)/coverage report
 
 bench: $(DEVELOP) ## run every benchmark in order; BENCH=--quick for small scans
 	@set -e; for script in benchmarks/[!_]*.py; do test -e "$$script" || continue; \
@@ -42,12 +45,14 @@ $(BIN)/python:
 		{ echo 'xanesum needs Python 3.11 or newer: make PYTHON=/path/to/python3.11' >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# The stamps are newer than these two files, or the installation runs again.
-$(PACKAGE): pyproject.toml constraints.txt | $(BIN)/python
+# The stamps are newer than these files, or the installation runs again.  The package holds the version.
+SOURCES := pyproject.toml constraints.txt src/xanesum/__init__.py
+
+$(PACKAGE): $(SOURCES) | $(BIN)/python
 	$(INSTALL) --editable .
 	@touch $@
 
-$(DEVELOP): pyproject.toml constraints.txt | $(BIN)/python
+$(DEVELOP): $(SOURCES) | $(BIN)/python
 	$(INSTALL) --editable '.[dev]'
 	@$(INSTALL) --editable '.[bm3d]' || echo 'bm3d cannot be installed here; its tests will be skipped'
 	@$(INSTALL) --editable '.[cluster]' || echo 'dask cannot be installed here; its tests will be skipped'

@@ -23,12 +23,11 @@ from _median3 import median3
 from numpy.typing import NDArray
 from quality import Truth, frames
 from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
-from subspace import FIRST_SEED, setting_of
+from subspace import FIRST_SEED, labelled, problem_of
 
 from xanesum import denoise, half_step_energy, simulate
 from xanesum.denoisers import DEFAULT_DENOISER, available_denoisers, exact_form, get_denoiser
 from xanesum.linalg.subspace import fit_basis
-from xanesum.method.labelling import assemble
 from xanesum.method.sum_plus import refine
 from xanesum.phantom.spectra import energy_grid_ev, state_spectra
 from xanesum.stack import make_stack
@@ -172,9 +171,9 @@ def with_noise(clean: xr.DataArray, seed: int) -> xr.DataArray:
 def maps(clean: xr.DataArray, seed: int, e0_ev: float) -> Iterator[tuple[str, Map]]:
     noisy = with_noise(clean, seed)
     spectra = fit_basis(clean.values, 5, rng=np.random.default_rng(0)).spectra
-    fit = refine(setting_of(noisy, SIGMA), spectra, without=("refit",))
+    fit = refine(problem_of(noisy, SIGMA), spectra, without=("refit",))
     methods: dict[str, Callable[[], Any]] = {
-        "true spectra": lambda: assemble(noisy, fit, SIGMA, np.full(len(noisy), SIGMA), {}),
+        "true spectra": lambda: labelled(noisy, fit, SIGMA),
         "sum+": lambda: denoise(noisy, sigma=SIGMA),
         "sum": lambda: denoise(noisy, method="sum", sigma=SIGMA),
         "3-D median": lambda: noisy.copy(data=median3(noisy.values)),

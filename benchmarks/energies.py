@@ -20,13 +20,12 @@ from details import WAYS
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from quality import Truth
-from subspace import N_TRUE, setting_of
+from subspace import N_TRUE, labelled, problem_of
 
 from xanesum import denoise, simulate
 from xanesum.errors import EdgeError
 from xanesum.linalg.subspace import fit_basis
-from xanesum.method.denoising import METHODS
-from xanesum.method.labelling import assemble
+from xanesum.method.options import METHODS
 from xanesum.method.sum_plus import refine
 
 SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
@@ -92,11 +91,11 @@ def ways(truth: Truth, sigma: float, draws: int) -> Iterator[Row]:
         kept = drawn(draw, HALF, noisy.sizes["energy"])
         half = noisy.isel(energy=kept)
         spectra = fit_basis(clean.values[kept], N_TRUE, rng=np.random.default_rng(0)).spectra
-        fit = refine(setting_of(half, sigma), spectra, without=("refit",))
+        fit = refine(problem_of(half, sigma), spectra, without=("refit",))
         results = {
             "all energies, sum": denoise(noisy, method="sum", sigma=sigma, n_probes=2),
             "half, sum+": denoise(half, sigma=sigma),
-            "half, true spectra": assemble(half, fit, sigma, np.full(len(kept), sigma), {}),
+            "half, true spectra": labelled(half, fit, sigma),
             **{f"half, {way}": denoise(half, sigma=sigma, denoiser=WAYS[way]) for way in CHANGED},
         }
         for way, result in results.items():

@@ -34,7 +34,7 @@ from xanesum.errors import EdgeError
 from xanesum.flat_field.correct import correct_flat_drift
 from xanesum.linalg.imputation import fill_missing
 from xanesum.method.noise_model import NoiseModel, measure_noise
-from xanesum.method.problem import Setting
+from xanesum.method.problem import AnyLevel, Problem
 from xanesum.method.sum_plus import fit_sum_plus
 from xanesum.noise.detector import photon_transfer
 from xanesum.noise.level import estimate_sigma
@@ -323,24 +323,26 @@ def risk(phantom: Phantom, density: float, dose: float) -> Row:
     values = fill_missing(values, rank=3, mask=mask)
     images = exact_form(get_denoiser(DEFAULT_DENOISER))
     rng = np.random.default_rng(0)
-    setting = Setting(
+    problem = Problem.with_one_level(
         values,
         phantom.energy_ev,
-        mask,
-        estimate_sigma(values, mask=mask, rng=rng),
-        lambda k, sigma, pixels: images.denoise(k, sigma, mask=pixels),
-        rng,
+        mask=mask,
+        sigma=estimate_sigma(values, mask=mask, rng=rng),
+        denoise_at=lambda k, sigma, pixels: images.denoise(k, sigma, mask=pixels),
+        rng=rng,
     )
     law = CountVariance(
         *(stack[each].values for each in ("noise_gain", "noise_read_variance", "light", "light_energy")),
         stack.attrs["linear_below"],
     )
-    from_stack, by_law = (measure_noise(setting, divided_by_flat=False, law=each) for each in (None, law))
-    even = by_law.evened(setting)
-    fit = fit_sum_plus(even, None)
+    from_stack, by_law = (measure_noise(problem, divided_by_flat=False, law=each) for each in (None, law))
+    whitened = by_law.whiten(problem)
+    fit, even = fit_sum_plus(whitened, None), whitened.full
     noise = even.noise_of(fit.spectra)
     factors = by_law.factors
-    divided = 1.0 if factors is None else even.sigma / (factors.energy[:, None, None] * factors.pixel)
+    divided = (
+        1.0 if factors is None else even.sigma / (factors.sigma_energy[:, None, None] * factors.sigma_pixel)
+    )
     drawn, missed = (values - wanted) * divided, wanted * divided
     estimated = float(fit.risk.risk[fit.rank]) / even.sigma**2
 
@@ -354,7 +356,7 @@ def risk(phantom: Phantom, density: float, dose: float) -> Row:
     luck = mean_square(drawn, 0 * fit.images) - 1
     true = mean_square(missed, fit.images)
     errors = {
-        f"sigma, {name}: rms error": sigma_error(shape, setting, variance, mask)
+        f"sigma, {name}: rms error": sigma_error(shape, problem.full, variance, mask)
         for name, shape in (("from the stack", from_stack), ("by the law", by_law))
     }
     return {"K": fit.rank, "true risk": true, "estimate": (estimated - luck) / true - 1, **errors}
@@ -376,11 +378,11 @@ def moments_of_logarithm(
 
 
 def sigma_error(
-    shape: NoiseModel, setting: Setting, variance: NDArray[np.floating], mask: NDArray[np.bool_]
+    shape: NoiseModel, level: AnyLevel, variance: NDArray[np.floating], mask: NDArray[np.bool_]
 ) -> float:
     """Return the rms of the logarithm of sigma found over the true one."""
     if shape.uneven is None:
-        return float(np.sqrt(np.mean(np.log(setting.sigma**2 / variance[:, mask]) ** 2))) / 2
+        return float(np.sqrt(np.mean(np.log(level.sigma**2 / variance[:, mask]) ** 2))) / 2
     known, total = shape.uneven, 0.0
     for e in range(len(variance)):
         frame = np.tensordot(known.spectra[:, e], known.images, axes=1)

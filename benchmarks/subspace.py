@@ -30,10 +30,12 @@ from xanesum import denoise, simulate
 from xanesum.denoisers import DEFAULT_DENOISER, exact_form, get_denoiser
 from xanesum.linalg.binning import average_pixels
 from xanesum.linalg.subspace import fit_basis
+from xanesum.method import labelling
 from xanesum.method.fit import Fit
-from xanesum.method.labelling import assemble
-from xanesum.method.problem import Setting
-from xanesum.method.sum_plus import STAGES, refine
+from xanesum.method.noise_model import NoiseLevels
+from xanesum.method.options import STAGES
+from xanesum.method.problem import Problem
+from xanesum.method.sum_plus import refine
 from xanesum.phantom import KINDS, Phantom
 from xanesum.result import Denoised
 
@@ -142,8 +144,8 @@ def with_true_spectra(noisy: xr.DataArray, sigma: float, truth: Truth) -> Row:
     """Score what denoiser and weights of `sum+` make of the images that the true spectra give."""
     clean = truth.phantom.clean().values
     spectra = fit_basis(clean, N_TRUE, rng=np.random.default_rng(0)).spectra
-    fit = refine(setting_of(noisy, sigma), spectra, without=("refit",))
-    return scored(assemble(noisy, fit, sigma, np.full(len(noisy), sigma), {}), truth)
+    fit = refine(problem_of(noisy, sigma), spectra, without=("refit",))
+    return scored(labelled(noisy, fit, sigma), truth)
 
 
 def at_best_rank(noisy: xr.DataArray, sigma: float, truth: Truth, denoiser: str) -> Row:
@@ -159,17 +161,22 @@ def at_best_rank(noisy: xr.DataArray, sigma: float, truth: Truth, denoiser: str)
     }
 
 
-def setting_of(noisy: xr.DataArray, sigma: float) -> Setting:
+def problem_of(noisy: xr.DataArray, sigma: float) -> Problem:
     """Return what `sum+` would work on."""
     images = exact_form(get_denoiser(DEFAULT_DENOISER))
-    return Setting(
+    return Problem.with_one_level(
         noisy.values,
         noisy.energy.values,
-        np.ones(noisy.shape[1:], bool),
-        sigma,
-        lambda k_images, level, mask: images.denoise(k_images, level, mask=mask),
-        np.random.default_rng(0),
+        mask=np.ones(noisy.shape[1:], bool),
+        sigma=sigma,
+        denoise_at=lambda k_images, level, mask: images.denoise(k_images, level, mask=mask),
+        rng=np.random.default_rng(0),
     )
+
+
+def labelled(noisy: xr.DataArray, fit: Fit, sigma: float) -> Denoised:
+    """Return a fit as a result, with the same noise level at every energy."""
+    return labelling.label(noisy, fit, NoiseLevels(sigma, np.full(len(noisy), sigma)), {})
 
 
 def as_result(
@@ -180,10 +187,11 @@ def as_result(
     alive: NDArray[np.bool_],
 ) -> Denoised:
     """Return factors that were made elsewhere as a result, whose errors are not known."""
-    fit = refine(setting_of(noisy, sigma), spectra[alive][:1], without=("refit", "weights"))
+    fit = refine(problem_of(noisy, sigma), spectra[alive][:1], without=("refit", "weights"))
     unknown = {name: np.full(int(alive.sum()), np.nan) for name in fit.components}
-    whole = Fit(spectra[alive], images[alive], fit.risk, unknown, int(alive.sum()), {})
-    return assemble(noisy, whole, sigma, np.full(len(noisy), sigma), {})
+    errors = np.full_like(images[alive], np.nan)
+    whole = Fit(spectra[alive], images[alive], errors, fit.risk, unknown, int(alive.sum()))
+    return labelled(noisy, whole, sigma)
 
 
 def scored(result: Denoised, truth: Truth) -> Row:
@@ -275,7 +283,7 @@ def fixed_fits(noisy: xr.DataArray, sigma: float) -> Iterator[tuple[str, Fit]]:
         for rank in (2, 3, 5):
             for without in ((), ("smoothing",)):
                 name = f"scale {scale}, K {rank}" + (", not smoothed" if without else "")
-                yield name, refine(setting_of(noisy, sigma), spectra[:rank], without=without)
+                yield name, refine(problem_of(noisy, sigma), spectra[:rank], without=without)
 
 
 def mean_square(spectra: NDArray[Any], images: NDArray[np.float32], clean: NDArray[np.float32]) -> float:

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import warnings
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,13 @@ from scans import edge_stack
 
 import xanesum.__main__ as process
 from xanesum.cli import main as cli
+from xanesum.cli import output, parser, verbs
+from xanesum.cli.options import with_flag
+from xanesum.errors import SigmaError, XanesumWarning
 from xanesum.io import read_stack, write_stack
+from xanesum.phantom.demo import DEMO_PHOTONS, demo_exposure
+from xanesum.workflow import loading
+from xanesum.workflow.recipe import DEFAULT_RECIPE
 
 EDGE_EV = 8340.0 + np.linspace(0, 3, 24)[:, None] + np.zeros(26)
 
@@ -68,7 +76,7 @@ def test_map_of_a_scan(options, capsys):
 
 def test_map_of_a_saved_result_does_not_denoise_again(capsys, monkeypatch):
     said(capsys, "run", "scan.h5", "-o", "out")
-    monkeypatch.setattr(cli, "denoise_scan", None)
+    monkeypatch.setattr(loading, "denoise_scan", None)
 
     assert said(capsys, "map", "out/result.sum.h5", "-o", "map.h5")[-1].endswith("map: map.h5")
 
@@ -113,15 +121,49 @@ def test_region_and_ranges_are_parsed(capsys):
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "name"),
-    [("--roi", "1:2", "region"), ("--pre", "8240", "range"), ("--rank", "two", "int")],
+    ("option", "value", "expected"),
+    [
+        ("--roi", "1:2", "a region Y0:Y1,X0:X1"),
+        ("--pre", "8240", "a range A:B"),
+        ("--post", "a:b", "a range A:B"),
+        ("--rank", "two", "a whole number"),
+        ("--sigma", "low", "a number"),
+    ],
 )
-def test_a_misspelt_option_is_named(option, value, name, capsys):
+def test_a_misspelt_option_is_named(option, value, expected, capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main(["run", "scan.h5", "-o", "out", option, value])
 
     assert caught.value.code == 2
-    assert f"argument {option}: invalid {name}" in capsys.readouterr().err
+    assert f"argument {option}: expected {expected}, got '{value}'" in capsys.readouterr().err
+
+
+def flags_of(*command):
+    return parser.build_parser().parse_args(command).flags
+
+
+def test_errors_and_notes_name_the_flag_of_the_verb(capsys):
+    run, info = flags_of("run", "s", "-o", "o"), flags_of("info", "s")
+    error = SigmaError("give the noise level", parameter="sigma")
+
+    assert with_flag(error, run) == "give the noise level (--sigma)"
+    assert with_flag(error, info) == "give the noise level (sigma=)"  # it has no such flag
+    assert with_flag(SigmaError("no advice"), run) == "no advice"
+    assert with_flag(SigmaError("so", parameter="allow_missing"), run) == "so (--allow-missing)"
+    with output.printed_notes(run):
+        for _ in range(2):
+            warnings.warn(XanesumWarning("two\n  lines", parameter="kind"), stacklevel=1)
+    assert capsys.readouterr().err == "note: two lines (--map)\n"
+
+
+def test_every_option_of_a_recipe_has_one_flag():
+    flags = flags_of("run", "s", "-o", "o")
+    names = [
+        item.name for part in fields(DEFAULT_RECIPE) for item in fields(getattr(DEFAULT_RECIPE, part.name))
+    ]
+
+    assert sorted(flags) == sorted(names)
+    assert len(set(flags.values())) == len(flags)
 
 
 def test_simulate_is_seeded(capsys):
@@ -141,17 +183,35 @@ def test_simulate_refuses_negative_noise(capsys):
 
 
 def test_demo_writes_the_scan_and_the_report(capsys, monkeypatch):
-    monkeypatch.setattr(cli, "DEMO_ENERGIES", 20)
-    small = cli.simulate
-    monkeypatch.setattr(
-        cli, "simulate", lambda kind, shape, **options: small(kind, shape=(60, 80), **options)
-    )
+    monkeypatch.setattr(verbs, "DEMO_ENERGIES", 24)
+    monkeypatch.setattr(verbs, "DEMO_SHAPE", (60, 80))
 
     lines = said(capsys, "demo", "-o", "demo")
 
-    assert lines[0].startswith("simulated: particle, 20 energies, noise 60")
+    assert lines[0].replace("\\", "/") == (
+        f"simulated: a battery cathode at the Ni K edge, 24 energies, {verbs.DEMO_PHOTONS} photons per pixel "
+        "and image: demo/scan.h5"
+    )
+    assert [line for line in lines if "(optical density)" in line]
     assert lines[-1].replace("\\", "/") == "report: demo/report.html"
-    assert read_stack("demo/scan.h5").shape == (20, 60, 80)
+    scan = read_stack("demo/scan.h5")
+    assert scan.shape == (24, 60, 80)
+    assert scan.attrs["quantity"] == "counts"
+    edge_ev = float(lines[-3].split("median ")[1].split()[0])
+    assert 8340.0 < edge_ev < 8343.2  # the five states of the phantom
+
+
+def test_the_demonstration_is_counted_as_it_says():
+    exposure = demo_exposure(shape=(60, 80), n_energies=12, seed=3)
+    photons = exposure.stack["flat"].values / exposure.detector.gain
+
+    # ten flats of drifting light: 3 % each, and 15 % of vignetting over the image
+    assert photons.mean() == pytest.approx(DEMO_PHOTONS, rel=0.1)
+    np.testing.assert_array_equal(
+        exposure.stack.values, demo_exposure(shape=(60, 80), n_energies=12, seed=3).stack.values
+    )
+    other = demo_exposure(shape=(60, 80), n_energies=12, seed=4)
+    assert not np.array_equal(exposure.density, other.density)
 
 
 @pytest.mark.parametrize("own", [None, "20"])

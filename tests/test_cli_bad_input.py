@@ -13,8 +13,10 @@ import tifffile
 from scans import add_noise, low_rank
 
 from xanesum.cli import main as cli
+from xanesum.cli import verbs
 from xanesum.io import write_stack
 from xanesum.stack import make_stack
+from xanesum.workflow import loading, pipeline
 
 ENERGY = np.linspace(8300.0, 8400.0, 20)
 VALUES = add_noise(low_rank((40.0, 8.0), n_energies=20, shape=(24, 26)), 1.0) + np.float32(5)
@@ -230,7 +232,8 @@ def test_interrupt_while_writing_leaves_nothing(capsys, monkeypatch):
 
 STALLED = """
 import signal, sys, time
-from xanesum import cli, pipeline
+from xanesum.cli.main import main
+from xanesum.workflow import pipeline
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal, whatever started the tests
 
@@ -239,12 +242,12 @@ def stall(*args, **options):
     time.sleep(60)
 
 pipeline.{step} = stall
-sys.exit(cli.main(["run", "good.h5", "-o", "out"]))
+sys.exit(main(["run", "good.h5", "-o", "out"]))
 """
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of this kind are POSIX")
-@pytest.mark.parametrize("step", ["denoise", "write_report"])
+@pytest.mark.parametrize("step", ["denoise_with", "write_report"])
 def test_a_real_ctrl_c(step):
     good()
     process = subprocess.Popen(
@@ -268,8 +271,9 @@ def test_usage_errors_exit_with_two():
 @pytest.mark.parametrize(("verb", "output"), [("denoise", "a.npy"), ("map", "a.png"), ("simulate", "a")])
 def test_an_unusable_suffix_is_found_before_the_work(verb, output, capsys, monkeypatch):
     good()
-    monkeypatch.setattr(cli, "load_scan", None)
-    monkeypatch.setattr(cli, "simulate", None)
+    monkeypatch.setattr(pipeline, "load_scan", None)
+    monkeypatch.setattr(loading, "load_scan", None)
+    monkeypatch.setattr(verbs, "simulate", None)
 
     assert cli.main([verb, "wedge" if verb == "simulate" else "good.h5", "-o", output]) == 1
     assert "use one of .h5" in capsys.readouterr().err

@@ -1,14 +1,16 @@
-"""What the documentation says is so: its code runs, its commands exist, its links lead somewhere."""
+"""The documentation is true: its code runs, its commands exist, its links lead somewhere."""
 
 import ast
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import xanesum
 from xanesum.io import write_stack
 from xanesum.phantom import simulate
 
@@ -16,6 +18,7 @@ REPO = Path(__file__).resolve().parents[1]
 SRC = REPO / "src" / "xanesum"
 README = (REPO / "README.md").read_text("utf-8")
 PAGES = sorted([*REPO.glob("*.md"), *(REPO / "docs").rglob("*.md")])
+WIDEST = 130  # characters of a line; rows of tables may be longer
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"\bxanesum ([a-z]+)\b([^`#\n]*)")
 
@@ -147,6 +150,20 @@ def test_architecture_names_every_module_in_the_order_of_the_layers():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(REPO).as_posix())
 def test_local_links_lead_somewhere(page):
     assert broken_links(page, page.read_text("utf-8")) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(REPO).as_posix())
+def test_lines_are_not_too_wide(page):
+    lines = page.read_text("utf-8").splitlines()
+
+    assert [line for line in lines if len(line) > WIDEST and not line.startswith("|")] == []
+
+
+def test_the_version_is_one():
+    citation = (REPO / "CITATION.cff").read_text("utf-8")
+
+    assert re.findall(r"^version: (.+)$", citation, re.MULTILINE) == [xanesum.__version__]
+    assert version("xanesum") == xanesum.__version__
 
 
 @pytest.mark.parametrize(

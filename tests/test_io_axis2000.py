@@ -71,7 +71,7 @@ def test_a_bad_i0_is_refused(tmp_path, text, message):
 
 def test_a_missing_image_is_named(tmp_path):
     path = write_axis2000(tmp_path, COUNTS, ENERGY, skip=[2])
-    with pytest.raises(ReadError, match=r"lists 4 energies, but 1 of the images .*scan_a002\.xim"):
+    with pytest.raises(ReadError, match=r"lists 4 energies, but 1 of its images .*scan_a002\.xim"):
         read_stack(path)
 
 
@@ -79,8 +79,8 @@ def test_a_missing_image_is_named(tmp_path):
     ("change", "message"),
     [
         (lambda text: text.replace("StackAxis", "OtherAxis"), "no StackAxis with Points"),
-        (lambda text: text.replace("(4, 700", "(9, 700"), "StackAxis declares 9 points and lists 4"),
-        (lambda text: text.replace("701.5", "oops"), "StackAxis holds something else than numbers"),
+        (lambda text: text.replace("(4, 700", "(9, 700"), "StackAxis declares 9 points but lists 4"),
+        (lambda text: text.replace("701.5", "oops"), "StackAxis holds something other than numbers"),
         (lambda text: text[: text.index("QAxis") + 60], "no StackAxis with Points"),
     ],
 )

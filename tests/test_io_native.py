@@ -169,7 +169,9 @@ def test_a_broken_stack_is_not_written(tmp_path):
 
 
 def test_an_unknown_suffix_lists_the_known_ones(tmp_path):
-    with pytest.raises(WriteError, match=r"cannot tell the form from '.npy'; use one of \.h5, .*\.tiff"):
+    with pytest.raises(
+        WriteError, match=r"no format is known for the suffix '.npy'; use one of \.h5, .*\.tiff"
+    ):
         write_stack(small_stack(), tmp_path / "scan.npy")
 
 
@@ -241,7 +243,7 @@ def with_pixels_elsewhere(path):
         (with_strange_quantity, ReadError, "unknown quantity 'magic'"),
         (with_text_for_pixels, ReadError, "holds .S1, expected numbers"),
         (with_a_claim_of_terabytes, ReadError, "declares 400000000000000 bytes .* the file holds 0"),
-        (with_pixels_elsewhere, ReadError, "points to .* outside its folder"),
+        (with_pixels_elsewhere, ReadError, "refers to .* outside its folder"),
     ],
 )
 def test_a_bad_file_gives_one_line_that_names_it(tmp_path, spoil, error, message):

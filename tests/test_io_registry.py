@@ -1,8 +1,12 @@
 """The reader is chosen by content first, then by suffix; what is unknown is refused with advice."""
 
+from importlib import import_module
+from pkgutil import iter_modules
+
 import pytest
 from io_files import small_stack, write_xrm
 
+import xanesum.io
 from xanesum.errors import ReadError
 from xanesum.io import describe, read_stack, registry, write_stack
 
@@ -38,7 +42,7 @@ def test_a_missing_file_and_an_empty_folder_are_refused(tmp_path):
 
 def test_a_dataset_name_is_for_hdf5_only(tmp_path):
     write_stack(small_stack(), tmp_path / "scan.tif")
-    with pytest.raises(ReadError, match="data='a' names a dataset of an HDF5 file, this is TIFF"):
+    with pytest.raises(ReadError, match=r"only an HDF5 file has a dataset 'a', this is TIFF .*\(data=\)"):
         read_stack(tmp_path / "scan.tif", data="a")
 
 
@@ -51,6 +55,13 @@ def test_a_stack_too_large_for_memory_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("xanesum.io.xrm.np.frombuffer", no_memory)
     with pytest.raises(ReadError, match="does not fit in memory"):
         read_stack(path)
+
+
+def test_every_reader_of_the_package_is_registered():
+    modules = [import_module(f"xanesum.io.{found.name}") for found in iter_modules(xanesum.io.__path__)]
+    defined = [module.FORMAT for module in modules if hasattr(module, "FORMAT")]
+    assert len(defined) == len(registry.FORMATS) >= 10
+    assert all(each in registry.FORMATS for each in defined)
 
 
 def test_every_format_says_what_it_is():

@@ -50,7 +50,9 @@ def test_an_energy_of_zero_is_taken_from_the_name(tmp_path):
 @pytest.mark.parametrize("name", ["a.xrm", "a_eV_.xrm"])
 def test_an_energy_that_nobody_says_is_asked_for(tmp_path, name):
     path = write_xrm(tmp_path / name, IMAGES[:1])
-    with pytest.raises(EnergyError, match="no photon energies for its 1 images; give them"):
+    with pytest.raises(
+        EnergyError, match=r"no photon energies for its 1 images; .* or give them \(energies=\)"
+    ):
         read_stack(path)
     assert read_stack(path, energies=[8300]).shape == (1, 50, 60)
 
@@ -171,7 +173,7 @@ def test_images_of_two_sizes_are_refused(tmp_path):
 def test_an_exposure_without_a_time_is_refused(tmp_path):
     write_ssrl(tmp_path, RATE, RATE, ENERGIES)
     write_xrm(tmp_path / ssrl_name(8324.0, 3, 3), RATE[:1].astype(np.uint16), exposure_s=0)
-    with pytest.raises(ReadError, match="says no exposure time"):
+    with pytest.raises(ReadError, match="has no exposure time"):
         read_stack(tmp_path)
 
 

@@ -19,7 +19,8 @@ from xanesum.errors import (
     WriteError,
 )
 from xanesum.linalg.subspace import fit_basis, project, reconstruct
-from xanesum.method.denoising import METHODS, denoise
+from xanesum.method.denoising import denoise
+from xanesum.method.options import METHODS
 from xanesum.result import load_result
 from xanesum.stack import make_stack
 

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from xanesum.method.denoising import denoise
 from xanesum.method.noise_model import NoiseModel, UnevenNoise, measure_noise
-from xanesum.method.problem import Setting
+from xanesum.method.problem import Problem
 from xanesum.noise.common import CommonNoise, find_common
 from xanesum.noise.variance import CountVariance, FittedVariance, NoiseFactors
 from xanesum.phantom import expose, simulate
@@ -103,6 +103,17 @@ def uneven_by(pixel, energy):
     return UnevenNoise(variance, NoiseFactors(pixel, energy, 0.0), *no_sample)
 
 
+def problem_of(stack, sigma=1.0, denoise=lambda images, sigma, mask: images):
+    return Problem.with_one_level(
+        stack,
+        np.arange(30.0),
+        mask=np.ones(SHAPE, bool),
+        sigma=sigma,
+        denoise_at=denoise,
+        rng=fresh(),
+    )
+
+
 @pytest.mark.parametrize("with_factors", [False, True])
 @pytest.mark.parametrize("with_common", [False, True])
 def test_a_stack_made_even_comes_back(with_factors, with_common):
@@ -113,18 +124,16 @@ def test_a_stack_made_even_comes_back(with_factors, with_common):
         common=CommonNoise(along / np.linalg.norm(along), 4.0) if with_common else None,
     )
     stack = add_noise(sample(), 1.0)
-    setting = Setting(
-        stack, np.arange(30.0), np.ones(SHAPE, bool), 1.0, lambda images, sigma, mask: images, fresh()
-    )
+    problem = problem_of(stack)
 
-    even = shape.whiten(setting)
+    even = shape.whiten(problem).full
 
     back = np.eye(N_ENERGIES) if shape.common is None else shape.common.restored(np.eye(N_ENERGIES))
-    whole = np.tensordot(back, even.values, axes=1)
+    whole = np.tensordot(back, even.stack, axes=1)
     if with_factors:
         whole *= (energy / even.sigma)[:, None, None] * pixel
     np.testing.assert_allclose(whole, stack, atol=1e-3)
-    assert setting.values is stack
+    assert problem.coarse.stack is stack
     np.testing.assert_array_equal(stack, add_noise(sample(), 1.0))  # untouched
 
 
@@ -145,18 +154,15 @@ def test_what_the_stack_is_divided_by_does_not_know_its_noise():
     """A pilot keeps some noise; a clean image of high contrast, divided by that, would look like noise."""
     density = np.where(np.arange(SHAPE[1]) < 96, 0.3, 1.5) * np.ones((N_ENERGIES, *SHAPE))
     noise = 0.1 * np.exp(density / 2) * fresh().standard_normal(density.shape)
-    setting = Setting(
+    problem = problem_of(
         (density + noise).astype(np.float32),
-        np.arange(30.0),
-        np.ones(SHAPE, bool),
         0.1,
         lambda images, sigma, mask: images if sigma < 0.2 else gaussian_filter(images, (0, 4, 4)),
-        fresh(),
     )
     ones = np.ones(N_ENERGIES)
     law = CountVariance(ones, 0 * ones, np.full(SHAPE, 100.0), ones)
-    found = measure_noise(setting, divided_by_flat=False, law=law)
-    divided_by, drawn = np.log(found.pixel)[:, 110:], noise.mean(axis=0)[:, 110:]
+    found = measure_noise(problem, divided_by_flat=False, law=law)
+    divided_by, drawn = np.log(found.sigma_pixel)[:, 110:], noise.mean(axis=0)[:, 110:]
 
     share = np.cov(divided_by.ravel(), drawn.ravel())[0, 1] / drawn.var()
 
@@ -225,10 +231,8 @@ def test_frames_left_out_share_nothing():
 
 
 def test_an_even_shape_leaves_everything_as_it_is():
-    setting = Setting(
-        sample(), np.arange(30.0), np.ones(SHAPE, bool), 1.0, lambda images, sigma, mask: images, fresh()
-    )
+    problem = problem_of(sample())
 
-    assert NoiseModel().whiten(setting).values is setting.values
-    assert NoiseModel().said == "white"
-    assert replace(NoiseModel(), common=CommonNoise(FLAT, 2.0)).said.startswith("white; 2 times")
+    assert NoiseModel().whiten(problem).coarse.stack is problem.coarse.stack
+    assert NoiseModel().description == "white"
+    assert replace(NoiseModel(), common=CommonNoise(FLAT, 2.0)).description.startswith("white; 2 times")

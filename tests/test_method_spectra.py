@@ -194,7 +194,7 @@ def test_a_straight_line_keeps_its_slope_and_loses_its_noise():
         found = smooth_spectra(noisy[None], 1.0, ENERGY)
         residual.append(found.spectra[0] - line)
         slopes.append(np.polyfit(ENERGY, found.spectra[0], 1)[0] - np.polyfit(ENERGY, noisy, 1)[0])
-        freedom.append(found.freedom[0])
+        freedom.append(found.degrees_of_freedom[0])
 
     assert np.mean(np.square(residual)) < 0.1
     np.testing.assert_allclose(slopes, 0, atol=1e-9)
@@ -238,7 +238,7 @@ def test_smoothing_looks_at_energies_and_not_at_their_number():
     found = smooth_spectra((line + noise_of(0, ENERGY.size))[None], 1.0, ENERGY)
 
     assert np.std(found.spectra[0] - line) < 0.4
-    assert found.freedom[0] < 7
+    assert found.degrees_of_freedom[0] < 7
 
 
 @pytest.mark.parametrize("height", [20.0, -20.0])
@@ -272,7 +272,7 @@ def test_scaling_spectra_and_noise_scales_the_result():
     one, thousand = (smooth_spectra(by * noisy, by, ENERGY) for by in (1.0, 1000.0))
 
     np.testing.assert_allclose(thousand.spectra, 1000 * one.spectra, rtol=1e-6)
-    np.testing.assert_allclose(thousand.freedom, one.freedom, rtol=1e-6)
+    np.testing.assert_allclose(thousand.degrees_of_freedom, one.degrees_of_freedom, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_where_nothing_can_be_smoothed_spectra_stay_as_they_are(n_spectra, n_ene
 
     np.testing.assert_array_equal(found.spectra, spectra)
     assert found.spectra is not spectra
-    np.testing.assert_array_equal(found.freedom, np.full(n_spectra, n_energies))
+    np.testing.assert_array_equal(found.degrees_of_freedom, np.full(n_spectra, n_energies))
 
 
 @pytest.mark.parametrize("n_spectra", [1, 3])
@@ -296,7 +296,7 @@ def test_few_energies_are_enough(n_spectra, n_energies):
     found = smooth_spectra(noisy, 1.0, ENERGY[:n_energies])
 
     assert found.spectra.shape == noisy.shape
-    assert np.all((found.freedom >= 2) & (found.freedom <= n_energies))
+    assert np.all((found.degrees_of_freedom >= 2) & (found.degrees_of_freedom <= n_energies))
     assert np.mean((found.spectra - 5) ** 2) < np.mean((noisy - 5) ** 2)
 
 
@@ -307,7 +307,7 @@ def test_freedom_is_about_the_divergence(amplitude):
     told, measured = [], []
     for seed in range(8):
         noisy = clean + noise_of(seed, *clean.shape)
-        told.append(smooth_spectra(noisy, 1.0, ENERGY).freedom.sum())
+        told.append(smooth_spectra(noisy, 1.0, ENERGY).degrees_of_freedom.sum())
         probe = 2.0 * fresh(100 + seed).integers(0, 2, clean.shape) - 1
         up, down = (smooth_spectra(noisy + step * probe, 1.0, ENERGY).spectra for step in (0.1, -0.1))
         measured.append(np.sum(probe * (up - down)) / 0.2)
@@ -353,7 +353,7 @@ def test_a_weak_shift_at_the_edge_is_not_shrunk_away():
 def test_pure_noise_keeps_few_free_numbers():
     found = [shrink_spectra(Smoothed(noise_of(s, 2, 200), np.ones((2, 200))), 1.0) for s in range(20)]
 
-    assert np.mean([each.freedom for each in found]) < 10
+    assert np.mean([each.degrees_of_freedom for each in found]) < 10
     assert np.mean([np.square(each.spectra).sum(axis=1) for each in found]) < 10
 
 
@@ -363,7 +363,7 @@ def test_shrinkage_scales_with_the_unit():
     there = shrink_spectra(smoothed._replace(spectra=1e-6 * smoothed.spectra), 1e-6)
 
     np.testing.assert_allclose(there.spectra, 1e-6 * here.spectra, rtol=1e-9, atol=1e-20)
-    np.testing.assert_allclose(there.freedom, here.freedom)
+    np.testing.assert_allclose(there.degrees_of_freedom, here.degrees_of_freedom)
 
 
 def test_no_spectrum_is_no_trouble():

@@ -14,9 +14,10 @@ from xanesum.denoisers.wavelet import WaveletDenoiser
 from xanesum.errors import ReadError, RecipeError, StackError, XanesumWarning
 from xanesum.linalg.binning import average_pixels
 from xanesum.linalg.subspace import fit_basis, project, reconstruct
-from xanesum.method.problem import Setting
+from xanesum.method.options import STAGES
+from xanesum.method.problem import Problem
 from xanesum.method.sum import fit_sum
-from xanesum.method.sum_plus import STAGES, fit_pilot, fit_sum_plus, refine
+from xanesum.method.sum_plus import fit_pilot, fit_sum_plus, refine
 from xanesum.result import COMPONENT_COLUMNS, load_result
 from xanesum.stack import make_stack
 
@@ -44,17 +45,22 @@ def energies(n):
     return np.linspace(8300.0, 8400.0, n)
 
 
-def setting_of(values, denoise=smooth, **options):
+def problem_of(values, denoise=smooth, **options):
     mask = np.ones(values.shape[1:], bool)
-    return Setting(
+    return Problem.with_one_level(
         values,
         energies(len(values)),
-        mask,
-        1.0,
-        lambda images, sigma, mask: denoise(images, mask),
-        fresh(),
+        mask=mask,
+        sigma=1.0,
+        denoise_at=lambda images, sigma, mask: denoise(images, mask),
+        rng=fresh(),
         **options,
     )
+
+
+def changed(problem, **fields):
+    """The problem with another mask or noise of its one level."""
+    return problem.on_one_level(replace(problem.coarse, **fields))
 
 
 def stack_of(values, mask=None):
@@ -90,7 +96,7 @@ def test_noise_that_reaches_the_next_pixel_has_no_component(axis):
     for seed in range(10):
         white = fresh(seed).standard_normal((20, 32, 48))
         noise = np.sqrt(8 / 3) * convolve1d(white, [0.25, 0.5, 0.25], axis=axis, mode="wrap")
-        kept.append(fit_sum_plus(setting_of(noise.astype(np.float32)), None).rank > 0)
+        kept.append(fit_sum_plus(problem_of(noise.astype(np.float32)), None).rank > 0)
 
     assert sum(kept) <= 1
 
@@ -103,7 +109,7 @@ def test_fine_texture_is_not_averaged_away():
     clean = np.tensordot(edge_and_shift(1, 1)[1], images, axes=(0, 0)).astype(np.float32)
     noisy = add_noise(clean, 1.0, seed)
 
-    ours, paper = fit_sum_plus(setting_of(noisy, wavelet), None), fit_sum(setting_of(noisy, wavelet), None)
+    ours, paper = fit_sum_plus(problem_of(noisy, wavelet), None), fit_sum(problem_of(noisy, wavelet), None)
 
     errors = [np.mean((clean_of(fit) - clean) ** 2) for fit in (ours, paper)]
     assert ours.rank == 2
@@ -112,7 +118,7 @@ def test_fine_texture_is_not_averaged_away():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_pure_noise_has_no_component(seed):
-    fit = fit_sum_plus(setting_of(add_noise(np.zeros((20, 32, 40), np.float32), 1.0, seed)), None)
+    fit = fit_sum_plus(problem_of(add_noise(np.zeros((20, 32, 40), np.float32), 1.0, seed)), None)
 
     assert fit.rank == 0
     assert fit.spectra.shape == (0, 20)
@@ -138,7 +144,7 @@ def test_a_component_that_the_svd_cannot_see_is_found():
     shown, errors = [], []
     for seed in range(6):
         noisy = add_noise(clean, 1.0, seed)
-        both = [fit(setting_of(noisy), None) for fit in (fit_sum_plus, fit_sum)]
+        both = [fit(problem_of(noisy), None) for fit in (fit_sum_plus, fit_sum)]
         shown.append([likeness(fit.images[: fit.rank], images[1]) for fit in both])
         errors.append([np.mean((clean_of(fit) - clean) ** 2) for fit in both])
         assert both[0].facts["scale"] > 1
@@ -154,7 +160,7 @@ def test_a_component_that_the_svd_cannot_see_is_found():
 def test_a_given_rank_is_an_upper_limit(rank):
     noisy = add_noise(edge_and_shift(20.0, 3.0)[2], 1.0)
 
-    fit = fit_sum_plus(setting_of(noisy), rank)
+    fit = fit_sum_plus(problem_of(noisy), rank)
 
     assert min(rank, 2) <= fit.rank <= rank
     assert len(fit.spectra) == len(fit.images) <= rank
@@ -164,7 +170,7 @@ def test_a_given_rank_is_an_upper_limit(rank):
 def test_more_components_than_are_looked_for_at_first_are_found():
     noisy = add_noise(low_rank(tuple(np.linspace(30.0, 6.0, 9)), 40), 1.0)
 
-    fit = fit_sum_plus(setting_of(noisy), None)
+    fit = fit_sum_plus(problem_of(noisy), None)
 
     assert fit.rank == 9
     assert np.all(fit.components["p_value"][:9] < 0.01)
@@ -179,7 +185,7 @@ WITH_A_WEAK_ONE = add_noise(edge_and_shift(20.0, 0.6)[2], 1.0, 2)
 @pytest.mark.parametrize("stage", STAGES)
 def test_each_stage_has_an_effect(stage):
     full, less = (
-        fit_sum_plus(setting_of(WITH_A_WEAK_ONE, lopsided), None, without=left_out)
+        fit_sum_plus(problem_of(WITH_A_WEAK_ONE, lopsided), None, without=left_out)
         for left_out in ((), (stage,))
     )
 
@@ -208,8 +214,8 @@ def test_images_are_means_over_four_denoised_mirror_images():
     def odd(images, keep):
         return np.where(keep, lopsided(np.where(keep, images, 0), keep), np.float32(np.nan))
 
-    setting = replace(setting_of(noisy, odd), mask=mask)
-    fit = refine(setting, true, without=("refit", "weights"))
+    problem = changed(problem_of(noisy, odd), mask=mask)
+    fit = refine(problem, true, without=("refit", "weights"))
 
     images = project(true, noisy) * mask
     mirrored = [np.flip(lopsided(np.flip(images, axes), None), axes) for axes in ((), (1,), (2,), (1, 2))]
@@ -221,7 +227,7 @@ def test_smoothing_makes_spectra_better():
     lost = {(): [], ("smoothing",): []}
     for seed in range(4):
         for without, found in lost.items():
-            fit = fit_sum_plus(setting_of(add_noise(clean, 1.0, seed)), 2, without=without)
+            fit = fit_sum_plus(problem_of(add_noise(clean, 1.0, seed)), 2, without=without)
             found.append(2 - np.sum((fit.spectra @ true.T) ** 2))
 
     assert np.mean(lost[()]) < 0.6 * np.mean(lost["smoothing",])
@@ -233,7 +239,7 @@ def test_refitting_makes_spectra_better():
     for seed in range(4):
         for without, found in lost.items():
             fit = fit_sum_plus(
-                setting_of(add_noise(clean, 1.0, seed)), 2, without=("averaging", "smoothing", *without)
+                problem_of(add_noise(clean, 1.0, seed)), 2, without=("averaging", "smoothing", *without)
             )
             found.append(2 - np.sum((fit.spectra @ true.T) ** 2))
 
@@ -267,7 +273,7 @@ def test_what_was_left_out_is_told():
 def test_true_spectra_stay_as_they_are_without_refit():
     _, true, clean = edge_and_shift(3.0, 20.0)
 
-    fit = refine(setting_of(add_noise(clean, 1.0)), true, without=("refit",))
+    fit = refine(problem_of(add_noise(clean, 1.0)), true, without=("refit",))
 
     np.testing.assert_array_equal(fit.spectra, true[::-1])
     assert fit.rank == 2
@@ -279,7 +285,7 @@ def test_wrong_spectra_are_turned_towards_the_true_ones():
     start = np.linalg.qr((true + 0.15 * fresh(1).standard_normal(true.shape)).T).Q.T
     assert np.sum((start @ true.T) ** 2) < 1.4
 
-    fit = refine(setting_of(add_noise(clean, 1.0)), start)
+    fit = refine(problem_of(add_noise(clean, 1.0)), start)
 
     assert np.sum((fit.spectra @ true.T) ** 2) > 1.99
     np.testing.assert_allclose(fit.spectra @ fit.spectra.T, np.eye(2), atol=1e-9)
@@ -292,7 +298,7 @@ def test_spectra_do_not_confirm_themselves():
     assert abs(start[0] @ true[1]) < 0.6
 
     fit = refine(
-        setting_of(add_noise(clean, 1.0), lambda images, mask: images), start, without=("smoothing",)
+        problem_of(add_noise(clean, 1.0), lambda images, mask: images), start, without=("smoothing",)
     )
 
     assert abs(fit.spectra[0] @ true[1]) > 0.92
@@ -302,7 +308,7 @@ def test_a_spectrum_without_image_falls_away():
     _, true, clean = edge_and_shift(20.0, 5.0)
     away = np.linalg.qr(np.vstack([true, fresh(1).standard_normal((1, 40))]).T).Q.T
 
-    fit = refine(setting_of(add_noise(clean, 1.0, 4)), away[[2, 0, 1]])
+    fit = refine(problem_of(add_noise(clean, 1.0, 4)), away[[2, 0, 1]])
 
     sizes = np.linalg.norm(fit.images, axis=(1, 2))
     assert fit.rank == np.count_nonzero(sizes)
@@ -311,7 +317,7 @@ def test_a_spectrum_without_image_falls_away():
 
 
 def test_no_spectrum_gives_nothing():
-    fit = refine(setting_of(WITH_A_WEAK_ONE), np.zeros((0, 40)), p_values=np.array([0.5, 1.0]))
+    fit = refine(problem_of(WITH_A_WEAK_ONE), np.zeros((0, 40)), p_values=np.array([0.5, 1.0]))
 
     assert fit.rank == 0
     np.testing.assert_array_equal(fit.components["p_value"], [0.5, 1.0])
@@ -348,7 +354,7 @@ def test_the_stated_error_of_a_spectrum_is_its_error():
     _, true, clean = edge_and_shift(20.0, 3.0)
     squares, stated = [], []
     for seed in range(8):
-        fit = fit_sum_plus(setting_of(add_noise(clean, 1.0, seed)), 2)
+        fit = fit_sum_plus(problem_of(add_noise(clean, 1.0, seed)), 2)
         beside = fit.spectra - fit.spectra @ true.T @ true
         squares.append(np.mean(beside**2, axis=1))
         stated.append(fit.components["spectrum_error"])
@@ -367,7 +373,7 @@ def test_the_risk_is_the_error(denoise_images, without, n_energies):
     risks, errors = [], []
     for seed in range(4):
         noisy = add_noise(clean, 1.0, seed)
-        fit = fit_sum_plus(setting_of(noisy, denoise_images), None, without=without)
+        fit = fit_sum_plus(problem_of(noisy, denoise_images), None, without=without)
         luck = np.mean((noisy - clean).astype(np.float64) ** 2) - 1  # as in benchmarks/risk.py
         risks.append(fit.risk.risk[fit.rank] - luck)
         errors.append(np.mean((clean_of(fit) - clean) ** 2))
@@ -385,7 +391,7 @@ def test_a_component_near_the_limit_is_told(monkeypatch, p_values, rank, fate):
     monkeypatch.setattr("xanesum.method.sum_plus.component_p_values", chosen)
     stack = stack_of(add_noise(edge_and_shift(20.0, 5.0)[2], 1.0))
 
-    message = rf"component 2 lies at the limit of what can be told .* \(p = {p_values[1]}\) and was {fate}"
+    message = rf"component 2 is close to the limit of detection \(p = {p_values[1]}\) and was {fate}"
     with pytest.warns(XanesumWarning, match=message) as caught:
         result = denoise(stack, denoiser="wavelet")
 
@@ -400,10 +406,10 @@ def test_a_component_with_evidence_keeps_those_before_it(monkeypatch):
     )
     seen = []
     monkeypatch.setattr(
-        "xanesum.method.sum_plus.refine", lambda setting, spectra, **_: seen.append(len(spectra))
+        "xanesum.method.sum_plus.refine", lambda problem, spectra, **_: seen.append(len(spectra))
     )
 
-    fit_sum_plus(setting_of(WITH_A_WEAK_ONE), None)
+    fit_sum_plus(problem_of(WITH_A_WEAK_ONE), None)
 
     assert seen == [3]
 
@@ -445,7 +451,7 @@ def test_what_stands_in_masked_pixels_does_not_matter():
 def test_an_image_of_one_column_is_denoised():
     noisy = add_noise(edge_and_shift(20.0, 0.0)[2][:, :, :1], 1.0)
 
-    fit = fit_sum_plus(setting_of(noisy, lambda images, mask: 0.9 * images), None)
+    fit = fit_sum_plus(problem_of(noisy, lambda images, mask: 0.9 * images), None)
 
     assert fit.rank >= 1
     assert np.isfinite(fit.images).all()
@@ -454,7 +460,7 @@ def test_an_image_of_one_column_is_denoised():
 def test_an_image_too_small_for_halves_has_no_evidence():
     values = add_noise(np.full((20, 1, 1), 5.0, np.float32), 1.0)
 
-    fit = fit_sum_plus(setting_of(values, lambda images, mask: images), None)
+    fit = fit_sum_plus(problem_of(values, lambda images, mask: images), None)
 
     assert fit.rank == 1
     assert np.isnan(fit.components["p_value"]).all()
@@ -483,7 +489,7 @@ def test_an_interrupt_ends_the_fit(last):
 def test_progress_goes_from_nothing_to_all():
     steps = []
 
-    fit_sum_plus(setting_of(WITH_A_WEAK_ONE, progress=lambda *step: steps.append(step)), None)
+    fit_sum_plus(problem_of(WITH_A_WEAK_ONE, progress=lambda *step: steps.append(step)), None)
 
     assert steps[0] == ("subspace", 0.0)
     assert steps[-1] == ("components", 1.0)
@@ -495,7 +501,7 @@ def test_evidence_stays_with_its_component_when_the_order_changes():
     _, spectra, clean = edge_and_shift(2.0, 10.0)
     noisy = add_noise(clean, 1.0, 1)
 
-    fit = refine(setting_of(noisy), spectra, p_values=np.array([1e-3, 1e-30, 0.5]))
+    fit = refine(problem_of(noisy), spectra, p_values=np.array([1e-3, 1e-30, 0.5]))
 
     assert abs(fit.spectra[0] @ spectra[1]) > 0.9
     np.testing.assert_array_equal(fit.components["p_value"], [1e-30, 1e-3, 0.5])
@@ -513,15 +519,15 @@ def test_a_mask_that_leaves_nothing_is_one_line(method):
 
 
 def uneven_case(seed=7, strong=300.0, weak=60.0):
-    """Return a setting of noise 4 times as strong on the right as on the left, its noise, spectra, images."""
+    """Return a problem of noise 4 times as strong on the right as on the left, its noise, spectra, images."""
     images, spectra, clean = edge_and_shift(strong, weak, shape=(64, 96))
     noise = np.geomspace(0.5, 2.0, 96)[None].repeat(64, axis=0)
     values = clean + (noise * fresh(seed).standard_normal(clean.shape)).astype(np.float32)
-    setting = setting_of(values.astype(np.float32), denoise=wavelet)
-    known = replace(
-        setting, image_noise=lambda s: np.broadcast_to(noise, (len(s), 64, 96)).astype(np.float32)
+    problem = problem_of(values.astype(np.float32), denoise=wavelet)
+    known = changed(
+        problem, image_noise=lambda s: np.broadcast_to(noise, (len(s), 64, 96)).astype(np.float32)
     )
-    return setting, known, noise, spectra, images
+    return problem, known, noise, spectra, images
 
 
 @pytest.mark.parametrize(("sizes", "n_seen"), [((200.0, 40.0), 2), ((200.0, 0.1), 1), ((0.1, 0.1), 1)])
@@ -531,15 +537,15 @@ def test_a_pilot_is_of_the_components_above_the_noise(sizes, n_seen, half):
     mask = np.ones((160, 192), bool)
     mask[:, 96:] = not half
 
-    setting = replace(setting_of(np.where(mask, values, np.float32(0))), mask=mask)
+    problem = changed(problem_of(np.where(mask, values, np.float32(0))), mask=mask)
 
-    assert len(fit_pilot(setting).spectra) == n_seen
+    assert len(fit_pilot(problem).spectra) == n_seen
 
 
 def test_images_of_uneven_noise_are_denoised_in_units_of_it():
-    setting, known, noise, spectra, images = uneven_case()
+    problem, known, noise, spectra, images = uneven_case()
 
-    even, found = (refine(each, spectra, without=("refit",)) for each in (setting, known))
+    even, found = (refine(each, spectra, without=("refit",)) for each in (problem, known))
 
     def error(fit):
         return fit.images - np.tensordot(fit.spectra @ spectra.T, images, axes=1)
@@ -557,10 +563,10 @@ def test_the_risk_of_uneven_noise_is_the_error_in_units_of_it():
         _, known, noise, spectra, images = uneven_case(seed)
         found = refine(known, spectra, without=("refit",))
         true = np.tensordot(found.spectra @ spectra.T, images, axes=1)
-        errors.append(np.sum(((found.images - true) / noise) ** 2) / known.values.size)
-        drawn = known.values - np.tensordot(spectra, images, axes=(0, 0))
+        errors.append(np.sum(((found.images - true) / noise) ** 2) / known.full.stack.size)
+        drawn = known.full.stack - np.tensordot(spectra, images, axes=(0, 0))
         along = np.tensordot(found.spectra, drawn, axes=1)
         luck = np.sum(drawn**2) - np.sum(along**2) + np.sum((along / noise) ** 2)
-        risks.append(found.risk.risk[2] - luck / known.values.size + 1)
+        risks.append(found.risk.risk[2] - luck / known.full.stack.size + 1)
 
     assert np.mean(risks) == pytest.approx(np.mean(errors), rel=0.1)

@@ -155,7 +155,7 @@ def test_multiplying_back_is_exact():
     pixel, energy = np.exp(smooth_images(1, shape)[0]), rng.uniform(0.5, 2, 40)
     risk = RankRisk(*np.zeros((5, 4)))
     errors = np.sqrt([3.0, 2.0, 1.0])[:, None, None] * np.ones((3, *shape), np.float32)
-    fit = Fit(spectra, images, risk, {}, 3, {}, errors)
+    fit = Fit(spectra, images, errors, risk, {}, 3)
 
     found = fit.unwhiten(spectra * energy, pixel)
 

@@ -154,10 +154,10 @@ def test_a_product_is_taken_apart_exactly():
 
     found = separate(product, SPECTRA, IMAGES)
 
-    product_of_found = found.energy[:, None, None] * found.pixel
+    product_of_found = found.sigma_energy[:, None, None] * found.sigma_pixel
     np.testing.assert_allclose(product_of_found**2, energy[:, None, None] * pixel, rtol=1e-6)
     assert found.misfit < 1e-6
-    assert np.log(found.pixel).mean() == pytest.approx(0, abs=1e-9)
+    assert np.log(found.sigma_pixel).mean() == pytest.approx(0, abs=1e-9)
 
 
 def test_misfit_is_what_a_product_leaves_of_the_law():
@@ -179,7 +179,7 @@ def test_what_a_product_leaves_uneven_is_known_for_every_image():
         np.full(N_ENERGIES, 0.144), np.full(N_ENERGIES, 11.0), np.full(SHAPE, 100.0), np.ones(N_ENERGIES)
     )
     factors = separate(variance, SPECTRA, IMAGES)
-    relative = fitted_sigma(variance) / (factors.energy[:, None, None] * factors.pixel)
+    relative = fitted_sigma(variance) / (factors.sigma_energy[:, None, None] * factors.sigma_pixel)
 
     found = left_uneven(variance, factors, SPECTRA, IMAGES, SPECTRA)
 
@@ -198,8 +198,8 @@ def test_factors_of_many_energies_come_from_a_sample_of_frames_and_of_pixels():
 
     found = separate(variance, spectra, images)
 
-    np.testing.assert_allclose(found.energy[:, None, None] * found.pixel, sigma, rtol=0.03)
-    assert np.log(found.pixel).mean() == pytest.approx(0, abs=1e-9)
+    np.testing.assert_allclose(found.sigma_energy[:, None, None] * found.sigma_pixel, sigma, rtol=0.03)
+    assert np.log(found.sigma_pixel).mean() == pytest.approx(0, abs=1e-9)
 
 
 def test_pixels_outside_the_mask_get_one():
@@ -211,5 +211,5 @@ def test_pixels_outside_the_mask_get_one():
         FittedVariance(np.ones(N_ENERGIES), pixel, np.zeros(1), np.zeros(1)), SPECTRA, IMAGES, mask=mask
     )
 
-    np.testing.assert_allclose(found.pixel, 1.0)
-    np.testing.assert_allclose(found.energy, np.sqrt(2))
+    np.testing.assert_allclose(found.sigma_pixel, 1.0)
+    np.testing.assert_allclose(found.sigma_energy, np.sqrt(2))

@@ -635,7 +635,7 @@ def test_frames_of_other_light_are_left_out(which, spoil):
 
     assert np.flatnonzero(~usable_weight(result)).tolist() == which
     assert report.n_bad_frames == report.n_dropped_frames == len(which)
-    assert f"{len(which)} frames were taken in another light" in result.attrs["history"][-1]
+    assert f"{len(which)} frames were illuminated differently" in result.attrs["history"][-1]
 
 
 def test_an_edge_that_lies_elsewhere_in_every_pixel_is_no_bad_frame():

@@ -1,4 +1,4 @@
-"""The report: one file, every section, and words that follow the figures."""
+"""The report: every section, figures that show something, numbers that are those of the result."""
 
 import base64
 import io
@@ -14,6 +14,8 @@ from xanesum.diagnostics.residual import examine_residual
 from xanesum.errors import WriteError
 from xanesum.method.denoising import denoise
 from xanesum.report import figures as report
+from xanesum.report import texts
+from xanesum.report.numbers import chance_text, error_text, plain, times
 from xanesum.report.page import write_report
 from xanesum.report.texts import Facts
 from xanesum.xanes import half_step_energy, white_line
@@ -22,6 +24,18 @@ EDGE_EV = 8340.0 + np.linspace(0, 3, 30)[:, None] + np.zeros(34)
 CLEAN = edge_stack(EDGE_EV, n_energies=60)
 NOISY = CLEAN.copy(data=add_noise(CLEAN.values, 0.05))
 FACTS = Facts("scan<1>.h5", 1.25, ("3 pixels left out",), "", 'rank = "<automatic>"', ("a note & more",))
+SECTIONS = [
+    "frames",
+    "map",
+    "trust",
+    "spectra",
+    "components",
+    "risk",
+    "noise",
+    "counted",
+    "history",
+    "options",
+]
 
 
 def page_of(stack, path, maps=half_step_energy, facts=FACTS):
@@ -31,8 +45,95 @@ def page_of(stack, path, maps=half_step_energy, facts=FACTS):
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    return page_of(NOISY, tmp_path_factory.mktemp("report") / "report.html")
+def result():
+    return denoise(NOISY, rank=2)
+
+
+@pytest.fixture(scope="module")
+def maps(result):
+    return half_step_energy(result)
+
+
+@pytest.fixture(scope="module")
+def trust(result):
+    return examine_residual(NOISY, result)
+
+
+@pytest.fixture(scope="module")
+def page(result, maps, trust, tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    write_report(path, NOISY, result, maps, trust, facts=FACTS)
+    return path.read_text("utf-8")
+
+
+def section(page, name):
+    return re.search(rf'<section id="{name}">(.*?)</section>', page, re.DOTALL)[1]
+
+
+def table(page, name):
+    """The cells of the table in a section, row by row, as text."""
+    rows = re.findall(r"<tr[^>]*>(.*?)</tr>", section(page, name), re.DOTALL)
+    return [re.findall(r"<td>(.*?)</td>", row) for row in rows if "<td>" in row]
+
+
+def headline(page):
+    return dict(re.findall(r"<div><dt>(.*?)</dt><dd>(.*?)</dd></div>", page))
+
+
+def pictures(page):
+    """Captions and grey values of the figures."""
+    found = re.findall(r'src="data:image/png;base64,([^"]*)"[^>]*alt="([^"]+)"', page)
+    opened = [(name, Image.open(io.BytesIO(base64.b64decode(data)))) for data, name in found]
+    return [(name, np.asarray(image.convert("L")).astype(float)) for name, image in opened]
+
+
+def differs(text, value, digits):
+    """Whether a number in a page is not `value` rounded to so many significant digits; empty is NaN."""
+    if not text or not np.isfinite(value):
+        return bool(text) or bool(np.isfinite(value))
+    return not np.isclose(float(text.split()[0]), value, rtol=0.51 * 10.0 ** (1 - digits), atol=1e-12)
+
+
+def wrong_components(page, result):
+    """(row, column) of every number in the table of components that is not that of the result."""
+    found = result.components
+    columns = [
+        (found["singular_value"].values, 5),
+        (100 * found["share"].values.clip(min=0), 3),
+        (np.sqrt(found["noisy_risk"].values.clip(min=0)), 4),
+        (np.sqrt(found["risk"].values.clip(min=0)), 4),
+    ]
+    rows = table(page, "components")
+    assert [row[0].split()[0] for row in rows] == [str(n) for n in found["tried"].values]
+    wrong = [
+        (k, column)
+        for k, row in enumerate(rows)
+        for column, (values, digits) in enumerate(columns, start=1)
+        if differs(row[column], values[k], digits)
+    ]
+    for k, row in enumerate(rows):
+        for column, name in ((5, "weight_noisy"), (6, "weight_denoised")):
+            value = found[name].values[k]
+            if np.isnan(float(row[column] or "nan")) != np.isnan(value) or (
+                row[column] and abs(float(row[column]) - value) > 0.00501
+            ):
+                wrong.append((k, column))
+    return wrong
+
+
+def wrong_risks(page, result):
+    """(row, column) of every number in the table of errors that is not that of the result."""
+    risk = result.risk["risk"].values
+    columns = [(risk, 5), (risk - risk.min(), 3), (result.risk["difference_error"].values, 2)]
+    rows = table(page, "risk")
+    assert [row[0].split()[0] for row in rows] == [str(n) for n in result.risk["rank"].values]
+    return [
+        (k, column)
+        for k, row in enumerate(rows)
+        for column, (values, digits) in enumerate(columns, start=1)
+        if (row[column] == "too small to be measured") != (column == 1 and values[k] <= 0)
+        or (row[column] != "too small to be measured" and differs(row[column], values[k], digits))
+    ]
 
 
 def test_it_needs_nothing_from_elsewhere(page):
@@ -40,39 +141,159 @@ def test_it_needs_nothing_from_elsewhere(page):
     assert "http" not in re.sub(r"data:[^\"]*", "", page).replace("http-equiv", "")
 
 
-def test_every_picture_can_be_opened_and_says_what_it_is(page):
-    pictures = re.findall(r'src="data:image/png;base64,([^"]*)"[^>]*alt="([^"]+)"', page)
+def test_every_section_is_there_in_order(page):
+    assert re.findall(r'<section id="(\w+)">', page) == SECTIONS
 
-    assert len(pictures) == page.count("<img") > 20
-    for data, _ in pictures:
-        image = Image.open(io.BytesIO(base64.b64decode(data)))
-        assert min(image.size) > 100
-        assert np.ptp(np.asarray(image.convert("L")).astype(float)) > 100  # not an empty square
+
+def test_every_figure_shows_something(page):
+    shown = pictures(page)
+
+    assert len(shown) == page.count("<img")
+    for name, values in shown:
+        assert min(values.shape) > 100, name
+        assert values.std() > 5, name  # grey levels of 255; an empty square has 0
+
+
+def test_a_blank_figure_would_be_noticed():
+    def draw(figure, axes):
+        axes.set_axis_off()
+
+    blank = report.make_picture(draw, "blank")
+
+    ((_, values),) = pictures(f'<img src="{blank.source}" alt="blank">')
+    assert values.std() == 0
+
+
+def test_figures_of_all_kinds_are_there(page, result, maps):
+    captions = [name for name, _ in pictures(page)]
+    energy = NOISY.energy.values
+    at_edge = energy[np.argmin(np.abs(energy - maps.attrs["e0_ev"]))]
+
+    assert captions[:9:3] == [name for name in captions if name.endswith(": before")]
+    assert f"{at_edge:.1f} eV (edge): after" in captions
+    assert sum(name.endswith(": residual") for name in captions) == 3
+    assert sum(name.startswith("Pixel ") for name in captions) == report.N_PIXELS
+    assert sum(name.endswith(": spectrum") for name in captions) == result.rank
+    assert {"Map: half-step energy (eV)", "Edge step", "Standard error of the map"} <= set(captions)
+    assert "Noise level at each energy" in captions
+
+
+def test_the_table_of_components_is_that_of_the_result(page, result):
+    assert wrong_components(page, result) == []
+    assert [row[7] for row in table(page, "components")] == [
+        chance_text(p).replace("<", "&lt;") for p in result.components["p_value"].values
+    ]
+
+
+def test_the_table_of_errors_is_that_of_the_result(page, result):
+    assert wrong_risks(page, result) == []
+    (chosen,) = [row[0] for row in table(page, "risk") if "chosen" in row[0]]
+    assert chosen == "2 (chosen)"
+
+
+@pytest.mark.parametrize(("name", "column"), [("components", 1), ("components", 4), ("risk", 2), ("risk", 3)])
+def test_a_planted_wrong_number_is_noticed(name, column, page, result):
+    row = table(page, name)[0 if name == "components" else 1]
+    number = re.search(r"[1-9]", row[column])
+    wrong = row[column][: number.start()] + str(int(number[0]) % 9 + 1) + row[column][number.end() :]
+    cells = "".join(f"<td>{cell}</td>" for cell in row)
+    planted = "".join(f"<td>{wrong if k == column else cell}</td>" for k, cell in enumerate(row))
+    assert page.count(cells) == 1
+
+    find = wrong_components if name == "components" else wrong_risks
+    assert len(find(page.replace(cells, planted), result)) == 1
+
+
+def test_the_headline_is_that_of_the_result(page, result, maps):
+    facts = headline(page)
+    left = result.components["risk"].values[: result.rank].sum() / result.spectra.sizes["energy"]
+    gain = np.nanmedian(maps["exposure_gain"].values[maps["mask"].values])
+
+    assert facts["Image size (y x x)"] == "30 x 34 px"
+    assert facts["Energies"] == "60 from 8240.0 to 8500.0 eV"
+    assert not differs(facts["Noise level (sigma), estimated"], result.sigma, 4)
+    assert facts["Noise level (sigma), estimated"].endswith(" optical density")
+    assert facts["Components (K)"] == "2"
+    assert not differs(facts["Noise reduction, estimated"], result.sigma / np.sqrt(left), 2)
+    assert not differs(facts["Exposure gained, for the map"], gain, 2)
+    assert facts["Signal in the residual"] == "none found"
+    assert facts["Time"] == "1.2 s"
+
+
+def test_the_tests_of_the_residual_are_those_of_its_report(page, trust):
+    values = {name: value for name, value, _ in table(page, "trust")}
+
+    assert float(values["size of the residual over the noise level"]) == pytest.approx(trust.size, abs=6e-5)
+    for name, value in trust.whiteness.along.items():
+        assert float(values[f"correlation along {name}"]) == pytest.approx(value, abs=6e-5)
+    assert values["chance of these correlations"] == chance_text(trust.whiteness.p_value)
+    shown = [value for name, value in values.items() if name.startswith("chance that noise alone")]
+    assert shown == [chance_text(p).replace("<", "&lt;") for p in trust.lost.p_values.values()]
+    assert "Nothing of the sample was found in the residual" in section(page, "trust")
+
+
+def test_the_map_is_described_by_its_numbers(page, maps):
+    values = maps["half_step_energy_ev"].values[maps["mask"].values]
+    text = section(page, "map")
+
+    assert ", ".join(f"{v:.2f}" for v in np.percentile(values, (5, 50, 95))) in text
+    assert f"({int((~maps['mask'].values).sum())} of 1020)" in text
+
+
+def test_what_was_left_out_and_the_versions_are_listed(page, result):
+    assert "<li>3 pixels left out</li>" in section(page, "counted")
+    assert "0 of 1020 pixels are masked" in section(page, "counted")
+    for name, value in result.provenance.items():
+        assert f"<dt>{name}</dt><dd>{value}</dd>" in section(page, "options")
+
+
+def test_an_estimate_below_zero_is_not_shown_as_a_number(result):
+    risk = result.risk.assign(risk=result.risk["risk"] - 2 * float(result.risk["risk"].max()))
+    rows = texts.risk_rows(result.__class__(**{**fields_of(result), "risk": risk}))
+
+    assert {row["risk"] for row in rows} == {"too small to be measured"}
+    assert not [row for row in rows if row["above"].startswith("-")]
+
+
+def fields_of(result):
+    return {name: getattr(result, name) for name in result.__dataclass_fields__}
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("value", "digits", "text"),
     [
-        "(pre-edge): before",
-        "(edge): after",
-        "(post-edge): residual",
-        "Map: half-step energy (eV)",
-        "Standard error of the map",
-        "Pixel 5: y =",
-        "Component 2: spectrum",
-        "2 (chosen)",
-        "Noise level at each energy",
-        "Root mean square of the residual",
-        "correlation along energy",
-        "Nothing of the sample was found",
-        "3 pixels left out",
-        "0 of 1020 pixels are masked",
-        "numpy",
-        "input_digest",
+        (450.0, 2, "450"),
+        (447.0, 2, "450"),
+        (1.25e6, 3, "1250000"),
+        (0.0312345, 3, "0.0312"),
+        (3.0, 4, "3"),
+        (-1.499, 2, "-1.5"),
+        (99.97, 3, "100"),
+        (0.0, 3, "0"),
+        (-0.0, 3, "0"),
+        (4.2e-9, 2, "4.2e-09"),
+        (1.2e12, 2, "1.2e+12"),
+        (np.nan, 3, ""),
+        (np.inf, 3, ""),
     ],
 )
-def test_it_shows(text, page):
-    assert text in page
+def test_numbers_are_plain(value, digits, text):
+    assert plain(value, digits) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.42, "0.42"), (1.0, "1"), (0.0312, "0.03"), (0.0031, "0.003"), (1e-5, "< 0.001"), (0, "< 0.001")],
+)
+def test_chances_are_plain(value, text):
+    assert chance_text(value) == text
+
+
+def test_an_empty_chance_stays_empty_and_factors_and_errors_are_words():
+    assert chance_text(np.nan) == ""
+    assert times(453.0) == "450 times"
+    assert error_text(0.25) == "0.25"
+    assert error_text(-1e-9) == error_text(0.0) == "too small to be measured"
 
 
 def test_names_from_outside_are_escaped(page):
@@ -85,7 +306,7 @@ def test_white_residual_is_called_white_and_striped_noise_is_not(page, tmp_path)
     rows = np.random.default_rng(3).standard_normal((60, 30, 1)).astype(np.float32)
     striped = page_of(NOISY + 0.1 * rows, tmp_path / "striped.html")
 
-    assert "as good as white" in page
+    assert "The residual is white" in page
     assert "correlated from neighbour to neighbour" in striped
 
 
@@ -108,7 +329,7 @@ def test_masked_pixels_and_dropped_frames_are_counted(tmp_path):
     text = page_of(stack, tmp_path / "masked.html", maps=white_line)
 
     assert "170 of 1020 pixels are masked" in text
-    assert f"1 of 60 frames have weight 0 ({NOISY.energy.values[7]:.1f} eV)" in text
+    assert f"1 of 60 frames are left out ({NOISY.energy.values[7]:.1f} eV)" in text
     assert "Map: white-line position (eV)" in text
 
 
@@ -130,8 +351,10 @@ def test_a_scan_whose_components_take_all_its_noise_has_a_report(tmp_path):
 @pytest.mark.parametrize("px", [1, 32])
 def test_axes_of_averages_count_pixels_of_the_image(monkeypatch, px):
     drawn = Figure()
-    monkeypatch.setattr(report, "_picture", lambda draw, caption, **size: draw(drawn, drawn.add_subplot()))
-    report._image(np.zeros((5, 7)), "caption", "label", limits=(-1, 1), px=px)
+    monkeypatch.setattr(
+        report, "make_picture", lambda draw, caption, **size: draw(drawn, drawn.add_subplot())
+    )
+    report.draw_image(np.zeros((5, 7)), "caption", "label", limits=(-1, 1), px=px)
 
     axes = drawn.axes[0]
     assert axes.get_xlim() == (-0.5, 7 * px - 0.5)

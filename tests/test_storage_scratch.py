@@ -16,7 +16,7 @@ from xanesum.errors import ReadError, RecipeError, WriteError
 from xanesum.flat_field.correct import correct_flat_drift
 from xanesum.io import write_stack
 from xanesum.method.denoising import denoise
-from xanesum.method.intake import _all_values
+from xanesum.method.intake import all_values
 from xanesum.phantom import expose, simulate
 from xanesum.preprocess import prepare
 from xanesum.preprocess.bad_pixels import _noise
@@ -84,7 +84,7 @@ def test_frames_in_a_file_that_was_cut_are_one_clear_line(tmp_path, key):
     with path.open("r+b") as file:
         file.truncate(4 * 29 * 12 * 11 + 100)
 
-    with pytest.raises(ReadError, match="ends early, something else wrote there; start the run again"):
+    with pytest.raises(ReadError, match="ends early, as another program wrote there; start the run again"):
         _ = xr.DataArray(frames.variable())[key].values
 
 
@@ -124,7 +124,7 @@ def test_chunks_of_several_energies_are_read_once(chunks, memory, tmp_path):
 
 
 def test_little_memory_is_enough_for_flat_chunks(tmp_path, monkeypatch):
-    monkeypatch.setattr(workspace, "BLOCK_BYTES", (1.0, 1e5))
+    monkeypatch.setattr(workspace, "READ_BYTES", (1.0, 1e5))
     chunked = Chunked(EXPOSED, (60, 1, 128))
     largest = []
     read = chunked.read
@@ -360,7 +360,7 @@ def test_a_lazy_stack_that_fits_is_held_once(tmp_path, monkeypatch):
     stack = prepare(lazy(EXPOSED), workspace=Workspace(1.0, tmp_path))[0]
     stack = with_missing(stack, np.arange(10))
     tracemalloc.start()
-    values = _all_values(stack)
+    values = all_values(stack)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
 

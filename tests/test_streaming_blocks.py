@@ -1,4 +1,4 @@
-"""A stack in blocks: the same result whether it is in memory or read in blocks, rescaled or not, whole or not."""
+"""A stack in blocks: the same result whether it is in memory or read in blocks, rescaled or not."""
 
 import sys
 from dataclasses import replace
@@ -13,13 +13,15 @@ from xanesum.errors import MissingExtraError, RecipeError, StackError, WriteErro
 from xanesum.flat_field.correct import correct_flat_drift
 from xanesum.linalg.binning import average_pixels, coarse_scale, mean_over_blocks
 from xanesum.linalg.subspace import fit_basis, project
-from xanesum.method.problem import Setting, Whole
+from xanesum.method.problem import Level, Problem
 from xanesum.method.sum_plus import fit_sum_plus
-from xanesum.method.sure import stack_energy
+from xanesum.method.sure import stack_sum_of_squares
 from xanesum.stack import make_stack
 from xanesum.storage.checkpoint import Checkpoint, digest_of
 from xanesum.storage.lazy import lazy_array
-from xanesum.streaming.blocked_stack import BlockedStack, Rescaling
+from xanesum.streaming.blocked_stack import BlockedStack
+from xanesum.streaming.interface import Rescaling
+from xanesum.streaming.resources import Resources
 
 SHAPE = (37, 41)  # no multiple of anything
 N_ENERGIES = 23
@@ -78,7 +80,7 @@ def test_averages_are_those_of_the_array(mask, scale, blocks):
     wanted = average_pixels(stack, scale, mask=mask)
     known = np.broadcast_to(found.mask, wanted.shape) if scale == 1 else np.ones_like(wanted, bool)
     np.testing.assert_allclose(found.values[known], wanted[known], rtol=1e-5, atol=1e-4)
-    assert found.energy == pytest.approx(stack_energy(stack, mask), rel=1e-6)
+    assert found.sum_of_squares == pytest.approx(stack_sum_of_squares(stack, mask), rel=1e-6)
 
 
 @pytest.mark.parametrize("mask", [np.ones(SHAPE, bool), masked()], ids=["all", "masked"])
@@ -94,7 +96,7 @@ def test_weighing_on_the_way_is_weighing_before(mask, blocks, excess):
 
     np.testing.assert_allclose(passes.project(spectra), project(spectra, wanted), rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(found.values, average_pixels(wanted, 4, mask=mask), rtol=1e-4, atol=1e-3)
-    assert found.energy == pytest.approx(stack_energy(wanted, mask), rel=1e-5)
+    assert found.sum_of_squares == pytest.approx(stack_sum_of_squares(wanted, mask), rel=1e-5)
 
 
 def test_a_stack_in_memory_is_not_copied():
@@ -318,23 +320,28 @@ def test_the_risk_is_that_of_the_whole_stack():
     stack = noisy_scan(60.0).values
     mask = np.ones(stack.shape[1:], bool)
     averages = BlockedStack.over(stack, mask).average(2)
-    passes = BlockedStack.over(stack, mask)
-    setting = Setting(
-        averages.values,
+    single = Problem.with_one_level(
+        stack,
         PHANTOM.energy_ev,
-        averages.mask,
-        60.0,
-        lambda images, sigma, mask: images,
-        fresh(),
-        whole=Whole(passes, 2, mask, 60.0, averages.energy),
+        mask=mask,
+        sigma=60.0,
+        denoise_at=lambda images, sigma, mask: images,
+        rng=fresh(),
+    )
+    blocks, known = BlockedStack.over(stack, mask), averages.sum_of_squares
+    averaged = replace(
+        single,
+        coarse=Level(averages.values, averages.mask, 60.0),
+        full=Level(blocks, mask, 60.0, known_sum_of_squares=known),
+        scale=2,
     )
     fits = [
         fit_sum_plus(each, 2, without=("smoothing", "shrinkage"))
-        for each in (setting, replace(setting, values=stack, mask=mask, whole=None))
+        for each in (averaged, replace(single, rng=averaged.rng))
     ]
     assert fits[0].risk.risk[2] == pytest.approx(fits[1].risk.risk[2], rel=0.03)
     assert fits[0].risk.risk[0] == pytest.approx(fits[1].risk.risk[0], rel=1e-6)
-    assert replace(setting, whole=None).full.values is averages.values
+    assert averaged.on_the_coarse_level().full.stack is averages.values
 
 
 def test_dask_arrays_are_read_in_their_blocks(averaged):
@@ -476,9 +483,10 @@ def test_workers_read_for_the_drift_too(client, averaged):
     tilt = np.linspace(-1, 1, stack.shape[2], dtype=np.float32)
     stack.values += 200 * np.float32(fresh(6).standard_normal((len(stack), 1, 1))) * tilt
     counted, alone = Counted(stack), Counted(stack)
-    options = {"drift": "always", "denoiser": "wavelet", "memory": 1e6}
-    _, wanted = correct_flat_drift(alone.stack, **options)
-    _, found = correct_flat_drift(counted.stack, scheduler=client, **options)
+    options = {"drift": "always", "denoiser": "wavelet"}
+    little = Resources.given(1e6, None, None, "cpu")
+    _, wanted = correct_flat_drift(alone.stack, resources=little, **options)
+    _, found = correct_flat_drift(counted.stack, resources=replace(little, scheduler=client), **options)
 
     assert counted.reads < 0.2 * stack.size <= alone.reads
     assert found.rms == pytest.approx(wanted.rms, rel=1e-4)

@@ -194,7 +194,7 @@ def test_frames_of_any_numbers_are_counts_where_there_is_a_flat(tmp_path, flat):
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("a.tif", "says no photon energy; put it in the name"), ("a_8000.5eV.tif", "cut short")],
+    [("a.tif", "has no photon energy; put it in the name"), ("a_8000.5eV.tif", "cut short")],
 )
 def test_what_cannot_be_used_is_told_and_the_rest_goes_on(tmp_path, flat, name, reason):
     folder = tmp_path / "scan"

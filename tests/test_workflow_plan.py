@@ -1,16 +1,18 @@
-"""Plans: the right order of magnitude, honest about memory, and nothing done."""
+"""Plans: the predicted numbers, honest about memory, and nothing done."""
 
 import json
 
 import numpy as np
 import psutil
 import pytest
+from scipy.ndimage import gaussian_filter
 
-from xanesum import read_stack, simulate, write_stack
+from xanesum import denoise, read_stack, simulate, write_stack
 from xanesum.cli.main import main
 from xanesum.phantom import expose
+from xanesum.stack import make_stack
 from xanesum.workflow.pipeline import run
-from xanesum.workflow.plan import Rates, plan_run, predict
+from xanesum.workflow.plan import Rates, denoiser_calls, plan_run, predict
 
 RATES = Rates(read=1e9, denoise=1e6, multiply=5e10)
 
@@ -21,20 +23,92 @@ def scan(tmp_path_factory):
     return write_stack(stack, tmp_path_factory.mktemp("plan") / "scan.h5")
 
 
-def test_a_plan_grows_with_the_scan():
+class Counting:
+    """A denoiser that counts the images of one size that it is given."""
+
+    name, device, extra = "counting", "cpu", None
+    uses_sigma, takes_sigma_map = True, False
+
+    def __init__(self, shape):
+        self.shape, self.n_images = shape, 0
+
+    def denoise(self, images, sigma, *, mask=None):
+        if images.shape[1:] == self.shape:
+            self.n_images += len(images)
+        return np.stack([gaussian_filter(image, 1.0) for image in images])
+
+
+def test_the_numbers_of_a_plan_are_those_of_a_hand_computation():
+    """100 energies of 500 x 500 px: 25e6 values, 1e8 bytes, 250 000 px, 62 500 averages over 2 x 2 px."""
+    density = predict((100, 500, 500), "optical_density", RATES, 1e10)
+    counts = predict((100, 500, 500), "counts", RATES, 1e10)
+
+    spectra = 2 * 62_500 * 100**2 / 5e10 + 16 * 62_500 / 1e6
+    report = 25e6 * 12e-9 + 250_000 * 8e-6 + 3.5
+    images = 1 + 7 * 4 * 250_000 / 1e6  # 4 views and 3 probes (600 000 probed px), 4 components
+    assert density.seconds == pytest.approx(
+        {
+            "read": 1e8 / 1e9,
+            "prepare": 25e6 * 35e-9,
+            "drift": 0.0,
+            "spectra and noise": spectra,
+            "images": images,
+            "map, residual, report": report,
+            "write": 25e6 * 8e-9,
+        }
+    )
+    assert counts.seconds["drift"] == pytest.approx(2 * spectra + 64 * 62_500 / 1e6 + 2)
+    assert counts.seconds["images"] == pytest.approx(1 + (7 + 1) * 8 * 250_000 / 1e6)
+    assert counts.seconds["prepare"] == pytest.approx(25e6 * 60e-9)
+    assert density.memory == pytest.approx(8e8 + 1.3e8 + 4 * 140 * 250_000)
+    assert counts.memory - density.memory == pytest.approx(1e8)  # one more stack
+    assert density.disk == counts.disk == pytest.approx(1e8 + 60 * 250_000)
+
+
+@pytest.mark.parametrize(
+    ("shape", "calls"),
+    [((340, 341), 8), ((500, 501), 7), ((550, 600), 6), ((640, 641), 4), ((800, 801), 3), ((1000, 1001), 2)],
+)
+def test_the_denoiser_is_called_as_often_as_planned(shape, calls):
+    """Larger than the averages in which the spectra are sought, so that images of full size can be told."""
+    rng = np.random.default_rng(0)
+    thickness = gaussian_filter(rng.standard_normal((2, *shape)), (0, 40, 40)) * 100
+    clean = np.tensordot(np.stack([np.linspace(1, 2, 6), np.linspace(2, 1, 6) ** 2], axis=1), thickness, 1)
+    stack = make_stack((clean + rng.standard_normal(clean.shape)).astype(np.float32), 8300.0 + np.arange(6))
+    counting = Counting(shape)
+
+    denoise(stack, denoiser=counting, rank=2, sigma=1.0, noise="white")
+
+    assert denoiser_calls(shape[0] * shape[1]) == calls
+    assert counting.n_images == 2 * calls
+
+
+@pytest.mark.parametrize("quantity", ["counts", "transmission", "optical_density"])
+@pytest.mark.parametrize("memory", [np.inf, 1e8])
+def test_every_step_grows_with_the_scan(quantity, memory):
     small, larger, longer = (
-        predict(shape, "optical_density", RATES, 1e10)
+        predict(shape, quantity, RATES, 1e10, memory)
         for shape in ((100, 500, 500), (100, 1000, 1000), (400, 500, 500))
     )
-    assert small.total < larger.total < 8 * small.total
-    assert small.memory < longer.memory < 4 * small.memory
+
+    in_averages = {"spectra and noise", "drift"}  # there are about as many, however large the images are
+    for bigger, those in ((larger, small.seconds.keys() - in_averages), (longer, small.seconds.keys())):
+        assert all(small.seconds[step] <= bigger.seconds[step] for step in those)
+        assert small.total < bigger.total < 8 * small.total
+        assert small.memory <= bigger.memory < 4 * small.memory
+        assert small.meanwhile <= bigger.meanwhile
     assert larger.disk == pytest.approx(4 * small.disk)
+    assert longer.disk - small.disk == pytest.approx(300 * 4 * 500**2)
 
 
-def test_counts_take_more_than_density():
-    counts, density = (predict((100, 500, 500), what, RATES, 1e10) for what in ("counts", "optical_density"))
-    assert counts.total > density.total
-    assert counts.memory > density.memory
+@pytest.mark.parametrize("step", ["read", "images", "spectra and noise"])
+def test_a_machine_twice_as_fast_halves_what_depends_on_it(step):
+    slow, fast = (
+        predict((100, 500, 500), "counts", rates, 1e10).seconds[step]
+        for rates in (RATES, Rates(2 * RATES.read, 2 * RATES.denoise, 2 * RATES.multiply))
+    )
+    fixed = 1.0 if step == "images" else 0.0
+    assert fast - fixed == pytest.approx((slow - fixed) / 2)
 
 
 @pytest.mark.parametrize("free", [1e8, 1e12])

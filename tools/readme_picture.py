@@ -9,22 +9,22 @@ import matplotlib as mpl
 import numpy as np
 
 mpl.use("Agg")
-import matplotlib.pyplot as plt  # after the choice of a backend without a screen
-from xanesum.denoising import denoise
+import matplotlib.pyplot as plt  # imported after the backend without a screen is chosen
 
+from xanesum.method.denoising import denoise
 from xanesum.phantom import simulate
 from xanesum.xanes import half_step_energy
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "images" / "before_after.png"
-SIGMA = 30.0
-SHAPE = (260, 360)
+SIGMA = 30.0  # noise level; the largest clean value is 255
+SHAPE = (260, 360)  # pixels (y, x)
 N_ENERGIES = 160
-FRAME_EV = 8345.0
-EDGE = {"e0_ev": 8341.6}  # one for both maps, so that only the data differ
+FRAME_EV = 8345.0  # energy of the frame that is shown
+EDGE = {"e0_ev": 8341.6}  # the same edge for both maps, so that only the data differ
 
 
 def panels():
-    """Return (title, image, what it is) of each panel, and sigma and rank in words."""
+    """Return (title, image, "frame" or "map") of each panel, and a sentence on sigma and rank."""
     phantom = simulate("particle", shape=SHAPE, n_energies=N_ENERGIES, rng=np.random.default_rng(7))
     noisy = phantom.noisy(SIGMA, rng=np.random.default_rng(1))
     result = denoise(noisy)
@@ -41,14 +41,14 @@ def panels():
     return images, f"estimated sigma {result.sigma:.1f} (true {SIGMA:g}), {result.rank} components"
 
 
-def draw(images, said, path):
+def draw(images, description, path):
     looks = {
         "frame": {"cmap": "gray", "vmin": -40, "vmax": 260},
         "map": {"cmap": "turbo", "vmin": 8339.6, "vmax": 8343.6},
     }
     figure, axes = plt.subplots(1, 5, figsize=(13, 2.1), layout="constrained")
-    for axis, (title, image, what) in zip(axes, images, strict=True):
-        shown = axis.imshow(image, interpolation="nearest", **looks[what])
+    for axis, (title, image, kind) in zip(axes, images, strict=True):
+        shown = axis.imshow(image, interpolation="nearest", **looks[kind])
         axis.set_title(title, fontsize=9)
         axis.set_axis_off()
     bar = figure.colorbar(shown, ax=axes[2:], shrink=0.9)
@@ -57,7 +57,7 @@ def draw(images, said, path):
     bar.formatter.set_useOffset(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=75, metadata={"Software": None})
-    print(f"{path}: {path.stat().st_size / 1000:.0f} kB; {said}")
+    print(f"{path}: {path.stat().st_size / 1000:.0f} kB; {description}")
 
 
 def main():

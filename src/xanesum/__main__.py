@@ -1,4 +1,4 @@
-"""The command ``xanesum``, also ``python -m xanesum``: settings of the process, then `xanesum.cli.main`."""
+"""Entry point of ``xanesum`` and ``python -m xanesum``: set up the process, then call `xanesum.cli.main`."""
 
 import os
 import sys
@@ -7,10 +7,10 @@ __all__ = ["let_idle_threads_sleep", "main"]
 
 
 def let_idle_threads_sleep() -> None:
-    """Set how long idle threads of NumPy and SciPy look for more work, unless the user did.
+    """Let idle threads of OpenBLAS sleep, unless the user has set how long they wait.
 
-    PyTorch has threads of its own, which the others keep from the cores in a loop of 2 to the power of 26
-    cycles; of 14, they soon sleep.  It is read when these libraries are loaded.
+    Idle OpenBLAS threads spin for 2**26 cycles and take cores from PyTorch.  After 2**14 cycles they sleep.
+    The variable is read when NumPy and SciPy are loaded.
     """
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "14")
 

@@ -1,4 +1,4 @@
-"""The stack: one ``xarray.DataArray`` (energy, y, x), and its rules in one place."""
+"""The stack: an ``xarray.DataArray`` (energy, y, x), and its rules."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ __all__ = [
 
 DIMS = ("energy", "y", "x")
 QUANTITIES = ("counts", "transmission", "optical_density", "intensity")
-KEV_LIMIT = 100.0  # no microscope works below 100 eV, none above 100 keV: smaller numbers are keV
+KEV_LIMIT = 100.0  # smaller energies are keV: no microscope works below 100 eV, and none above 100 keV
+NAMED = 5  # energies that a message names, at most
 
 
 def make_stack(
@@ -36,32 +37,31 @@ def make_stack(
     pixel_size_nm: float | None = None,
     history: Iterable[str] = (),
 ) -> xr.DataArray:
-    """Build a stack, mending the energies where that is safe.
+    """Build a stack, and correct its energies where that is safe.
 
-    Energies below 100 are taken for keV and converted, unsorted ones are sorted with their images, and
-    images at one and the same energy are averaged.  Each of these is announced by a `XanesumWarning` and
-    noted in ``attrs["history"]``.
+    Energies below 100 are taken as keV and converted.  Unsorted energies are sorted, with their images.
+    Images at the same energy are averaged.  A `XanesumWarning` and ``attrs["history"]`` say what was done.
 
     Parameters
     ----------
     values : array_like, shape (E, Y, X)
         One image per energy; integers become float32.  A lazy `xarray.Variable` stays lazy where its
-        energies need no mending.
+        energies need no correction.
     energy : array_like, shape (E,)
         Photon energies in eV (or keV).
     quantity : {"optical_density", "counts", "transmission", "intensity"}
         What the values are.
     pixel_size_nm : float, optional
-        Size of a pixel in the sample plane.
+        Size of a pixel in the plane of the sample.
     history : iterable of str
-        What happened to the data so far, oldest first.
+        Earlier processing steps, oldest first.
 
     Raises
     ------
     StackError
-        If `values` has not three axes, or `quantity` is unknown.
+        If `values` does not have three axes, or `quantity` is unknown.
     EnergyError
-        If `energy` has the wrong length, or holds NaN, infinity or a number that is not positive.
+        If `energy` has the wrong length, or a value that is not positive and finite.
     """
     variable = values if isinstance(values, xr.Variable) else xr.Variable(DIMS, _as_float(values))
     if variable.ndim != 3:
@@ -83,21 +83,21 @@ def make_stack(
 
 
 def add_history(stack: xr.DataArray, *notes: str) -> xr.DataArray:
-    """Return `stack` with `notes` appended to ``attrs["history"]`` (a list of str); data are shared."""
+    """Return `stack` with `notes` appended to ``attrs["history"]`` (a list of str); data are not copied."""
     stack = stack.copy(deep=False)
     stack.attrs["history"] = [*stack.attrs.get("history", ()), *notes]
     return stack
 
 
 def check_stack(stack: xr.DataArray, *, min_energies: int = 1) -> None:
-    """Raise unless `stack` keeps the rules; touches no pixel value.
+    """Raise if `stack` breaks a rule; no pixel value is read.
 
     Parameters
     ----------
     stack : DataArray, dims (energy, y, x)
         Energies in eV, finite and strictly increasing.
     min_energies : int
-        The least number of energies that the caller can work with.
+        Smallest number of energies that the caller can work with.
 
     Raises
     ------
@@ -131,12 +131,12 @@ def load_stack(
     Parameters
     ----------
     stack : DataArray, dims (energy, y, x)
-        A stack that keeps the rules of `check_stack`.
+        See `check_stack` for its rules.
     allow_missing : bool
-        Whether NaN may stand for "not measured" at usable pixels and energies.  Always allowed where
-        ``attrs["missing_values"]`` says that a preprocessing step marked them.
+        Whether usable pixels and energies may hold NaN, which means not measured.  It is always allowed where
+        a preprocessing step has counted them in ``attrs["missing_values"]``.
     min_energies : int
-        The least number of energies that the caller can work with.
+        Smallest number of energies that the caller can work with.
 
     Raises
     ------
@@ -156,16 +156,16 @@ def load_stack(
 def refuse_values(
     stack: xr.DataArray, n_bad: int, blank: NDArray[np.bool_], *, allow_missing: bool = False
 ) -> None:
-    """Raise StackError for values that cannot be used, if there are any.
+    """Raise StackError if there are values that cannot be used.
 
     Parameters
     ----------
     stack : DataArray
-        Whose values they are.
+        The stack that holds them.
     n_bad : int
-        Values that are not finite, at usable pixels and energies.
+        Number of values that are not finite, at usable pixels and energies.
     blank : ndarray of bool
-        Of usable frames, whether they are zero everywhere.
+        Whether each of the usable frames is zero everywhere.
     allow_missing : bool
         Whether values may be missing; see `load_stack`.
     """
@@ -173,33 +173,36 @@ def refuse_values(
         n_values = len(blank) * stack.shape[1] * stack.shape[2]
         raise StackError(
             f"{n_bad} of {n_values} values are not finite; give them weight 0 first "
-            "(xanesum.preprocess.mark_bad_values, --allow-missing)"
+            "(xanesum.preprocess.mark_bad_values)",
+            parameter="allow_missing",
         )
     if blank.any():
         at = stack.energy.values[usable_weight(stack)][blank]
-        named = ", ".join(f"{energy:.1f}" for energy in at[:5])
-        more = " ..." if len(at) > 5 else ""
+        named = ", ".join(f"{energy:.1f}" for energy in at[:NAMED])
+        more = " ..." if len(at) > NAMED else ""
         raise StackError(
             f"{len(at)} of {len(stack)} frames are zero everywhere (at {named}{more} eV); "
-            "leave them out, or give them weight 0 (xanesum.preprocess.mark_bad_values, --allow-missing)"
+            "leave them out, or give them weight 0 (xanesum.preprocess.mark_bad_values)",
+            parameter="allow_missing",
         )
 
 
 def usable_mask(stack: xr.DataArray) -> NDArray[np.bool_]:
-    """Return the pixels to be used, shape (Y, X): coordinate `mask`, or all."""
+    """Return which pixels are used, shape (Y, X): coordinate `mask`, or all."""
     if "mask" in stack.coords:
         return np.asarray(stack["mask"].values, dtype=bool)
     return np.ones(stack.shape[1:], dtype=bool)
 
 
 def usable_weight(stack: xr.DataArray) -> NDArray[np.bool_]:
-    """Return the frames to be used, shape (E,): coordinate `weight` above zero, or all."""
+    """Return which frames are used, shape (E,): coordinate `weight` above zero, or all."""
     if "weight" in stack.coords:
         return np.asarray(stack["weight"].values) > 0
     return np.ones(stack.shape[0], dtype=bool)
 
 
 def _as_float(values: ArrayLike) -> NDArray[np.floating]:
+    """Return numbers as float32 or float64; raise StackError for anything else."""
     array = np.asarray(values)
     if array.dtype in (np.float32, np.float64):
         return array
@@ -209,7 +212,7 @@ def _as_float(values: ArrayLike) -> NDArray[np.floating]:
 
 
 def _energies_in_ev(energy: ArrayLike, n_images: int) -> tuple[NDArray[np.float64], list[str]]:
-    """Return the energies as float64 eV and a note for every assumption made."""
+    """Return the energies in eV, float64, and a note for every assumption."""
     try:
         energy_ev = np.array(energy, dtype=np.float64).ravel()
     except (TypeError, ValueError) as error:
@@ -229,6 +232,7 @@ def _energies_in_ev(energy: ArrayLike, n_images: int) -> tuple[NDArray[np.float6
 
 
 def _sort_and_merge(stack: xr.DataArray) -> tuple[xr.DataArray, list[str]]:
+    """Return the stack with energies in order, each of them once, and a note for every change."""
     notes = []
     energy = stack.energy.values
     if np.any(np.diff(energy) < 0):
@@ -249,13 +253,12 @@ def _sort_and_merge(stack: xr.DataArray) -> tuple[xr.DataArray, list[str]]:
 
 
 def _check_energies(stack: xr.DataArray, min_energies: int) -> None:
+    """Raise EnergyError unless the energies are finite, strictly increasing and enough."""
     if "energy" not in stack.coords:
         raise EnergyError("the stack has no energies; add them as coordinate 'energy' in eV")
     energy = stack.energy.values
     if not np.all(np.isfinite(energy)) or np.any(np.diff(energy) <= 0):
-        raise EnergyError(
-            "energies must be finite and strictly increasing; xanesum.make_stack mends their order"
-        )
+        raise EnergyError("energies must be finite and strictly increasing; xanesum.make_stack sorts them")
     n_usable = int(usable_weight(stack).sum())
     if n_usable < min_energies:
         raise EnergyError(f"this step needs at least {min_energies} energies, the stack has {n_usable}")

@@ -80,19 +80,15 @@ def monte_carlo_risk(
     return mean_square(denoised - noisy) + sigma**2 * (2 * float(divergence) - 1)
 
 
-class DenoiserTests:
-    """What `xanesum` relies on in a denoiser, checked by statistics and not by shapes alone.
+class _DenoiserCase:
+    """The denoiser under test, images for it, and how equal two results have to be."""
 
-    Subclass it in a test module under a name that begins with ``Test`` and give it `make_denoiser`.  The
-    class attributes may be loosened, each with a reason; tolerances are in units of sigma.
-    """
-
-    denoises: ClassVar[bool] = True  # False only for a yardstick that returns its input
-    differentiable: ClassVar[bool] = True  # False skips SURE, for hard decisions such as block matching
-    repeat_atol: ClassVar[float] = 0.0  # above 0 only where threads add in any order
-    equivariance_atol: ClassVar[float] = 0.01  # of scale, offset, batch, layout and constant images
-    risk_limits: ClassVar[dict[float, float]] = {0.1: 0.05, 5.0: 0.35, 100.0: 1.05}  # contrast: MSE / sigma^2
-    shape: ClassVar[tuple[int, int]] = (72, 89)  # odd, and Y != X
+    denoises: ClassVar[bool] = True
+    differentiable: ClassVar[bool] = True
+    repeat_atol: ClassVar[float] = 0.0
+    equivariance_atol: ClassVar[float] = 0.01
+    risk_limits: ClassVar[dict[float, float]] = {0.1: 0.05, 5.0: 0.35, 100.0: 1.05}
+    shape: ClassVar[tuple[int, int]] = (72, 89)
 
     def make_denoiser(self) -> Denoiser:
         """Return the denoiser under test."""
@@ -104,6 +100,20 @@ class DenoiserTests:
         clean = np.stack([structured_image(self.shape, rng=rng) for _ in range(n_images)])
         clean = np.float32(contrast * sigma) * clean
         return clean, clean + np.float32(sigma) * rng.standard_normal(clean.shape, dtype=np.float32)
+
+    def assert_same(self, actual: Image, expected: Image) -> None:
+        """Assert equality, bit for bit unless `repeat_atol` allows more."""
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=self.repeat_atol)
+
+    def assert_close(self, actual: Image, expected: Image) -> None:
+        """Assert equality to `equivariance_atol`, plus float32's rounding of the values themselves."""
+        rounding = 4 * float(np.finfo(np.float32).eps) * float(np.abs(expected).max(initial=0))
+        atol = self.equivariance_atol + rounding
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=atol)
+
+
+class _ContractTests(_DenoiserCase):
+    """Shapes, masks, flags and errors: the rules of `Denoiser`."""
 
     def test_follows_the_protocol(self) -> None:
         """Name and flags are there, and have the right types."""
@@ -119,7 +129,7 @@ class DenoiserTests:
         """Equal arguments give equal results, also from another instance and another global random state."""
         _, noisy = self.make_noisy(5.0)
         before = noisy.copy()
-        noisy.flags.writeable = False
+        noisy.setflags(write=False)
         denoiser = self.make_denoiser()
         first = denoiser.denoise(noisy, 1.0)
         denoiser.denoise(-noisy, 2.0)
@@ -152,6 +162,45 @@ class DenoiserTests:
         together = self.make_denoiser().denoise(noisy, 1.0)
         alone = np.concatenate([self.make_denoiser().denoise(image[None], 1.0) for image in noisy])
         self.assert_close(together, alone)
+
+    def test_a_mask_that_hides_nothing_changes_nothing(self) -> None:
+        """All true is the same as no mask; all false is allowed."""
+        _, noisy = self.make_noisy(5.0)
+        mask = np.ones(self.shape, dtype=bool)
+        masked = self.make_denoiser().denoise(noisy, 1.0, mask=mask)
+        self.assert_same(masked, self.make_denoiser().denoise(noisy, 1.0))
+        assert self.make_denoiser().denoise(noisy, 1.0, mask=~mask).shape == noisy.shape
+
+    def test_the_exact_form_is_a_denoiser_and_its_own_exact_form(self) -> None:
+        """Risk estimates call the exact form, where there is one."""
+        exact = exact_form(self.make_denoiser())
+        assert isinstance(exact, Denoiser)
+        assert exact_form(exact) is exact
+
+    @pytest.mark.parametrize("sigma", [-1.0, np.nan, np.inf])
+    def test_impossible_sigma_is_refused(self, sigma: float) -> None:
+        """Also by a denoiser that does not use it: the caller is wrong either way."""
+        _, noisy = self.make_noisy(5.0)
+        with pytest.raises(SigmaError, match="sigma"):
+            self.make_denoiser().denoise(noisy, sigma)
+
+    def test_without_noise_nothing_changes(self) -> None:
+        """Sigma 0 returns a copy."""
+        _, noisy = self.make_noisy(5.0)
+        denoiser = self.make_denoiser()
+        if denoiser.uses_sigma:
+            np.testing.assert_array_equal(denoiser.denoise(noisy, 0.0), noisy)
+
+    def test_uses_sigma_tells_the_truth(self) -> None:
+        """Another sigma gives another result if, and only if, the flag says that sigma is used."""
+        _, noisy = self.make_noisy(5.0)
+        denoiser = self.make_denoiser()
+        difference = np.abs(denoiser.denoise(noisy, 1.0) - denoiser.denoise(noisy, 3.0)).max()
+        assert bool(difference > self.repeat_atol) is denoiser.uses_sigma
+
+
+class _StatisticsTests(_DenoiserCase):
+    """The error that a denoiser makes, and how it changes with the images and the noise."""
 
     @pytest.mark.parametrize("value", [0.0, -7.3, 1000.0])
     def test_a_constant_image_stays(self, value: float) -> None:
@@ -215,27 +264,6 @@ class DenoiserTests:
         limit = self.risk_limits[5.0] if self.denoises else 1.05
         assert mean_square(results[0] - clean[:, mask]) < limit
 
-    def test_a_mask_that_hides_nothing_changes_nothing(self) -> None:
-        """All true is the same as no mask; all false is allowed."""
-        _, noisy = self.make_noisy(5.0)
-        mask = np.ones(self.shape, dtype=bool)
-        masked = self.make_denoiser().denoise(noisy, 1.0, mask=mask)
-        self.assert_same(masked, self.make_denoiser().denoise(noisy, 1.0))
-        assert self.make_denoiser().denoise(noisy, 1.0, mask=~mask).shape == noisy.shape
-
-    def test_the_exact_form_is_a_denoiser_and_its_own_exact_form(self) -> None:
-        """Risk estimates call the exact form, where there is one."""
-        exact = exact_form(self.make_denoiser())
-        assert isinstance(exact, Denoiser)
-        assert exact_form(exact) is exact
-
-    def test_uses_sigma_tells_the_truth(self) -> None:
-        """Another sigma gives another result if, and only if, the flag says that sigma is used."""
-        _, noisy = self.make_noisy(5.0)
-        denoiser = self.make_denoiser()
-        difference = np.abs(denoiser.denoise(noisy, 1.0) - denoiser.denoise(noisy, 3.0)).max()
-        assert bool(difference > self.repeat_atol) is denoiser.uses_sigma
-
     def test_takes_sigma_map_tells_the_truth(self) -> None:
         """A map is refused, or works: a constant one like the scalar, a varying one where noise varies."""
         denoiser = self.make_denoiser()
@@ -260,29 +288,29 @@ class DenoiserTests:
         ]
         assert weighted[0] < 0.9 * weighted[1]
 
-    @pytest.mark.parametrize("sigma", [-1.0, np.nan, np.inf])
-    def test_impossible_sigma_is_refused(self, sigma: float) -> None:
-        """Also by a denoiser that does not use it: the caller is wrong either way."""
-        _, noisy = self.make_noisy(5.0)
-        with pytest.raises(SigmaError, match="sigma"):
-            self.make_denoiser().denoise(noisy, sigma)
 
-    def test_without_noise_nothing_changes(self) -> None:
-        """Sigma 0 returns a copy."""
-        _, noisy = self.make_noisy(5.0)
-        denoiser = self.make_denoiser()
-        if denoiser.uses_sigma:
-            np.testing.assert_array_equal(denoiser.denoise(noisy, 0.0), noisy)
+class DenoiserTests(_ContractTests, _StatisticsTests):
+    """Everything that `xanesum` needs of a denoiser, checked by statistics and not by shapes alone.
 
-    def assert_same(self, actual: Image, expected: Image) -> None:
-        """Assert equality, bit for bit unless `repeat_atol` allows more."""
-        np.testing.assert_allclose(actual, expected, rtol=0, atol=self.repeat_atol)
+    Subclass it in a test module under a name that begins with ``Test``, and give it `make_denoiser`.  The
+    class attributes below may be loosened in the subclass, each with a reason.  Tolerances are in units of
+    sigma.
 
-    def assert_close(self, actual: Image, expected: Image) -> None:
-        """Assert equality to `equivariance_atol`, plus float32's rounding of the values themselves."""
-        rounding = 4 * float(np.finfo(np.float32).eps) * float(np.abs(expected).max(initial=0))
-        atol = self.equivariance_atol + rounding
-        np.testing.assert_allclose(actual, expected, rtol=0, atol=atol)
+    Attributes
+    ----------
+    denoises : bool
+        False only for a reference that returns its input.
+    differentiable : bool
+        False skips the test of Stein's risk; for denoisers with hard decisions, such as block matching.
+    repeat_atol : float
+        Allowed difference between two equal calls; above 0 only where threads add in any order.
+    equivariance_atol : float
+        Allowed difference after a change of scale, offset, batch or layout, and for constant images.
+    risk_limits : dict of float to float
+        Largest mean squared error over the variance of the noise, for three contrasts.
+    shape : tuple of int
+        (Y, X) of the test images; odd, and Y != X.
+    """
 
 
 def mean_square(values: Image) -> float:

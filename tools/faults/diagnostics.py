@@ -13,20 +13,20 @@ FAULTS = (
     Fault(
         "trust: the residual is not divided by the pixel's noise",
         "diagnostics/residual.py",
-        "np.where(mask, 1 / result.sigma_pixel.values, 0)",
-        "np.where(mask, 1.0, 0)",
+        "np.where(self.mask, 1 / self.result.sigma_pixel.values, 0)",
+        "np.where(self.mask, 1.0, 0)",
         "tests/test_diagnostics_residual.py",
     ),
     Fault(
         "trust: correlation of the noise counts as signal",
-        "diagnostics/residual.py",
+        "diagnostics/whiteness.py",
         "return along[0] * along[1]",
         "return 1.0",
         "tests/test_diagnostics_residual.py",
     ),
     Fault(
         "trust: what the fit takes counts as correlation",
-        "diagnostics/residual.py",
+        "diagnostics/whiteness.py",
         "energy = seen - np.diag(left, 1).sum() / max(_pair_power(noise), 1e-30)",
         "energy = seen",
         "tests/test_diagnostics_residual.py",
@@ -47,7 +47,7 @@ FAULTS = (
     ),
     Fault(
         "trust: correlations along x and y swapped",
-        "diagnostics/residual.py",
+        "diagnostics/whiteness.py",
         "for axis in (2, 1))",
         "for axis in (1, 2))",
         "tests/test_diagnostics_residual.py",

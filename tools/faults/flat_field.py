@@ -13,8 +13,8 @@ FAULTS = (
     Fault(
         "drift: removed where there is none",
         "flat_field/correct.py",
-        "if removed.rms < SEEN * found.sigma * prepared.scale:",
-        "if removed.rms < 0:",
+        "if drift.rms < NEGLIGIBLE * found.sigma * prepared.scale:",
+        "if drift.rms < 0:",
         "tests/test_flat_field_correct.py",
     ),
     Fault(

@@ -47,16 +47,16 @@ FAULTS = (
     ),
     Fault(
         "denoise: a given sigma is ignored",
-        "method/denoising.py",
-        "level = _checked(sigma)",
-        "pass",
+        "method/intake.py",
+        "sigma = prepared.sigma if options.sigma is None else options.sigma",
+        "sigma = prepared.sigma",
         "tests/test_method_denoising.py",
     ),
     Fault(
         "denoise: noisy images returned",
         "method/sum.py",
-        "basis.spectra[:n_tried], trial.denoised, trial.risk,",
-        "basis.spectra[:n_tried], trial.noisy, trial.risk,",
+        "        basis.spectra[:n_tried],\n        trial.denoised,",
+        "        basis.spectra[:n_tried],\n        project(basis.spectra[:n_tried], level.stack),",
         "tests/test_method_denoising.py",
     ),
     Fault(
@@ -125,8 +125,8 @@ FAULTS = (
     Fault(
         "sum+: the refit is not told the divergence",
         "method/sum_plus.py",
-        "            blend.divergence.mean(axis=0)[alive],",
-        "            0 * blend.divergence.mean(axis=0)[alive],",
+        "        blend.divergence.mean(axis=0)[alive],",
+        "        0 * blend.divergence.mean(axis=0)[alive],",
         "tests/test_method_sum_plus.py",
     ),
     Fault(
@@ -167,8 +167,8 @@ FAULTS = (
     Fault(
         "uneven noise: images with noise that is not even denoised as if it were",
         "method/sum_plus.py",
-        "        noise = setting.noise_of(spectra)\n",
-        "        noise = np.ones((len(spectra), 1, 1), np.float32)\n",
+        "    level = problem.coarse\n    noise = level.noise_of(spectra)\n",
+        "    level = problem.coarse\n    noise = np.ones((len(spectra), 1, 1), np.float32)\n",
         "tests/test_method_uneven.py",
     ),
     Fault(
@@ -181,15 +181,15 @@ FAULTS = (
     Fault(
         "uneven noise: the stack divided by some of its own noise",
         "method/noise_model.py",
-        "pixels = setting.denoise_at(pixels, STRONGLY * setting.sigma, setting.mask)",
-        "pass",
+        "problem.denoise_at(images, STRONGLY * level.sigma, level.mask) / np.float32(problem.scale)",
+        "images / np.float32(problem.scale)",
         "tests/test_method_noise_model.py",
     ),
     Fault(
         "uneven noise: risk of images in units of the noise against a stack that is not",
         "method/sum_plus.py",
-        "_squares(noisy) - _squares(noisy * noise)",
-        "0 * _squares(noisy)",
+        "image_squares(noisy) - image_squares(noisy * noise)",
+        "0 * image_squares(noisy)",
         "tests/test_method_sum_plus.py",
     ),
     Fault(
@@ -209,7 +209,7 @@ FAULTS = (
     Fault(
         "uneven noise: pixels not multiplied back",
         "method/fit.py",
-        "(part[:rank] * pixel.astype(np.float32) for part",
+        "(part[:rank] * sigma_pixel.astype(np.float32) for part",
         "(part[:rank] for part",
         "tests/test_method_uneven.py",
     ),
@@ -237,8 +237,8 @@ FAULTS = (
     Fault(
         "common: the same everywhere in a stack that was divided by energies",
         "method/noise_model.py",
-        "if shape.factors is None else 1 / shape.factors.energy",
-        "if True else 1 / shape.factors.energy",
+        "if model.factors is None else 1 / model.factors.sigma_energy",
+        "if True else 1 / model.factors.sigma_energy",
         "tests/test_method_noise_model.py",
     ),
     Fault(
@@ -258,7 +258,7 @@ FAULTS = (
     Fault(
         "risk: the denoiser as it was given, however coarse",
         "method/denoising.py",
-        "images = exact_form(images)  # every",
+        "denoiser = exact_form(denoiser)  # every",
         "pass  # every",
         "tests/test_denoisers_network.py",
     ),
@@ -293,22 +293,22 @@ FAULTS = (
     Fault(
         "passes: noise of averages taken for white",
         "method/intake.py",
-        "own = found if found > SPREADS * sigma else sigma",
-        "own = sigma",
+        "            coarse_sigma = found",
+        "            coarse_sigma = sigma",
         "tests/test_streaming_blocks.py",
     ),
     Fault(
         "passes: a large stack is loaded all the same",
         "method/intake.py",
-        "not is_lazy(stack) or size * IN_MEMORY < most",
-        "True",
+        "if not is_lazy(stack) or size * WORKING_SIZE < memory:",
+        "if True:",
         "tests/test_streaming_blocks.py",
     ),
     Fault(
         "passes: pixels seen in averages of their neighbours where noise is uneven",
         "method/noise_model.py",
-        "images = full.denoise_at(images, STRONGLY * full.sigma, full.mask)",
-        "images = 0 * images",
+        "images = problem.denoise_at(images, STRONGLY * level.sigma, level.mask)\n    factors",
+        "images = 0 * images\n    factors",
         "tests/test_streaming_blocks.py",
     ),
 )

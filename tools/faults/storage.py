@@ -19,9 +19,9 @@ FAULTS = (
     ),
     Fault(
         "workspace: frames out of order",
-        "storage/lazy.py",
-        "found = coming.popleft().result()",
-        "found = coming.pop().result()",
+        "storage/prefetch.py",
+        "result = submitted.popleft().result()",
+        "result = submitted.pop().result()",
         "tests/test_storage_scratch.py",
     ),
     Fault(

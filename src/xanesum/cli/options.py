@@ -1,12 +1,15 @@
-"""Options of the command line that a recipe has too: their names, their form, and the recipe they make."""
+"""Options of the command line that a recipe has too: their flags, their form, and the recipe they make."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, TypeVar
 
+from xanesum.errors import XanesumError, XanesumWarning
 from xanesum.flat_field.correct import DRIFTS
-from xanesum.method.denoising import NOISES
+from xanesum.method.options import NOISES
 from xanesum.streaming.torch_backend import DEVICES
 from xanesum.workflow.recipe import DEFAULT_RECIPE, Recipe, read_recipe
 from xanesum.xanes import MAP_KINDS
@@ -21,121 +24,203 @@ __all__ = [
     "OptionTable",
     "add_options",
     "count",
+    "number",
     "recipe_of",
     "size",
+    "whole_number",
+    "with_flag",
 ]
 
-# flag, section and name in the recipe, for argparse
+# flag; section and name in the recipe; settings for argparse
 OptionTable = tuple[tuple[str, str, dict[str, Any]], ...]
 INPUT: OptionTable = (
-    ("--energies", "input.energies", {"metavar": "FILE", "help": "text file of photon energies, eV or keV"}),
-    ("--i0", "input.i0", {"metavar": "FILE", "help": "text file of energy and incident counts"}),
+    (
+        "--energies",
+        "input.energies",
+        {"metavar": "FILE", "help": "text file of photon energies, in eV or keV"},
+    ),
+    ("--i0", "input.i0", {"metavar": "FILE", "help": "text file of energies and incident counts"}),
     ("--data", "input.data", {"metavar": "NAME", "help": "dataset to read in an HDF5 file"}),
 )
 PARTS: OptionTable = (
-    ("--roi", "input.roi", {"metavar": "Y0:Y1,X0:X1", "help": "part of the images, in pixels"}),
+    ("--roi", "input.roi", {"metavar": "Y0:Y1,X0:X1", "help": "part of the images to use, in pixels"}),
     (
         "--mask",
         "input.mask",
-        {"metavar": "FILE", "help": "image (.tif, .npy): pixels that are not 0 are used"},
+        {"metavar": "FILE", "help": "image (.tif, .npy); its pixels that are not 0 are used"},
     ),
     (
         "--allow-missing",
         "input.allow_missing",
-        {"action": "store_true", "help": "leave out NaN and frames that are zero everywhere"},
+        {"action": "store_true", "help": "leave out values that are NaN and frames that are all zero"},
     ),
 )
 DENOISE: OptionTable = (
-    ("--method", "denoise.method", {"metavar": "NAME", "help": "sum+ (default) or sum (the paper's)"}),
+    (
+        "--method",
+        "denoise.method",
+        {"metavar": "NAME", "help": "sum+ (default), or sum, the method of the paper"},
+    ),
     (
         "--denoiser",
         "denoise.denoiser",
         {"metavar": "NAME", "help": "network, wavelet, dncnn, nlm, tv, bm3d, none or a plug-in"},
     ),
-    ("--rank", "denoise.rank", {"metavar": "K", "type": int, "help": "number of components (automatic)"}),
-    ("--sigma", "denoise.sigma", {"metavar": "S", "type": float, "help": "noise level (estimated)"}),
-    ("--noise", "denoise.noise", {"choices": NOISES, "help": "white: the same everywhere (auto: measured)"}),
+    (
+        "--rank",
+        "denoise.rank",
+        {"metavar": "K", "help": "number of components (default: found by the program)"},
+    ),
+    ("--sigma", "denoise.sigma", {"metavar": "S", "help": "noise level (default: estimated)"}),
+    (
+        "--noise",
+        "denoise.noise",
+        {"choices": NOISES, "help": "white: the same everywhere; auto (default): measured"},
+    ),
     (
         "--flat-drift",
         "denoise.flat_drift",
-        {"choices": DRIFTS, "help": "remove the illumination's drift (auto: where flats are images)"},
+        {
+            "choices": DRIFTS,
+            "help": "whether to remove the drift of the illumination (auto: if there are flat images)",
+        },
     ),
-    ("--seed", "denoise.seed", {"metavar": "N", "type": int, "help": "seed of all random numbers (0)"}),
+    ("--seed", "denoise.seed", {"metavar": "N", "help": "seed of all random numbers (default: 0)"}),
 )
 MEMORY = (
     "--memory",
     "compute.memory",
-    {"metavar": "SIZE", "help": "as 2GB: memory to use (most that is free)"},
+    {"metavar": "SIZE", "help": "memory to use, as 2GB (default: most of the free memory)"},
 )
 COMPUTE: OptionTable = (
     MEMORY,
     (
         "--work",
         "compute.work",
-        {"metavar": "FOLDER", "help": "for what does not fit in memory; a killed run goes on from it"},
+        {"metavar": "FOLDER", "help": "folder for temporary files; a run that was stopped continues from it"},
     ),
     (
         "--scheduler",
         "compute.scheduler",
-        {"metavar": "ADDRESS", "help": "of a Dask scheduler whose workers read and add up a large scan"},
+        {"metavar": "ADDRESS", "help": "Dask scheduler whose workers help to read a large scan"},
     ),
     (
         "--device",
         "compute.device",
-        {"choices": DEVICES, "help": "that adds up the scan (auto: a GPU, if any)"},
+        {
+            "choices": DEVICES,
+            "help": "where sums over the scan are computed (auto: on a GPU if there is one)",
+        },
     ),
 )
 MAP: OptionTable = (
-    ("--map", "map.kind", {"choices": MAP_KINDS, "help": "what is mapped"}),
-    ("--e0", "map.e0_ev", {"metavar": "EV", "type": float, "help": "energy of the edge (found)"}),
-    ("--pre", "map.pre_ev", {"metavar": "A:B", "help": "energies of the pre-edge line, eV (automatic)"}),
-    ("--post", "map.post_ev", {"metavar": "A:B", "help": "energies of the post-edge line, eV (automatic)"}),
+    ("--map", "map.kind", {"choices": MAP_KINDS, "help": "kind of map"}),
+    ("--e0", "map.e0_ev", {"metavar": "EV", "help": "energy of the edge, eV (default: found)"}),
+    (
+        "--pre",
+        "map.pre_ev",
+        {"metavar": "A:B", "help": "energies of the pre-edge line, eV (default: automatic)"},
+    ),
+    (
+        "--post",
+        "map.post_ev",
+        {"metavar": "A:B", "help": "energies of the post-edge line, eV (default: automatic)"},
+    ),
     (
         "--bootstrap",
         "map.bootstrap",
-        {"metavar": "N", "type": int, "help": "errors of the map from N scans drawn again, too (0: none)"},
+        {"metavar": "N", "help": "also estimate errors of the map from N simulated repetitions (default: 0)"},
     ),
 )
 
 
+Parsed = TypeVar("Parsed")
+
+
+def _expecting(form: str) -> Callable[[Callable[[str], Parsed]], Callable[[str], Parsed]]:
+    """Make a parser that fails with ValueError say what it expected."""
+
+    def wrap(parse: Callable[[str], Parsed]) -> Callable[[str], Parsed]:
+        @wraps(parse)
+        def parsed(text: str) -> Parsed:
+            try:
+                return parse(text)
+            except ValueError:
+                raise argparse.ArgumentTypeError(f"expected {form}, got {text!r}") from None
+
+        return parsed
+
+    return wrap
+
+
+@_expecting("a range A:B")
 def range_of(text: str) -> tuple[float, float]:
+    """Return the ends of ``A:B``."""
     low, high = (float(part) for part in text.split(":"))
     return low, high
 
 
+@_expecting("a region Y0:Y1,X0:X1")
 def region(text: str) -> tuple[int, ...]:
+    """Return the four limits of ``Y0:Y1,X0:X1``."""
     (y0, y1), (x0, x1) = ((int(end) for end in part.split(":")) for part in text.split(","))
     return y0, y1, x0, x1
 
 
+@_expecting("a size YxX")
 def size(text: str) -> tuple[int, int]:
     """Return rows and columns of ``YxX``."""
     ny, nx = (int(part) for part in text.lower().split("x"))
     return ny, nx
 
 
+@_expecting("a whole number from 0 on")
 def count(text: str) -> int:
-    """Return a number from 0."""
+    """Return a whole number from 0 on."""
     if int(text) < 0:
         raise ValueError(text)
     return int(text)
 
 
-for _parse, _said in (
-    (range_of, "range A:B"),
-    (region, "region Y0:Y1,X0:X1"),
-    (size, "size YxX"),
-    (count, "count"),
-):
-    _parse.__name__ = _said  # argparse names the type in its message
-PARSERS = {"map.pre_ev": range_of, "map.post_ev": range_of, "input.roi": region}
+@_expecting("a whole number")
+def whole_number(text: str) -> int:
+    """Return a whole number; the recipe says which ones fit."""
+    return int(text)
 
 
-def add_options(parser: argparse.ArgumentParser, options: OptionTable) -> None:
-    """Add the options of a table; those that are not given leave no trace in what is parsed."""
+@_expecting("a number")
+def number(text: str) -> float:
+    """Return a number; the recipe says which ones fit."""
+    return float(text)
+
+
+PARSERS: dict[str, Callable[[str], Any]] = {
+    "input.roi": region,
+    "denoise.rank": whole_number,
+    "denoise.sigma": number,
+    "denoise.seed": whole_number,
+    "map.e0_ev": number,
+    "map.pre_ev": range_of,
+    "map.post_ev": range_of,
+    "map.bootstrap": whole_number,
+}
+
+
+def add_options(parser: argparse.ArgumentParser, options: OptionTable, **others: str) -> None:
+    """Add the options of a table to a verb; those that the user leaves out are not in what is parsed.
+
+    The verb also gets `flags`, the flag of each parameter, with the `others` that it has besides the table.
+    """
     for flag, target, settings in options:
         settings = {"type": PARSERS[target], **settings} if target in PARSERS else settings
         parser.add_argument(flag, dest=target, default=argparse.SUPPRESS, **settings)
+    parser.set_defaults(flags={target.partition(".")[2]: flag for flag, target, _ in options} | others)
+
+
+def with_flag(note: XanesumError | XanesumWarning, flags: Mapping[str, str]) -> str:
+    """Return the message with the flag of its parameter; as Python shows it, where there is no flag."""
+    flag = flags.get(note.parameter or "")
+    return str(note) if flag is None else f"{note.message} ({flag})"
 
 
 def recipe_of(arguments: argparse.Namespace) -> Recipe:

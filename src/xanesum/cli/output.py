@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,53 +14,58 @@ import xarray as xr
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from xanesum.cli.options import with_flag
+from xanesum.diagnostics.check import Finding
 from xanesum.errors import XanesumWarning
+from xanesum.report.numbers import plain
 from xanesum.result import Denoised
-from xanesum.workflow.pipeline import (
-    RunResult,
-)
+from xanesum.workflow.notes import hear_notes
+from xanesum.workflow.pipeline import RunResult
+from xanesum.workflow.plan import UNCERTAIN, Plan
 
 __all__ = [
-    "EXIT_INTERRUPTED",
-    "_duration",
-    "_fail",
-    "_info_lines",
-    "_map_sentence",
-    "_notes",
-    "_one_line",
-    "_print_counted",
-    "_print_end",
-    "_print_run",
-    "_progress",
-    "_sentence",
+    "info_lines",
+    "map_sentence",
+    "one_line",
+    "plan_lines",
+    "print_end",
+    "print_error",
+    "print_preprocessing",
+    "print_run",
+    "printed_notes",
+    "progress_bar",
+    "result_sentence",
+    "verdict_lines",
 ]
 
-EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
-STEPS = {
+GB = 1e9  # bytes
+STEPS = {  # names of steps in the work -> what the progress bar shows
+    "simulate": "simulating a scan",
     "read": "reading",
-    "drift": "finding the illumination's drift",
-    "noise": "finding the noise level",
-    "subspace": "finding the components",
+    "drift": "estimating the drift of the illumination",
+    "noise": "estimating the noise",
+    "subspace": "finding components",
     "components": "denoising components",
     "map": "mapping",
-    "bootstrap": "drawing scans again",
+    "bootstrap": "repeating with new noise",
     "trust": "examining the residual",
-    "check": "looking at the scan",
+    "check": "checking the scan",
     "write": "writing",
     "report": "writing the report",
 }
+VERDICT_TEXTS = {
+    "good": "good: the scan can be denoised",
+    "note": "usable: read the lines marked 'note'",
+    "bad": "not yet usable: first solve the problems in the lines marked 'bad'",
+}
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-
-
-# --- what is shown
+# --- while a command works
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str, float], None]]:
-    """Give a function that shows a step and how much of it is done; silent where nobody watches."""
+def progress_bar() -> Iterator[Callable[[str, float], None]]:
+    """Give a function that shows a step and the share of it that is done; silent outside a terminal."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
@@ -74,34 +78,35 @@ def _progress() -> Iterator[Callable[[str, float], None]]:
 
 
 @contextmanager
-def _notes() -> Iterator[None]:
-    """Print each XanesumWarning once, as one line; other warnings stay what they are."""
-    said: set[str] = set()
-    with warnings.catch_warnings():
-        others = warnings.showwarning
+def printed_notes(flags: Mapping[str, str]) -> Iterator[None]:
+    """Print every XanesumWarning once, as one line; `flags` are those of the verb, by parameter."""
+    printed: set[str] = set()
 
-        def show(message: Any, category: Any, *place: Any, **more: Any) -> None:
-            if not issubclass(category, XanesumWarning):
-                others(message, category, *place, **more)
-            elif str(message) not in said:
-                said.add(str(message))
-                print(f"note: {_one_line(str(message))}", file=sys.stderr)
+    def print_note(note: XanesumWarning) -> None:
+        text = one_line(with_flag(note, flags))
+        if text not in printed:
+            printed.add(text)
+            print(f"note: {text}", file=sys.stderr)
 
-        warnings.simplefilter("always", XanesumWarning)
-        warnings.showwarning = show
+    with hear_notes(print_note, pass_on=False):
         yield
 
 
-def _fail(message: str) -> int:
-    print(f"xanesum: error: {_one_line(message)}", file=sys.stderr)
-    return EXIT_ERROR
+def print_error(message: str) -> None:
+    """Print an error as one line."""
+    print(f"xanesum: error: {one_line(message)}", file=sys.stderr)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """Return a text without line breaks and double spaces."""
     return " ".join(text.split())
 
 
-def _info_lines(facts: dict[str, Any]) -> Iterator[tuple[str, object]]:
+# --- what came out
+
+
+def info_lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """Yield name and value of everything known about a file, from `xanesum.io.describe`."""
     n_energies, ny, nx = facts["shape"]
     low, high = facts["energy_min_ev"], facts["energy_max_ev"]
     yield "scan", facts["path"]
@@ -120,41 +125,71 @@ def _info_lines(facts: dict[str, Any]) -> Iterator[tuple[str, object]]:
         yield "history", line
 
 
-def _sentence(result: Denoised) -> str:
+def verdict_lines(findings: Sequence[Finding], worst: str, seconds: float) -> Iterator[str]:
+    """Yield one line for each finding about a scan, and one for all of them together."""
+    for finding in findings:
+        yield f"{finding.name:9} {finding.verdict:5} {finding.text}"
+    yield f"{seconds:.1f} s; verdict: {VERDICT_TEXTS[worst]}"
+
+
+def plan_lines(plan: Plan) -> Iterator[str]:
+    """Yield what a run will take."""
+    n_energies, n_y, n_x = plan.shape
+    steps = ", ".join(f"{name} {value:.0f}" for name, value in plan.seconds.items() if value >= 1)
+    free = f"{plan.free_memory / GB:.1f} GB are free"
+    meanwhile = f", and {plain(plan.meanwhile / GB, 2)} GB meanwhile" if plan.meanwhile else ""
+    yield f"scan      {n_energies} energies, {n_y} x {n_x} px (y, x)"
+    yield f"time      {_duration(plan.total)}, within a factor of {UNCERTAIN:g} (seconds: {steps})"
+    yield f"memory    {plan.memory / GB:.1f} GB at most; {free if plan.fits else 'ONLY ' + free}"
+    yield f"disk      {plain(plan.disk / GB, 2)} GB of results{meanwhile}"
+    if not plan.in_memory:
+        yield "note      the scan does not fit in memory and is read again at every step"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def result_sentence(result: Denoised) -> str:
+    """Return size, noise level and number of components of a result."""
     ny, nx = result.coefficients.shape[1:]
     n_energies = result.spectra.sizes["energy"]
     unit = result.attrs["quantity"].replace("_", " ")
     return (
-        f"{ny} x {nx} px, {n_energies} energies: sigma {result.sigma:.4g} ({unit}), "
+        f"{ny} x {nx} px, {n_energies} energies: sigma {plain(result.sigma, 4)} ({unit}), "
         f"{result.rank} components, denoiser {result.provenance['denoiser']}"
     )
 
 
-def _map_sentence(maps: xr.Dataset) -> str:
+def map_sentence(maps: xr.Dataset) -> str:
+    """Return median and spread of a map."""
     name = str(next(iter(maps.data_vars)))
     values = maps[name].values[maps["mask"].values]
     if not values.size:
         return "map: no pixel has an edge that stands above its noise"
     low, middle, high = np.percentile(values, (5, 50, 95))
-    what = maps.attrs["kind"].replace("_", " ")
-    return f"{what} map: median {middle:.2f} eV, 90 % of the pixels between {low:.2f} and {high:.2f} eV"
+    kind = maps.attrs["kind"].replace("_", " ")
+    return f"{kind} map: median {middle:.2f} eV, 90 % of the pixels between {low:.2f} and {high:.2f} eV"
 
 
-def _print_counted(counted: Sequence[str]) -> None:
-    for line in counted:
+def print_preprocessing(changes: Sequence[str]) -> None:
+    """Print what preprocessing changed and left out."""
+    for line in changes:
         print(f"preprocessing: {line}")
 
 
-def _print_run(done: RunResult, folder: Path, seconds: float) -> None:
-    _print_counted(done.counted)
-    print(_sentence(done.result))
-    if done.maps is None:
-        print(f"note: no map: {_one_line(done.map_problem)}", file=sys.stderr)
-    else:
-        print(_map_sentence(done.maps))
+def print_run(done: RunResult, folder: Path, seconds: float, flags: Mapping[str, str]) -> None:
+    """Print what a run found, and where its results are; `flags` are those of the verb, by parameter."""
+    print_preprocessing(done.counted)
+    print(result_sentence(done.result))
+    if done.map_error is not None:
+        print(f"note: no map: {one_line(with_flag(done.map_error, flags))}", file=sys.stderr)
+    if done.maps is not None:
+        print(map_sentence(done.maps))
     print(f"{seconds:.1f} s; results in {folder}")
     print(f"report: {folder / 'report.html'}")
 
 
-def _print_end(started: float, what: str, *files: str | Path) -> None:
-    print(f"{time.perf_counter() - started:.1f} s; {what}: {', '.join(str(file) for file in files)}")
+def print_end(started: float, name: str, *files: str | Path) -> None:
+    """Print the time since `started`, and the files that were written."""
+    print(f"{time.perf_counter() - started:.1f} s; {name}: {', '.join(str(file) for file in files)}")

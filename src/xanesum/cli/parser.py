@@ -1,5 +1,147 @@
-"""TODO."""
+"""The verbs of the command line and their options."""
 
 from __future__ import annotations
 
-__all__ = []
+import argparse
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+from xanesum.cli import verbs
+from xanesum.cli.options import (
+    COMPUTE,
+    DENOISE,
+    INPUT,
+    MAP,
+    MEMORY,
+    PARTS,
+    OptionTable,
+    add_options,
+    count,
+    number,
+    size,
+)
+from xanesum.phantom import KINDS
+from xanesum.workflow.live import EVERY
+
+__all__ = ["build_parser"]
+
+SIMULATED_ENERGIES = 117  # energies of a simulated scan, unless --n-energies is given
+SIMULATED_SIGMA = 60.0  # its noise level, unless --sigma is given; the clean stack reaches 255
+OF_WHOLE_SCANS = {"--energies", "--i0", "--data", *(option[0] for option in COMPUTE)}  # not for `watch`
+
+Verb = Callable[[argparse.Namespace], None]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser; what it parses has `verb`, the function to call, and `flags`, see `add_options`."""
+    parser = argparse.ArgumentParser(
+        prog="xanesum",
+        description="Denoise TXM-XANES scans and map their chemistry; there is nothing to tune.",
+    )
+    parser.add_argument("--version", action="version", version=f"xanesum {version('xanesum')}")
+    group = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_judging(group)
+    _add_working(group)
+    _add_watch(group)
+    _add_simulate(group)
+    demo = _add_verb(group, "demo", verbs.demo, "simulate a scan and run everything on it")
+    _add_output(demo, "FOLDER")
+    demo.add_argument("--seed", type=count, default=0, metavar="N", help="seed of all random numbers")
+    return parser
+
+
+def _add_judging(group: Any) -> None:
+    """Add the verbs that only look at a scan."""
+    info = _add_verb(group, "info", verbs.info, "show what a file holds")
+    _add_scan(info, INPUT)
+    check = _add_verb(group, "check", verbs.check, "judge a scan before it is denoised")
+    _add_scan(check, (*INPUT, *PARTS, MEMORY))
+    plan = _add_verb(group, "plan", verbs.plan, "predict time, memory and disk space of a run")
+    _add_scan(plan, (*INPUT, *PARTS, *DENOISE, *COMPUTE))
+    for parser, what in ((check, "verdict"), (plan, "plan")):
+        parser.add_argument("--json", action="store_true", help=f"print the {what} as JSON")
+
+
+def _add_working(group: Any) -> None:
+    """Add the verbs that denoise a scan."""
+    to_denoise = (*INPUT, *PARTS, *DENOISE, *COMPUTE)
+    denoise = _add_verb(group, "denoise", verbs.denoise, "write the clean stack")
+    _add_scan(denoise, to_denoise)
+    _add_output(denoise, "FILE (.h5, .tif)")
+    text = "write the chemical map of a scan, which is denoised first, or of a saved result (result.sum.h5)"
+    mapping = _add_verb(group, "map", verbs.map_, text)
+    _add_scan(mapping, (*to_denoise, *MAP))
+    _add_output(mapping, "FILE (.tif, .h5)")
+    mapping.add_argument("--as-is", action="store_true", help="map the scan without denoising it")
+    run = _add_verb(group, "run", verbs.run, "denoise, map, and write a report")
+    _add_scan(run, (*to_denoise, *MAP))
+    _add_output(run, "FOLDER")
+
+
+def _add_watch(group: Any) -> None:
+    text = "follow a scan while it is measured; write a map and a report after every few frames"
+    parser = _add_verb(group, "watch", verbs.watch, text)
+    options = tuple(option for option in (*PARTS, *DENOISE, *MAP) if option[0] not in OF_WHOLE_SCANS)
+    _add_scan(parser, options, flat="--flat", n_frames="--frames", every="--every")
+    _add_output(parser, "FOLDER")
+    parser.add_argument(
+        "--flat", metavar="FILE", help="images without the sample; SSRL folders have their own"
+    )
+    parser.add_argument(
+        "--frames", type=count, metavar="N", help="number of frames of the whole scan (default: until Ctrl-C)"
+    )
+    parser.add_argument(
+        "--every",
+        type=count,
+        default=EVERY,
+        metavar="N",
+        help="frames between two maps (default: %(default)s)",
+    )
+
+
+def _add_simulate(group: Any) -> None:
+    parser = _add_verb(group, "simulate", verbs.simulate_scan, "write a simulated scan")
+    parser.add_argument("kind", metavar="KIND", choices=KINDS, help=", ".join(KINDS))
+    _add_output(parser, "FILE (.h5, .tif)")
+    parser.add_argument(
+        "--shape", type=size, metavar="YxX", help="size of the images (default: each kind has its own)"
+    )
+    parser.add_argument(
+        "--n-energies",
+        type=count,
+        default=SIMULATED_ENERGIES,
+        metavar="E",
+        help="number of energies (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--sigma",
+        type=number,
+        default=SIMULATED_SIGMA,
+        metavar="S",
+        help="noise level; the largest clean value is 255 (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=count, default=0, metavar="N", help="seed of scene and noise")
+    parser.set_defaults(flags={"sigma": "--sigma", "shape": "--shape", "n_energies": "--n-energies"})
+
+
+def _add_verb(group: Any, name: str, verb: Verb, text: str) -> argparse.ArgumentParser:
+    description = text[:1].upper() + text[1:] + "."
+    parser: argparse.ArgumentParser = group.add_parser(name, help=text, description=description)
+    parser.set_defaults(verb=verb, flags={})
+    return parser
+
+
+def _add_scan(parser: argparse.ArgumentParser, options: OptionTable, **other_flags: str) -> None:
+    """Add the scan and its options; a recipe can hold them too, unless they only say how to read it."""
+    parser.add_argument("scan", metavar="SCAN", help="file of any known format, or folder of images")
+    if options != INPUT:
+        parser.add_argument(
+            "--recipe", metavar="FILE", help="TOML file of options; options of the command line override it"
+        )
+    add_options(parser, options, **other_flags)
+
+
+def _add_output(parser: argparse.ArgumentParser, form: str) -> None:
+    """Add the output; `form` begins with FILE or FOLDER."""
+    parser.add_argument("-o", "--output", required=True, metavar=form.split()[0], help=f"{form} to write")

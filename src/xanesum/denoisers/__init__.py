@@ -1,6 +1,6 @@
-"""Image denoisers: one protocol, a registry that imports only what is asked for, and the built-ins."""
+"""Image denoisers: a protocol, a registry that imports only the chosen one, and the built-ins."""
 
-from xanesum.denoisers.protocol import Denoiser, Sigma
+from xanesum.denoisers.protocol import Denoiser, Fingerprinted, KnownRounding, RoundingDenoiser, Sigma
 from xanesum.denoisers.registry import (
     DEFAULT_DENOISER,
     Availability,
@@ -13,6 +13,9 @@ __all__ = [
     "DEFAULT_DENOISER",
     "Availability",
     "Denoiser",
+    "Fingerprinted",
+    "KnownRounding",
+    "RoundingDenoiser",
     "Sigma",
     "available_denoisers",
     "exact_form",

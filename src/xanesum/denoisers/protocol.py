@@ -1,4 +1,4 @@
-"""What a denoiser is: K images with white noise in, K images out, nothing remembered."""
+"""The contract of a denoiser, and what it may offer besides."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ from typing import ClassVar, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Denoiser", "Sigma"]
+__all__ = ["Denoiser", "Fingerprinted", "KnownRounding", "RoundingDenoiser", "Sigma"]
 
 Sigma = float | NDArray[np.floating]
 
 
 @runtime_checkable
 class Denoiser(Protocol):
-    """A pure function on images, with flags that say what it can do.
+    """A pure function from K noisy images to K clean ones, with flags that say what it can do.
 
-    Calling it twice with equal arguments gives equal results.  `sigma` is in the unit of the images; a
-    denoiser whose `uses_sigma` is false ignores it and one whose `takes_sigma_map` is false raises
-    `DenoiserError` for an array.  A negative or NaN sigma raises `SigmaError`; 0 returns the images
-    unchanged.  One that rounds more coarsely than float32 has an attribute `exact`, the same denoiser without
-    that, for risk estimates, and may have a method `rounding`, see `ImageDenoiser`, for those that can allow
-    for it.  Where `mask` is false, input values are to be ignored and output values
-    mean nothing.
+    Equal arguments give equal results; nothing is remembered between calls.  `sigma` is in the unit of the
+    images.  A denoiser whose `uses_sigma` is false ignores it, and one whose `takes_sigma_map` is false raises
+    `DenoiserError` for an array.  A sigma that is negative or not finite raises `SigmaError`; 0 returns the
+    images unchanged.  Where `mask` is false, input values are ignored and output values mean nothing.
+
+    Optional parts of the contract are `RoundingDenoiser`, `KnownRounding` and `Fingerprinted`.
     """
 
     name: ClassVar[str]
@@ -35,4 +34,40 @@ class Denoiser(Protocol):
         self, images: NDArray[np.float32], sigma: Sigma, *, mask: NDArray[np.bool_] | None = None
     ) -> NDArray[np.float32]:
         """Denoise each of `images` (K, Y, X) with noise of standard deviation `sigma`, scalar or (Y, X)."""
+        ...
+
+
+@runtime_checkable
+class RoundingDenoiser(Denoiser, Protocol):
+    """A denoiser that may round more coarsely than float32, as a network in bfloat16 does.
+
+    Stein's risk estimate takes the difference of two nearly equal results, in which coarse rounding would
+    show.  It calls the exact form.
+    """
+
+    @property
+    def exact(self) -> Denoiser:
+        """The same denoiser with the rounding of float32; itself where it does not round more coarsely."""
+        ...
+
+
+@runtime_checkable
+class KnownRounding(RoundingDenoiser, Protocol):
+    """A denoiser that can tell how large its rounding error is.
+
+    A risk estimate that allows for this error can call the faster form.
+    """
+
+    def rounding(self, images: NDArray[np.float32], sigma: float) -> NDArray[np.float64]:
+        """Return the rms rounding error in units of sigma, shape (K,), of images (K, Y, X); 0 for float32."""
+        ...
+
+
+@runtime_checkable
+class Fingerprinted(Protocol):
+    """A denoiser whose name and options do not determine its results, as with the weights of a network."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Text for the provenance of a result: everything that is needed to repeat it."""
         ...

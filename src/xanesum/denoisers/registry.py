@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from typing import NamedTuple, cast
 
-from xanesum.denoisers.protocol import Denoiser
+from xanesum.denoisers.protocol import Denoiser, RoundingDenoiser
 from xanesum.errors import DenoiserError, MissingExtraError
 
 __all__ = [
@@ -89,9 +89,8 @@ def get_denoiser(name_or_object: str | Denoiser, **options: object) -> Denoiser:
 
 
 def exact_form(denoiser: Denoiser) -> Denoiser:
-    """Return `denoiser` without coarse rounding: its `exact`, where it has one."""
-    form = getattr(denoiser, "exact", denoiser)
-    return form if isinstance(form, Denoiser) else denoiser
+    """Return the form of `denoiser` that rounds no more coarsely than float32; see `RoundingDenoiser`."""
+    return denoiser.exact if isinstance(denoiser, RoundingDenoiser) else denoiser
 
 
 def available_denoisers() -> dict[str, Availability]:

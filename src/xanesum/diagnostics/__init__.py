@@ -1,1 +1,1 @@
-"""What can be said of a scan, and of a result: checks, the residual, errors by repetition."""
+"""Quality checks: of a scan before denoising, of the residual, and of the errors of a map."""

@@ -1,4 +1,4 @@
-"""Errors of a map by repetition: the same scan drawn again and again, denoised and mapped each time."""
+"""Errors of a map by parametric bootstrap: scans are drawn from the result, denoised and mapped."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from xanesum.xanes import MAP_NAMES, chemical_map
 
 __all__ = ["MIN_DRAWS", "bootstrap_map", "draw_again"]
 
-MIN_DRAWS = 2
+MIN_DRAWS = 2  # fewer draws have no standard deviation
 
 
 def draw_again(result: Denoised, *, rng: np.random.Generator) -> xr.DataArray:
-    """Return a stack (energy, y, x) as it would be measured if `result` were the truth: with noise as found.
+    """Return a stack (energy, y, x) as it would be measured if `result` were the truth.
 
-    Its noise is that which the result states for each pixel and energy, and what all energies share; frames
-    of weight 0 and masked pixels stay so.
+    The clean stack gets noise as the result states it: for each pixel and energy, and common to all energies.
+    Frames of weight 0 and masked pixels keep their marks.
     """
     clean = result.reconstruct()
     used, energies = result.sigma_used, result.sigma_energy.values
@@ -47,31 +47,32 @@ def bootstrap_map(
     rng: np.random.Generator | None = None,
     progress: Callable[[str, float], None] = lambda step, share: None,
 ) -> xr.Dataset:
-    """Return a map with errors by a parametric bootstrap [1]_ beside those that follow from the risk.
+    """Return a map with errors from a parametric bootstrap [1]_, added to those that follow from the risk.
 
-    It sees what a formula cannot: another choice of components, spectra fitted again, a crossing that jumps.
-    It does not see detail that the result has lost already, for it takes the result as the truth.
+    The bootstrap sees what a formula cannot: another choice of components, spectra that are fitted again, a
+    crossing that jumps.  It does not see detail that the result has lost, because it takes the result as the
+    truth.
 
     Parameters
     ----------
     result : Denoised
     maps : Dataset
-        Of the result, from `chemical_map`.
+        The map of this result, from `chemical_map`.
     n_draws : int
-        Scans drawn; a standard deviation of 20 is right to one part in six.
+        Number of drawn scans; a standard deviation from 20 draws has an error of one part in six.
     denoiser : str or Denoiser
-        That of the result.
+        The denoiser of the result.
     rng : numpy.random.Generator, optional
         ``default_rng(0)`` by default.
     progress : callable
-        Called with a step's name and the share of it that is done.
+        Called with the name of the step and the share of it that is done.
 
     Returns
     -------
     Dataset
-        `maps` and, for a half-step energy, ``half_step_bootstrap_sigma_ev`` (standard deviation over the
-        draws) and ``half_step_bootstrap_bias_ev`` (their mean less the map); NaN where fewer than two draws
-        have a value.  Likewise for a white line.
+        `maps` and, for a half-step energy, ``half_step_bootstrap_sigma_ev`` (standard deviation of the draws)
+        and ``half_step_bootstrap_bias_ev`` (mean of the draws less the map); NaN where fewer than two draws
+        have a value.  For a white line the names begin with ``white_line``.
 
     Raises
     ------
@@ -85,33 +86,40 @@ def bootstrap_map(
     if n_draws < MIN_DRAWS:
         raise RecipeError(f"a bootstrap needs at least {MIN_DRAWS} draws, got {n_draws}")
     rng = np.random.default_rng(0) if rng is None else rng
-    kind = maps.attrs["kind"]
-    name = MAP_NAMES[kind]
-    ranges = {key: maps.attrs[key] for key in ("e0_ev", "pre_ev", "post_ev")}
-    given = result.provenance["rank_given"]
+    name = MAP_NAMES[maps.attrs["kind"]]
     values = np.full((n_draws, *maps[name].shape), np.nan)
     for n in range(n_draws):
         progress("bootstrap", n / n_draws)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", XanesumWarning)  # of components that are not the result's
-            drawn = denoise(
-                draw_again(result, rng=rng),
-                method=result.provenance["method"],
-                denoiser=denoiser,
-                rank=None if given == "automatic" else int(given),
-                noise="white" if result.noise_is_even else "auto",
-                rng=rng,
-            )
-        try:
-            found = chemical_map(drawn, kind=kind, **ranges)
-        except EdgeError:  # no component is left, so that this draw has no value
-            continue
-        values[n] = found[name].where(found["mask"]).values
+        values[n] = _drawn_map(result, maps, denoiser, rng)
     return maps.assign(_summary(values, maps, name)).assign_attrs(bootstrap_draws=n_draws)
 
 
+def _drawn_map(
+    result: Denoised, maps: xr.Dataset, denoiser: str | Denoiser, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Draw a scan, denoise it like the result, and return its map (Y, X); NaN where it has no value."""
+    given = result.provenance["rank_given"]
+    kind = maps.attrs["kind"]
+    ranges = {key: maps.attrs[key] for key in ("e0_ev", "pre_ev", "post_ev")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", XanesumWarning)  # they concern the drawn scan, not the result
+        drawn = denoise(
+            draw_again(result, rng=rng),
+            method=result.provenance["method"],
+            denoiser=denoiser,
+            rank=None if given == "automatic" else int(given),
+            noise="white" if result.noise_is_even else "auto",
+            rng=rng,
+        )
+    try:
+        found = chemical_map(drawn, kind=kind, **ranges)
+    except EdgeError:  # no component is left, so this draw has no value anywhere
+        return np.full(maps["mask"].shape, np.nan)
+    return np.asarray(found[MAP_NAMES[kind]].where(found["mask"]).values, np.float64)
+
+
 def _summary(values: NDArray[np.float64], maps: xr.Dataset, name: str) -> dict[str, xr.DataArray]:
-    """Return standard deviation and bias of the draws (N, Y, X)."""
+    """Return the standard deviation and the bias of the draws (N, Y, X), by the name of the variable."""
     n_known = np.count_nonzero(np.isfinite(values), axis=0)
     known = n_known >= MIN_DRAWS
     mean = np.nansum(values, axis=0) / np.maximum(n_known, 1)

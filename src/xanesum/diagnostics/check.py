@@ -1,4 +1,4 @@
-"""A short verdict on a scan before it is denoised: what it is good for, and what should be mended first."""
+"""Check a scan before it is denoised: its quality, and what should be mended first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from skimage.registration import phase_cross_correlation
 
 from xanesum.errors import EdgeError, XanesumWarning
 from xanesum.flat_field.correct import correct_flat_drift
-from xanesum.linalg.binning import average_pixels
+from xanesum.linalg.binning import block_sums, mean_over_blocks
 from xanesum.linalg.imputation import fill_missing
 from xanesum.method.denoising import denoise
 from xanesum.noise.level import estimate_sigma
@@ -25,28 +25,32 @@ from xanesum.xanes.normalization import edge_ranges, find_e0_ev
 
 __all__ = ["VERDICTS", "Finding", "check_scan"]
 
-VERDICTS = ("good", "note", "bad")
-FILLED_RANK = 5
-CROP_PX = 128  # side of the part that is denoised to see what it brings
-COARSE_PX = 96  # shorter side of the images in which the illumination's drift is looked for
-N_GROUPS = 8  # of frames, whose means are compared to see the sample move
-MOVED_PX = 512  # ... in a part of at most so many pixels each way
-FINE_PX = 1.0, 6.0  # of the detail by which frames are compared
-SUBPIXEL = 20
-SURE = 4.0  # times what chance moves it
-MOVED_NOTE, MOVED_BAD = 0.3, 1.0  # pixels
-DRIFT_NOTE, DRIFT_BAD = 0.25, 3.0  # times the noise; the first costs little, the second leaves some behind
+VERDICTS = ("good", "note", "bad")  # nothing to mend; worth knowing; to be mended first
+FILLED_RANK = 5  # components from which missing values are filled
+CROP_PX = 128  # side of the part that is denoised to measure the gain
+COARSE_PX = 96  # shorter side of the coarse images in which flat-field drift is looked for
+N_GROUPS = 8  # groups of frames, whose means are compared to see whether the sample moves
+MOTION_PX = 512  # longest side of the part in which they are compared
+FINE_PX = 1.0, 6.0  # smallest and largest detail by which they are compared
+SUBPIXEL = 20  # shifts are measured to this fraction of a pixel
+CERTAIN = 4.0  # a shift counts if it is this many times as large as noise alone would make it
+MOVED_NOTE_PX, MOVED_BAD_PX = 0.3, 1.0  # motion that is noted, and that is bad
+DRIFT_NOTE, DRIFT_BAD = (
+    0.25,
+    3.0,
+)  # drift over noise: from the first on it matters, beyond the second some stays
 WEAK, VERY_WEAK = 3.0, 0.5  # edge step over noise, in one pixel at one energy
-STEP_PX = 3.0  # over which the step is averaged, so that its own noise does not count
-FEW_EDGE = 8  # energies in the 20 eV about the edge
-EDGE_HALF_EV = 10.0
-LEFT_OUT = 0.05  # of frames or pixels
-GAIN = 1.5
+STEP_PX = 3.0  # width of the Gaussian that averages the step, so that its own noise does not count
+FEW_NEAR_EDGE = 8  # fewer energies near the edge than this are noted
+EDGE_HALF_EV = 10.0  # an energy is near the edge within this distance
+LEFT_OUT_BAD = 0.05  # share of frames that may be left out
+MASKED_BAD = 0.5  # share of pixels that may be left out
+GAIN_GOOD = 1.5  # exposure gain from which denoising is worth it
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     verdict: str  # of VERDICTS
@@ -57,9 +61,9 @@ class Finding:
 def check_scan(
     stack: xr.DataArray, *, open_counts: float | None = None, rng: np.random.Generator | None = None
 ) -> tuple[Finding, ...]:
-    """Judge a scan within seconds: dose, energies, what is left out, drift of light and sample, gain.
+    """Judge a scan within seconds: dose, energies, what is left out, drift of light, motion, gain.
 
-    Nothing of the stack is changed; the gain is that of a part of it, which is denoised.
+    The stack is not changed.  The gain is that of a part of the images, which is denoised.
 
     Parameters
     ----------
@@ -70,33 +74,53 @@ def check_scan(
     rng : numpy.random.Generator, optional
         ``default_rng(0)`` by default.
     """
-    rng = np.random.default_rng(0) if rng is None else rng
+    scan = _usable_part(stack, np.random.default_rng(0) if rng is None else rng)
+    return (
+        _dose(scan, open_counts),
+        _energies(scan),
+        _left_out(stack),
+        _light(scan),
+        _motion(scan),
+        _gain(scan),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scan:
+    """The energies and pixels of a stack that count."""
+
+    stack: xr.DataArray  # as given
+    values: NDArray[np.float32]  # (E, Y, X), missing values filled; 0 where the mask does not hold
+    energy_ev: NDArray[np.float64]  # (E,)
+    mask: NDArray[np.bool_]  # (Y, X)
+    e0_ev: float
+    rng: np.random.Generator
+
+    def stack_of(self, values: NDArray[np.float32], mask: NDArray[np.bool_]) -> xr.DataArray:
+        """Return a stack of smaller images (E, Y', X') with the attributes of the whole."""
+        coords = {"energy": self.energy_ev, "mask": (("y", "x"), mask)}
+        attrs = {key: value for key, value in self.stack.attrs.items() if key != "missing_values"}
+        return xr.DataArray(values, dims=self.stack.dims, coords=coords, attrs=attrs, name="stack")
+
+    def noise_level(self) -> float:
+        """Return the standard deviation of the noise in one pixel at one energy."""
+        return estimate_sigma(self.values, mask=self.mask, rng=self.rng)
+
+
+def _usable_part(stack: xr.DataArray, rng: np.random.Generator) -> _Scan:
     used, mask = usable_weight(stack), usable_mask(stack)
     values = fill_missing(load_stack(stack, min_energies=2)[used], rank=FILLED_RANK, mask=mask)
     values = np.where(mask, values, np.float32(0))
     energy_ev = stack.energy.values[used].astype(float)
     mean = values[:, mask].mean(axis=1, dtype=np.float64)
-    e0_ev = find_e0_ev(energy_ev, mean)
-    return (
-        _dose(values, energy_ev, e0_ev, mask, open_counts, rng),
-        _energies(energy_ev, e0_ev),
-        _left_out(stack),
-        _light(stack, values, energy_ev, mask, rng),
-        _motion(values, mask),
-        _gain(stack, values, energy_ev, e0_ev, mask, rng),
-    )
+    return _Scan(stack, values, energy_ev, mask, find_e0_ev(energy_ev, mean), rng)
 
 
-def _dose(
-    values: NDArray[np.float32],
-    energy_ev: NDArray[np.float64],
-    e0_ev: float,
-    mask: NDArray[np.bool_],
-    open_counts: float | None,
-    rng: np.random.Generator,
-) -> Finding:
-    sigma = estimate_sigma(values, mask=mask, rng=rng)
-    below, above = energy_ev < e0_ev - EDGE_HALF_EV, energy_ev > e0_ev + EDGE_HALF_EV
+def _dose(scan: _Scan, open_counts: float | None) -> Finding:
+    """Compare the edge step, where it is large, with the noise."""
+    values, energy_ev, mask = scan.values, scan.energy_ev, scan.mask
+    sigma = scan.noise_level()
+    below, above = energy_ev < scan.e0_ev - EDGE_HALF_EV, energy_ev > scan.e0_ev + EDGE_HALF_EV
     if not below.any() or not above.any():
         below, above = energy_ev <= energy_ev[0], energy_ev >= energy_ev[-1]
     step = values[above].mean(axis=0) - values[below].mean(axis=0)
@@ -107,7 +131,7 @@ def _dose(
     light = "" if open_counts is None else f", {open_counts:.4g} counts without the sample"
     advice = {
         "bad": "; expose longer, or only large regions will show anything",
-        "note": "; weak, but what denoising is for",
+        "note": "; weak, but denoising is made for this",
         "good": "",
     }[verdict]
     text = (
@@ -118,7 +142,9 @@ def _dose(
     return Finding("dose", verdict, text, figures)
 
 
-def _energies(energy_ev: NDArray[np.float64], e0_ev: float) -> Finding:
+def _energies(scan: _Scan) -> Finding:
+    """Count the energies near the edge and on both sides of it."""
+    energy_ev, e0_ev = scan.energy_ev, scan.e0_ev
     ranges = edge_ranges(energy_ev, e0_ev)
     near = int(np.count_nonzero(np.abs(energy_ev - e0_ev) <= EDGE_HALF_EV))
     missing = [
@@ -131,81 +157,76 @@ def _energies(energy_ev: NDArray[np.float64], e0_ev: float) -> Finding:
     )
     if missing:
         text += f"; too few {' and '.join(missing)} it for a half-step energy: map the white line"
-    elif near < FEW_EDGE:
+    elif near < FEW_NEAR_EDGE:
         text += "; few for the shape of an edge"
-    return Finding("energies", "note" if missing or near < FEW_EDGE else "good", text, figures)
+    return Finding("energies", "note" if missing or near < FEW_NEAR_EDGE else "good", text, figures)
 
 
 def _left_out(stack: xr.DataArray) -> Finding:
+    """Count frames of weight 0 and masked pixels."""
     dropped = stack.energy.values[~usable_weight(stack)]
     pixels = float(1 - usable_mask(stack).mean())
     frames = len(dropped) / len(stack)
     shown = ", ".join(f"{e:.1f}" for e in dropped[:6]) + (", ..." if len(dropped) > 6 else "")
     text = f"{len(dropped)} frame{'s' * (len(dropped) != 1)}" + (f" ({shown} eV)" if len(dropped) else "")
     text += f" and {100 * pixels:.2g} % of the pixels left out"
-    verdict = "bad" if frames > LEFT_OUT or pixels > 0.5 else "note" if len(dropped) else "good"
+    verdict = "bad" if frames > LEFT_OUT_BAD or pixels > MASKED_BAD else "note" if len(dropped) else "good"
     return Finding(
         "frames", verdict, text, {"n_frames_left_out": len(dropped), "share_of_pixels_left_out": pixels}
     )
 
 
-def _light(
-    stack: xr.DataArray,
-    values: NDArray[np.float32],
-    energy_ev: NDArray[np.float64],
-    mask: NDArray[np.bool_],
-    rng: np.random.Generator,
-) -> Finding:
-    """Look for smooth drift in images that are coarse: it is smooth, and noise is less there."""
-    if not stack.attrs.get("flat_field", False):
-        return Finding(
-            "light", "good", "no flat image was divided by, so none could drift", {"drift_rms": None}
-        )
-    scale = max(1, min(mask.shape) // COARSE_PX)
-    count = average_pixels(np.ones((1, *mask.shape), np.float32), scale, mask=mask)[0]
-    coarse = average_pixels(values, scale, mask=mask) / np.maximum(count, 1)
-    small = _stack_like(stack, coarse, energy_ev, count > 0)
+def _light(scan: _Scan) -> Finding:
+    """Look for smooth drift of the illumination in coarse images, which show it with less noise."""
+    if not scan.stack.attrs.get("flat_field", False):
+        text = "the scan was not divided by a flat image, so none could drift"
+        return Finding("light", "good", text, {"drift_rms": None})
+    scale = max(1, min(scan.mask.shape) // COARSE_PX)
+    known = block_sums(scan.mask.astype(np.float32), scale) > 0
+    small = scan.stack_of(mean_over_blocks(scan.values, scan.mask, scale), known)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", XanesumWarning)
-        removed = correct_flat_drift(small, denoiser="wavelet", rng=rng)[1]
+        warnings.simplefilter("ignore", XanesumWarning)  # they concern the coarse images, not the scan
+        removed = correct_flat_drift(small, denoiser="wavelet", rng=scan.rng)[1]
     rms = 0.0 if removed is None else removed.rms
-    sigma = estimate_sigma(values, mask=mask, rng=rng)
+    sigma = scan.noise_level()
     verdict = "bad" if rms > DRIFT_BAD * sigma else "note" if rms > DRIFT_NOTE * sigma else "good"
     text = f"drifts smoothly by {100 * rms:.2g} % rms ({rms / sigma:.2g} times the noise of a pixel)"
-    if verdict == "good":
-        text = "steady: no smooth drift to speak of" if not rms else text
-    else:
-        text += "; it is removed before denoising" + (
-            ", but flats taken more often would help" if verdict == "bad" else ""
-        )
+    if verdict != "good":
+        text += "; it is removed before denoising"
+        text += ", but flats taken more often would help" if verdict == "bad" else ""
+    elif not rms:
+        text = "steady: no smooth drift to speak of"
     return Finding("light", verdict, text, {"drift_rms": rms, "drift_over_sigma": rms / sigma})
 
 
-def _motion(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> Finding:
-    """Compare means of frames that follow each other, each with the mean of all."""
+def _motion(scan: _Scan) -> Finding:
+    """Measure the shift of groups of successive frames against the mean of all.
+
+    Even and odd frames are measured apart: both saw the same motion, so their difference is due to noise.
+    """
     part = tuple(
-        slice((n - min(n, MOVED_PX)) // 2, (n - min(n, MOVED_PX)) // 2 + min(n, MOVED_PX)) for n in mask.shape
+        slice((n - min(n, MOTION_PX)) // 2, (n - min(n, MOTION_PX)) // 2 + min(n, MOTION_PX))
+        for n in scan.mask.shape
     )
     window = np.outer(*(np.hanning(p.stop - p.start + 2)[1:-1] for p in part))
-    halves = [_fine_images(values[first::2, part[0], part[1]], window) for first in (0, 1)]
+    halves = [_fine_images(scan.values[first::2, part[0], part[1]], window) for first in (0, 1)]
     reference = np.sum([*halves[0], *halves[1]], axis=0)
     register: Any = phase_cross_correlation
     options = {"upsample_factor": SUBPIXEL, "normalization": None}
     shifts = np.array([[register(reference, each, **options)[0] for each in half] for half in halves])
-    chance = float(np.sqrt(np.mean(np.square(shifts[0] - shifts[1])) / 2))  # both saw the same motion
-    mean = shifts.mean(axis=0)
-    moved = float(np.linalg.norm(np.ptp(mean, axis=0)))
-    if moved < SURE * chance:
-        moved = 0.0
-    verdict = "bad" if moved > MOVED_BAD else "note" if moved > MOVED_NOTE else "good"
-    text = f"moves by up to {moved:.2g} px during the scan" if moved > MOVED_NOTE else "stands still"
+    noise_px = float(np.sqrt(np.mean(np.square(shifts[0] - shifts[1])) / 2))
+    moved_px = float(np.linalg.norm(np.ptp(shifts.mean(axis=0), axis=0)))
+    if moved_px < CERTAIN * noise_px:
+        moved_px = 0.0
+    verdict = "bad" if moved_px > MOVED_BAD_PX else "note" if moved_px > MOVED_NOTE_PX else "good"
+    text = "stands still"
     if verdict != "good":
-        text += "; align the frames before anything else"
-    return Finding("sample", verdict, text, {"moved_px": moved, "moved_px_by_chance": chance})
+        text = f"moves by up to {moved_px:.2g} px during the scan; align the frames before anything else"
+    return Finding("sample", verdict, text, {"moved_px": moved_px, "moved_px_by_chance": noise_px})
 
 
 def _fine_images(values: NDArray[np.float32], window: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-    """Return means of frames that follow each other, of length 1, without noise and without smooth light."""
+    """Return the means of groups of successive frames, without noise and smooth light, each of norm 1."""
     images = []
     for group in np.array_split(values, min(N_GROUPS, len(values))):
         mean = group.mean(axis=0)
@@ -214,35 +235,28 @@ def _fine_images(values: NDArray[np.float32], window: NDArray[np.float64]) -> li
     return images
 
 
-def _gain(
-    stack: xr.DataArray,
-    values: NDArray[np.float32],
-    energy_ev: NDArray[np.float64],
-    e0_ev: float,
-    mask: NDArray[np.bool_],
-    rng: np.random.Generator,
-) -> Finding:
-    """Denoise the part of the images in which the edge is strongest."""
-    part = _strongest_part(values, mask)
-    small = _stack_like(stack, values[:, part[0], part[1]], energy_ev, mask[part])
+def _gain(scan: _Scan) -> Finding:
+    """Denoise and map the part of the images in which the spectra change most."""
+    part = _strongest_part(scan.values, scan.mask)
+    small = scan.stack_of(scan.values[:, part[0], part[1]], scan.mask[part])
     gain = error = None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", XanesumWarning)
-        small = correct_flat_drift(small, denoiser="wavelet", rng=rng)[0]
-        result = denoise(small, n_probes=1, rng=rng)
+        warnings.simplefilter("ignore", XanesumWarning)  # they concern this part, not the scan
+        small = correct_flat_drift(small, denoiser="wavelet", rng=scan.rng)[0]
+        result = denoise(small, n_probes=1, rng=scan.rng)
     try:
-        maps = half_step_energy(result, e0_ev=e0_ev)
+        maps = half_step_energy(result, e0_ev=scan.e0_ev)
     except EdgeError as problem:
-        text, verdict = f"not known: {problem}", "note"
+        text, verdict = f"not known: {problem.message}", "note"
     else:
         good = maps["mask"].values & np.isfinite(maps["exposure_gain"].values)
         if good.any():
             gain = float(np.median(maps["exposure_gain"].values[good]))
             error = float(np.median(maps["half_step_sigma_ev"].values[good]))
-            verdict = "good" if gain > GAIN else "note"
+            verdict = "good" if gain > GAIN_GOOD else "note"
             text = (
-                f"map with a standard error of {error:.2g} eV (median), as {gain:.2g} times the exposure "
-                f"would give without; {result.rank} components, in {small.shape[1]} x {small.shape[2]} px"
+                f"median standard error of the map {error:.2g} eV, as from {gain:.2g} times the exposure "
+                f"without denoising; {result.rank} components, in {small.shape[1]} x {small.shape[2]} px"
             )
         else:
             verdict, text = "bad", "no pixel has an edge that stands above its noise, even after denoising"
@@ -259,11 +273,3 @@ def _strongest_part(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> tup
     inside = sums[ny:, nx:] - sums[:-ny, nx:] - sums[ny:, :-nx] + sums[:-ny, :-nx]
     y, x = np.unravel_index(int(np.argmax(inside)), inside.shape)
     return slice(int(y), int(y) + ny), slice(int(x), int(x) + nx)
-
-
-def _stack_like(
-    stack: xr.DataArray, values: NDArray[np.float32], energy_ev: NDArray[np.float64], mask: NDArray[np.bool_]
-) -> xr.DataArray:
-    coords = {"energy": energy_ev, "mask": (("y", "x"), mask)}
-    attrs = {key: value for key, value in stack.attrs.items() if key != "missing_values"}
-    return xr.DataArray(values, dims=stack.dims, coords=coords, attrs=attrs, name="stack")

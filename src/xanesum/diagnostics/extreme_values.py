@@ -1,4 +1,4 @@
-"""Averages of images over regions, and how often noise alone makes one of them stand out as far."""
+"""Averages of images over regions, and the probability that noise alone makes one stand out as much."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from scipy.stats import gamma, norm
 from xanesum.linalg.binning import block_sums
 
 __all__ = [
+    "FALSE_ALARM",
     "average_tail",
     "largest_average",
     "largest_singular",
@@ -19,13 +20,11 @@ __all__ = [
     "singular_tail",
 ]
 
-TW_GAMMA = (
-    46.446,
-    0.186054,
-    9.84801,
-)  # shape, scale and shift of a gamma law near Tracy and Widom's, order 1
-TW_MEAN, TW_STD = -1.2065336, 1.2680340
-EULER = 0.5772156649
+FALSE_ALARM = 0.01  # accepted probability of an alarm where there is only noise
+# shape, scale and shift of a gamma law that is close to the Tracy-Widom law of order 1
+TW_GAMMA = (46.446, 0.186054, 9.84801)
+TW_MEAN, TW_STD = -1.2065336, 1.2680340  # mean and standard deviation of that Tracy-Widom law
+EULER = 0.5772156649  # the Euler-Mascheroni constant: mean of a Gumbel law of width 1
 
 
 def region_averages(
@@ -35,9 +34,9 @@ def region_averages(
     *,
     signs: NDArray[np.float32] | None = None,
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield sums (n, Y', X') over squares of pixels that count, over the root of how many there are.
+    """Yield, for each scale, sums (n, Y', X') over squares of pixels, divided by the root of the pixel count.
 
-    White noise keeps its standard deviation.
+    Only pixels that count are summed.  White noise keeps its standard deviation.
 
     Parameters
     ----------
@@ -46,12 +45,12 @@ def region_averages(
     scales : sequence of int
         Sides of the squares, each a multiple of the one before.
     signs : ndarray, shape (Y, X), optional
-        What the images are multiplied by first.
+        Factors by which the images are multiplied first.
     """
     weights = mask.astype(np.float32) if signs is None else signs * mask
     count, before = block_sums(mask.astype(np.float32), scales[0]), scales[0]
     sums = np.empty((len(images), *count.shape), np.float32)
-    for out, image in zip(sums, images, strict=True):  # one by one, so that no copy of all is made
+    for out, image in zip(sums, images, strict=True):  # one by one, to avoid a copy of all images
         out[:] = block_sums(image * weights, before)
     for scale in scales:
         sums, count = (block_sums(values, scale // before) for values in (sums, count))
@@ -66,17 +65,20 @@ def largest_singular(regions: NDArray[np.float32]) -> float:
 
 
 def largest_average(regions: NDArray[np.float32]) -> float:
-    """Return the largest size of all regions (n, Y', X'), where 2 x 2 are taken together too."""
+    """Return the largest absolute value among regions (n, Y', X'), and among groups of 2 x 2 of them."""
     return max(float(np.abs(regions).max()), float(np.abs(_four(regions)).max(initial=0)))
 
 
 def leading(regions: NDArray[np.float32], *, alone: bool) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Return an image (Y', X') of regions (n, Y', X'), its largest value positive, and the weights it has.
+    """Return the image (Y', X') that stands out most, and its weights (n,) in `regions`.
+
+    The value of largest size is made positive.
 
     Parameters
     ----------
+    regions : ndarray, shape (n, Y', X')
     alone : bool
-        The one with the largest value, instead of the mixture of most energy.
+        Return the one image with the largest value, instead of the mixture with the largest sum of squares.
     """
     flat = regions.reshape(len(regions), -1).astype(np.float64)
     if alone:
@@ -89,8 +91,17 @@ def leading(regions: NDArray[np.float32], *, alone: bool) -> tuple[NDArray[np.fl
     return (sign * image).reshape(regions.shape[1:]).astype(np.float32), sign * weights
 
 
-def singular_tail(value: float, chance: NDArray[np.float64]) -> float:
-    """Return how often noise has so large a singular value, squared: mean and spread by draws, then theory.
+def singular_tail(value: float, null_samples: NDArray[np.float64]) -> float:
+    """Return the probability that noise has a singular value as large; all values are squared.
+
+    Draws give the mean and the spread for noise, theory the shape of the law.
+
+    Parameters
+    ----------
+    value : float
+        From `largest_singular`.
+    null_samples : ndarray, shape (N,)
+        The same of noise alone.
 
     References
     ----------
@@ -99,23 +110,30 @@ def singular_tail(value: float, chance: NDArray[np.float64]) -> float:
     eigenvalue for real Wishart and Gaussian random matrices and a simple approximation for the Tracy-Widom
     distribution", J. Multivariate Anal. 129 (2014) 69-81.
     """
-    scaled = TW_MEAN + TW_STD * (value - chance.mean()) / max(float(chance.std(ddof=1)), 1e-30)
+    scaled = TW_MEAN + TW_STD * (value - null_samples.mean()) / max(float(null_samples.std(ddof=1)), 1e-30)
     shape, scale, shift = TW_GAMMA
     return float(gamma.sf(scaled + shift, shape, scale=scale))
 
 
-def average_tail(value: float, chance: NDArray[np.float64]) -> float:
-    """Return how often the largest of many averages is so large, from draws: Gumbel's law.
+def average_tail(value: float, null_samples: NDArray[np.float64]) -> float:
+    """Return the probability that noise has an average as large: a Gumbel law, fitted to draws.
 
-    Never less than that of a single normal value of variance 1: nothing was lost where less is left than
-    noise leaves.
+    It is never less than that of a single normal value of variance 1: where less is left than noise leaves,
+    nothing was lost.
+
+    Parameters
+    ----------
+    value : float
+        From `largest_average`.
+    null_samples : ndarray, shape (N,)
+        The same of noise alone.
     """
-    width = max(float(chance.std(ddof=1)), 1e-30) * np.sqrt(6) / np.pi
-    largest = float(-np.expm1(-np.exp(-(value - chance.mean()) / width - EULER)))
+    width = max(float(null_samples.std(ddof=1)), 1e-30) * np.sqrt(6) / np.pi
+    largest = float(-np.expm1(-np.exp(-(value - null_samples.mean()) / width - EULER)))
     return max(largest, 2 * float(norm.sf(value)))
 
 
 def _four(regions: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return sums over 2 x 2 neighbours, which overlap, over 2."""
+    """Return the sums over 2 x 2 neighbours, divided by 2; the groups overlap."""
     rows = regions[:, 1:] + regions[:, :-1]
     return np.asarray((rows[:, :, 1:] + rows[:, :, :-1]) / 2)

@@ -1,4 +1,4 @@
-"""Illumination that changes smoothly from exposure to exposure: found beside the sample, and removed."""
+"""Estimate the smooth change of the illumination from exposure to exposure, apart from the sample."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from xanesum.linalg.subspace import inner_products, project
 
 __all__ = ["DriftOfPixels", "FlatDrift", "estimate_drift", "remove_smooth", "smooth_fields"]
 
-ORDER = 7  # of the cosines, along both axes together, that make the smooth fields
-ABOVE_NOISE = 2.0  # of the noise's variance, from which on a field is taken to change
-PREDICTABLE = 3.5  # standard deviations of the von Neumann ratio at which a change is no longer random
-NEARBY = 7  # energies over which a species' spectrum changes little
-EMPTY_CONTRAST = 0.1  # of the sample's 95th percentile, up to which a pixel is empty ...
-EMPTY_BLUR_PX, EMPTY_MARGIN_PX = 2.0, 3  # ... once blurred, and this far from what is not
-MIN_EMPTY = 0.1  # share of the pixels that has to be empty to say anything
-REGION_PX = 300.0  # over so many pixels, about, the sample is the same
-THIN = 10.0  # standard deviations of noise, up to which two pixels' thickness says nothing of them together
-N_PAIRS = 300_000  # of neighbours, from which a field is fitted
-PAIRS_A_PIXEL = 2
-N_ROBUST = 15  # rounds of reweighting
+ORDER = 7  # highest order of the cosines in the smooth fields, both axes added
+ABOVE_NOISE = 2.0  # a field changes if its variance is at least this many times that of the noise
+PREDICTABLE = 3.5  # standard deviations of von Neumann's ratio beyond which a change is not random
+NEARBY = 7  # energies over which the spectrum of a species changes little
+EMPTY_CONTRAST = 0.1  # an empty pixel is below this share of the sample's 95th percentile ...
+EMPTY_BLUR_PX, EMPTY_MARGIN_PX = 2.0, 3  # ... after blurring, and this far from pixels that are not empty
+MIN_EMPTY = 0.1  # share of the pixels that must be empty for them to be used
+REGION_PX = 300.0  # approximate number of pixels over which the sample is the same
+THIN = 10.0  # a pair of neighbours is used if its thickness exceeds this many times the noise
+N_PAIRS = 300_000  # pairs of neighbours in the fit of a field, at most
+PAIRS_A_PIXEL = 2  # pairs that a pixel belongs to, which makes their noise dependent
+N_ROBUST = 15  # iterations of the robust fit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FlatDrift:
-    """Smooth fields, and how much of each was in each frame, in optical density."""
+    """Smooth fields, and their amounts in each frame, in optical density."""
 
     fields: NDArray[np.float32]  # (M, Y, X), orthonormal over the pixels that count, 0 elsewhere
     amounts: NDArray[np.float64]  # (E, M)
-    empty: NDArray[np.bool_]  # (Y, X), pixels without sample that were used; none where they are too few
+    empty: NDArray[np.bool_]  # (Y, X), pixels without sample that were used; none if they are too few
 
     @property
     def rms(self) -> float:
@@ -41,9 +41,9 @@ class FlatDrift:
         return float(np.sqrt(np.sum(self.amounts**2) / max(n_pixels * len(self.amounts), 1)))
 
     def in_pixels(self, scale: int, used: NDArray[np.bool_]) -> DriftOfPixels:
-        """Return the drift in the pixels of which means over `scale` x `scale` were searched for it.
+        """Return the drift in single pixels, where it was found in means over `scale` x `scale` pixels.
 
-        The result has all energies (E',), with nothing at those that were not `used`.
+        The result has all energies; its amounts are 0 at those that were not `used`.
         """
         shape = self.fields.shape[1:]
         cosines = _cosines(shape, ORDER)
@@ -56,10 +56,10 @@ class FlatDrift:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DriftOfPixels:
-    """The drift as sums of cosines, for any part of the frames."""
+    """The drift as a sum of cosines, which gives it for any part of the frames."""
 
-    amounts: NDArray[np.float32]  # (E, C), of the cosines
-    shape: tuple[int, ...]  # (Y, X) of which they have their periods
+    amounts: NDArray[np.float32]  # (E, C), amplitudes of the cosines
+    shape: tuple[int, ...]  # (Y, X), over which half a period of the lowest order extends
 
     def of(self, energies: slice, rows: slice, columns: slice) -> NDArray[np.float32]:
         """Return a part (E', Y', X')."""
@@ -84,12 +84,12 @@ def smooth_fields(
 
 
 def _along(n: int, order: int) -> NDArray[np.float64]:
-    """Return cosines (order + 1, n) of half a period and its multiples over `n` pixels."""
+    """Return cosines (order + 1, n) with 0, 1, 2 ... half periods over `n` pixels."""
     return np.cos(np.pi * np.outer(np.arange(order + 1), (np.arange(n) + 0.5) / n))
 
 
 def _low(order: int) -> NDArray[np.bool_]:
-    """Return which products of two cosines are of this order at most, (order + 1, order + 1)."""
+    """Return a mask (order + 1, order + 1) of the products of two cosines up to this order."""
     return np.asarray(np.add.outer(np.arange(order + 1), np.arange(order + 1)) <= order)
 
 
@@ -100,7 +100,7 @@ def _cosines(shape: tuple[int, ...], order: int) -> NDArray[np.float64]:
 
 
 def remove_smooth(stack: NDArray[np.float32], fields: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the stack (E, Y, X) without anything that `fields` (M, Y, X) can explain, sample or not."""
+    """Return the stack (E, Y, X) minus its projection on `fields` (M, Y, X), sample or not."""
     amounts = inner_products(fields, stack).T
     cleaned = np.empty_like(stack)
     for frame, out, amount in zip(stack, cleaned, amounts.astype(np.float32), strict=True):
@@ -119,11 +119,11 @@ def estimate_drift(
 ) -> FlatDrift:
     """Find the smooth change of the illumination in each frame, without touching the sample's signal.
 
-    What `spectra` leave over, as far as it is smooth in space, is drift: the sample cannot have it.  Left
-    over it must also change at random from frame to frame; what does not may be a species that is spread
-    smoothly, and is left alone.  The part of the drift that looks like the sample's spectra is fitted with
-    the variance that each field has in the first part, beside a sample that is nothing where it is thin;
-    along the edge itself only where there are enough empty pixels.
+    The residual of `spectra`, as far as it is smooth in space, is drift: the sample has no part in it.  It
+    must also change at random from frame to frame.  A predictable change may be a species that is spread
+    smoothly, and stays.  The part of the drift that looks like the sample's spectra is fitted too, with the
+    variance of each field in the first part.  The sample is part of that fit, proportional to its thickness.
+    Along the edge itself only empty pixels are used, where there are enough of them.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def estimate_drift(
     directions, images = _varying(left_alone, stack, energy_ev)
     empty = _empty_pixels(images, keep)
     neighbours = np.zeros((2, 0), np.intp)
-    if not empty.any():  # where it is not known what is no species, predictable changes stay
+    if not empty.any():  # without empty pixels drift and species look alike, and predictable changes stay
         directions, images = _varying(spectra, stack, energy_ev)
         neighbours = _neighbours(keep)
     if changes.any() and len(directions):
@@ -170,9 +170,9 @@ def estimate_drift(
 def _varying(
     spectra: NDArray[np.float64], stack: NDArray[np.float32], energy_ev: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Return directions (R, E) of the spectra that see neither a constant nor a line, and their images.
+    """Return directions (R, E) in the spectra that are orthogonal to a constant and a line, and their images.
 
-    The first is that along which the sample varies most: its edge.
+    The first is the direction in which the sample varies most: its edge.
     """
     fixed = _constant_and_line(energy_ev)
     size, rows = np.linalg.svd(spectra - (spectra @ fixed.T) @ fixed, full_matrices=False)[1:]
@@ -185,7 +185,7 @@ def _varying(
 
 
 def _constant_and_line(energy_ev: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return orthonormal rows (2, E): what normalization takes away, so that drift along it costs no map."""
+    """Return orthonormal rows (2, E) that normalization removes, so that drift along them harms no map."""
     return np.linalg.qr(np.column_stack([np.ones_like(energy_ev), energy_ev - energy_ev.mean()])).Q.T
 
 
@@ -197,13 +197,13 @@ def _alike(
     empty: NDArray[np.bool_],
     neighbours: NDArray[np.intp],
 ) -> NDArray[np.float64]:
-    """Return how much of each field (M, n) is in each image (K, n), as far as it can be told from the sample.
+    """Return the amount of each field (M, n) in each image (K, n), as far as it differs from the sample.
 
-    In the first image, the edge's, from empty pixels only.  In the others what the sample shows grows with
-    its thickness, which is the first image: a multiple of that is fitted beside the fields, and what the
-    sample's regions differ by counts as noise, that much larger as it is the same over `REGION_PX` pixels.
-    Most neighbours (2, N) are in one state, so that what they show is as their thickness but for the drift:
-    the states' borders are the outliers of a robust fit (Cauchy's weights).
+    The edge-jump image, which is the first, is fitted in empty pixels only.  Elsewhere signal scales with
+    thickness (that image), fitted jointly with the fields; variation between regions counts as noise
+    correlated over `REGION_PX`.  Most `neighbours` (2, N) are in the same chemical state, so that their
+    signals scale with their thickness except for the drift.  Borders between states are the outliers of a
+    robust fit (Cauchy's weights).
     """
     found = np.zeros((len(images), len(fields)))
     designs = fields.astype(np.float64)
@@ -216,7 +216,7 @@ def _alike(
     size = np.hypot(*thickness[neighbours])
     a, b = neighbours[:, size > THIN * sigma]
     share_a, share_b = thickness[[b, a]] / size[size > THIN * sigma]
-    compared = designs[:, a] * share_a - designs[:, b] * share_b  # free of what is as the thickness
+    compared = designs[:, a] * share_a - designs[:, b] * share_b  # free of signal proportional to thickness
     for k in range(1, len(images)):
         values = images[k].astype(np.float64)
         rest = values - (values @ thickness) / (thickness @ thickness) * thickness
@@ -238,7 +238,7 @@ def _alike(
 
 
 def _neighbours(keep: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Return pairs (2, N) of neighbours among the pixels that count, which are numbered in their order."""
+    """Return pairs (2, N) of neighbours, as indices among the pixels that count."""
     number = np.full(keep.shape, -1)
     number[keep] = np.arange(np.count_nonzero(keep))
     along = [(number[1:], number[:-1]), (number[:, 1:], number[:, :-1])]
@@ -250,9 +250,9 @@ def _neighbours(keep: NDArray[np.bool_]) -> NDArray[np.intp]:
 def _with_predictable(
     spectra: NDArray[np.float64], smooth: NDArray[np.float64], sigma: float
 ) -> NDArray[np.float64]:
-    """Return spectra (K, E) and those directions of smooth changes (E, M) that are not random along energy.
+    """Return spectra (K, E), and the directions of smooth changes (E, M) that are predictable along energy.
 
-    Successive values of what is random differ by twice their variance (von Neumann's ratio).
+    The mean square difference of successive random values is twice their variance (von Neumann's ratio).
     """
     n_energies = len(smooth)
     least = 2 - PREDICTABLE * 2 / np.sqrt(n_energies)
@@ -269,7 +269,7 @@ def _with_predictable(
 
 
 def _empty_pixels(images: NDArray[np.float32], keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return pixels where images (K, Y, X) are next to zero; none where they are too few to tell anything."""
+    """Return the pixels where all images (K, Y, X) are close to zero; none if they are too few."""
     if not len(images):
         return np.zeros_like(keep)
     share = np.maximum(gaussian_filter(keep.astype(np.float32), EMPTY_BLUR_PX), 1e-3)

@@ -1,4 +1,4 @@
-"""Files: read a scan of any known format, write it, say what it is."""
+"""Files: read a scan of any known format, describe it, write it."""
 
 from xanesum.io.registry import STACK_SUFFIXES, describe, read_exposures, read_stack, write_stack
 from xanesum.io.tiff import write_map_tiff

@@ -15,8 +15,8 @@ from xanesum.io.text import i0_at
 
 __all__ = ["FORMAT"]
 
-MAX_HEADER_BYTES = 2**24
-NM_PER = {"nm": 1.0, "um": 1e3, "mm": 1e6}
+MAX_HEADER_BYTES = 2**24  # bytes of a header that are read; a larger file is something else
+NM_PER = {"nm": 1.0, "um": 1e3, "mm": 1e6}  # nm per unit of length
 
 
 def _open(path: Path) -> Scan:
@@ -25,7 +25,7 @@ def _open(path: Path) -> Scan:
     columns, rows = _points(path, header, "PAxis"), _points(path, header, "QAxis")
     images = _image_paths(path, energy.size)
     shape = (energy.size, rows.size, columns.size)
-    i0 = _i0_beside(path)
+    i0 = _i0_path(path)
     return Scan(
         shape=shape,
         dtype=np.dtype(np.float32),
@@ -39,7 +39,7 @@ def _open(path: Path) -> Scan:
 
 
 def _points(path: Path, header: str, axis: str) -> NDArray[np.float64]:
-    """Return the points of one axis; the first number in the brackets is how many follow."""
+    """Return the points of one axis; the first number in the brackets is their count."""
     found = re.search(rf"\b{axis}\s*=\s*\{{[^}}]*?Points\s*=\s*\(([^)]*)\)", header)
     if found is None:
         raise ReadError(
@@ -48,16 +48,16 @@ def _points(path: Path, header: str, axis: str) -> NDArray[np.float64]:
     try:
         count, *points = [float(field) for field in found[1].split(",")]
     except ValueError as error:
-        raise ReadError(f"{path}: {axis} holds something else than numbers ({error})") from error
+        raise ReadError(f"{path}: {axis} holds something other than numbers ({error})") from error
     if count != len(points) or not points:
         raise ReadError(
-            f"{path}: {axis} declares {count:g} points and lists {len(points)}; is the header cut short?"
+            f"{path}: {axis} declares {count:g} points but lists {len(points)}; is the header cut short?"
         )
     return np.array(points)
 
 
 def _image_paths(path: Path, n_energies: int) -> list[Path]:
-    """Return the images in order; named after the header *file*, for its Label may be anything."""
+    """Return the images in order; they are named after the header *file*, not after its Label."""
     pattern = re.compile(re.escape(path.stem) + r"_a(\d+)\.xim", re.IGNORECASE)
     numbered = {
         int(m[1]): p for p in path.parent.iterdir() if (m := pattern.fullmatch(p.name)) and p.is_file()
@@ -65,7 +65,7 @@ def _image_paths(path: Path, n_energies: int) -> list[Path]:
     missing = sorted(set(range(n_energies)) - set(numbered))
     if missing:
         raise ReadError(
-            f"{path}: lists {n_energies} energies, but {len(missing)} of the images beside it are missing "
+            f"{path}: lists {n_energies} energies, but {len(missing)} of its images are missing "
             f"(first: {path.stem}_a{missing[0]:03d}.xim); copy the whole scan into one folder"
         )
     return [numbered[e] for e in range(n_energies)]
@@ -90,7 +90,8 @@ def _pixel_size_nm(header: str, points: NDArray[np.float64]) -> float | None:
     return round(step * NM_PER.get(unit[1] if unit else "um", 1e3), 6) or None
 
 
-def _i0_beside(path: Path) -> Path | None:
+def _i0_path(path: Path) -> Path | None:
+    """Return the file of the I0 spectrum in the same folder, if there is one."""
     for candidate in (path.with_suffix(".xsp"), path.with_name("i0.xsp")):
         if candidate.is_file():
             return candidate

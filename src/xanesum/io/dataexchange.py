@@ -1,4 +1,4 @@
-"""Data Exchange: the MANTiS flavour (x, y, energy) and the APS 32-ID flavour (energy, y, x) in one reader."""
+"""Data Exchange, HDF5: the form of MANTiS, axes (x, y, energy), and of APS 32-ID, axes (energy, y, x)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from xanesum.noise.detector import LAW_EXPOSURES, Coords, law_coords
 
 __all__ = ["FORMAT"]
 
+# names of datasets
 DATA = "exchange/data"
 PIXEL_SIZE = "information/detector/pixel_size/horizontal"
-NM_PER = {"nm": 1.0, "mm": 1e6, "m": 1e9}  # anything else is micrometres, however it is spelt
+NM_PER = {"nm": 1.0, "mm": 1e6, "m": 1e9}  # nm per unit; any other unit is taken as micrometres
 WHITE_IMAGES, DARK_IMAGES = "exchange/data_white", "exchange/data_dark"
 WHITE = "spectromicroscopy/normalization/white_spectrum"
 
@@ -46,7 +47,7 @@ def _open(path: Path) -> Scan:
 
 
 def _chunks(dataset: h5py.Dataset, shape: tuple[int, ...], energy_last: bool) -> tuple[int, ...] | None:
-    """Return what is read as one; where energies come last that is all of them, chunked or not."""
+    """Return the chunks (energies, rows, columns); with energies last, all energies are read together."""
     chunks = None if dataset.chunks is None else tuple(dataset.chunks)
     if not energy_last:
         return chunks
@@ -56,14 +57,15 @@ def _chunks(dataset: h5py.Dataset, shape: tuple[int, ...], energy_last: bool) ->
 def _axis_order(
     path: Path, file: h5py.File, shape: tuple[int, ...], energy: NDArray[np.float64] | None
 ) -> tuple[bool, str]:
-    """Return whether the energy axis is the last one, and how that was found."""
+    """Return whether the energy axis is the last one, and a sentence that tells how this was decided."""
     if energy is None:
         return False, "no exchange/energy: the axes of exchange/data were taken as (energy, y, x)"
     first, last = shape[0] == energy.size, shape[2] == energy.size
     if not (first or last):
         raise EnergyError(
             f"{path}: {energy.size} energies match neither the first nor the last axis of {DATA} {shape}; "
-            "correct exchange/energy, or name the dataset and its energies (data=, energies=)"
+            "correct exchange/energy, or name the dataset and give its energies",
+            parameter="data",
         )
     if first and last:
         energy_last = WHITE_IMAGES not in file and "exchange/x" in file
@@ -77,6 +79,7 @@ def _axis_order(
 
 
 def _in_ev(file: h5py.File, energy: NDArray[np.float64] | None) -> tuple[NDArray[np.float64] | None, str]:
+    """Return the energies in eV, and a note if their unit was assumed."""
     if energy is None or not energy.size:
         return energy, ""
     unit = scalar_text(file["exchange/energy"].attrs.get("units", "")).strip().lower()
@@ -88,7 +91,7 @@ def _in_ev(file: h5py.File, energy: NDArray[np.float64] | None) -> tuple[NDArray
 def _references(
     file: h5py.File, shape: tuple[int, ...], energy: NDArray[np.float64] | None
 ) -> dict[str, tuple[tuple[str, ...], Any]]:
-    """Return I0 spectrum, flat and dark image and the noise's law as coordinates, those that are there."""
+    """Return as coordinates what the file has: I0 spectrum, flat and dark images, and the noise law."""
     found: dict[str, tuple[tuple[str, ...], Any]] = {}
     white = numbers(file, WHITE)
     if white is not None and energy is not None and white.size == shape[0]:
@@ -101,7 +104,7 @@ def _references(
 
 
 def _noise_law(path: Path, file: h5py.File, shape: tuple[int, ...]) -> Coords:
-    """Return the law of the counts' noise where several flats were taken at one energy."""
+    """Return the noise law of the counts if several flats were taken at one energy."""
     images = {
         key: stack_dataset(path, file, key)[:LAW_EXPOSURES]
         for key in (WHITE_IMAGES, DARK_IMAGES)
@@ -116,7 +119,7 @@ def _noise_law(path: Path, file: h5py.File, shape: tuple[int, ...]) -> Coords:
 def _reference_images(
     path: Path, file: h5py.File, key: str, shape: tuple[int, ...]
 ) -> NDArray[np.float32] | None:
-    """Return flats as stored where there is one per energy, else the mean of all of them."""
+    """Return the mean of the reference images, or all flats if there is one for each energy."""
     if key not in file:
         return None
     dataset = stack_dataset(path, file, key)
@@ -128,7 +131,7 @@ def _reference_images(
 
 
 def _pixel_size_nm(file: h5py.File) -> float | None:
-    """Return the pixel size that the detector's description gives, or the step of a list of positions."""
+    """Return the pixel size from the description of the detector, or from the positions along x."""
     for name, is_list in ((PIXEL_SIZE, False), ("exchange/x", True)):
         values = numbers(file, name)
         if values is None or values.ndim != is_list or (is_list and values.size < 2):

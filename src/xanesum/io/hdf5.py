@@ -1,4 +1,4 @@
-"""What the HDF5 formats share: opening, size checks, lazy reading; and any dataset named by the user."""
+"""Common functions of the HDF5 formats, and the reader for any dataset that the user names."""
 
 from __future__ import annotations
 
@@ -28,24 +28,25 @@ __all__ = [
 ]
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
-MAX_RATIO = 2000  # deflate shrinks at most 1032 times; what claims more has nothing behind it
+MAX_RATIO = 2000  # deflate compresses 1032 times at most; a dataset that declares more is damaged
+# datasets in which the energies of a dataset that the user names are looked for
 ENERGY_NAMES = ("energy", "X_eng", "XEng", "energies", "eng_list", "eng")
 
 
 def is_hdf5(path: Path, head: bytes) -> bool:
-    """Whether a file is HDF5; the signature stands first, or after a user block."""
+    """Return whether a file is HDF5; its signature is at the start, or after a user block."""
     return head.startswith(MAGIC) or (bool(head) and bool(h5py.is_hdf5(path)))
 
 
 @contextmanager
 def open_h5(path: Path) -> Iterator[h5py.File]:
-    """Open an HDF5 file for reading; every failure inside becomes a ReadError."""
+    """Open an HDF5 file for reading; every error inside becomes a ReadError."""
     with reading(path), h5py.File(path, "r") as file:
         yield file
 
 
 def has_keys(path: Path, head: bytes, *keys: str) -> bool:
-    """Whether `path` is an HDF5 file that has every one of `keys`."""
+    """Return whether `path` is an HDF5 file that has all of `keys`."""
     if not is_hdf5(path, head):
         return False
     with open_h5(path) as file:
@@ -53,17 +54,17 @@ def has_keys(path: Path, head: bytes, *keys: str) -> bool:
 
 
 def stack_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
-    """Return the dataset of a stack after checking what it claims against what the file holds.
+    """Return the dataset of a stack after checking that the file contains what the dataset declares.
 
     Raises
     ------
     ReadError
-        If it is missing, has not three axes of numbers, points out of the folder, or claims more data than
-        the file can hold.
+        If it is missing, is not an array of numbers with three axes, refers to files outside the folder, or
+        declares more data than the file can contain.
     """
     item = file.get(name)
     if not isinstance(item, h5py.Dataset):
-        raise ReadError(f"{path}: has no dataset {name}; {_what_there_is(file)}")
+        raise _no_stack(f"{path}: has no dataset {name}", file)
     if item.ndim != 3 or min(item.shape) < 1:
         raise ReadError(f"{path}: {name} has shape {item.shape}; expected three axes, one image per energy")
     if item.dtype.kind not in "iufb":
@@ -74,9 +75,15 @@ def stack_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
 
 
 def reader(path: Path, name: str, *, reverse_axes: bool = False) -> Callable[[Key], NDArray[Any]]:
-    """Return a function index -> values that opens the file anew at each call.
+    """Return a `Scan.read` for a dataset; it opens the file anew at each call.
 
-    With `reverse_axes` the file keeps (x, y, energy) and the function still takes and gives (energy, y, x).
+    Parameters
+    ----------
+    path : Path
+    name : str
+        Of the dataset.
+    reverse_axes : bool
+        Whether the file has the axes (x, y, energy).
     """
 
     def read(key: Key) -> NDArray[Any]:
@@ -89,7 +96,7 @@ def reader(path: Path, name: str, *, reverse_axes: bool = False) -> Callable[[Ke
 
 
 def numbers(file: h5py.File, name: str) -> NDArray[np.float64] | None:
-    """Return a small dataset as float64, or None where there is none."""
+    """Return a small dataset as float64, or None if there is none."""
     item = file.get(name)
     if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "iuf" or item.size > 2**20:
         return None
@@ -97,14 +104,14 @@ def numbers(file: h5py.File, name: str) -> NDArray[np.float64] | None:
 
 
 def scalar_text(value: Any) -> str:
-    """Return an HDF5 string, stored in any of the usual ways, as str."""
+    """Return a string that HDF5 stores in any of the usual ways as str."""
     if isinstance(value, np.ndarray):
         value = value.ravel()[0] if value.size else ""
     return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def open_dataset(path: Path, name: str) -> Scan:
-    """Open the dataset that the user named, with energies from beside it where there are some."""
+    """Open the dataset that the user named; energies are looked for in its group and at the root."""
     with open_h5(path) as file:
         dataset = stack_dataset(path, file, name)
         quantity = "counts" if dataset.dtype.kind in "iu" else "intensity"
@@ -121,7 +128,7 @@ def open_dataset(path: Path, name: str) -> Scan:
 
 def _open_unknown(path: Path) -> Scan:
     with open_h5(path) as file:
-        raise ReadError(f"{path}: HDF5 of an unknown layout; {_what_there_is(file)}")
+        raise _no_stack(f"{path}: HDF5 of an unknown layout", file)
 
 
 def _energies_near(file: h5py.File, dataset: h5py.Dataset) -> NDArray[np.float64] | None:
@@ -133,17 +140,18 @@ def _energies_near(file: h5py.File, dataset: h5py.Dataset) -> NDArray[np.float64
     return None
 
 
-def _what_there_is(file: h5py.File) -> str:
-    """Return the advice for a file without the expected dataset: the names of those with three axes."""
+def _no_stack(message: str, file: h5py.File) -> ReadError:
+    """Return the error for a file without the expected dataset; it names those with three axes."""
     found: list[str] = []
     file.visititems(lambda name, item: found.append(name) if getattr(item, "ndim", 0) == 3 else None)
     if not found:
-        return "it holds no dataset with three axes"
-    return f"name a dataset with three axes (data=, --data): {', '.join(found[:8])}"
+        return ReadError(f"{message}; it holds no dataset with three axes")
+    names = ", ".join(found[:8])
+    return ReadError(f"{message}; name a dataset with three axes: {names}", parameter="data")
 
 
 def _require_same_folder(path: Path, dataset: h5py.Dataset) -> None:
-    """Refuse pixels that a link, a virtual dataset or external storage fetches from elsewhere on the disk."""
+    """Raise if a link, a virtual dataset or external storage takes pixels from outside the folder."""
     folder = path.resolve().parent
     names = [Path(dataset.file.filename).resolve(), *(name for name, _, _ in dataset.external or ())]
     if dataset.is_virtual:
@@ -151,11 +159,12 @@ def _require_same_folder(path: Path, dataset: h5py.Dataset) -> None:
     for name in names:
         if not (folder / name).resolve().is_relative_to(folder):
             raise ReadError(
-                f"{path}: {dataset.name} points to {name} outside its folder; copy that file beside it"
+                f"{path}: {dataset.name} refers to {name} outside its folder; copy that file into the folder"
             )
 
 
 def _require_stored(path: Path, dataset: h5py.Dataset) -> None:
+    """Raise if a dataset declares more data than the file can contain."""
     if dataset.is_virtual or dataset.external:
         return
     declared = math.prod(dataset.shape) * dataset.dtype.itemsize

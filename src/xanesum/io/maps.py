@@ -1,4 +1,4 @@
-"""Maps written as HDF5 or TIFF."""
+"""Write maps as HDF5 or TIFF."""
 
 from __future__ import annotations
 
@@ -13,20 +13,25 @@ from xanesum.io.tiff import SUFFIXES as TIFF_SUFFIXES
 from xanesum.io.tiff import write_map_tiff
 from xanesum.storage.atomic import atomic_path
 
-__all__ = ["_step_path", "write_map"]
+__all__ = ["step_path", "write_map"]
 
 
 def write_map(maps: xr.Dataset, name: str, path: str | Path) -> tuple[Path, ...]:
-    """Write a map: ``.h5`` with all that belongs to it, or ``.tif`` of eV with the edge step beside it.
+    """Write a map: ``.h5`` with all its variables, or ``.tif`` in eV and a second one of the edge step.
 
     Parameters
     ----------
     maps : Dataset
         From `xanesum.chemical_map`.
     name : str
-        The variable that is the map.
+        Name of the variable that is the map.
     path : str or Path
-        Where to.
+        File to write.
+
+    Returns
+    -------
+    tuple of Path
+        The files that were written.
 
     Raises
     ------
@@ -39,7 +44,7 @@ def write_map(maps: xr.Dataset, name: str, path: str | Path) -> tuple[Path, ...]
     if path.suffix.lower() not in TIFF_SUFFIXES:
         raise WriteError(f"{path}: a map is written as .h5 or .tif, not {path.suffix!r}")
     values = maps[name].where(maps["mask"])
-    return write_map_tiff(values, path), write_map_tiff(maps["edge_step"], _step_path(path))
+    return write_map_tiff(values, path), write_map_tiff(maps["edge_step"], step_path(path))
 
 
 def _write_map_h5(maps: xr.Dataset, name: str, path: Path) -> Path:
@@ -58,5 +63,6 @@ def _write_map_h5(maps: xr.Dataset, name: str, path: Path) -> Path:
     return path
 
 
-def _step_path(path: Path) -> Path:
+def step_path(path: Path) -> Path:
+    """Return the file of the edge step that goes with a map written as TIFF."""
     return path.with_name(f"{path.stem}_edge_step{path.suffix}")

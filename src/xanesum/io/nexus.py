@@ -1,4 +1,4 @@
-"""The native file: HDF5 in NeXus form, read lazily, written frame by frame."""
+"""The native file of xanesum: HDF5 with NeXus groups, read lazily, written frame by frame."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ from xanesum.storage.atomic import atomic_path
 __all__ = ["FORMAT", "SUFFIXES", "write"]
 
 SUFFIXES = (".h5", ".hdf5", ".nxs")
-DEFINITION = "xanesum_stack"
+DEFINITION = "xanesum_stack"  # content of entry/definition, by which the file is recognized
 DATA = "entry/data/data"
+# coordinates that are kept
 COORDS = (
     *("mask", "weight", "i0", "monitor", "flat", "dark", "exposure_s", "flat_exposure_s"),
     *("noise_gain", "noise_read_variance", "light", "light_energy"),
 )
-APART = ("history", "options")  # attributes kept in NXprocess, the others beside the data
+IN_PROCESS = ("history", "options")  # attributes that are kept in NXprocess; the others are with the data
 
 
 def write(stack: xr.DataArray, path: Path) -> Path:
-    """Write `stack` to a NeXus file, whole or not at all, one frame in memory at a time.
+    """Write a stack to a NeXus file, one frame in memory at a time; the file is complete or does not exist.
 
     Raises
     ------
@@ -48,7 +49,7 @@ def write(stack: xr.DataArray, path: Path) -> Path:
         data = _group(entry, "data", "NXdata", signal="data", axes=list(DIMS))
         _write_frames(data, stack)
         _write_axes(data, stack)
-        _warn_of_others(stack)
+        _warn_about_others(stack)
         for name in COORDS:
             if name in stack.coords:
                 data.create_dataset(name, data=stack[name].values).attrs["dims"] = list(stack[name].dims)
@@ -100,10 +101,10 @@ def _write_frames(data: h5py.Group, stack: xr.DataArray) -> None:
     dataset.attrs["xanesum_attrs"] = json.dumps(_plain_attrs(stack))
 
 
-def _warn_of_others(stack: xr.DataArray) -> None:
+def _warn_about_others(stack: xr.DataArray) -> None:
     others = sorted(str(name) for name in stack.coords if name not in (*COORDS, *DIMS))
     if others:
-        message = f"coordinates that the native form does not know were not written: {', '.join(others)}"
+        message = f"coordinates that the native file does not know were not written: {', '.join(others)}"
         warnings.warn(message, XanesumWarning, stacklevel=4)
 
 
@@ -138,7 +139,7 @@ def _attrs(file: h5py.File, dataset: h5py.Dataset) -> dict[str, Any]:
 
 
 def _coords(data: h5py.Group, shape: tuple[int, ...]) -> dict[str, tuple[tuple[str, ...], Any]]:
-    """Return the coordinates that fit the stack's shape; `y` and `x` only where the stack itself had them."""
+    """Return the coordinates; `y` and `x` only if the stack that was written had them."""
     sizes = dict(zip(DIMS, shape, strict=True))
     found: dict[str, tuple[tuple[str, ...], Any]] = {}
     for name in COORDS:
@@ -163,8 +164,8 @@ def _text(file: h5py.File, name: str, default: str) -> str:
 
 
 def _plain_attrs(stack: xr.DataArray) -> dict[str, Any]:
-    """Return the attributes that JSON can hold, and warn of the others."""
-    attrs = {str(name): _plain(value) for name, value in stack.attrs.items() if name not in APART}
+    """Return the attributes that JSON can hold, and warn about the others."""
+    attrs = {str(name): _plain(value) for name, value in stack.attrs.items() if name not in IN_PROCESS}
     left = [name for name, value in attrs.items() if not _is_json(value)]
     if left:
         message = f"attributes that JSON cannot hold were not written: {', '.join(left)}"
@@ -197,4 +198,5 @@ FORMAT = Format(
     suffixes=SUFFIXES,
     matches=_matches,
     open=_open,
+    write=write,
 )

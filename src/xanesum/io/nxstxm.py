@@ -1,4 +1,4 @@
-"""NXstxm: scanning transmission X-ray microscopes that write NeXus (PolLux, Pixelator, ...)."""
+"""NXstxm, HDF5: scanning transmission X-ray microscopes that write NeXus (PolLux, Pixelator, ...)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xanesum.io.scan import Format, Scan
 
 __all__ = ["FORMAT"]
 
-NM_PER = {"nm": 1.0, "mm": 1e6, "m": 1e9}  # anything else is micrometres, however it is spelt
+NM_PER = {"nm": 1.0, "mm": 1e6, "m": 1e9}  # nm per unit; any other unit is taken as micrometres
 
 
 def _open(path: Path) -> Scan:
@@ -68,8 +68,8 @@ def _signal_group(path: Path, entry: h5py.Group) -> str:
 def _monitor(file: h5py.File, entry: str, shape: tuple[int, ...]) -> dict[str, tuple[tuple[str, ...], Any]]:
     """Return the mean of the I0 monitor over each image as coordinate `monitor (energy)`.
 
-    It is most often the ring current, so it follows the flux but does not have the unit of the counts: it is
-    kept under a name of its own, not as an `i0`.
+    It is usually the ring current.  It follows the flux but does not have the unit of the counts, so it is
+    not an `i0`.
     """
     item = file.get(f"{entry}/control/data")
     if not isinstance(item, h5py.Dataset) or item.shape != shape:

@@ -1,4 +1,4 @@
-"""PyXAS and NSLS-II FXI files: ``img_xanes`` (transmission) and ``X_eng`` (keV)."""
+"""Files of PyXAS and NSLS-II FXI, HDF5: ``img_xanes`` (transmission) and ``X_eng`` (keV)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["FORMAT"]
 
 DATA = "img_xanes"
 ENERGIES = ("X_eng", "XEng")  # the second is the older name
-NM_PER = {"nm": 1.0, "um": 1e3, "µm": 1e3, "μm": 1e3}
+NM_PER = {"nm": 1.0, "um": 1e3, "µm": 1e3, "μm": 1e3}  # nm per unit of length
 
 
 def _open(path: Path) -> Scan:
@@ -40,7 +40,7 @@ def _matches(path: Path, head: bytes) -> bool:
 
 
 def _kev_to_ev(energy: Any) -> Any:
-    """Convert without the warning of `make_stack`: keV is this format's unit, not a guess."""
+    """Convert keV to eV without the warning of `make_stack`: in this format the unit is certain."""
     return energy * 1e3 if energy.size and np.all(energy < 100) else energy
 
 

@@ -1,4 +1,4 @@
-"""Choose the reader by content, then by suffix; read, write, describe."""
+"""Read, describe and write scans: the content of a file decides how it is read, see `xanesum.io.formats`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from xanesum.errors import EnergyError, ReadError, StackError, WriteError, XanesumWarning
-from xanesum.io import axis2000, dataexchange, hdf5, nexus, nxstxm, pyxas, ssrl, tiff, xrm, zarr_store
+from xanesum.io import hdf5, ssrl, tiff
+from xanesum.io.formats import FORMATS, WRITERS
 from xanesum.io.scan import Format, Scan, float_dtype, read_bytes
 from xanesum.io.text import energies_from, i0_at
 from xanesum.stack import make_stack
+from xanesum.storage.memory import LAZY_BYTES
 
 __all__ = [
     "FORMATS",
@@ -27,22 +29,8 @@ __all__ = [
     "write_stack",
 ]
 
-FORMATS: tuple[Format, ...] = (
-    ssrl.FORMAT,
-    zarr_store.FORMAT,
-    nexus.FORMAT,
-    pyxas.FORMAT,
-    dataexchange.FORMAT,
-    nxstxm.FORMAT,
-    hdf5.FORMAT,  # after every layout that is known
-    xrm.FORMAT,
-    tiff.FORMAT,
-    axis2000.FORMAT,
-)
-WRITERS = {**dict.fromkeys(nexus.SUFFIXES, nexus.write), **dict.fromkeys(tiff.SUFFIXES, tiff.write)}
-STACK_SUFFIXES = tuple(WRITERS)
-HEAD_BYTES = 4096
-LAZY_BYTES = 2**28  # a stack below this size is read at once: nothing can then happen to the file
+STACK_SUFFIXES = tuple(WRITERS)  # suffixes of files that `write_stack` writes
+HEAD_BYTES = 4096  # bytes at the start of a file from which its format is recognized
 
 
 def read_stack(
@@ -54,15 +42,15 @@ def read_stack(
 ) -> xr.DataArray:
     """Read a scan of any known format.
 
-    A stack larger than 256 MiB is not read yet: its pixels are fetched when they are looked at.  What was
-    assumed or left out is announced by a `XanesumWarning`.
+    The pixels of a stack larger than 256 MiB are read only when they are used.  A `XanesumWarning` tells what
+    was assumed or left out.
 
     Parameters
     ----------
     path : str or Path
         A file, a Zarr store, or a folder of SSRL 6-2c images.
     energies : str, Path or array_like of shape (E,), optional
-        Photon energies in eV or keV in the order of the images, or a text file whose first column they are.
+        Photon energies in eV or keV in the order of the images, or a text file with them in its first column.
         Used instead of those in the file.
     i0 : str or Path, optional
         Text file with two columns, energy and incident counts; becomes coordinate ``i0 (energy)``.
@@ -72,7 +60,7 @@ def read_stack(
     Returns
     -------
     DataArray, dims (energy, y, x)
-        With the coordinates that the file provides: `mask`, `weight`, `flat`, `dark`, `i0`, `exposure_s`.
+        With the coordinates that the file has: `mask`, `weight`, `flat`, `dark`, `i0`, `exposure_s`.
 
     Raises
     ------
@@ -88,7 +76,7 @@ def read_stack(
 
 
 def read_exposures(folder: str | Path, files: Iterable[Path]) -> xr.DataArray:
-    """Read some of the SSRL exposures of a folder as a stack, as `read_stack` does with all of them.
+    """Read some of the SSRL exposures of a folder as a stack; `read_stack` reads all of them.
 
     Raises
     ------
@@ -114,22 +102,22 @@ def _stack_of(
             history=(*scan.history, *scan.notes),
         )
     except StackError as error:
-        raise type(error)(f"{path}: {error}") from error
+        raise type(error)(f"{path}: {error.message}", parameter=error.parameter) from error
     stack = stack.assign_coords(_coords(scan, energy, _extra_i0(path, scan, energy, i0)))
     stack.attrs.update(scan.attrs)
     return _with_missing(stack) if scan.computed else stack
 
 
 def write_stack(stack: xr.DataArray, path: str | Path) -> Path:
-    """Write a stack; the suffix chooses the form.
+    """Write a stack in the format of the suffix.
 
     Parameters
     ----------
     stack : DataArray, dims (energy, y, x)
         A lazy stack is written frame by frame.
     path : str or Path
-        ``.h5``, ``.hdf5`` or ``.nxs``: the native NeXus form, which keeps mask, weights, flats and history.
-        ``.tif`` or ``.tiff``: float32 pages, with the energies in ``<stem>_energies.txt`` beside it.
+        ``.h5``, ``.hdf5`` or ``.nxs``: the native NeXus file, which keeps mask, weights, flats and history.
+        ``.tif`` or ``.tiff``: float32 pages, with the energies in ``<stem>_energies.txt`` in the same folder.
 
     Raises
     ------
@@ -142,20 +130,20 @@ def write_stack(stack: xr.DataArray, path: str | Path) -> Path:
     writer = WRITERS.get(path.suffix.lower())
     if writer is None:
         raise WriteError(
-            f"{path}: cannot tell the form from {path.suffix!r}; use one of {', '.join(WRITERS)}"
+            f"{path}: no format is known for the suffix {path.suffix!r}; use one of {', '.join(WRITERS)}"
         )
     return writer(stack, path)
 
 
 def describe(path: str | Path, *, data: str | None = None) -> dict[str, Any]:
-    """Return what a scan is, without reading its pixels.
+    """Return the facts of a scan without reading its pixels.
 
     Returns
     -------
     dict
         path, format, description, shape (E, Y, X), dtype, nbytes (in memory), n_energies, energy_min_ev and
-        energy_max_ev (None where the file has no energies), quantity, pixel_size_nm, coordinates, history,
-        notes, attrs, and chunks, the (energies, rows, columns) that are read as one.
+        energy_max_ev (None if the file has no energies), quantity, pixel_size_nm, coordinates, history,
+        notes, attrs, and chunks: the (energies, rows, columns) that are read together.
 
     Raises
     ------
@@ -190,11 +178,14 @@ def _open(path: Path, data: str | None) -> tuple[Format, Scan]:
     if data is None:
         return found, found.open(path)
     if not set(found.suffixes) & set(hdf5.FORMAT.suffixes):
-        raise ReadError(f"{path}: data={data!r} names a dataset of an HDF5 file, this is {found.description}")
+        raise ReadError(
+            f"{path}: only an HDF5 file has a dataset {data!r}, this is {found.description}", parameter="data"
+        )
     return hdf5.FORMAT, hdf5.open_dataset(path, data)
 
 
 def _find_format(path: Path) -> Format:
+    """Return the first format that recognizes the content of a file or folder."""
     head = b"" if path.is_dir() else read_bytes(path, HEAD_BYTES)
     for candidate in FORMATS:
         if candidate.matches(path, head):
@@ -218,14 +209,15 @@ def _energies(path: Path, scan: Scan, energies: str | Path | ArrayLike | None) -
         return energies_from(energies)
     if scan.energy is None:
         raise EnergyError(
-            f"{path}: no photon energies for its {scan.shape[0]} images; give them (energies=, --energies), "
-            f"or put them in {tiff.energies_path(path).name} beside it, one a line"
+            f"{path}: no photon energies for its {scan.shape[0]} images; put them in "
+            f"{tiff.energies_path(path).name} in the same folder, one per line, or give them",
+            parameter="energies",
         )
     return scan.energy
 
 
 def _values(scan: Scan) -> Any:
-    """Return the pixels: in memory where they are few or must be computed, else lazy."""
+    """Return the pixels: in memory if they are few or must be computed, otherwise lazy."""
     if not scan.computed and scan.nbytes > LAZY_BYTES:
         return scan.variable()
     everything = (slice(None),) * 3
@@ -236,12 +228,14 @@ def _extra_i0(path: Path, scan: Scan, energy: NDArray[np.float64], i0: str | Pat
     if i0 is None:
         return {}
     if scan.quantity != "counts":
-        raise StackError(f"{path}: holds {scan.quantity}, but an I0 spectrum is for counts; leave it out")
+        raise StackError(
+            f"{path}: holds {scan.quantity}, but an I0 spectrum is for counts; leave it out", parameter="i0"
+        )
     return {"i0": (("energy",), i0_at(Path(i0), energy))}
 
 
 def _coords(scan: Scan, energy: NDArray[np.float64], extra: dict[str, Any]) -> dict[str, Any]:
-    """Return the coordinates, those along energy sorted and merged as `make_stack` did with the images."""
+    """Return the coordinates; those along energy are sorted and merged like the images in `make_stack`."""
     mended = bool(np.any(np.diff(energy) <= 0))
     coords = {**scan.coords, **extra}
     if not mended:
@@ -255,17 +249,18 @@ def _in_memory(values: Any, scan: Scan) -> Any:
 
 
 def _follow(dims: tuple[str, ...], values: Any, energy: NDArray[np.float64]) -> Any:
+    """Sort and merge the values of a coordinate along energy."""
     if "energy" not in dims:
         return values
     array = np.asarray(getattr(values, "values", values))
-    with warnings.catch_warnings():  # the images have said it already
+    with warnings.catch_warnings():  # the images gave the same warning already
         warnings.simplefilter("ignore", XanesumWarning)
         mended = make_stack(array.reshape(len(array), -1, 1), energy).values
     return mended.reshape(len(mended), *array.shape[1:])
 
 
 def _with_missing(stack: xr.DataArray) -> xr.DataArray:
-    """Note how many voxels a reader marked as saturated."""
+    """Record the number of values that a reader marked as saturated (NaN)."""
     saturated = sum(int(np.count_nonzero(np.isnan(frame))) for frame in stack.values)
     if saturated:
         stack.attrs.update({"saturated_values": saturated, "missing_values": saturated})

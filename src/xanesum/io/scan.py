@@ -1,4 +1,4 @@
-"""What a reader finds in a file before it touches a pixel, and the errors it may raise."""
+"""Protocol of the readers: `Format` recognizes and opens a file, `Scan` describes it; shared helpers."""
 
 from __future__ import annotations
 
@@ -20,29 +20,60 @@ from xanesum.storage.lazy import lazy_array
 
 __all__ = ["Format", "Key", "Scan", "float_dtype", "frame_reader", "read_bytes", "reading"]
 
-Key = tuple[Any, ...]  # three slices or integers: energy, y, x
+Key = tuple[Any, ...]  # index of pixels: three slices or integers, for energy, y and x
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scan:
-    """A scan on disk: its sizes and labels, and a function that fetches pixels."""
+    """A scan on disk, as its reader describes it before any pixel is read.
 
-    shape: tuple[int, int, int]  # (E, Y, X)
-    dtype: np.dtype[Any]  # as stored
-    read: Callable[[Key], NDArray[Any]]  # values at an index (energy, y, x)
-    energy: NDArray[np.float64] | None = None  # (E,), eV or keV as stored; None where the file has none
+    Attributes
+    ----------
+    shape : (int, int, int)
+        Number of energies, rows and columns (E, Y, X).
+    dtype : dtype
+        Type of the pixels as stored.  The stack has float64 if this is float64, otherwise float32.
+    read : callable
+        Takes a `Key` and returns the pixels there, as ``array[key]`` does with an array (E, Y, X).  It may be
+        called at any time, by several threads; it opens the file anew each time.  See `frame_reader`.
+    energy : ndarray, shape (E,), optional
+        Photon energies in the order of the images, in eV or in keV (all below 100).  None if the file has
+        none; the user then has to give them.
+    quantity : str
+        What the pixels are, one of `xanesum.stack.QUANTITIES`.
+    pixel_size_nm : float, optional
+        Side of a pixel of the sample.
+    coords : mapping
+        Coordinates, ``{name: (dims, values)}``: ``flat`` and ``dark`` (y, x) or (energy, y, x), ``i0``
+        (energy) and others that `read_stack` names.
+    attrs : mapping
+        More attributes of the stack, as ``{"saturation_counts": 65535}``.
+    history : tuple of str
+        What was read, and as which quantity, for the record.
+    notes : tuple of str
+        What was assumed or left out; each becomes a `XanesumWarning`.
+    chunks : (int, int, int), optional
+        Energies, rows and columns that are stored, and read, together.  None: each row by itself.
+    computed : bool
+        The pixels are computed from several files.  They are then read once, and NaN marks saturated ones.
+    """
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    read: Callable[[Key], NDArray[Any]]
+    energy: NDArray[np.float64] | None = None
     quantity: str = "counts"
     pixel_size_nm: float | None = None
-    coords: Mapping[str, tuple[tuple[str, ...], Any]] = field(default_factory=dict)  # name: (dims, values)
+    coords: Mapping[str, tuple[tuple[str, ...], Any]] = field(default_factory=dict)
     attrs: Mapping[str, Any] = field(default_factory=dict)
     history: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()  # what was assumed or left out; each becomes a XanesumWarning
-    chunks: tuple[int, ...] | None = None  # (energies, rows, columns) that are stored, and read, as one
-    computed: bool = False  # pixels are averages of several files: read once, NaN marks the bad ones
+    notes: tuple[str, ...] = ()
+    chunks: tuple[int, ...] | None = None
+    computed: bool = False
 
     @property
     def nbytes(self) -> int:
-        """Size in memory once read."""
+        """Size in memory in bytes, once it is read."""
         return int(np.prod(self.shape, dtype=object)) * float_dtype(self.dtype).itemsize
 
     def variable(self) -> xr.Variable:
@@ -52,22 +83,49 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One file format: how to know it, and how to open it."""
+    """One file format: how to recognize it, how to open it, and how to write it.
+
+    Attributes
+    ----------
+    name : str
+        Short name, as `describe` reports it.
+    description : str
+        Name for users, in error messages.
+    suffixes : tuple of str
+        Usual suffixes in lower case, with the dot.  They are not used to recognize a file, only for advice;
+        and to choose the format that is written.
+    matches : callable
+        ``matches(path, head)``: whether the path is of this format.  `head` is the start of the file (4096
+        bytes), or empty for a folder.  It must not raise for files of other formats.
+    open : callable
+        ``open(path)`` returns the `Scan`, without reading pixels.  It raises `ReadError` for a file that is
+        damaged or cut short; the context manager `reading` turns the errors of libraries into one.
+    write : callable, optional
+        ``write(stack, path)`` writes a stack and returns the path.  None if the format is only read.
+    """
 
     name: str
     description: str
     suffixes: tuple[str, ...]
-    matches: Callable[[Path, bytes], bool]  # (path, first bytes of the file) -> is it this one?
+    matches: Callable[[Path, bytes], bool]
     open: Callable[[Path], Scan]
+    write: Callable[[xr.DataArray, Path], Path] | None = None
 
 
 def float_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the dtype of a stack read from `dtype`: float64 stays, all else becomes float32."""
+    """Return the dtype of the stack for pixels of `dtype`: float64 stays, all others become float32."""
     return np.dtype(np.float64 if dtype.kind == "f" and dtype.itemsize == 8 else np.float32)
 
 
 def frame_reader(n_energies: int, frame: Callable[[int], NDArray[Any]]) -> Callable[[Key], NDArray[Any]]:
-    """Return a `Scan.read` for a format that stores whole images, from a function energy index -> image."""
+    """Return a `Scan.read` for a format that stores whole images.
+
+    Parameters
+    ----------
+    n_energies : int
+    frame : callable
+        Takes the index of an energy and returns the image (Y, X) there.
+    """
 
     def read(key: Key) -> NDArray[Any]:
         if not isinstance(key[0], slice):
@@ -78,7 +136,7 @@ def frame_reader(n_energies: int, frame: Callable[[int], NDArray[Any]]) -> Calla
     return read
 
 
-# What readers raise on bytes that are not what they should be.
+# errors that libraries raise for damaged files
 DAMAGE = (
     OSError,
     EOFError,
@@ -94,7 +152,7 @@ DAMAGE = (
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn whatever goes wrong while `path` is read into a one-line ReadError."""
+    """Turn every error that a damaged file causes into a ReadError of one line, with the path."""
     try:
         yield
     except XanesumError:
@@ -127,5 +185,6 @@ def read_bytes(path: Path, count: int = -1) -> bytes:
 
 
 def _one_line(error: Exception) -> str:
+    """Return the message of an error, 200 characters at most."""
     text = error.args[0] if isinstance(error, KeyError) and error.args else str(error)
     return re.sub(r"\s+", " ", str(text)).strip()[:200] or type(error).__name__

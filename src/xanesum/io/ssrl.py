@@ -1,4 +1,4 @@
-"""A folder of SSRL 6-2c images: flats and sample exposures, told apart and dated by their names."""
+"""A folder of SSRL 6-2c images (.xrm): sample exposures and flats, with their energies in the file names."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from xanesum.storage.lazy import lazy_array
 
 __all__ = ["FORMAT", "all_there", "energy_of", "open_files"]
 
+# rep01_[000001_ref_]<sample>_08324.0_eV_001of003.xrm
 NAME = re.compile(
     r"rep\d+_(?:(?P<flat>\d+_ref)_)?(?P<sample>.+)_(?P<energy>\d+(?:\.\d+)?)_eV_"
     r"\d+of(?P<total>\d+)\.xrm",
@@ -40,7 +41,7 @@ class Exposure:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """All that was taken at one energy."""
+    """All exposures at one energy."""
 
     energy_ev: float
     exposures: tuple[Exposure, ...]
@@ -53,14 +54,13 @@ def open_files(path: Path, files: Iterable[Path]) -> Scan:
     Raises
     ------
     ReadError
-        If no energy among them has both a sample exposure and a flat, or they do not belong together.
+        If no energy has both a sample exposure and a flat, or the files do not belong to one scan.
     """
     exposures, damaged = _exposures(path, files)
     points, incomplete = _points(exposures, damaged)
     if not points:
-        raise ReadError(
-            f"{path}: no energy has both a sample exposure and a flat ('_ref_'); {_told(damaged, incomplete)}"
-        )
+        left_out = _left_out(damaged, incomplete)
+        raise ReadError(f"{path}: no energy has both a sample exposure and a flat ('_ref_'); {left_out}")
     shape, dtype = _common_shape(path, points)
     rate = _rates([point.exposures for point in points])
     flat = lazy_array(shape, _rates([point.flats for point in points]), dtype=np.float32)
@@ -79,21 +79,21 @@ def open_files(path: Path, files: Iterable[Path]) -> Scan:
         },
         attrs={"unit": "counts/s"},
         history=(_summary(path, points),),
-        notes=(note,) if (note := _told(damaged, incomplete)) else (),
+        notes=(note,) if (note := _left_out(damaged, incomplete)) else (),
         computed=True,
     )
 
 
 def energy_of(path: Path) -> float | None:
-    """Return the energy in eV that the name of an exposure says; None for files of other names."""
+    """Return the energy in eV from the name of an exposure; None for files with other names."""
     found = NAME.fullmatch(path.name)
     return None if found is None else float(found["energy"])
 
 
 def all_there(files: Iterable[Path]) -> bool:
-    """Whether a frame can be made of files of one energy: all exposures and flats that their names count.
+    """Return whether files of one energy are complete: all exposures and flats that their names announce.
 
-    Files of other names are frames by themselves.
+    A file with another name is a frame by itself.
     """
     counts: dict[bool, list[int]] = {False: [], True: []}
     for path in files:
@@ -109,7 +109,7 @@ def _open(path: Path) -> Scan:
 
 
 def _exposures(folder: Path, files: Iterable[Path]) -> tuple[list[Exposure], list[str]]:
-    """Return the good files among some of the folder's and the names of the damaged ones."""
+    """Return the exposures that can be read, and the names of the damaged files."""
     good: list[Exposure] = []
     damaged: list[str] = []
     for path in sorted(files):
@@ -134,24 +134,24 @@ def _exposures(folder: Path, files: Iterable[Path]) -> tuple[list[Exposure], lis
 def _require_time(path: Path, info: XrmInfo) -> None:
     if not info.exposure_s[0] > 0:
         raise ReadError(
-            f"{path}: says no exposure time (ImageInfo/ExpTimes), so it cannot be compared with a flat"
+            f"{path}: has no exposure time (ImageInfo/ExpTimes), so it cannot be compared with a flat"
         )
 
 
 def _points(exposures: Sequence[Exposure], damaged: Sequence[str]) -> tuple[list[Point], list[float]]:
-    """Return the energies that have both kinds of image, and those that have only one or none."""
+    """Return the energies with both kinds of image, and those with only one kind or none."""
     groups: dict[float, tuple[list[Exposure], list[Exposure]]] = defaultdict(lambda: ([], []))
     for exposure in exposures:
         groups[exposure.energy_ev][exposure.is_flat].append(exposure)
     for name in damaged:
         if (found := NAME.fullmatch(name)) is not None:
-            groups[float(found["energy"])]  # seen, perhaps with nothing left
+            groups[float(found["energy"])]  # so that an energy is listed even if nothing is left of it
     points = [Point(e, tuple(s), tuple(f)) for e, (s, f) in sorted(groups.items()) if s and f]
     return points, sorted(e for e, (s, f) in groups.items() if not (s and f))
 
 
-def _told(damaged: Sequence[str], incomplete: Sequence[float]) -> str:
-    """Return one sentence about what was left out, or an empty string."""
+def _left_out(damaged: Sequence[str], incomplete: Sequence[float]) -> str:
+    """Return a sentence that names what was left out, or an empty string."""
     parts = []
     if damaged:
         parts.append(f"damaged files were left out ({', '.join(damaged)})")
@@ -176,9 +176,9 @@ def _rates(groups: Sequence[Sequence[Exposure]]) -> Callable[..., NDArray[np.flo
 
 
 def _mean_rate(exposures: Sequence[Exposure]) -> NDArray[np.float32]:
-    """Return the mean of repeats in counts per second, each by its own time; NaN where one was saturated.
+    """Return the mean of repeats in counts per second, each divided by its own exposure time.
 
-    A mean without the saturated repeat would lean towards the darker ones, so such a pixel has no value.
+    A pixel that is saturated in one repeat is NaN: the mean of the other repeats would be too small.
     """
     total = np.zeros(exposures[0].info.shape[1:], dtype=np.float64)
     for exposure in exposures:
@@ -198,7 +198,7 @@ def _mean_time(groups: Sequence[Sequence[Exposure]]) -> NDArray[np.float64]:
 
 
 def _noise_law(points: Sequence[Point]) -> Coords:
-    """Return the law of the rates' noise, from the first energy at which flats were repeated equally long."""
+    """Return the noise law of the rates, from the first energy with repeated flats of equal exposure."""
     for flats in (point.flats for point in points):
         if len(flats) > 1 and len({flat.info.exposure_s[0] for flat in flats}) == 1:
             return law_coords(

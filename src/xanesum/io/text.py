@@ -14,17 +14,17 @@ from xanesum.stack import KEV_LIMIT
 
 __all__ = ["energies_from", "i0_at", "read_table"]
 
-MAX_BYTES = 2**24  # a table of energies has kilobytes; a larger file is something else
-DIGIT_COMMA = re.compile(r"(\d),(\d)")
+MAX_BYTES = 2**24  # a table of energies has kilobytes; a larger file is not one
+DIGIT_COMMA = re.compile(r"(\d),(\d)")  # perhaps a decimal comma
 SEPARATORS = str.maketrans(",;\t", "   ")
 
 
 def read_table(path: Path, *, min_columns: int = 1) -> NDArray[np.float64]:
     """Read the leading numeric columns of a text file.
 
-    Blank, comma, semicolon or tab separated; ``#`` starts a comment; lines before the first number are a
-    header.  Where the columns are separated otherwise and no number has a point, a comma between two digits
-    is a decimal comma.
+    Columns are separated by blanks, commas, semicolons or tabs; ``#`` starts a comment; lines before the
+    first number are a header.  If something other than commas separates the columns, and no number has a
+    point, a comma between two digits is a decimal comma.
 
     Parameters
     ----------
@@ -40,8 +40,8 @@ def read_table(path: Path, *, min_columns: int = 1) -> NDArray[np.float64]:
     Raises
     ------
     ReadError
-        If the file is missing, holds no numbers, or has a line that is no row of numbers among them; or if
-        its commas may be decimal as well as separating.
+        If the file is missing, has no numbers, or has a line between rows of numbers that is not one; or if
+        it is not clear whether its commas are decimal commas.
     """
     data = read_bytes(path, MAX_BYTES + 1)
     if len(data) > MAX_BYTES or b"\0" in data:
@@ -60,19 +60,21 @@ def read_table(path: Path, *, min_columns: int = 1) -> NDArray[np.float64]:
         elif fields and rows:
             raise ReadError(f"{path}: line {number} is not a row of numbers: {line.strip()[:40]!r}")
     if not rows:
-        raise ReadError(f"{path}: no rows with {min_columns} number(s) found; expected text, one row a line")
+        raise ReadError(
+            f"{path}: no rows with {min_columns} number(s) found; expected text, one row per line"
+        )
     return np.array(rows, dtype=np.float64)
 
 
 def energies_from(energies: str | Path | ArrayLike) -> NDArray[np.float64]:
-    """Return energies given as an array, or as the path of a text file whose first column they are.
+    """Return energies that are given as an array, or as the path of a text file (its first column).
 
     Raises
     ------
     ReadError
         If the file cannot be read.
     EnergyError
-        If an array of something else than numbers was given.
+        If the array does not contain numbers.
     """
     if isinstance(energies, str | Path):
         return read_table(Path(energies))[:, 0]
@@ -95,7 +97,7 @@ def i0_at(path: Path, energy: NDArray[np.float64]) -> NDArray[np.float64]:
     Raises
     ------
     ReadError
-        If the file is no table of two columns, or does not cover the energies.
+        If the file is not a table of two columns, or does not cover the energies.
     """
     table = read_table(path, min_columns=2)
     known, wanted = _in_ev(table[:, 0]), _in_ev(energy)
@@ -113,7 +115,7 @@ def i0_at(path: Path, energy: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _has_decimal_commas(path: Path, lines: list[str], min_columns: int) -> bool:
-    """Say whether the commas between digits in `lines`, all that have any, are decimal commas."""
+    """Return whether the commas between digits are decimal commas; all `lines` have such a comma."""
     if not lines or any("." in line for line in lines):
         return False
     if all(re.search(r";|\t|\d\s+[\d+-]", line) for line in lines):
@@ -127,6 +129,7 @@ def _has_decimal_commas(path: Path, lines: list[str], min_columns: int) -> bool:
 
 
 def _numbers(fields: list[str]) -> list[float]:
+    """Return the fields as numbers; empty if one of them is not a number."""
     try:
         return [float(field) for field in fields]
     except ValueError:

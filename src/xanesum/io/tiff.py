@@ -1,4 +1,4 @@
-"""TIFF stacks: one page per energy, energies in a text file beside it; and float32 maps."""
+"""TIFF stacks: one page per energy, energies in a text file in the same folder; and float32 maps."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from xanesum.storage.atomic import atomic_path, atomic_paths
 __all__ = ["FORMAT", "SUFFIXES", "energies_candidates", "energies_path", "write", "write_map_tiff"]
 
 SUFFIXES = (".tif", ".tiff")
-MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-BIG_BYTES = 2**31  # offsets of a classic TIFF have 32 bits
-MAX_RATIO = 2000  # LZW and deflate shrink less than this; a page that claims more is damaged
+MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF and BigTIFF, of either byte order
+BIG_BYTES = 2**31  # a stack larger than this becomes a BigTIFF: offsets of a classic TIFF have 32 bits
+MAX_RATIO = 2000  # LZW and deflate compress less than this; a page that declares more is damaged
 
 
 def write(stack: xr.DataArray, path: Path) -> Path:
-    """Write a float32 TIFF stack and ``<stem>_energies.txt`` (eV) beside it, frame by frame.
+    """Write a float32 TIFF stack frame by frame, and ``<stem>_energies.txt`` (eV) in the same folder.
 
-    Mask, weights and history have no place in a TIFF: use the native form to keep them.
+    A TIFF cannot hold mask, weights and history; the native file keeps them.
 
     Raises
     ------
@@ -59,12 +59,12 @@ def write_map_tiff(image: ArrayLike, path: str | Path) -> Path:
     image : array_like, shape (Y, X)
         Energy map in eV, fraction, edge step, ...
     path : str or Path
-        Where to; an existing file is replaced.
+        File to write; an existing one is replaced.
 
     Raises
     ------
     StackError
-        If `image` has not two axes.
+        If `image` does not have two axes.
     WriteError
         If the file cannot be written.
     """
@@ -77,12 +77,12 @@ def write_map_tiff(image: ArrayLike, path: str | Path) -> Path:
 
 
 def energies_path(path: Path) -> Path:
-    """Return where the energies of a TIFF stack are written."""
+    """Return the file to which the energies of a TIFF stack are written."""
     return path.with_name(f"{path.stem}_energies.txt")
 
 
 def energies_candidates(path: Path) -> tuple[Path, Path]:
-    """Return where the energies of a TIFF stack are looked for."""
+    """Return the files in which the energies of a TIFF stack are looked for, in this order."""
     return energies_path(path), path.with_suffix(".txt")
 
 
@@ -127,7 +127,7 @@ def _stored_labels(file: tifffile.TiffFile) -> dict[str, Any]:
 
 
 def _reader(path: Path, n_pages: int) -> Any:
-    """Return a function index -> values; the file is opened once for the frames of one access."""
+    """Return a `Scan.read` that opens the file once for all frames of an access."""
 
     def read(key: Any) -> NDArray[Any]:
         with reading(path), tifffile.TiffFile(path) as file:
@@ -148,7 +148,7 @@ def _common_page(path: Path, file: tifffile.TiffFile) -> tuple[tuple[int, int], 
 
 
 def _require_all_pages(path: Path) -> None:
-    """Follow the chain of page headers; tifffile takes a link out of the file for the end of the chain."""
+    """Follow the chain of page headers; tifffile takes a link that leaves the file for the end of it."""
     size = path.stat().st_size
     with path.open("rb") as file:
         order = "<" if file.read(2) == b"II" else ">"
@@ -170,7 +170,7 @@ def _number(file: BinaryIO, form: str) -> int:
 
 
 def _require_stored(path: Path, file: tifffile.TiffFile) -> None:
-    """Check that every page lies within the file, and that its bytes can hold its pixels."""
+    """Check that every page lies within the file, and that its bytes can contain its pixels."""
     size = path.stat().st_size
     for number, page in enumerate(file.pages):
         stored = sum(page.databytecounts)
@@ -195,4 +195,5 @@ FORMAT = Format(
     suffixes=SUFFIXES,
     matches=lambda _path, head: head.startswith(MAGICS),
     open=_open,
+    write=write,
 )

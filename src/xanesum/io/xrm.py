@@ -1,4 +1,4 @@
-"""Zeiss / Xradia images: ``.xrm`` (one) and ``.txrm`` (several) in an OLE2 container."""
+"""Zeiss / Xradia images in an OLE2 container: ``.xrm`` (one image) and ``.txrm`` (several)."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from xanesum.io.scan import Format, Key, Scan, frame_reader, reading
 
 __all__ = ["FORMAT", "MAGIC", "XrmInfo", "energy_from_name", "read_image", "read_info"]
 
-MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-DTYPES: dict[int, np.dtype[Any]] = {5: np.dtype("<u2"), 10: np.dtype("<f4")}
+MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # start of an OLE2 container
+DTYPES: dict[int, np.dtype[Any]] = {5: np.dtype("<u2"), 10: np.dtype("<f4")}  # by ImageInfo/DataType
 IMAGES_PER_STORAGE = 100  # ImageData1 holds Image1 ... Image100, ImageData2 the next hundred
-MAX_IMAGES = 100_000
-FREE_SECTOR = 0xFFFFFFFF
+MAX_IMAGES = 100_000  # a header that declares more images is damaged
+FREE_SECTOR = 0xFFFFFFFF  # mark of an unused sector in the allocation table
 NM_PER_UM = 1e3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class XrmInfo:
-    """What ``ImageInfo`` of one file says, checked against the file's size."""
+    """Contents of ``ImageInfo`` of one file, checked against the size of the file."""
 
     shape: tuple[int, int, int]  # (images, height, width)
     dtype: np.dtype[Any]
@@ -38,17 +38,17 @@ class XrmInfo:
 
     @property
     def saturation_counts(self) -> int | None:
-        """Count at which the camera is full; None for images that were processed to float."""
+        """Count at which the camera is saturated; None for images that were converted to float."""
         return int(np.iinfo(self.dtype).max) if self.dtype.kind == "u" else None
 
 
 def read_info(path: Path) -> XrmInfo:
-    """Read the header of an .xrm or .txrm file and check that its images are all there.
+    """Read the header of an .xrm or .txrm file and check that all its images are there.
 
     Raises
     ------
     ReadError
-        If the file is missing, damaged or cut short, or keeps its pixels in an unknown form.
+        If the file is missing, damaged or cut short, or has pixels of an unknown type.
     """
     with _open_ole(path) as ole:
         width, height = (int(_field(ole, name, "<i4")[0]) for name in ("ImageWidth", "ImageHeight"))
@@ -90,7 +90,7 @@ def read_image(path: Path, info: XrmInfo, index: int = 0) -> NDArray[Any]:
 
 
 def energy_from_name(path: Path) -> float | None:
-    """Return the energy in eV that a name such as ``..._08324.0_eV_...`` carries."""
+    """Return the energy in eV from a file name such as ``..._08324.0_eV_...``, or None."""
     found = re.search(r"_(\d{3,6}(?:\.\d+)?)_eV", path.name)
     return float(found[1]) if found else None
 
@@ -114,7 +114,7 @@ def _open(path: Path) -> Scan:
 
 
 def _energies(path: Path, info: XrmInfo) -> NDArray[np.float64] | None:
-    """Return the energies of the header, or that of the file name where the header has none."""
+    """Return the energies in the header, or else the energy in the file name."""
     if np.all(info.energy > 0):
         if len(info.energy) > 1 and np.ptp(info.energy) == 0:
             raise EnergyError(
@@ -151,7 +151,7 @@ def _field(ole: olefile.OleFileIO, name: str, dtype: str, *, default: float | No
 
 
 def _per_image(values: NDArray[Any], n_images: int) -> NDArray[np.float64]:
-    """Return one value per image; a lone one holds for all."""
+    """Return one value per image; a single value counts for all images."""
     values = np.asarray(values, dtype=np.float64)
     return np.full(n_images, values[0]) if values.size < n_images else values[:n_images].copy()
 
@@ -161,7 +161,7 @@ def _stream_name(index: int) -> str:
 
 
 def _require_whole(path: Path, ole: olefile.OleFileIO, n_images: int, image_bytes: int) -> None:
-    """Check image sizes against their streams, and the allocation table against the size of the file."""
+    """Check the images against their streams, and the allocation table against the size of the file."""
     for index in range(n_images):
         name = _stream_name(index)
         size = ole.get_size(name) if ole.exists(name) else 0

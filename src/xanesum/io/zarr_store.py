@@ -1,4 +1,4 @@
-"""Zarr stores: a folder that holds the stack in chunks, for scans too large for one file."""
+"""Zarr stores: a folder with the stack in chunks, for scans that are too large for one file."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from xanesum.stack import DIMS, QUANTITIES
 
 __all__ = ["FORMAT"]
 
-MARKS = ("zarr.json", ".zarray", ".zgroup")
-DATA, ENERGY = "data", "energy"
+MARKS = ("zarr.json", ".zarray", ".zgroup")  # a folder with one of these files is a Zarr store
+DATA, ENERGY = "data", "energy"  # arrays of a group
+# arrays of a group that become coordinates, with the axes that they may have
 REFERENCES = {"flat": (DIMS, DIMS[1:]), "dark": (DIMS[1:],), "i0": (DIMS[:1],)}
-MOST_BYTES = 2**32  # of one chunk
+MOST_BYTES = 2**32  # largest chunk in bytes; it must fit in memory
 
 
 def _matches(path: Path, head: bytes) -> bool:
@@ -49,7 +50,7 @@ def _open(path: Path) -> Scan:
         return Scan(
             shape=tuple(array.shape),
             dtype=array.dtype,
-            chunks=tuple(array.chunks),  # within a shard they are read one by one
+            chunks=tuple(array.chunks),  # chunks within a shard can be read one by one
             read=_Reader(path.resolve(), DATA if is_group else None),
             energy=None if energy is None else np.asarray(energy, np.float64).ravel(),
             quantity=quantity,
@@ -61,7 +62,7 @@ def _open(path: Path) -> Scan:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Reads parts of the array; it can be sent to other processes."""
+    """A `Scan.read` that can be sent to other processes."""
 
     path: Path
     name: str | None
@@ -86,7 +87,7 @@ def _require_stack(path: Path, array: Any) -> None:
 
 
 def _references(path: Path, root: Any, shape: tuple[int, ...]) -> dict[str, tuple[tuple[str, ...], Any]]:
-    """Return flat, dark and I0 where they are there and fit."""
+    """Return flat, dark and I0, those that the group has."""
     sizes = dict(zip(DIMS, shape, strict=True))
     found: dict[str, tuple[tuple[str, ...], Any]] = {}
     for name, forms in REFERENCES.items():

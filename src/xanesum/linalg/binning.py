@@ -1,13 +1,24 @@
-"""Sums and averages over blocks of pixels."""
+"""Sums and means over blocks of pixels, and the way back to an image."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from skimage.transform import resize
 
-from xanesum.linalg.subspace import BLOCK_BYTES
+from xanesum.storage.memory import BLOCK_BYTES
 
-__all__ = ["average_pixels", "block_sums", "coarse_scale", "mean_over_blocks"]
+__all__ = [
+    "average_pixels",
+    "block_means",
+    "block_sums",
+    "coarse_scale",
+    "interpolate_blocks",
+    "mean_over_blocks",
+]
+
+COARSE_PIXELS = 45_000  # blocks of pixels, about, that are enough to find the spectra
+COARSEST = 6  # pixels along the side of these blocks, at most, where the memory allows it
 
 
 def average_pixels(
@@ -15,15 +26,15 @@ def average_pixels(
 ) -> NDArray[np.float32]:
     """Return sums over blocks of `scale` x `scale` pixels, each divided by the root of how many count.
 
-    White noise keeps its standard deviation, and an image of constant value v becomes ``scale * v``.  Blocks
-    at the far edges are cut off where the images end; a block without pixels that count is 0.
+    White noise keeps its standard deviation, and an image of constant value v becomes ``scale * v``.  A
+    block at the far edges has only the pixels that exist.  A block without pixels that count is 0.
 
     Parameters
     ----------
     stack : ndarray of float32, shape (E, Y, X)
         Finite wherever `mask` holds.
     scale : int
-        From 1, which takes nothing together.
+        Pixels along the side of a block; 1 leaves the images as they are.
     mask : ndarray of bool, shape (Y, X), optional
         Pixels that count.
 
@@ -46,7 +57,10 @@ def average_pixels(
 
 
 def block_sums(images: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
-    """Return the sums over blocks of the last two axes, which are cut off where the images end."""
+    """Return the sums over blocks of `scale` x `scale` pixels of the last two axes.
+
+    A block at the far edges has only the pixels that exist.
+    """
     if scale == 1:
         return images
     *others, n_y, n_x = images.shape
@@ -60,15 +74,40 @@ def block_sums(images: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
     return blocks.reshape(*sums.shape[:-1], -1)
 
 
-COARSE_PIXELS = 45_000  # averages, about, that spectra are sought in ...
-COARSEST = 6  # ... of at most so many pixels each way, where memory allows it
+def block_means(
+    images: NDArray[np.floating], scale: int, *, dtype: type[np.floating]
+) -> NDArray[np.floating]:
+    """Return the means over blocks of `scale` x `scale` pixels of the last two axes, summed in `dtype`.
+
+    Rows and columns beyond the last whole block are left out.
+    """
+    *others, n_y, n_x = (*images.shape[:-2], *(size // scale for size in images.shape[-2:]))
+    whole = images[..., : n_y * scale, : n_x * scale]
+    blocks = whole.reshape(*others, n_y, scale, n_x, scale)
+    return np.asarray(blocks.mean(axis=(-3, -1), dtype=dtype))
+
+
+def interpolate_blocks(means: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.floating]:
+    """Return an image of `shape` (Y, X) that is linear between the centres of blocks (Y', X').
+
+    Beyond the centres of the outermost blocks it is constant.  The dtype is that of `means`.
+    """
+    smooth = resize(means, shape, order=1, mode="edge", anti_aliasing=False, preserve_range=True)
+    return np.asarray(smooth, means.dtype)
 
 
 def coarse_scale(shape: tuple[int, ...], most_bytes: float = np.inf) -> int:
-    """Return how many pixels each way are taken together while the spectra of a stack (E, Y, X) are sought.
+    """Return the side of the blocks of pixels in which the spectra of a stack (E, Y, X) are sought.
 
-    Spectra are the same in averages, as is what they tell of each other, and their noise; only what is finer
-    than the averages counts for less.
+    Averages over blocks (`average_pixels`) have the same spectra, with the same relations between them, and
+    the same noise as the stack.  Only structures finer than a block count for less.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (E, Y, X).
+    most_bytes : float
+        Bytes that the averages may take, in float32.
     """
     n_energies, n_y, n_x = shape
     scale = int(np.clip(round(np.sqrt(n_y * n_x / COARSE_PIXELS)), 1, COARSEST))
@@ -78,7 +117,10 @@ def coarse_scale(shape: tuple[int, ...], most_bytes: float = np.inf) -> int:
 
 
 def mean_over_blocks(images: NDArray[np.float32], mask: NDArray[np.bool_], scale: int) -> NDArray[np.float32]:
-    """Return the means (K, Y', X') of images (K, Y, X) over the pixels that count in each average; else 1."""
+    """Return the means (K, Y', X') of images (K, Y, X) over the pixels of each block where `mask` holds.
+
+    A block without such a pixel is 1.
+    """
     counts = block_sums(mask.astype(np.float32), scale)
     sums = block_sums(images * mask, scale)
     return np.asarray(np.where(counts > 0, sums / np.maximum(counts, 1), 1), np.float32)

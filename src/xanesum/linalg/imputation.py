@@ -1,4 +1,4 @@
-"""Missing values replaced by a low-rank fit to the values that are there."""
+"""Missing values, replaced by a low-rank fit to the known values."""
 
 from __future__ import annotations
 
@@ -6,30 +6,32 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
-from xanesum.linalg.subspace import _gram, _gram_basis
+from xanesum.linalg.subspace import gram_basis, gram_matrix
 
 __all__ = ["fill_known", "fill_missing"]
+
+DAMPING = 1e-6  # added to normal equations of orthonormal spectra, so that few known values can be solved
 
 
 def fill_missing(
     stack: NDArray[np.float32], *, rank: int, mask: NDArray[np.bool_] | None = None, n_rounds: int = 3
 ) -> NDArray[np.float32]:
-    """Return `stack` with every NaN replaced by a low-rank fit to the values that are there.
+    """Return `stack` with every NaN replaced by a low-rank fit to the known values.
 
-    Values that are missing carry weight 0.  The first spectra come from inner products over the pixels that
-    have both energies; then, in turns, each incomplete pixel is fitted by least squares on the energies it
-    has, and the spectra are fitted again (alternating least squares, see [1]_).
+    Missing values have weight 0.  The first spectra come from inner products of pairs of energies, over the
+    pixels that have both.  Two steps then alternate (alternating least squares, see [1]_): each incomplete
+    pixel is fitted by least squares on the energies it has, and the spectra are fitted again.
 
     Parameters
     ----------
     stack : ndarray of float32, shape (E, Y, X)
-        Returned as it is where nothing is missing; never written to.
+        Never written to; returned itself where nothing is missing.
     rank : int
-        Components of the fit; fewer where the stack is smaller.
+        Number of components of the fit; fewer where the stack is smaller.
     mask : ndarray of bool, shape (Y, X), optional
         Pixels that count; the others become 0.
     n_rounds : int
-        Turns of fit and replacement.
+        How often fit and replacement are repeated.
 
     References
     ----------
@@ -45,7 +47,7 @@ def fill_missing(
     spectra = _spectra_of_pairs(filled, (present & keep).astype(np.float32), rank)
     for turn in range(n_rounds):
         if turn:
-            spectra = _gram_basis(filled, rank, mask).spectra
+            spectra = gram_basis(filled, rank, mask).spectra
         filled = fill_known(stack, spectra, keep)
     return filled
 
@@ -53,7 +55,7 @@ def fill_missing(
 def fill_known(
     block: NDArray[np.float32], spectra: NDArray[np.float64], mask: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """Return values (E, Y, X) with a fit of spectra (K, E) in place of NaN, then 0 where `mask` is false."""
+    """Return values (E, Y, X) with NaN replaced by a fit of spectra (K, E), and 0 where `mask` is false."""
     present = np.isfinite(block)
     if present.all():
         return block
@@ -67,15 +69,15 @@ def fill_known(
 def _spectra_of_pairs(
     filled: NDArray[np.float32], seen: NDArray[np.float32], rank: int
 ) -> NDArray[np.float64]:
-    """Leading eigenvectors (K, E) of the mean products of two energies, over the pixels that have both."""
-    products, pairs = _gram(filled, None), _gram(seen, None)
+    """Return the leading eigenvectors (K, E) of mean products of two energies, over pixels that have both."""
+    products, pairs = gram_matrix(filled, None), gram_matrix(seen, None)
     return np.asarray(eigh(products / np.maximum(pairs, 1))[1][:, ::-1].T[:rank])
 
 
 def _fit_seen(
     spectra: NDArray[np.float64], pixels: NDArray[np.float32], seen: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Least-squares coefficients (K, n) of pixels (E, n) on the energies that were seen, lightly damped."""
+    """Return least-squares coefficients (K, n) of pixels (E, n), from the values where `seen` holds."""
     normal = np.einsum("ke,en,le->nkl", spectra, seen.astype(np.float64), spectra, optimize=True)
     right = (spectra @ np.where(seen, pixels, 0)).T[..., None]
-    return np.linalg.solve(normal + 1e-6 * np.eye(len(spectra)), right)[..., 0].T
+    return np.linalg.solve(normal + DAMPING * np.eye(len(spectra)), right)[..., 0].T

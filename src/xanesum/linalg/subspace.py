@@ -1,4 +1,4 @@
-"""Spectral subspace of a stack: exact by the Gram matrix, or randomized; then small matrices only."""
+"""Spectral subspace of a stack: exact, by the Gram matrix, or randomized.  The rest is small matrices."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from scipy.linalg import blas, eigh
 
 from xanesum.errors import RankError, StackError
+from xanesum.storage.memory import BLOCK_BYTES
 
 __all__ = [
-    "BLOCK_BYTES",
     "ROUTES",
     "Basis",
     "StackSource",
-    "_gram",
-    "_gram_basis",
     "fit_basis",
+    "gram_basis",
+    "gram_matrix",
     "inner_products",
     "mean_signs",
     "project",
@@ -27,12 +27,12 @@ __all__ = [
 ]
 
 ROUTES = ("auto", "gram", "randomized")
-GRAM_LIMIT = 2048  # energies up to which E x E matrices are cheap beside one pass over the stack
-BLOCK_BYTES = 64_000_000  # pixels are taken in blocks of about this size, so that no copy of a stack is made
+GRAM_LIMIT = 2048  # energies; up to these, E x E matrices cost little compared with one pass over the stack
+FEW_PIXELS = 0.25  # pixels for each energy; below this, an SVD of the pixels is cheaper than a Gram matrix
 
 
 class StackSource(Protocol):
-    """A stack (E, Y, X) that is not an array but can be read in blocks, see `xanesum.streaming`."""
+    """A stack (E, Y, X) that is no array but can be read in blocks, see `xanesum.streaming`."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -44,7 +44,7 @@ class StackSource(Protocol):
         ...
 
     def project(self, spectra: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return the images (K, Y, X) that weight `spectra` (K, E)."""
+        """Return the inner products of `spectra` (K, E) with each pixel, as images (K, Y, X)."""
         ...
 
 
@@ -54,7 +54,7 @@ class Basis:
 
     spectra: NDArray[np.float64]  # (K, E), orthonormal rows, dimensionless
     singular_values: NDArray[np.float64]  # (K,), descending, unit of the stack
-    complete: bool  # whether the discarded singular values are known too: K = E
+    complete: bool  # whether all E of them are there, so that no singular value is unknown
 
 
 def fit_basis(
@@ -67,24 +67,25 @@ def fit_basis(
     n_oversample: int = 10,
     n_power: int = 2,
 ) -> Basis:
-    """Return the leading left singular vectors of `stack` taken as an (E, Y * X) matrix, uncentred.
+    """Return the leading left singular vectors of `stack` as a matrix (E, Y * X), without centring.
 
     Parameters
     ----------
     stack : ndarray of float32 or float64, shape (E, Y, X)
         Finite wherever `mask` holds.  Read only.
     rank : int, optional
-        Number of components K; all E of them by default (the Gram route gives them at no extra cost).
+        Number of components K; all E by default (the Gram route gives them at no extra cost).
     mask : ndarray of bool, shape (Y, X), optional
         Pixels that count; all by default.
     route : {"auto", "gram", "randomized"}
-        "gram" diagonalizes the E x E matrix of inner products, summed in float64: exact to about 1e-8 of
-        the largest singular value.  "randomized" [1]_ needs ``2 * n_power + 2`` passes with ``rank +
-        n_oversample`` columns and is cheaper where E is large.  "auto" takes "gram" up to 2048 energies.
+        "gram" diagonalizes the E x E matrix of inner products, summed in float64.  It is exact to about
+        1e-8 of the largest singular value.  "randomized" [1]_ needs ``n_power + 2`` passes over the stack
+        with ``rank + n_oversample`` columns, and is cheaper where E is large.  "auto" takes "gram" up to
+        2048 energies.
     rng : numpy.random.Generator
         Draws the probes of the randomized route.
     n_oversample, n_power : int
-        Probes beyond K, and power passes, of the randomized route.
+        Columns beyond K, and power iterations, of the randomized route.
 
     Raises
     ------
@@ -113,13 +114,13 @@ def fit_basis(
     if route not in ROUTES:
         raise RankError(f"route must be one of {', '.join(ROUTES)}, got {route!r}")
     if route == "gram" or (route == "auto" and n_energies <= GRAM_LIMIT):
-        return _gram_basis(stack, rank, mask)
+        return gram_basis(stack, rank, mask)
     n_probes = min((rank or limit) + n_oversample, limit)
     return _randomized_basis(stack, rank or limit, mask, rng.standard_normal((n_energies, n_probes)), n_power)
 
 
 def project(spectra: NDArray[np.floating], stack: NDArray[np.floating] | StackSource) -> NDArray[np.float32]:
-    """Return the images (K, Y, X) that weight `spectra` (K, E) in `stack` (E, Y, X): one matrix product."""
+    """Return the inner products of `spectra` (K, E) with each pixel of a stack (E, Y, X), as (K, Y, X)."""
     if not isinstance(stack, np.ndarray):
         return stack.project(np.asarray(spectra, np.float64))
     flat = np.asarray(spectra, dtype=stack.dtype) @ stack.reshape(len(stack), -1)
@@ -129,7 +130,8 @@ def project(spectra: NDArray[np.floating], stack: NDArray[np.floating] | StackSo
 def inner_products(images: NDArray[np.float32], stack: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the sums over all pixels of images (K, Y, X) times frames (E, Y, X), shape (K, E).
 
-    Products are in float32, and blocks of pixels summed in float64: good to about 1e-7 of the largest.
+    Products within a block of pixels are in float32, and blocks are summed in float64.  The relative error is
+    about 1e-7 of the largest sum.
     """
     products = np.zeros((len(images), len(stack)))
     if not products.size:
@@ -154,9 +156,9 @@ def mean_signs(images: NDArray[np.float32]) -> NDArray[np.float64]:
 def _pixel_blocks(
     stack: NDArray[np.floating] | StackSource, mask: NDArray[np.bool_] | None
 ) -> Iterator[NDArray[np.floating]]:
-    """Yield (E, n) blocks of usable pixels, each about BLOCK_BYTES in float64."""
+    """Yield the usable pixels in blocks (E, n), each of about BLOCK_BYTES in float64."""
     if mask is not None and mask.all():
-        mask = None  # what is chosen by a mask is copied
+        mask = None  # indexing by a mask would copy the block
     if not isinstance(stack, np.ndarray):
         for part, block in stack.blocks():
             flat = block.reshape(len(block), -1)
@@ -169,22 +171,25 @@ def _pixel_blocks(
         yield flat if mask is None else flat[:, mask[start : start + rows].ravel()]
 
 
-def _gram(stack: NDArray[np.floating] | StackSource, mask: NDArray[np.bool_] | None) -> NDArray[np.float64]:
-    """Inner products of all pairs of frames over the usable pixels, symmetric (E, E)."""
+def gram_matrix(
+    stack: NDArray[np.floating] | StackSource, mask: NDArray[np.bool_] | None
+) -> NDArray[np.float64]:
+    """Return the inner products of all pairs of frames over the usable pixels, symmetric (E, E)."""
     gram = np.zeros((stack.shape[0],) * 2, order="F")
     for block in _pixel_blocks(stack, mask):
-        columns = np.asarray(block, dtype=np.float64).T  # (n, E), in the order that BLAS takes
+        columns = np.asarray(block, dtype=np.float64).T  # (n, E), in Fortran order, which BLAS needs
         gram = blas.dsyrk(1.0, columns, beta=1.0, c=gram, trans=1, lower=1, overwrite_c=1)
     return np.tril(gram) + np.tril(gram, -1).T
 
 
-def _gram_basis(
+def gram_basis(
     stack: NDArray[np.floating] | StackSource, rank: int | None, mask: NDArray[np.bool_] | None
 ) -> Basis:
+    """Return the `rank` leading spectra, or all E, by the Gram matrix over the pixels where `mask` holds."""
     n_energies = stack.shape[0]
-    if isinstance(stack, np.ndarray) and rank is not None and 4 * stack[0].size < n_energies:
+    if isinstance(stack, np.ndarray) and rank is not None and stack[0].size < FEW_PIXELS * n_energies:
         return _basis_of_few_pixels(stack, rank, mask)
-    gram = _gram(stack, mask)
+    gram = gram_matrix(stack, mask)
     wanted = None if rank is None else (n_energies - rank, n_energies - 1)
     values, vectors = eigh(gram, subset_by_index=wanted, overwrite_a=True, check_finite=False)
     spectra = np.ascontiguousarray(vectors[:, ::-1].T)
@@ -192,7 +197,7 @@ def _gram_basis(
 
 
 def _basis_of_few_pixels(stack: NDArray[np.floating], rank: int, mask: NDArray[np.bool_] | None) -> Basis:
-    """Return the basis by SVD, where pixels are few."""
+    """Return the basis of a stack with few pixels, by singular value decomposition."""
     pixels = np.concatenate(list(_pixel_blocks(stack, mask)), axis=1)
     columns, sizes, _ = np.linalg.svd(np.asarray(pixels, np.float64), full_matrices=False)
     spectra = np.ascontiguousarray(columns[:, :rank].T)
@@ -206,7 +211,10 @@ def _randomized_basis(
     span: NDArray[np.float64],
     n_power: int,
 ) -> Basis:
-    """Subspace iteration from random spectra (E, n); orthonormalised each time, so that float32 survives."""
+    """Return the basis by subspace iteration, which begins with random columns (E, n).
+
+    They are made orthonormal after every pass: otherwise weak components would be lost in float32.
+    """
     for _ in range(n_power + 1):
         columns = np.linalg.qr(span).Q
         span = np.zeros_like(columns)

@@ -1,12 +1,14 @@
-"""A stack in, a clean one as factors out: checks, noise level, the method, labels and provenance."""
+"""The public function: a stack in, its clean factors out, in six steps.
+
+The steps are: look at the stack, pose the problem, measure the noise, whiten, fit, unwhiten and label.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import replace
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +16,23 @@ import numpy as np
 import xarray as xr
 
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser, exact_form, get_denoiser
-from xanesum.errors import RecipeError, SigmaError, XanesumWarning
+from xanesum.errors import XanesumWarning
 from xanesum.method.fit import MAX_RANK, Fit
-from xanesum.method.intake import DEFAULT_DEVICE, _check_rank, prepare_stack
-from xanesum.method.labelling import _versions, assemble
+from xanesum.method.intake import PreparedStack, pose_problem, prepare_stack
+from xanesum.method.labelling import label, package_versions
 from xanesum.method.noise_model import NoiseModel, measure_noise
+from xanesum.method.options import DEFAULT_METHOD, DEFAULT_NOISE, Options
+from xanesum.method.problem import Problem, Progress
 from xanesum.method.sum import fit_sum
-from xanesum.method.sum_plus import FALSE_ALARMS, STAGES, fit_sum_plus
-from xanesum.noise.level import sigma_per_energy
+from xanesum.method.sum_plus import FALSE_ALARMS, fit_sum_plus
 from xanesum.noise.variance import CountVariance
 from xanesum.result import Denoised
 from xanesum.stack import usable_weight
-from xanesum.streaming.dask_client import cluster_of
+from xanesum.streaming.resources import DEFAULT_DEVICE, Resources
 
-__all__ = ["DEFAULT_METHOD", "DEFAULT_NOISE", "METHODS", "NOISES", "denoise"]
+__all__ = ["denoise", "denoise_with"]
 
-METHODS = ("sum+", "sum")
-DEFAULT_METHOD = "sum+"
-NOISES = ("auto", "white")
-DEFAULT_NOISE = "auto"
-NEAR_LIMIT = 5.0  # a p-value within this factor of the level that decides is worth a warning
+NEAR_LIMIT = 5.0  # a p-value within this factor of the limit is worth a warning
 
 
 def denoise(
@@ -51,62 +50,63 @@ def denoise(
     scheduler: Any = None,
     device: str = DEFAULT_DEVICE,
     rng: np.random.Generator | None = None,
-    progress: Callable[[str, float], None] = lambda step, share: None,
+    progress: Progress = lambda step, share: None,
 ) -> Denoised:
     """Denoise a stack in its spectral subspace.
 
-    A scan holds few chemical species, so that its frames are mixtures of few images.  Those are found,
+    A scan holds few chemical species, so its frames are mixtures of few images.  These images are found,
     denoised by an image denoiser, and put together again.  Pixels outside coordinate `mask`, frames of
-    `weight` 0 and values that preprocessing marked as missing have no say in the fit.
+    `weight` 0 and missing values have no influence on the fit.
 
     Parameters
     ----------
     stack : DataArray, dims (energy, y, x)
         At least two energies.
     method : {"sum+", "sum"}
-        "sum" is the method of the paper [1]_, Fig. 2: spectra by SVD of the stack, each coefficient image
-        denoised, as many of them as the estimated risk of the whole stack is least for.
+        "sum" is the method of the paper [1]_, Fig. 2: spectra by SVD, each coefficient image denoised, the
+        number of components of least estimated risk.
 
-        "sum+" finds components that lie below the noise of the SVD: spectra from averaged pixels, at the
-        scale where those of one half of the pixels find most in the other; as many as have structure in the
-        image of one half that the other half confirms; each image a mixture of nothing, noisy and denoised
-        with the least estimated risk; spectra fitted again to these images, without the share that their
-        common noise has in the fit, smoothed along energy, and made 0 where only noise is left of them; all
-        of this twice; at last, images that are means over the denoised image and its denoised mirror images.
+        "sum+" also finds components below the noise of the SVD.  Spectra come from averaged pixels, at the
+        scale where the spectra of one half of the pixels find most in the other half.  A component counts if
+        the other half confirms the structure of its image.  Each image is a mixture of nothing, the noisy and
+        the denoised image with the least estimated risk.  Spectra are fitted again to these images, corrected
+        for the noise that both share, smoothed along energy, and set to 0 where only noise is left.  All this
+        is done twice.  The last images are means over the mirror images too.
     denoiser : str or Denoiser
-        A name from `xanesum.denoisers.available_denoisers`, or an object that keeps the protocol.  Of one
-        that rounds coarsely, as a network in bfloat16 does, "sum" takes the exact form, and "sum+" allows
-        for it where it is known.
+        A name from `xanesum.denoisers.available_denoisers`, or an object that follows the protocol.  "sum"
+        takes the exact form of a denoiser that rounds coarsely, such as a network in bfloat16.  "sum+" allows
+        for the rounding where it is known.
     rank : int, optional
-        Number of components; with "sum+" the largest, since those without weight fall away.  Chosen as
-        the method says by default.
+        Number of components.  With "sum+" the largest number, since components without weight fall away.
+        Chosen by the method by default.
     sigma : float, optional
-        Noise level in the unit of the stack, the same everywhere; estimated by default.
+        Noise level in the unit of the stack, the same everywhere.  Estimated by default.
     noise : {"auto", "white"}
-        "auto" measures, with "sum+" and where `sigma` is not given, how the noise changes from pixel to pixel
-        and from energy to energy, as it does where light is absorbed.  Where it changes, the stack is divided
-        by the nearest product of one factor each, denoised, and multiplied again.  "white" takes it as even.
+        "auto" measures how the noise changes over pixels and energies, as it does where light is absorbed.
+        This needs "sum+" and no given `sigma`.  Uneven noise is divided by the nearest product of a factor
+        for each pixel and one for each energy before denoising, and multiplied again after.  "white" takes
+        the noise as even.
     n_probes : int
-        Calls of the denoiser, for each component, that the risk estimate takes; fewer for a slow denoiser.
+        Calls of the denoiser per component for the estimate of risk.  Fewer save time with a slow denoiser.
     without : collection of str
-        Stages of "sum+" to leave out: "averaging", "evidence", "weights", "refit", "smoothing",
-        "shrinkage", "mirrors".
+        Stages of "sum+" to leave out: "averaging", "evidence", "weights", "refit", "smoothing", "shrinkage",
+        "mirrors".
     memory : float, optional
-        Bytes that may be used; by default most of what is free.  A stack that is not in memory, and would
-        take more than that, is read in blocks, a few times over.
+        Bytes that may be used; most of the free memory by default.  A lazy stack that would need more is read
+        in blocks, a few times over.
     checkpoint : str or Path, optional
-        Folder in which the result of each pass over a stack that is read in blocks is kept until all is done:
-        the same call goes on from there after it was killed.
+        Folder for the results of each pass over a stack that is read in blocks.  The same call continues from
+        there after it was killed.
     scheduler : str or dask.distributed.Client, optional
-        A Dask scheduler (``tcp://host:8786``) whose workers read the blocks of a stack that is not in memory
-        and work on them; they have to see its file under the same path.
+        A Dask scheduler (``tcp://host:8786``).  Its workers read and process the blocks of a stack that is
+        not in memory; they must see its file under the same path.
     device : {"auto", "cpu", "cuda"}
-        What passes over the stack: "auto" takes a GPU where there is one, which holds the stack if it fits.
-        A denoiser has a device of its own.
+        Device for the passes over the stack.  "auto" takes a GPU where there is one; it holds the stack if it
+        fits.  A denoiser has a device of its own.
     rng : numpy.random.Generator, optional
         Draws pixel samples and probes; ``default_rng(0)`` by default.
     progress : callable
-        Called with a step's name and the share of it that is done.
+        Called with the name of a step and the share of it that is done.
 
     Raises
     ------
@@ -120,113 +120,95 @@ def denoise(
     .. [1] J. Li, B. Chen, G. Zan, G. Qian, P. Pianetta, Y. Liu, "Subspace modeling for fast and
        high-sensitivity X-ray chemical imaging", CVPR Workshops (2022).
     """
+    options = Options(method, rank, sigma, noise, n_probes, without)
+    resources = Resources.given(memory, checkpoint, scheduler, device)
+    return denoise_with(stack, options, get_denoiser(denoiser), resources, rng=rng, progress=progress)
+
+
+def denoise_with(
+    stack: xr.DataArray,
+    options: Options,
+    denoiser: Denoiser,
+    resources: Resources,
+    *,
+    rng: np.random.Generator | None = None,
+    progress: Progress = lambda step, share: None,
+) -> Denoised:
+    """Denoise a stack; see `denoise`, which collects its options into these objects."""
     started = time.perf_counter()
-    _check_options(method, n_probes, without, noise)
     rng = np.random.default_rng(0) if rng is None else rng
-    seed_state = _digest(repr(rng.bit_generator.state).encode())
-    images = get_denoiser(denoiser)
-    rounds_by = getattr(images, "rounding", None)
-    if method == "sum" or rounds_by is None:
-        images = exact_form(images)  # every call below serves the risk estimate too
-    with cluster_of(scheduler) as cluster:
-        prepared = prepare_stack(
-            stack, memory, rng, progress, checkpoint=checkpoint, cluster=cluster, device=device
-        )
-        _check_rank(rank, prepared.passes)
-        progress("noise", 0.0)
-        level, rounding = prepared.sigma, prepared.rounding
-        if sigma is not None:
-            level = _checked(sigma)
-        setting = prepared.setting(
-            level,
-            stack.energy.values[usable_weight(stack)].astype(float),
-            lambda k_images, level, pixels: images.denoise(k_images, level, mask=pixels),
-            rng,
-            n_probes,
-            progress,
-            estimated=sigma is None,
-        )
-        setting = replace(setting, rounding=rounds_by)
-        shape = NoiseModel()
-        if method == "sum+" and noise == "auto" and sigma is None and level > rounding:
-            divided = bool(stack.attrs.get("flat_field", False))
-            shape = measure_noise(setting, divided_by_flat=divided, law=_noise_law(stack))
-            setting = shape.whiten(setting)
-        fit = fit_sum(setting, rank) if method == "sum" else fit_sum_plus(setting, rank, without=without)
-        for note in _notes(fit, rank):
-            warnings.warn(note, XanesumWarning, stacklevel=2)
-        full = setting.full
-        if shape.factors is None:
-            spectra = fit.spectra[: max(fit.rank, 1)]
-            per_energy = sigma_per_energy(setting.values, spectra, mask=setting.mask, rng=rng)
-            per_energy *= full.sigma / setting.sigma
-        else:
-            per_energy = shape.factors.energy
-        fit = shape.unwhiten(fit, full.sigma)
-        if prepared.passes.checkpoint is not None:
-            prepared.passes.checkpoint.clear()
+    rng_digest = hashlib.sha256(repr(rng.bit_generator.state).encode()).hexdigest()
+    rounding = getattr(denoiser, "rounding", None)
+    if options.method == "sum" or rounding is None:
+        denoiser = exact_form(denoiser)  # every call below serves the estimate of risk too
+    with resources.executor() as executor:
+        prepared = prepare_stack(stack, resources, executor, rng=rng, progress=progress)
+        energy_ev = stack.energy.values[usable_weight(stack)].astype(float)
+        problem = pose_problem(prepared, energy_ev, denoiser, options, rng=rng, progress=progress)
+        model = _measured_noise(stack, prepared, problem, options)
+        whitened = model.whiten(problem)
+        fit = _fitted(whitened, options)
+        levels = model.levels(whitened, fit)
+        fit = model.unwhiten(fit, whitened.full)
+        prepared.blocks.clear()
     provenance = {
-        "method": method,
-        "without": " ".join(sorted(without)),
-        "denoiser": images.name,
-        "denoiser_fingerprint": getattr(images, "fingerprint", ""),
-        "noise": shape.said,
-        "rank_given": "automatic" if rank is None else str(rank),
+        "method": options.method,
+        "without": " ".join(sorted(options.without)),
+        "denoiser": denoiser.name,
+        "denoiser_fingerprint": getattr(denoiser, "fingerprint", ""),
+        "noise": model.description,
+        "rank_given": "automatic" if options.rank is None else str(options.rank),
         **fit.facts,
         "input_digest": prepared.digest,
-        "rng_sha256": seed_state,
+        "rng_sha256": rng_digest,
         "seconds": round(time.perf_counter() - started, 3),
-        **_versions(),
+        **package_versions(),
     }
-    return assemble(
-        stack,
-        fit,
-        full.sigma,
-        per_energy,
-        provenance,
-        pixel=shape.pixel,
-        common=shape.common_sigma(full.sigma),
-    )
+    return label(stack, fit, levels, provenance)
 
 
-def _check_options(method: str, n_probes: int, without: Collection[str], noise: str) -> None:
-    if noise not in NOISES:
-        raise RecipeError(f"noise must be one of {', '.join(NOISES)}, got {noise!r}")
-    if method not in METHODS:
-        raise RecipeError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
-    if n_probes < 1:
-        raise RecipeError(f"n_probes must be at least 1, got {n_probes}")
-    if isinstance(without, str) or not set(without) <= set(STAGES):
-        raise RecipeError(f"without must be a list of stages, of {', '.join(STAGES)}; got {without!r}")
-    if without and method == "sum":
-        raise RecipeError("method 'sum' has no stage to leave out; without belongs to 'sum+'")
+def _measured_noise(
+    stack: xr.DataArray, prepared: PreparedStack, problem: Problem, options: Options
+) -> NoiseModel:
+    """Return how the noise departs from white; white where that is not asked for or not measurable."""
+    if not options.noise_is_measured or not prepared.sigma > prepared.sigma_floor:
+        return NoiseModel()
+    divided = bool(stack.attrs.get("flat_field", False))
+    return measure_noise(problem, divided_by_flat=divided, law=_noise_law(stack))
 
 
-def _notes(fit: Fit, rank: int | None) -> Iterator[str]:
+def _fitted(problem: Problem, options: Options) -> Fit:
+    """Return the fit by the chosen method, with warnings about the choice of components."""
+    if options.method == "sum":
+        fit = fit_sum(problem, options.rank)
+    else:
+        fit = fit_sum_plus(problem, options.rank, without=options.without)
+    for warning in _warnings(fit, options.rank):
+        warnings.warn(warning, stacklevel=4)
+    return fit
+
+
+def _warnings(fit: Fit, rank: int | None) -> Iterator[XanesumWarning]:
     """Yield what the user should know about the choice of components."""
     if rank is None and fit.rank == MAX_RANK:
-        yield (
-            f"{MAX_RANK} components, the most that are tried, do not suffice: the noise is not white or the "
-            "sample moved; compare with fewer (rank=, --rank)"
+        yield XanesumWarning(
+            f"{MAX_RANK} components, the most that are tried, are not enough: the noise is not white or the "
+            "sample moved; compare with fewer components",
+            parameter="rank",
         )
     for k, p_value in enumerate(fit.components["p_value"]):
         if FALSE_ALARMS / NEAR_LIMIT < p_value < FALSE_ALARMS * NEAR_LIMIT:
             fate = "kept" if k < fit.rank else "left out"
             ranks = f"{k} and {k + 1}" if k else "1"
-            yield (
-                f"component {k + 1} lies at the limit of what can be told from noise (p = {p_value:.2g}) and "
-                f"was {fate}; trust what only it shows with caution, or compare with rank={ranks}"
+            yield XanesumWarning(
+                f"component {k + 1} is close to the limit of detection (p = {p_value:.2g}) and was {fate}; "
+                f"do not rely on features that only it shows, or compare ranks {ranks}",
+                parameter="rank",
             )
 
 
-def _checked(sigma: float) -> float:
-    if not (np.isfinite(sigma) and sigma > 0):
-        raise SigmaError(f"sigma must be a positive number, got {sigma}")
-    return float(sigma)
-
-
 def _noise_law(stack: xr.DataArray) -> CountVariance | None:
-    """Return the law of the counts of which a stack of optical density was made, if it came with one."""
+    """Return the law of the counts from which a stack of optical density was made, if it is known."""
     names = ("noise_gain", "noise_read_variance", "light", "light_energy")
     if stack.attrs["quantity"] != "optical_density" or not set(names) <= set(stack.coords):
         return None
@@ -234,7 +216,3 @@ def _noise_law(stack: xr.DataArray) -> CountVariance | None:
     usable = usable_weight(stack)
     below = float(stack.attrs.get("linear_below", 0.0))
     return CountVariance(gain[usable], read[usable], light, of_energy[usable], below)
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -1,58 +1,54 @@
-"""What a method returns."""
+"""The result of a method, as plain arrays."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xanesum.method.problem import Setting
-from xanesum.method.sure import (
-    RankRisk,
-)
+from xanesum.method.problem import AnyLevel
+from xanesum.method.sure import RankRisk
 
-__all__ = ["MAX_RANK", "Fit", "_shares", "_squares"]
+__all__ = ["MAX_RANK", "Fit", "image_squares", "shares_of_signal"]
 
-MAX_RANK = 20
+MAX_RANK = 20  # components that are tried at most
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fit:
-    """Factors of the clean stack, and what is known of every component that was tried."""
+    """Factors of the clean stack, and a table of all components that were tried."""
 
     spectra: NDArray[np.float64]  # (K, E), orthonormal
     images: NDArray[np.float32]  # (K, Y, X), denoised
-    risk: RankRisk  # of the first 0 ... components
-    components: dict[str, NDArray[np.float64]]  # columns of length T >= K, one row for each that was tried
+    errors: NDArray[np.float32]  # (K, Y, X), standard errors of independent sources of error
+    risk: RankRisk  # of keeping the first 0 ... K components
+    components: dict[str, NDArray[np.float64]]  # columns of length T >= K, one row for each component tried
     rank: int  # components to keep
-    facts: dict[str, object]  # what else was chosen
-    errors: NDArray[np.float32]  # (K, Y, X), standard error of each image, for noise as the method took it
-    mixing: NDArray[np.float64] | None = (
-        None  # (rank, rank), how they add up in the images; by default one each
-    )
+    facts: dict[str, object] = field(default_factory=dict)  # other choices, for the record
+    mixing: NDArray[np.float64] | None = None  # (rank, rank), from sources of error to images; None: identity
 
     def times(self, noise: NDArray[np.float32]) -> Fit:
-        """Return the fit whose images had been divided by their noise, (K, Y, X)."""
+        """Return the fit of images that had been divided by their noise, (K, Y, X)."""
         return replace(self, images=self.images * noise, errors=self.errors * noise)
 
-    def unwhiten(self, spectra: NDArray[np.float64], pixel: NDArray[np.float64]) -> Fit:
-        """Return the fit of a stack whose noise had been made even, as of the stack before.
+    def unwhiten(self, spectra: NDArray[np.float64], sigma_pixel: NDArray[np.float64]) -> Fit:
+        """Return the fit in terms of the stack before it was whitened.
 
-        The spectra are made orthonormal again in their order: the image of a component takes up shares of
-        weaker ones, never of stronger ones, beside which it could not be seen.  With the images their sum is
-        what it was.  The table of components and the risk remain those of the even stack.
+        The spectra are made orthonormal again, in their order.  The image of a component takes up shares of
+        weaker components, never of stronger ones, which would hide it.  The sum of all components does not
+        change.  The table of components and the risk remain those of the whitened stack.
 
         Parameters
         ----------
         spectra : ndarray, shape (K, E)
-            The first spectra as they are in the stack before.
-        pixel : ndarray, shape (Y, X)
-            What each pixel had been divided by.
+            The first spectra, in the stack before.
+        sigma_pixel : ndarray, shape (Y, X)
+            The divisor of each pixel.
         """
         rank = len(spectra)
         columns, mixing = np.linalg.qr(spectra.T)  # spectra.T @ images = columns @ (mixing @ images)
-        images, errors = (part[:rank] * pixel.astype(np.float32) for part in (self.images, self.errors))
+        images, errors = (part[:rank] * sigma_pixel.astype(np.float32) for part in (self.images, self.errors))
         return replace(
             self,
             spectra=np.ascontiguousarray(columns.T),
@@ -62,12 +58,13 @@ class Fit:
         )
 
 
-def _shares(setting: Setting, images: NDArray[np.float32], risk: RankRisk) -> NDArray[np.float64]:
-    """Return the share of each image (K, Y, X) in the energy of the stack above its noise."""
-    own, n_values = _squares(images), len(setting.values) * int(setting.mask.sum())
-    above_noise = n_values * risk.risk[0]  # the risk of a map to nothing
+def shares_of_signal(level: AnyLevel, images: NDArray[np.float32], risk: RankRisk) -> NDArray[np.float64]:
+    """Return the share of each image (K, Y, X) in the stack's sum of squares above its noise, shape (K,)."""
+    own, n_values = image_squares(images), level.n_energies * int(level.mask.sum())
+    above_noise = n_values * risk.risk[0]  # the risk of keeping nothing
     return np.asarray(own / max(above_noise, own.sum(), np.finfo(float).tiny))
 
 
-def _squares(images: NDArray[np.float32]) -> NDArray[np.float64]:
+def image_squares(images: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the sum of squares of each image (K, Y, X), shape (K,)."""
     return np.asarray(np.sum(np.square(images, dtype=np.float64), axis=(1, 2)))

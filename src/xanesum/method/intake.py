@@ -1,157 +1,205 @@
-"""The first look at a stack: what cannot be used is refused, what is missing is filled."""
+"""The first look at a stack, and the problem that a method solves for it.
+
+Values that cannot be used are refused.  Missing values are filled.  The noise level is estimated.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xanesum.denoisers import Denoiser
 from xanesum.errors import RankError, StackError
 from xanesum.linalg.binning import block_sums, coarse_scale
 from xanesum.linalg.imputation import fill_missing
-from xanesum.linalg.subspace import BLOCK_BYTES, fit_basis
-from xanesum.method.problem import DenoiserAt, Setting, Whole
+from xanesum.linalg.subspace import fit_basis
+from xanesum.method.options import Options
+from xanesum.method.problem import AnyLevel, Level, Problem, Progress
 from xanesum.noise.level import estimate_sigma, sigma_of_pixels, sigma_sample
 from xanesum.stack import check_stack, refuse_values, usable_mask, usable_weight
 from xanesum.storage.checkpoint import Checkpoint, digest_of
 from xanesum.storage.lazy import chunks_of, is_lazy, whole_chunks
-from xanesum.storage.memory import available_memory
-from xanesum.streaming.blocked_stack import Averages, BlockedStack
-from xanesum.streaming.torch_backend import accelerator_for
+from xanesum.storage.memory import BLOCK_BYTES, BLOCK_SHARE, COARSE_SHARE, WORKING_SIZE
+from xanesum.streaming.blocked_stack import BlockedStack
+from xanesum.streaming.checkpointed_stack import CheckpointedStack
+from xanesum.streaming.executors import Executor
+from xanesum.streaming.interface import Averages, StackInBlocks
+from xanesum.streaming.resources import Resources
 
-__all__ = ["DEFAULT_DEVICE", "PreparedStack", "_check_rank", "prepare_stack"]
-DEFAULT_DEVICE = "auto"
-MISSING_RANK = 5  # components that stand in for missing values while the spectra are fitted
-FILLED_FROM = 20_000  # pixels, from which these are found
-SPREADS = 1.05  # times the noise level that averages may have by chance, if noise is white
-IN_MEMORY = 1.3  # times the stack's size, which is needed to hold it and work on it
-COARSE_SHARE, BLOCK_SHARE = 0.16, 0.05  # of the memory, for averages of a stack and for a block of it
-NOISE_FLOOR = 1e-6  # least sigma, as a share of the root mean square: below it float32 is the noise
+__all__ = ["PreparedStack", "all_values", "pose_problem", "prepare_stack"]
+
+MISSING_RANK = 5  # components of the fit that replaces missing values
+FILLING_PIXELS = 20_000  # pixels from which its spectra are found
+SIGMA_TOLERANCE = 1.05  # averages of white noise may have this many times its level by chance
+NOISE_FLOOR = 1e-6  # least sigma relative to the root mean square; below it rounding of float32 is larger
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedStack:
-    """A stack that was looked at once, its noise level, and the averages that spectra are sought in."""
+    """A stack after the first look: its averages over blocks of pixels, and its noise level."""
 
-    passes: BlockedStack  # of the usable frames
+    blocks: StackInBlocks  # of the usable frames
     averages: Averages
-    scale: int
-    digest: str
-    sigma: float
-    rounding: float  # noise level that float32 has by itself, below which none is looked for
+    scale: int  # pixels each way that were averaged
+    digest: str  # of the values
+    sigma: float  # noise level, unit of the stack
+    sigma_floor: float  # noise level of float32's own rounding
 
     def means(self) -> NDArray[np.float32]:
-        """Return the means (E, Y', X') over the pixels that count in each block; 0 where none does."""
+        """Return the means (E, Y', X') over the usable pixels of each block; 0 where there are none."""
         if self.scale == 1:
             return self.averages.values
-        counts = block_sums(self.passes.mask.astype(np.float32), self.scale)
+        counts = block_sums(self.blocks.mask.astype(np.float32), self.scale)
         return np.asarray(self.averages.values / np.sqrt(np.maximum(counts, 1)))
-
-    def setting(
-        self,
-        sigma: float,
-        energy_ev: NDArray[np.float64],
-        denoise_at: DenoiserAt,
-        rng: np.random.Generator,
-        n_probes: int,
-        progress: Callable[[str, float], None],
-        *,
-        estimated: bool,
-    ) -> Setting:
-        """Return what a method works on; the noise of averages is measured anew, where it is not given."""
-        values, mask = self.averages.values, self.averages.mask
-        whole, own = None, sigma
-        if self.scale > 1:
-            whole = Whole(self.passes, self.scale, self.passes.mask, sigma, self.averages.energy)
-            if estimated and sigma_sample(len(values), mask, rng).size:
-                found = estimate_sigma(values, mask=mask, rng=rng)
-                own = found if found > SPREADS * sigma else sigma  # noise of neighbours may be alike
-        return Setting(values, energy_ev, mask, own, denoise_at, rng, n_probes, progress, whole=whole)
 
 
 def prepare_stack(
     stack: xr.DataArray,
-    memory: float | None,
-    rng: np.random.Generator,
-    progress: Callable[[str, float], None],
+    resources: Resources,
+    executor: Executor,
     *,
-    checkpoint: str | Path | None = None,
-    cluster: Any = None,
-    device: str = DEFAULT_DEVICE,
+    rng: np.random.Generator,
+    progress: Progress,
 ) -> PreparedStack:
-    """Look at all values once, and once more where some are missing; refuse what cannot be used.
+    """Look at all values once, and once more where some are missing; refuse values that cannot be used.
 
-    See `denoise` for the parameters and errors; `cluster` is a Dask client or None, which the work is done
-    by instead of a `device`.
+    Parameters
+    ----------
+    stack : DataArray, dims (energy, y, x)
+    resources : Resources
+    executor : Executor
+        Does the passes over the stack.
+    rng : numpy.random.Generator
+        Draws the pixels from which sigma is estimated.
+    progress : callable
+        Called with a step's name and the share of it that is done.
+
+    Raises
+    ------
+    StackError, EnergyError
+        As `xanesum.denoise`.
     """
     progress("read", 0.0)
     check_stack(stack, min_energies=2)
     mask, used = usable_mask(stack), np.flatnonzero(usable_weight(stack))
     if not mask.any():
         raise StackError("no usable pixel is left: the mask excludes all of them")
-    most = available_memory() if memory is None else memory
-    passes = _passes(stack, mask, used, most)
-    accelerator = accelerator_for(device) if cluster is None else None
-    passes = replace(passes, cluster=cluster, device=accelerator)
-    if checkpoint is not None and not passes.in_memory:
-        n_energies, n_y, _ = passes.shape
-        middle = slice(n_y // 2, n_y // 2 + 1)
-        ends = [passes.read(slice(e, e + 1), middle) for e in (0, n_energies // 2, n_energies - 1)]
-        known = digest_of(stack.energy.values, str(stack.shape), used, mask, *ends)
-        passes = replace(passes, checkpoint=Checkpoint(Path(checkpoint), known))
+    memory = resources.memory_bytes
+    in_blocks = _in_blocks(stack, mask, used, memory)
+    blocks = _kept_on_disk(in_blocks.with_executor(executor), stack, used, resources.checkpoint)
     for_sigma = sigma_sample(len(used), mask, rng)
-    for_missing = for_sigma[:0]
-    if stack.attrs.get("missing_values", 0) or not mask.all():
-        usable = np.flatnonzero(mask)
-        for_missing = np.random.default_rng(0).choice(usable, min(FILLED_FROM, usable.size), replace=False)
-    pixels = np.union1d(for_sigma, for_missing)
-    scale = coarse_scale(passes.shape, COARSE_SHARE * most)
-    survey, averages = passes.survey(pixels, scale, partial(progress, "read"))
+    pixels = np.union1d(for_sigma, _filling_pixels(stack, mask))
+    scale = coarse_scale(blocks.shape, COARSE_SHARE * memory)
+    survey, averages = blocks.survey(pixels, scale, partial(progress, "read"))
     refuse_values(stack, survey.n_bad, survey.blank)
     sample = survey.sample
     if survey.n_missing:
-        found = fill_missing(sample[:, None], rank=MISSING_RANK)
-        basis = fit_basis(found, min(MISSING_RANK, len(used), len(pixels)), rng=rng)
-        passes = passes.filled(basis.spectra)
-        sample = found[:, 0]
-        averages = passes.average(scale, partial(progress, "average"))
-    values = averages.values
-    level = NOISE_FLOOR * float(np.sqrt(averages.energy / (len(used) * np.count_nonzero(mask))))
+        sample = fill_missing(sample[:, None], rank=MISSING_RANK)
+        basis = fit_basis(sample, min(MISSING_RANK, len(used), len(pixels)), rng=rng)
+        sample = sample[:, 0]
+        blocks = blocks.filled(basis.spectra)
+        averages = blocks.average(scale, partial(progress, "average"))
+    floor = NOISE_FLOOR * float(np.sqrt(averages.sum_of_squares / (len(used) * np.count_nonzero(mask))))
     if for_sigma.size:
         sigma = sigma_of_pixels(sample[:, np.isin(pixels, for_sigma)])
     else:
-        sigma = estimate_sigma(values, mask=averages.mask, rng=rng)
-    return PreparedStack(passes, averages, scale, survey.digest, max(sigma, level), level)
+        sigma = estimate_sigma(averages.values, mask=averages.mask, rng=rng)
+    return PreparedStack(blocks, averages, scale, survey.digest, max(sigma, floor), floor)
 
 
-def _passes(
-    stack: xr.DataArray, mask: NDArray[np.bool_], used: NDArray[np.intp], most: float
+def pose_problem(
+    prepared: PreparedStack,
+    energy_ev: NDArray[np.float64],
+    denoiser: Denoiser,
+    options: Options,
+    *,
+    rng: np.random.Generator,
+    progress: Progress,
+) -> Problem:
+    """Return the problem to solve; the noise of averages is measured anew where sigma was not given.
+
+    Raises
+    ------
+    RankError
+        If more components are asked for than there are energies or pixels.
+    """
+    _check_rank(options.rank, prepared.blocks)
+    progress("noise", 0.0)
+    sigma = prepared.sigma if options.sigma is None else options.sigma
+    values, mask = prepared.averages.values, prepared.averages.mask
+    coarse_sigma = sigma
+    if prepared.scale > 1 and options.sigma is None and sigma_sample(len(values), mask, rng).size:
+        found = estimate_sigma(values, mask=mask, rng=rng)
+        if found > SIGMA_TOLERANCE * sigma:  # noise of neighbours is alike
+            coarse_sigma = found
+    coarse = Level(values, mask, coarse_sigma)
+    full: AnyLevel = coarse
+    if prepared.scale > 1:
+        known = prepared.averages.sum_of_squares
+        full = Level(prepared.blocks, prepared.blocks.mask, sigma, known_sum_of_squares=known)
+    return Problem(
+        coarse,
+        full,
+        prepared.scale,
+        energy_ev,
+        lambda images, level, pixels: denoiser.denoise(images, level, mask=pixels),
+        rng,
+        options.n_probes,
+        progress,
+    )
+
+
+def _filling_pixels(stack: xr.DataArray, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return the pixels from which the spectra of missing values are found; none where none is missing."""
+    if mask.all() and not stack.attrs.get("missing_values", 0):
+        return np.zeros(0, np.intp)
+    usable = np.flatnonzero(mask)
+    return np.random.default_rng(0).choice(usable, min(FILLING_PIXELS, usable.size), replace=False)
+
+
+def _in_blocks(
+    stack: xr.DataArray, mask: NDArray[np.bool_], used: NDArray[np.intp], memory: float
 ) -> BlockedStack:
-    """Return passes over the usable frames, in memory where they are, or fit there."""
+    """Return the usable frames in blocks: in memory where they are there already, or fit."""
     size, shape = 4 * stack.size, (len(used), stack.shape[1], stack.shape[2])
-    if not is_lazy(stack) or size * IN_MEMORY < most:
-        values = _all_values(stack)
+    if not is_lazy(stack) or size * WORKING_SIZE < memory:
+        values = all_values(stack)
         if len(used) == len(values):
             return BlockedStack.over(values, mask)
         return BlockedStack(lambda energies, rows: values[used[energies], rows], shape, mask, True)
 
     def read(energies: slice, rows: slice) -> NDArray[np.float32]:
         chosen = used[energies]
-        first, last = int(chosen[0]), int(chosen[-1])  # a slice is read at once, a list piece by piece
+        first, last = (
+            int(chosen[0]),
+            int(chosen[-1]),
+        )  # a slice is one read, a list is one read for each frame
         block = np.asarray(stack[first : last + 1, rows].values, np.float32)
         return block if len(block) == len(chosen) else block[chosen - first]
 
-    return BlockedStack(read, shape, mask, False, most * BLOCK_SHARE, chunks_of(stack)[:2])
+    return BlockedStack(read, shape, mask, False, memory * BLOCK_SHARE, chunks_of(stack)[:2])
 
 
-def _all_values(stack: xr.DataArray) -> NDArray[np.float32]:
-    """Return the values; those of a lazy stack are fetched a few at a time, and held once."""
+def _kept_on_disk(
+    blocks: BlockedStack, stack: xr.DataArray, used: NDArray[np.intp], folder: Path | None
+) -> StackInBlocks:
+    """Return the stack with its passes' results kept in a folder; unchanged without one, or in memory."""
+    if folder is None or blocks.in_memory:
+        return blocks
+    n_energies, n_y, _ = blocks.shape
+    middle = slice(n_y // 2, n_y // 2 + 1)
+    rows = [blocks.read(slice(e, e + 1), middle) for e in (0, n_energies // 2, n_energies - 1)]
+    digest = digest_of(stack.energy.values, str(stack.shape), used, blocks.mask, *rows)
+    return CheckpointedStack(blocks, Checkpoint(folder, digest))
+
+
+def all_values(stack: xr.DataArray) -> NDArray[np.float32]:
+    """Return all values (E, Y, X); those of a lazy stack are read a few frames at a time."""
     if not is_lazy(stack):
         return np.asarray(stack.values, np.float32)
     values = np.empty(stack.shape, np.float32)
@@ -160,8 +208,8 @@ def _all_values(stack: xr.DataArray) -> NDArray[np.float32]:
     return values
 
 
-def _check_rank(rank: int | None, passes: BlockedStack) -> None:
-    n_energies, n_pixels = len(passes), int(passes.mask.sum())
+def _check_rank(rank: int | None, blocks: StackInBlocks) -> None:
+    n_energies, n_pixels = len(blocks), int(blocks.mask.sum())
     limit = min(n_energies, n_pixels)
     if rank is not None and not 1 <= rank <= limit:
         raise RankError(

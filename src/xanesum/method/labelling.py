@@ -1,8 +1,9 @@
-"""From plain arrays back to a labelled result."""
+"""From plain arrays back to a labelled result, with its origin."""
 
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 
 import numpy as np
@@ -11,91 +12,88 @@ from numpy.typing import NDArray
 
 from xanesum.linalg.subspace import mean_signs
 from xanesum.method.fit import Fit
+from xanesum.method.noise_model import NoiseLevels
+from xanesum.method.sure import RankRisk
 from xanesum.result import Denoised
 from xanesum.stack import usable_weight
 
-__all__ = ["_versions", "assemble"]
+__all__ = ["label", "package_versions"]
 
 
-def assemble(
-    stack: xr.DataArray,
-    fit: Fit,
-    sigma: float,
-    per_energy: NDArray[np.float64],
-    provenance: dict[str, object],
-    *,
-    pixel: NDArray[np.float64] | None = None,
-    common: NDArray[np.float64] | None = None,
-) -> Denoised:
-    """Return the first components of a fit to the usable frames of `stack`, labelled; unused frames get 0.
+def label(stack: xr.DataArray, fit: Fit, noise: NoiseLevels, provenance: Mapping[str, object]) -> Denoised:
+    """Return the kept components of a fit to the usable frames of `stack`, labelled; other frames get 0.
 
     Parameters
     ----------
     stack : DataArray (energy, y, x)
         Gives the labels.
     fit : Fit
-        From `xanesum.method.sum_plus`.
-    sigma : float
-        Noise level.
-    per_energy : ndarray, shape (E',)
-        Noise level at each usable energy.
-    provenance : dict
-        What the result should say of its origin.
-    pixel : ndarray, shape (Y, X), optional
-        Noise level of each pixel, relative; 1 by default.
-    common : ndarray, shape (E',), optional
-        Standard deviation of noise that all usable energies share; 0 by default.
+        From a method, for the E' usable frames.
+    noise : NoiseLevels
+        At the E' usable energies.
+    provenance : mapping
+        The origin of the result, for the record.
     """
-    weight, rank = usable_weight(stack), fit.rank
-    sign = mean_signs(fit.images[:rank])
+    rank, sign = fit.rank, mean_signs(fit.images[: fit.rank])
     mixing = np.eye(rank) if fit.mixing is None else fit.mixing
-    spectra = np.zeros((rank, len(weight)))
-    spectra[:, weight] = fit.spectra[:rank] * sign[:, None]
-    sigma_energy = np.full(len(weight), np.nan)
-    sigma_energy[weight] = per_energy
-    sigma_common = np.zeros(len(weight))
-    sigma_common[weight] = 0.0 if common is None else common
+    common = np.zeros(len(noise.energy)) if noise.common is None else noise.common
+    pixel = np.ones(stack.shape[1:]) if noise.pixel is None else noise.pixel
     energy = {"energy": stack.energy, **({"weight": stack["weight"]} if "weight" in stack.coords else {})}
     pixels = {name: stack[name] for name in ("y", "x", "mask") if name in stack.coords}
-    risk = fit.risk
-    n_tried = len(fit.components["risk"])
     return Denoised(
-        spectra=xr.DataArray(spectra, dims=("component", "energy"), coords=energy),
+        spectra=xr.DataArray(
+            _at_used(stack, fit.spectra[:rank] * sign[:, None], 0.0),
+            dims=("component", "energy"),
+            coords=energy,
+        ),
         coefficients=xr.DataArray(
             fit.images[:rank] * sign[:, None, None].astype(np.float32),
             dims=("component", "y", "x"),
             coords=pixels,
         ),
-        components=xr.Dataset(
-            {name: ("tried", values) for name, values in fit.components.items()},
-            coords={"tried": np.arange(1, n_tried + 1)},
+        components=_components_table(fit),
+        sigma=noise.sigma,
+        sigma_energy=xr.DataArray(
+            _at_used(stack, noise.energy, np.nan), dims="energy", coords={"energy": stack.energy}
         ),
-        sigma=sigma,
-        sigma_pixel=xr.DataArray(
-            np.ones(stack.shape[1:]) if pixel is None else pixel, dims=("y", "x"), coords=pixels
+        sigma_common=xr.DataArray(
+            _at_used(stack, common, 0.0), dims="energy", coords={"energy": stack.energy}
         ),
+        sigma_pixel=xr.DataArray(pixel, dims=("y", "x"), coords=pixels),
         error_images=xr.DataArray(fit.errors[:rank], dims=("source", "y", "x"), coords=pixels),
         error_mixing=xr.DataArray(mixing * sign[:, None], dims=("component", "source")),
-        sigma_energy=xr.DataArray(sigma_energy, dims="energy", coords={"energy": stack.energy}),
-        sigma_common=xr.DataArray(sigma_common, dims="energy", coords={"energy": stack.energy}),
-        risk=xr.Dataset(
-            {
-                "risk": ("rank", risk.risk),
-                "standard_error": ("rank", risk.standard_error),
-                "difference_error": ("rank", risk.difference_error),
-                "divergence": ("rank", risk.divergence),
-                "chosen": ("rank", risk.ranks == rank),
-            },
-            coords={"rank": risk.ranks},
-        ),
+        risk=_risk_table(fit.risk, rank),
         attrs=dict(stack.attrs),
-        provenance=provenance,
+        provenance=dict(provenance),
     )
 
 
-def _versions() -> dict[str, object]:
-    return {
-        "xanesum": version("xanesum"),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("numpy", "scipy", "xarray", "torch")},
+def package_versions() -> dict[str, object]:
+    """Return the versions of Python and of the packages that a result depends on."""
+    names = ("xanesum", "numpy", "scipy", "xarray", "torch")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def _at_used(stack: xr.DataArray, values: NDArray[np.float64], fill: float) -> NDArray[np.float64]:
+    """Return values (..., E') of the usable frames at all energies (..., E), with `fill` elsewhere."""
+    used = usable_weight(stack)
+    at_all = np.full((*values.shape[:-1], len(used)), fill)
+    at_all[..., used] = values
+    return at_all
+
+
+def _components_table(fit: Fit) -> xr.Dataset:
+    n_tried = len(fit.components["risk"])
+    columns = {name: ("tried", values) for name, values in fit.components.items()}
+    return xr.Dataset(columns, coords={"tried": np.arange(1, n_tried + 1)})
+
+
+def _risk_table(risk: RankRisk, chosen: int) -> xr.Dataset:
+    columns = {
+        "risk": ("rank", risk.risk),
+        "standard_error": ("rank", risk.standard_error),
+        "difference_error": ("rank", risk.difference_error),
+        "divergence": ("rank", risk.divergence),
+        "chosen": ("rank", risk.ranks == chosen),
     }
+    return xr.Dataset(columns, coords={"rank": risk.ranks})

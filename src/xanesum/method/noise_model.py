@@ -1,4 +1,4 @@
-"""How the noise of a stack differs from white; a stack whose noise does not; the way back."""
+"""Model how noise departs from white; whiten a problem by it; undo it in a fit."""
 
 from __future__ import annotations
 
@@ -11,35 +11,45 @@ from numpy.typing import NDArray
 from xanesum.linalg.binning import mean_over_blocks
 from xanesum.linalg.subspace import project
 from xanesum.method.fit import Fit
-from xanesum.method.problem import NoiseOfImages, Setting, Whole
+from xanesum.method.problem import AnyLevel, Level, NoiseOfImages, Problem
 from xanesum.method.sum_plus import fit_pilot
 from xanesum.noise.common import CommonNoise, find_common
-from xanesum.noise.variance import CountVariance, NoiseFactors, Variance, fit_variance, left_uneven, separate
-from xanesum.streaming.blocked_stack import Rescaling
+from xanesum.noise.level import sigma_per_energy
+from xanesum.noise.variance import (
+    CountVariance,
+    NoiseFactors,
+    Variance,
+    fit_variance,
+    left_uneven,
+    separate,
+)
+from xanesum.streaming.interface import Rescaling, StackInBlocks
 
-__all__ = ["NoiseModel", "UnevenNoise", "measure_noise"]
+__all__ = ["NoiseLevels", "NoiseModel", "UnevenNoise", "measure_noise"]
 
-EVEN = 0.04  # rms of the logarithm of sigma up to which the noise is taken to be even
-BY_CHANCE = 2.0  # times the error of that, which a small scan may show beside it
-COMMON = 1.1  # times the noise, from which on what all energies share is more than chance
-STRONGLY = 6.0  # times its noise, at which a pilot is denoised again for what the stack is divided by
-LAW_HOLDS = 1.1  # ratio of the noise to that which a law predicts, or its inverse, up to which it is used
-MIN_ENERGIES = 8  # beyond the components of a pilot, for the noise to be known from what they leave over
+EVEN = 0.04  # noise with less spread than this counts as even (rms of the logarithm of sigma)
+BY_CHANCE = 2.0  # a small scan may show this many times the spread's own error in addition
+COMMON = 1.1  # noise common to all energies counts if it is at least this many times the other noise
+STRONGLY = 6.0  # the pilot is denoised again at this many times its noise, for the divisor of the stack
+LAW_HOLDS = 1.1  # a law is used if measured and predicted noise differ by at most this factor
+MIN_ENERGIES = 8  # energies beyond the pilot's components that a measurement of the noise needs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnevenNoise:
-    """Noise that differs over pixels and energies, and the clean stack with which it does."""
+    """Noise that differs over pixels and energies, and the clean stack on which it depends."""
 
     variance: Variance
-    factors: NoiseFactors  # of the variance
+    factors: NoiseFactors  # nearest product of a factor for each pixel and one for each energy
     spectra: NDArray[np.float64]  # (K, E), of the clean stack as far as it is known
     images: NDArray[np.float32]  # (K, Y, X)
 
-    def divided(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the stack with noise of its mean level, as far as factors make it so."""
+    def divide(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the stack (E, Y, X) divided by the factors, with noise of their mean level."""
         factors = self.factors
-        pixel, energy = (np.float32(1) / f.astype(np.float32) for f in (factors.pixel, factors.energy))
+        pixel, energy = (
+            np.float32(1) / f.astype(np.float32) for f in (factors.sigma_pixel, factors.sigma_energy)
+        )
         even = np.empty_like(values)
         for out, frame, share in zip(even, values, energy * np.float32(factors.level), strict=True):
             np.multiply(frame, pixel * share, out=out)
@@ -51,26 +61,46 @@ class UnevenNoise:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class NoiseLevels:
+    """Noise levels of a stack, for the labels of a result."""
+
+    sigma: float  # mean level, unit of the stack
+    energy: NDArray[np.float64]  # (E,), at each energy, unit of the stack
+    pixel: NDArray[np.float64] | None = None  # (Y, X), relative to the mean; None: 1 everywhere
+    common: NDArray[np.float64] | None = None  # (E,), of noise common to all energies; None: 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class NoiseModel:
-    """How the noise of a stack differs from white, as far as that is known."""
+    """How the noise of a stack departs from white, as far as it is known."""
 
     uneven: UnevenNoise | None = None  # None: even
-    common: CommonNoise | None = None  # in the divided stack; None: nothing to speak of
-    by_law: float | None = None  # noise over that which the counts' law predicts; None: no law known
+    common: CommonNoise | None = None  # in the divided stack; None: negligible
+    by_law: float | None = None  # measured noise over that of the counts' law; None: no law known
+
+    @property
+    def is_white(self) -> bool:
+        """Whether there is nothing to whiten."""
+        return self.uneven is None and self.common is None
 
     @property
     def factors(self) -> NoiseFactors | None:
-        """What pixels and energies are divided by; None where that is 1."""
+        """Divisors of pixels and energies; None where they are 1."""
         return None if self.uneven is None else self.uneven.factors
 
     @property
-    def pixel(self) -> NDArray[np.float64] | None:
-        """What each pixel is divided by (Y, X); None where it is 1."""
-        return None if self.factors is None else self.factors.pixel
+    def sigma_pixel(self) -> NDArray[np.float64] | None:
+        """Divisor of each pixel (Y, X); None where it is 1."""
+        return None if self.factors is None else self.factors.sigma_pixel
 
     @property
-    def said(self) -> str:
-        """The same in words."""
+    def law_holds(self) -> bool:
+        """Whether a law of the counts describes the noise."""
+        return self.by_law is not None and abs(np.log(self.by_law)) < np.log(LAW_HOLDS)
+
+    @property
+    def description(self) -> str:
+        """The model in words."""
         parts = ["white"] if self.factors is None else []
         if self.factors is not None:
             parts.append(f"uneven, product of factors, misfit {self.factors.misfit:.3f}")
@@ -81,132 +111,154 @@ class NoiseModel:
             parts.append(f"{agrees} the law of the counts predicts ({self.by_law:.3f} of it)")
         return "; ".join(parts)
 
-    @property
-    def law_holds(self) -> bool:
-        """Whether there is a law of the counts that describes the noise."""
-        return self.by_law is not None and abs(np.log(self.by_law)) < np.log(LAW_HOLDS)
-
-    def whiten(self, setting: Setting) -> Setting:
-        """Return the setting with a stack of noise as even as factors can make it, and what they leave."""
-        if setting.whole is not None:
-            return self._evened_whole(setting, setting.whole)
-        level, values, image_noise = setting.sigma, setting.values, None
+    def whiten(self, problem: Problem) -> Problem:
+        """Return the problem of a stack with noise as even as the factors can make it."""
+        if self.is_white:
+            return problem
+        stack = problem.full.stack
+        if not isinstance(stack, np.ndarray):
+            return self._whiten_blocks(problem, stack)
+        level = problem.coarse
+        values, sigma, image_noise = level.stack, level.sigma, None
         if self.uneven is not None:
-            level, values = self.uneven.factors.level, self.uneven.divided(values)
+            values, sigma = self.uneven.divide(values), self.uneven.factors.level
             image_noise = self.uneven.image_noise
-        elif self.common is not None:
+        else:
             values = values.copy()
         if self.common is not None:
             self.common.reduce(values)
-        return replace(setting, values=values, sigma=level, image_noise=image_noise)
+        return problem.on_one_level(Level(values, level.mask, sigma, image_noise))
 
-    def _evened_whole(self, setting: Setting, whole: Whole) -> Setting:
-        """Return the setting with averages of a stack that is made even on the way."""
-        if self.uneven is None and self.common is None:
-            return setting
-        level, n_energies, image_noise = whole.sigma, len(setting.values), None
-        pixel, energy = np.ones(whole.mask.shape, np.float32), np.ones(n_energies)
+    def _whiten_blocks(self, problem: Problem, stack: StackInBlocks) -> Problem:
+        """Return the problem of a stack that is whitened while it is read, and of its averages."""
+        coarse, full = problem.coarse, problem.full
+        assert isinstance(full.stack, StackInBlocks)
+        n_energies, sigma, image_noise = coarse.n_energies, full.sigma, None
+        pixel, energy = np.ones(full.mask.shape, np.float32), np.ones(n_energies)
         along, excess = np.zeros(n_energies), 0.0
         if self.uneven is not None:
             factors = self.uneven.factors
-            level, image_noise = factors.level, self.uneven.image_noise
-            pixel, energy = (1 / factors.pixel).astype(np.float32), level / factors.energy
+            sigma, image_noise = factors.level, self.uneven.image_noise
+            pixel, energy = (1 / factors.sigma_pixel).astype(np.float32), sigma / factors.sigma_energy
         if self.common is not None:
             along, excess = self.common.along, 1 - 1 / self.common.ratio
-        stack = whole.stack.rescaled(Rescaling(pixel, energy, along, excess))
-        averages = stack.average(whole.scale)
-        seen = replace(whole, stack=stack, sigma=level, energy=averages.energy, image_noise=image_noise)
+        stack = stack.rescaled(Rescaling(pixel, energy, along, excess))
+        averages = stack.average(problem.scale)
+        noise_of_averages = None
+        if image_noise is not None:
+            noise_of_averages = partial(_averaged_noise, image_noise, full.mask, problem.scale)
+        coarse_sigma = sigma * coarse.sigma / full.sigma
         return replace(
-            setting,
-            values=averages.values,
-            mask=averages.mask,
-            sigma=level * setting.sigma / whole.sigma,
-            image_noise=None if image_noise is None else partial(_averaged_noise, image_noise, whole),
-            whole=seen,
+            problem,
+            coarse=Level(averages.values, averages.mask, coarse_sigma, noise_of_averages),
+            full=Level(stack, full.mask, sigma, image_noise, averages.sum_of_squares),
         )
 
-    def unwhiten(self, fit: Fit, level: float) -> Fit:
-        """Return the fit of the stack as it was before `whiten`."""
-        if self.uneven is None and self.common is None:
+    def unwhiten(self, fit: Fit, whitened: AnyLevel) -> Fit:
+        """Return the fit in terms of the stack as it was before `whiten`.
+
+        Parameters
+        ----------
+        fit : Fit
+            Of the whitened problem.
+        whitened : Level
+            Full resolution of that problem.
+        """
+        if self.is_white:
             return fit
         spectra = fit.spectra[: fit.rank]
         if self.common is not None:
             spectra = self.common.restored(spectra)
         if self.factors is None:
             return fit.unwhiten(spectra, np.ones(fit.images.shape[1:]))
-        return fit.unwhiten(spectra * (self.factors.energy / level), self.factors.pixel)
+        return fit.unwhiten(spectra * (self.factors.sigma_energy / whitened.sigma), self.factors.sigma_pixel)
 
-    def common_sigma(self, level: float) -> NDArray[np.float64] | None:
-        """Return the standard deviation (E,) of what all energies share, for a pixel of mean noise."""
+    def levels(self, whitened: Problem, fit: Fit) -> NoiseLevels:
+        """Return the noise levels of the stack before it was whitened; `fit` is of the whitened problem."""
+        coarse, sigma = whitened.coarse, whitened.full.sigma
+        if self.factors is None:
+            spectra = fit.spectra[: max(fit.rank, 1)]
+            energy = sigma_per_energy(coarse.stack, spectra, mask=coarse.mask, rng=whitened.rng)
+            energy *= sigma / coarse.sigma
+        else:
+            energy = self.factors.sigma_energy
+        return NoiseLevels(sigma, energy, self.sigma_pixel, self.common_sigma(sigma))
+
+    def common_sigma(self, sigma: float) -> NDArray[np.float64] | None:
+        """Return the standard deviation (E,) of noise common to all energies, for a pixel of mean noise."""
         if self.common is None:
             return None
-        energy = 1.0 if self.factors is None else self.factors.energy / level
-        return self.common.sigma(level) * energy
+        energy = 1.0 if self.factors is None else self.factors.sigma_energy / sigma
+        return self.common.sigma(sigma) * energy
 
 
-def measure_noise(setting: Setting, *, divided_by_flat: bool, law: CountVariance | None = None) -> NoiseModel:
-    """Measure how the noise differs from white.
+def measure_noise(problem: Problem, *, divided_by_flat: bool, law: CountVariance | None = None) -> NoiseModel:
+    """Measure how the noise departs from white.
 
-    What the stack is divided by must not know its noise: a clean image of high contrast, divided by the
-    little that a pilot keeps of the noise, holds as much of it as the noise itself, and no estimate of risk
-    can tell.  The pilot is therefore denoised again, and strongly, which keeps the borders of the sample.
+    The divisor must be independent of the stack's noise; even a small residue biases the result, and SURE
+    cannot see it.  The pilot is therefore denoised again, strongly, which keeps the borders of the sample.
 
-    A law of the counts' noise is better than what the stack alone tells; where the stack shows another level
-    of noise than the law predicts, as after resampling, the stack is believed.
+    A law of the counts' noise is more precise than a measurement on the stack.  But where the stack shows
+    another noise level than the law predicts, as after resampling, the measurement is used.
 
     Parameters
     ----------
-    setting : Setting
+    problem : Problem
     divided_by_flat : bool
-        Whether the frames were divided by an image, whose noise they may then share.
+        Whether the frames were divided by one image, whose noise they then share.
     law : CountVariance, optional
-        For the setting's energies.
+        For the problem's energies.
     """
-    pilot = fit_pilot(setting)
-    spectra, pixels = pilot.spectra[: pilot.rank], pilot.images[: pilot.rank]
-    if len(setting.values) - len(spectra) < MIN_ENERGIES:
+    level = problem.coarse
+    pilot = fit_pilot(problem)
+    spectra, images = pilot.spectra[: pilot.rank], pilot.images[: pilot.rank]
+    if level.n_energies - len(spectra) < MIN_ENERGIES:
         return NoiseModel()
-    full, scale = setting.full, 1 if setting.whole is None else setting.whole.scale
     variance: Variance = fit_variance(
-        setting.values,
+        level.stack,
         spectra,
-        pixels,
-        mask=setting.mask,
-        scale=scale,
-        whole_shape=full.mask.shape,
-        rng=setting.rng,
+        images,
+        mask=level.mask,
+        scale=problem.scale,
+        whole_shape=problem.full.mask.shape,
+        rng=problem.rng,
     )
-    pixels = setting.denoise_at(pixels, STRONGLY * setting.sigma, setting.mask) / np.float32(scale)
-    factors = separate(variance, spectra, pixels, mask=setting.mask, scale=scale)
-    shape = NoiseModel(UnevenNoise(variance, factors, spectra, pixels))
+    images = problem.denoise_at(images, STRONGLY * level.sigma, level.mask) / np.float32(problem.scale)
+    factors = separate(variance, spectra, images, mask=level.mask, scale=problem.scale)
+    model = NoiseModel(UnevenNoise(variance, factors, spectra, images))
     if law is not None:
-        predicted = separate(law, spectra, pixels, mask=setting.mask, scale=scale)
-        shape = replace(shape, by_law=factors.level / predicted.level)
-        if shape.law_holds:
-            shape = replace(shape, uneven=UnevenNoise(law, predicted, spectra, pixels))
+        predicted = separate(law, spectra, images, mask=level.mask, scale=problem.scale)
+        model = replace(model, by_law=factors.level / predicted.level)
+        if model.law_holds:
+            model = replace(model, uneven=UnevenNoise(law, predicted, spectra, images))
     if factors.unevenness <= np.hypot(EVEN, BY_CHANCE * variance.error):
-        shape = NoiseModel(by_law=shape.by_law)
-    elif setting.whole is not None and shape.uneven is not None:
-        shape = replace(shape, uneven=_seen_sharply(shape.uneven, full))
-    if not divided_by_flat:
-        return shape
-    even = shape.whiten(setting)
-    along = np.ones(len(even.values)) if shape.factors is None else 1 / shape.factors.energy
-    common = find_common(even.values, along, even.sigma, mask=even.mask, rng=even.rng)
-    return replace(shape, common=common) if common.ratio > COMMON else shape
+        model = NoiseModel(by_law=model.by_law)
+    elif problem.scale > 1 and model.uneven is not None:
+        model = replace(model, uneven=_at_full_resolution(model.uneven, problem))
+    return _with_common_noise(model, problem) if divided_by_flat else model
 
 
-def _seen_sharply(uneven: UnevenNoise, full: Setting) -> UnevenNoise:
-    """Return the same from a clean stack at full resolution, instead of from averages."""
-    images = project(uneven.spectra, full.stack) * full.mask
-    images = full.denoise_at(images, STRONGLY * full.sigma, full.mask)
-    factors = separate(uneven.variance, uneven.spectra, images, mask=full.mask)
+def _with_common_noise(model: NoiseModel, problem: Problem) -> NoiseModel:
+    """Return the model with noise common to all energies, as of a flat image, where there is some."""
+    whitened = model.whiten(problem)
+    level = whitened.coarse
+    along = np.ones(level.n_energies) if model.factors is None else 1 / model.factors.sigma_energy
+    common = find_common(level.stack, along, level.sigma, mask=level.mask, rng=whitened.rng)
+    return replace(model, common=common) if common.ratio > COMMON else model
+
+
+def _at_full_resolution(uneven: UnevenNoise, problem: Problem) -> UnevenNoise:
+    """Return the same noise for a clean stack at full resolution, instead of averages."""
+    level = problem.full
+    images = project(uneven.spectra, level.stack) * level.mask
+    images = problem.denoise_at(images, STRONGLY * level.sigma, level.mask)
+    factors = separate(uneven.variance, uneven.spectra, images, mask=level.mask)
     return UnevenNoise(uneven.variance, factors, uneven.spectra, images)
 
 
 def _averaged_noise(
-    image_noise: NoiseOfImages, whole: Whole, spectra: NDArray[np.float64]
+    image_noise: NoiseOfImages, mask: NDArray[np.bool_], scale: int, spectra: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """Return the noise of averages over blocks of pixels, of images of `spectra`."""
-    variance = mean_over_blocks(image_noise(spectra) ** 2, whole.mask, whole.scale)
+    """Return the noise of averages over blocks of pixels, of the images of `spectra`."""
+    variance = mean_over_blocks(image_noise(spectra) ** 2, mask, scale)
     return np.asarray(np.sqrt(variance), np.float32)

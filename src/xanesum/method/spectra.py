@@ -1,4 +1,4 @@
-"""Spectra fitted again to denoised images, and smoothed along energy as far as their noise asks for it."""
+"""Spectra fitted again to denoised images, smoothed along energy, and set to 0 where only noise is left."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from xanesum.linalg.subspace import inner_products
 
 __all__ = ["Smoothed", "orthonormal_rows", "refit_spectra", "shrink_spectra", "smooth_spectra"]
 
-DEPENDENT = 1e-10  # images whose squared size, beside the strongest, is below this are the others' sum
-ORDER = 2  # of the differences that a smooth spectrum has few of: pieces of straight lines
-WINDOW = 7  # differences, about, that share a variance
-MOST_TURNS = 30
-SETTLED = 1e-3  # of sigma: change of the spectra in one turn
-SMALLEST, LARGEST = 1e-10, 1e12  # variance of a difference, in units of the noise
-NEARBY = 1 / 15  # of all energies, to each side: where a spectrum is compared with its own noise
-NOTHING = 2.0  # energy, in units of the noise's, up to which a spectrum is taken to be 0 there
+DEPENDENT = 1e-10  # an image depends on the others if its own squared size is below this share of the largest
+ORDER = 2  # order of the differences that are small in a smooth spectrum: pieces of straight lines
+WINDOW = 7  # neighbouring differences that share a variance
+MOST_TURNS = 30  # iterations at most
+SETTLED = 1e-3  # change of the spectra in one iteration, in units of sigma, at which it stops
+SMALLEST, LARGEST = 1e-10, 1e12  # limits for the variance of a difference, in units of the noise's
+NEARBY = 1 / 15  # share of the energies, to each side, over which a spectrum is compared with its noise
+NOTHING = 2.0  # a spectrum is 0 where its mean square is below this many times that of its noise
 
 
 class Smoothed(NamedTuple):
-    """Spectra whose noise was reduced."""
+    """Spectra after smoothing, and the noise that is left in them."""
 
     spectra: NDArray[np.float64]  # (K, E)
-    noise: NDArray[np.float64]  # (K, E), variance that is left at each energy; 1 before smoothing
+    noise: NDArray[np.float64]  # (K, E), remaining share of the noise variance at each energy; 1 at first
 
     @property
-    def freedom(self) -> NDArray[np.float64]:
-        """Free numbers that each spectrum still has, shape (K,), up to E."""
+    def degrees_of_freedom(self) -> NDArray[np.float64]:
+        """Degrees of freedom of each spectrum, shape (K,), at most E."""
         return np.asarray(self.noise.sum(axis=1))
 
 
@@ -46,11 +46,11 @@ def refit_spectra(
 ) -> NDArray[np.float64]:
     r"""Fit spectra to a stack, given denoised images of it, by least squares.
 
-    The images saw the same noise as the stack.  A pixel's noise moves the images along the spectra that they
-    were made with, by the denoiser's derivative, so that the products of stack and image k are too large by
-    ``sigma**2 * divergence[k] * spectra[k]`` in expectation (Stein's lemma, [1]_).  That is taken away first.
-    Without it, spectra would confirm themselves.  The images are made orthonormal before the fit; the noise
-    of what is returned is then white, of standard deviation `sigma`, whatever the images are.
+    Images and stack contain the same noise.  It moves the images along their own spectra, by the denoiser's
+    derivative.  So the products of the stack and image k are too large by
+    ``sigma**2 * divergence[k] * spectra[k]`` in expectation (Stein's lemma, [1]_), which is subtracted first.
+    Otherwise spectra would confirm themselves.  The images are made orthonormal before the fit.  The returned
+    spectra then have white noise of standard deviation `sigma`, whatever the images are.
 
     Parameters
     ----------
@@ -59,9 +59,9 @@ def refit_spectra(
     images : ndarray of float32, shape (K, Y, X)
         Denoised coefficient images.
     spectra : ndarray, shape (K, E)
-        Orthonormal spectra whose coefficient images were denoised.
+        Orthonormal spectra of these images.
     divergence : ndarray, shape (K,)
-        Trace of each image's Jacobian: how many pixels of noise it still holds.
+        Trace of each image's Jacobian: the number of pixels of noise left in it.
     sigma : float
         Noise level of the stack.
     mask : ndarray of bool, shape (Y, X), optional
@@ -70,8 +70,8 @@ def refit_spectra(
     Returns
     -------
     ndarray, shape (R, E)
-        Spectra, strongest first, orthogonal, not normalized, in the unit of the stack times the root of the
-        number of pixels; fewer than K where images depend on each other.
+        Spectra, strongest first, orthogonal but not normalized, in the unit of the stack times the root of
+        the number of pixels.  There are fewer than K if images depend on each other.
 
     References
     ----------
@@ -98,11 +98,11 @@ def orthonormal_rows(spectra: NDArray[np.float64]) -> NDArray[np.float64]:
 def smooth_spectra(spectra: NDArray[np.float64], sigma: float, energy_ev: NDArray[np.float64]) -> Smoothed:
     """Smooth spectra along energy where they are smooth, and not where they bend.
 
-    Each is the posterior mean under a prior that knows its second divided differences to be normal, with a
-    variance that changes along energy.  All spectra bend at the same energies: they share the variances up
-    to one factor each.  The variances, each pooled with its neighbours, are those of greatest evidence under
-    a scale-free prior (fixed-point updates of [1]_).  Where nothing bends, as below an edge, straight pieces
-    remain; at an edge or a narrow line the noise is left alone.
+    Each spectrum is a posterior mean.  The prior takes its second divided differences as normal, with a
+    variance that changes along energy.  All spectra bend at the same energies, so they share the variances,
+    up to one factor each.  The variances, pooled over neighbours, maximize the evidence under a scale-free
+    prior (fixed-point updates of [1]_).  Where nothing bends, as below an edge, straight pieces remain.  At
+    an edge or a narrow line the noise stays.  The banded algebra is our own: SciPy has no banded inverse.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def smooth_spectra(spectra: NDArray[np.float64], sigma: float, energy_ev: NDArra
             smooth[k] = noisy[k] - weighted @ differences
             inverse = _band_of_inverse(factor)
             noise[k] = 1 - _diagonal_of_product(products, inverse)
-            # the rest of a difference is noise
+            # share of each difference that is signal; the rest is noise
             known[k] = np.clip(variance[k] * inverse[0], 1e-6, 1)
             power[k] = (variance[k] * weighted) ** 2
         if np.abs(smooth - before).max() < SETTLED:
@@ -146,11 +146,11 @@ def smooth_spectra(spectra: NDArray[np.float64], sigma: float, energy_ev: NDArra
 
 
 def shrink_spectra(smoothed: Smoothed, sigma: float) -> Smoothed:
-    """Make spectra 0 where they stand out of their remaining noise by nothing, and leave them where they do.
+    """Set spectra to 0 where they do not exceed their remaining noise.
 
-    Two free numbers are left of a straight piece, also of a spectrum that is 0 there, as most are below the
-    edge.  Each value is multiplied by ``1 - 2 * noise / energy``, or 0 where that is negative, with the
-    energy and the noise of its spectrum nearby (block James-Stein rule, [1]_).
+    A straight piece still has two degrees of freedom, even where the spectrum is 0, as most are below the
+    edge.  Each value is multiplied by ``1 - 2 * noise / square``, or by 0 where that is negative.  `square`
+    and `noise` are means over nearby energies (block James-Stein rule, [1]_).
 
     Parameters
     ----------
@@ -168,18 +168,18 @@ def shrink_spectra(smoothed: Smoothed, sigma: float) -> Smoothed:
     if not spectra.size:
         return smoothed
     size = 2 * max(1, round(NEARBY * spectra.shape[1])) + 1
-    energy, expected = (
+    squares, expected = (
         uniform_filter1d(values, size, mode="nearest") for values in (spectra**2, sigma**2 * noise)
     )
-    kept = np.maximum(0, 1 - NOTHING * expected / np.maximum(energy, np.finfo(float).tiny))
+    kept = np.maximum(0, 1 - NOTHING * expected / np.maximum(squares, np.finfo(float).tiny))
     return Smoothed(kept * spectra, kept * noise)
 
 
 def _shared_variance(
     power: NDArray[np.float64], known: NDArray[np.float64], variance: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return variances (K, m) that are a profile along energy times a factor of each spectrum."""
-    # the scale-free prior of a variance counts like one more difference that was found to be 0
+    """Return variances (K, m): a common profile along energy times a factor for each spectrum."""
+    # the scale-free prior counts like one more difference that is 0
     counted = (
         _pooled(known.sum(axis=0)) + _pooled(np.ones(known.shape[1])) / _pooled(np.ones(2 * WINDOW)).max()
     )
@@ -192,7 +192,7 @@ def _shared_variance(
 
 
 def _pooled(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return sums over `WINDOW` neighbours, the near ones counted more."""
+    """Return sums over `WINDOW` neighbours, with larger weights for nearer ones."""
     weights = np.hanning(WINDOW + 2)[1:-1]
     return np.convolve(values, weights)[WINDOW // 2 :][: values.size]
 
@@ -206,7 +206,7 @@ def _divided_differences(energy_ev: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _band(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the diagonal and those below it, as far as `matrix` has values, in LAPACK's lower form."""
+    """Return the diagonal of `matrix` and ORDER diagonals below it, in LAPACK's lower form."""
     band = np.zeros((ORDER + 1, len(matrix)))
     for offset in range(min(len(band), len(matrix))):
         band[offset, : len(matrix) - offset] = np.diag(matrix, -offset)
@@ -215,9 +215,9 @@ def _band(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _band_of_inverse(factor: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the band (3, m), as `_band` does, of ``inv(L @ L.T)`` for a banded Cholesky factor (3, m)."""
-    near, next_to, after = 0.0, 0.0, 0.0  # of the inverse at i, (i, i + 1) and i + 1, for the last i
+    near, next_to, after = 0.0, 0.0, 0.0  # the inverse at (i, i), (i, i + 1), (i + 1, i + 1) of the last i
     found = []
-    rows = factor[:, ::-1].tolist()  # numbers of Python, which are five times as fast here
+    rows = factor[:, ::-1].tolist()  # Python floats are five times as fast as NumPy scalars here
     for own, one, two in zip(*rows, strict=True):
         to_one = -(near * one + next_to * two) / own
         to_two = -(next_to * one + after * two) / own
@@ -227,7 +227,7 @@ def _band_of_inverse(factor: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _neighbours_products(differences: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-    """Return the products (m - i, E), element by element, of each difference with the one i rows on."""
+    """Return the elementwise products (m - i, E) of each difference with the one i rows below."""
     n_rows = len(differences)
     return [differences[: n_rows - i] * differences[i:] for i in range(min(ORDER + 1, n_rows))]
 

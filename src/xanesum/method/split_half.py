@@ -1,4 +1,4 @@
-"""What one half of the pixels says about the other: the scale to average at, and what is real."""
+"""Cross-validation between two halves of the pixels: the scale of averaging, and evidence for components."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ __all__ = [
 ]
 
 SCALES = (1, 2, 4, 8, 16, 32)
-COMMON_SCALE = 4  # pixels of a half, at which one half judges the other's spectra
-FEW_ENERGIES = 10  # beyond the components; with fewer, sigma is taken as known
+COMMON_SCALE = 4  # pixels each way that are averaged in the half that judges the other's spectra
+FEW_ENERGIES = 10  # energies beyond the components; with fewer, the scatter comes from the known sigma
 MaskedMap = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Halves:
-    """Two parts of a stack whose noise is independent, side by side everywhere."""
+    """Two interleaved parts of a stack, with independent noise."""
 
     stacks: tuple[NDArray[np.float32], NDArray[np.float32]]  # (E, Y, X) each; 0 where `mask` is false
     mask: NDArray[np.bool_]  # (Y, X), pixels that count in both
@@ -39,17 +39,17 @@ class Halves:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HalfSpectra:
-    """Spectra of each half, found at the scale where they find most in the other half."""
+    """Spectra of each half, from averages at the scale that agrees best with the other half."""
 
     scale: int
     spectra: tuple[NDArray[np.float64], NDArray[np.float64]]  # (K, E) each, strongest first
-    agreement: dict[int, float]  # scale -> energy that one half's spectra find in the other, noise included
+    agreement: dict[int, float]  # scale -> sum of squares along one half's spectra in the other half
 
 
 def split_pixels(
     stack: NDArray[np.float32], *, mask: NDArray[np.bool_] | None = None, gap: int = 0
 ) -> Halves:
-    """Split a stack (E, Y, X) by every second column, or row where those are more.
+    """Split a stack (E, Y, X) by every second column; by rows where there are more rows than columns.
 
     Parameters
     ----------
@@ -58,13 +58,12 @@ def split_pixels(
     mask : ndarray of bool, shape (Y, X), optional
         Pixels that count.
     gap : int
-        Columns left out between those of one half and those of the other: over as many pixels noise is
-        correlated.
+        Columns left out between the two halves.  Noise may be correlated over so many pixels.
 
     Returns
     -------
     Halves
-        Without any pixel, where the image is smaller than a pair of columns.
+        Without any pixel if the image is smaller than a pair of columns.
     """
     keep = np.ones(stack.shape[1:], bool) if mask is None else mask
     axis = split_axis(stack.shape)
@@ -80,7 +79,7 @@ def split_pixels(
 
 
 def split_axis(shape: Sequence[int]) -> int:
-    """Return the axis, 1 or 2, along which `split_pixels` tells the halves of a stack (E, Y, X) apart."""
+    """Return the axis, 1 or 2, along which `split_pixels` splits a stack (E, Y, X)."""
     return 1 if shape[1] > shape[2] else 2
 
 
@@ -89,10 +88,9 @@ def choose_scale(
 ) -> HalfSpectra:
     """Choose how many pixels to average before the spectra are found.
 
-    Averaging lowers the noise under which a weak but smooth component hides, and blurs away what is small.
-    The spectra of one half, from averages at each scale, are judged by the energy that they find in the
-    *other* half, whose noise they cannot have followed.  What white noise adds to it is the same for every
-    scale.
+    Averaging lowers the noise that hides a weak but smooth component, and blurs small features.  Spectra
+    from one half, averaged at each scale, are judged by the sum of squares of their images in the *other*
+    half.  They cannot have followed the noise there.  White noise adds the same amount at every scale.
 
     Parameters
     ----------
@@ -100,8 +98,8 @@ def choose_scale(
     rank : int
         Spectra K.
     scales : sequence of int
-        Those that are tried, each a multiple of the one before, as far as there are as many averages as
-        spectra.
+        Scales to try, each a multiple of the one before.  Scales with fewer averages than spectra are
+        skipped.
     rng : numpy.random.Generator
         For `xanesum.linalg.subspace.fit_basis`.
     """
@@ -113,13 +111,13 @@ def choose_scale(
             break
         first, second = (fit_basis(values, rank, rng=rng).spectra for values in averaged)
         found[scale] = (first, second)
-        agreement[scale] = (_energy_found(first, common[1]) + _energy_found(second, common[0])) / 2
+        agreement[scale] = (_squares_along(first, common[1]) + _squares_along(second, common[0])) / 2
     best = max(agreement, key=lambda scale: agreement[scale])
     return HalfSpectra(best, found[best], agreement)
 
 
 def _averages(halves: Halves, scales: Sequence[int]) -> Iterator[tuple[int, list[NDArray[np.float32]]]]:
-    """Yield scales, each a multiple of the one before, and what `average_pixels` makes of both halves."""
+    """Yield each scale and both halves averaged at it, as `average_pixels` does."""
     sums, counts, before = list(halves.stacks), halves.mask.astype(np.float32), 1
     for scale in scales:
         sums = [block_sums(each, scale // before) for each in sums]
@@ -131,14 +129,14 @@ def _averages(halves: Halves, scales: Sequence[int]) -> Iterator[tuple[int, list
 def component_p_values(
     halves: Halves, half_spectra: HalfSpectra, denoise: MaskedMap, sigma: float
 ) -> NDArray[np.float64]:
-    """Return for each component how often noise alone would give its image as much structure, shape (K,).
+    """Return the p-value of each component: how often noise alone gives its image as much structure, (K,).
 
-    The denoised image of one half is a template; the component's image in the other half, whose noise the
-    template cannot know, is correlated with it.  What the same template finds in directions that no component
-    has gives the scatter to expect (Student's t; noise correlated between the pixels of one half is thereby
-    counted), or the known `sigma` where energies are few.  Twice the smaller p-value of both ways, times the
-    number of scales that were tried and of components: the chance that any is wrongly taken for real stays
-    below the level at which the values are cut.
+    The denoised image of one half is a template.  The component's image in the other half, with independent
+    noise, is correlated with it.  The same template in directions without components gives the expected
+    scatter (Student's t), which includes noise that is correlated within one half.  With few energies the
+    known `sigma` gives the scatter.  The smaller p-value of both ways is multiplied by two, by the number of
+    scales tried and by the number of components (Bonferroni).  So the probability of any false component
+    stays below the level at which the p-values are cut.
 
     Parameters
     ----------
@@ -146,7 +144,7 @@ def component_p_values(
     half_spectra : HalfSpectra
         From the same halves.
     denoise : callable
-        Takes images (K, Y, X) and a mask (Y, X), returns the images denoised.
+        Takes images (K, Y, X) and a mask (Y, X), and returns denoised images.
     sigma : float
         Noise level.
     """
@@ -166,10 +164,10 @@ def component_p_values(
             scatter = np.sqrt(np.sum(rest**2, axis=1) / n_rest)
             p_values.append(student_t.sf(along / np.maximum(scatter, np.finfo(float).tiny), n_rest))
         p_values[-1] = np.where(size > 0, p_values[-1], 1.0)
-    n_chances = 2 * len(half_spectra.agreement) * len(half_spectra.spectra[0])
-    return np.asarray(np.minimum(1.0, n_chances * np.minimum(*p_values)))
+    n_tests = 2 * len(half_spectra.agreement) * len(half_spectra.spectra[0])
+    return np.asarray(np.minimum(1.0, n_tests * np.minimum(*p_values)))
 
 
-def _energy_found(spectra: NDArray[np.float64], stack: NDArray[np.float32]) -> float:
-    """Return the energy of the images that weight `spectra` (K, E) in a stack."""
+def _squares_along(spectra: NDArray[np.float64], stack: NDArray[np.float32]) -> float:
+    """Return the sum of squares of the images that weight `spectra` (K, E) in a stack."""
     return float(np.sum(np.square(project(spectra, stack), dtype=np.float64)))

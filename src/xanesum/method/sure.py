@@ -1,10 +1,9 @@
-"""Unbiased risk of the whole map from noisy stack to clean stack, basis included; choice of the rank."""
+"""Unbiased estimates of risk by Stein's formula: of the rank, of single images, and of their pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -20,24 +19,24 @@ __all__ = [
     "ImageMap",
     "RankRisk",
     "Response",
-    "_signs",
-    "_step_length",
     "blend_by_risk",
     "choose_rank",
     "image_response",
     "local_risk",
     "monte_carlo_divergence",
+    "random_signs",
     "rank_risk",
-    "stack_energy",
+    "stack_sum_of_squares",
+    "step_length",
 ]
 
-PROBE_STEP = (
-    0.05  # in units of sigma: above float32 rounding at contrast 100, below the scale of a shrinkage curve
-)
-TURN = 0.15  # sine of the angle by which noise is turned into a probe; rounding counts little beside that
-ENERGY_ROUNDING = 1e-10  # float32's 6e-8, of a sum over some hundred thousand values
-REGION_PX = 1.5  # standard deviation of the weights with which a pixel's risk is averaged over neighbours ...
-REGION_PROBES = 4  # ... for so many probes; fewer know as much of a larger region
+# Length of a probe in units of sigma.  Rounding of float32 is smaller up to a contrast of 100, and the
+# response of a denoiser is still linear.
+PROBE_STEP = 0.05
+TURN = 0.15  # sine of the angle by which noise is turned into a probe; rounding is small compared with it
+SUM_ROUNDING = 1e-10  # relative error of a sum of squares over some hundred thousand values of float32
+REGION_PX = 1.5  # width (standard deviation) of the average of a pixel's risk over its neighbours ...
+REGION_PROBES = 4  # ... with this many probes; with fewer probes the region is larger
 ImageMap = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
@@ -47,11 +46,6 @@ class Divergence:
 
     value: float
     standard_error: float  # of `value`, from the scatter between probes; NaN for a single probe
-
-    @property
-    def relative_error(self) -> float:
-        """Standard error over value."""
-        return self.standard_error / abs(self.value) if self.value else float("inf")
 
 
 def monte_carlo_divergence(
@@ -84,11 +78,11 @@ def monte_carlo_divergence(
     ----------
     .. [1] S. Ramani, T. Blu, M. Unser, "Monte-Carlo SURE", IEEE Trans. Image Process. 17 (2008) 1540-1554.
     """
-    length = _step_length(sigma, step)
+    length = step_length(sigma, step)
     base = function(values)
     found = []
     for _ in range(n_probes):
-        probe = _signs(values.shape, rng)
+        probe = random_signs(values.shape, rng)
         change = function(values + values.dtype.type(length) * probe) - base
         found.append(float(np.vdot(probe, change.astype(np.float64))) / length)
     return _summary(np.array(found))
@@ -105,11 +99,6 @@ class RankRisk:
     divergence: NDArray[np.float64]  # (R,), of the whole map
 
     @property
-    def least(self) -> int:
-        """The number of components with the least risk, whatever its error."""
-        return int(self.ranks[np.argmin(self.risk)])
-
-    @property
     def chosen(self) -> int:
         """The smallest number of components whose risk cannot be told from the least."""
         return choose_rank(self.risk, self.difference_error)
@@ -118,21 +107,19 @@ class RankRisk:
 def choose_rank(risk: NDArray[np.float64], difference_error: NDArray[np.float64]) -> int:
     """Return the first index of `risk` (R,) within the `difference_error` (R,) of the least: ties go low.
 
-    The first risk, that of nothing, is the energy of the stack, and float32 images know it no better than so.
+    The first risk, of keeping nothing, follows from the stack's sum of squares; its rounding is allowed for.
     """
-    rounding = ENERGY_ROUNDING * abs(risk[0])
+    rounding = SUM_ROUNDING * abs(risk[0])
     return int(np.flatnonzero(risk <= risk.min() + difference_error + rounding)[0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blend:
-    """Weights of the noisy and the denoised image that have the least estimated error, image by image."""
+    """Weights of the noisy and of the denoised image with the least estimated error, image by image."""
 
-    noisy: NDArray[np.float64]  # (K,), weight of the image as it was, 0 ... 1
-    denoised: NDArray[np.float64]  # (K,), weight of the denoised image, 0 ... 1; the rest is nothing
+    noisy: NDArray[np.float64]  # (K,), weight of the noisy image, 0 ... 1
+    denoised: NDArray[np.float64]  # (K,), weight of the denoised image, 0 ... 1; both sum to at most 1
     risk: NDArray[np.float64]  # (K,), estimated mean squared error of the blend
-    risk_denoised: NDArray[np.float64]  # (K,), ... of the denoised image alone
-    standard_error: NDArray[np.float64]  # (K,), of both, from the scatter between probes
     divergence: NDArray[np.float64]  # (n_probes, K), trace of the blend's Jacobian, by each probe
 
     def apply(self, noisy: NDArray[np.float32], denoised: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -142,11 +129,11 @@ class Blend:
 
 
 class Response(NamedTuple):
-    """How denoised images answer to noise: their change by random signs, as if noise of 1 had caused it."""
+    """The response of denoised images to random signs, scaled to noise of standard deviation 1."""
 
     divergence: NDArray[np.float64]  # (n_probes, K), trace of the Jacobian, by each probe
-    own: NDArray[np.float32]  # (K, Y, X), change times the pixel's sign: the Jacobian's diagonal, on average
-    square: NDArray[np.float32]  # (K, Y, X), squared change: the variance that noise of 1 causes, on average
+    own: NDArray[np.float32]  # (K, Y, X), change times the pixel's sign; its mean is the Jacobian's diagonal
+    square: NDArray[np.float32]  # (K, Y, X), squared change; its mean is the variance of the denoised pixel
 
     @classmethod
     def mean(cls, responses: Sequence[Response]) -> Response:
@@ -168,42 +155,32 @@ def image_response(
     turn: float = TURN,
     rounding: float | NDArray[np.float64] = 0.0,
 ) -> Response:
-    """Probe the denoiser's Jacobian for each image, with as much noise as the denoiser was told of.
+    """Probe the denoiser's Jacobian for each image, without changing the level of its noise.
 
-    A probe that is added to an image has to be short, as in `monte_carlo_divergence`: one of 0.25 sigma adds
-    3 % to the noise, of which a denoiser that was not told lets several times as much through.  Here the
-    probe takes the place of a share of the noise: with the sine s and cosine c of an angle the image moves by
-    ``s probe - (1 - c) (noisy - denoised)``, and its noise remains what it was.  By Stein's lemma the probe
-    times the change of the denoised image is then s times the trace of the Jacobian on average, whatever the
-    angle, as far as sums of some probes are normally distributed: for a threshold on single pixels it would
-    be 5 % less.
+    The probe replaces a share of the noise: the image moves by ``s probe - (1 - c) (noisy - denoised)`` with
+    the sine s and cosine c of an angle.  By Stein's lemma the product of probe and change is s times the
+    trace of the Jacobian on average.  decisions/0009 in the documentation says why a probe is not added.
 
     Parameters
     ----------
     noisy, denoised : ndarray of float32, shape (K, Y, X)
-        Images with white noise, and the same after `denoise`.
+        Images with white noise, and the same images after `denoise`.
     denoise : callable
-        Takes and returns images (K, Y, X), each treated on its own; called `n_probes` times.
+        Takes and returns images (K, Y, X), each on its own.  Called `n_probes` times.
     sigma : float
-        Noise level of the images.
+        Noise level of the images; SigmaError unless it is positive.
     rng : numpy.random.Generator
         Draws the probes.
     mask : ndarray of bool, shape (Y, X), optional
-        Pixels that count; 0 elsewhere.
+        Pixels that count; the others are 0.
     n_probes : int
         Probes per image.
     turn : float
         Sine of the angle, 0 to 1.
     rounding : float or ndarray, shape (K,)
-        Rms error in units of sigma that the denoiser rounds by.  Both images that a change is the difference
-        of have it, at random, and what that adds to the squared change is taken off again.
-
-    Raises
-    ------
-    SigmaError
-        If `sigma` is not positive.
+        Rms rounding error of the denoiser in units of sigma.  Its share in the squared change is subtracted.
     """
-    length = np.float32(_step_length(sigma, turn))
+    length = np.float32(step_length(sigma, turn))
     keep = np.ones(noisy.shape[1:], bool) if mask is None else mask
     n_pixels = max(int(np.count_nonzero(keep)), 1)
     less_noise = (noisy - denoised) * (keep * np.float32(1 - np.sqrt(1 - turn**2)))
@@ -212,7 +189,7 @@ def image_response(
     divergence = np.zeros((n_probes, len(noisy)))
     own, square = np.zeros_like(noisy), np.zeros_like(noisy)
     for p in range(n_probes):
-        probe = _signs(noisy.shape, rng) * keep
+        probe = random_signs(noisy.shape, rng) * keep
         move = np.asarray(length * probe - less_noise, np.float32)
         change = np.where(keep, denoise(noisy + move) - denoised, 0)
         along = probe * change / length
@@ -225,18 +202,18 @@ def image_response(
 def local_risk(
     blend: Blend, response: Response, sigma: float, *, mask: NDArray[np.bool_] | None = None
 ) -> NDArray[np.float32]:
-    """Return the mean squared error to expect in each pixel of blended images, shape (K, Y, X).
+    """Return the expected squared error of each pixel of blended images, shape (K, Y, X).
 
-    The variance that noise causes in a pixel follows from the denoiser's response to the probes, averaged
-    over neighbours.  It is where an image has detail that the denoiser keeps noise and also errs most
-    otherwise, so that all of it is scaled up where the blend's risk is greater than its mean; where the
-    estimated risk is less, as it can be by chance, the variance holds.
+    The variance of a pixel follows from the denoiser's response to the probes, averaged over neighbours.
+    Where an image has detail, the denoiser keeps noise and also makes most of its other errors.  So the
+    variance is scaled up where the blend's risk exceeds its mean.  It is not scaled down: an estimated risk
+    can be too small by chance.
 
     Parameters
     ----------
     blend : Blend
     response : Response
-        Of the denoiser, that the blend was made with.
+        Of the denoiser of this blend.
     sigma : float
         Noise level of the images.
     mask : ndarray of bool, shape (Y, X), optional
@@ -264,16 +241,16 @@ def blend_by_risk(
     mask: NDArray[np.bool_] | None = None,
     weigh: bool = True,
 ) -> Blend:
-    """Mix nothing, the noisy and the denoised image so that the estimated risk is least (SURE-LET, [1]_).
+    """Mix nothing, the noisy and the denoised image for the least estimated risk (SURE-LET, [1]_).
 
     The three weights are not negative and sum to 1.  The mixture has two free numbers against thousands of
-    pixels, so that its own risk estimate stays honest; in expectation no image becomes worse than the best of
-    the three.
+    pixels, so that its risk estimate stays unbiased in practice.  In expectation no image becomes worse than
+    the best of the three.
 
     Parameters
     ----------
     noisy, denoised : ndarray of float32, shape (K, Y, X)
-        Images with white noise, and the same after a denoiser.
+        Images with white noise, and the same images after a denoiser.
     divergence : ndarray, shape (n_probes, K)
         Of the denoiser, from `image_response`.
     sigma : float
@@ -281,7 +258,7 @@ def blend_by_risk(
     mask : ndarray of bool, shape (Y, X), optional
         Pixels that count.
     weigh : bool
-        False takes the denoised image as it is, and only estimates its risk.
+        False takes the denoised image alone, and only estimates its risk.
 
     References
     ----------
@@ -291,16 +268,14 @@ def blend_by_risk(
     keep = np.ones(noisy.shape[1:], bool) if mask is None else mask
     n_pixels = int(keep.sum())
     mean_divergence = divergence.mean(axis=0)
-    a, b, risk, alone = np.zeros((4, len(noisy)))
+    a, b, risk = np.zeros((3, len(noisy)))
     for k, (before, after) in enumerate(zip(noisy[:, keep], denoised[:, keep], strict=True)):
         pair = np.stack([before, after]).astype(np.float64)
         products = pair @ pair.T / n_pixels
         costs = sigma**2 * np.array([1.0, mean_divergence[k] / n_pixels])
         a[k], b[k] = _best_weights(products, products[0] - costs) if weigh else (0.0, 1.0)
-        estimate = partial(_blend_risk, products, costs, sigma)
-        risk[k], alone[k] = estimate(np.array([a[k], b[k]])), estimate(np.array([0.0, 1.0]))
-    error = 2 * sigma**2 / n_pixels * _standard_error(divergence)
-    return Blend(a, b, risk, alone, error, a * n_pixels + b * divergence)
+        risk[k] = _blend_risk(products, costs, sigma, np.array([a[k], b[k]]))
+    return Blend(a, b, risk, a * n_pixels + b * divergence)
 
 
 def _best_weights(products: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -327,26 +302,27 @@ def _blend_risk(
 
 
 def rank_risk(
-    energy: float,
+    sum_of_squares: float,
     noisy: NDArray[np.float32],
     misfit: NDArray[np.float64],
     divergence: NDArray[np.float64],
+    *,
     sigma: float,
     keep: NDArray[np.bool_],
     n_energies: int,
 ) -> RankRisk:
-    """Return the risk of keeping the first 0 ... K components: Stein's formula, each one's terms added up.
+    """Return the risk of keeping the first 0 ... K components: Stein's formula, summed over components.
 
     Parameters
     ----------
-    energy : float
-        Sum of squares of the stack's usable values.
+    sum_of_squares : float
+        Of the stack's usable values.
     noisy : ndarray of float32, shape (K, Y, X)
         Coefficient images.
     misfit : ndarray, shape (K,)
-        Sum of squares of what denoising changed in each.
+        Sum of squares of the change by denoising, of each image.
     divergence : ndarray, shape (n_probes, K)
-        What each component adds to the divergence of the whole map, by each probe.
+        Part of each component in the divergence of the whole map, by each probe.
     sigma : float
         Noise level.
     keep : ndarray of bool, shape (Y, X)
@@ -356,7 +332,7 @@ def rank_risk(
     """
     n_values = n_energies * int(keep.sum())
     captured = np.sum(noisy[:, keep].astype(np.float64) ** 2, axis=1)
-    residual = energy - np.r_[0, np.cumsum(captured - misfit)]
+    residual = sum_of_squares - np.r_[0, np.cumsum(captured - misfit)]
     total = np.pad(np.cumsum(divergence, axis=1), ((0, 0), (1, 0)))
     risk = residual / n_values - sigma**2 + 2 * sigma**2 * total.mean(axis=0) / n_values
     difference = total - total[:, [int(np.argmin(risk))]]
@@ -369,7 +345,7 @@ def rank_risk(
     )
 
 
-def stack_energy(stack: NDArray[np.float32], keep: NDArray[np.bool_]) -> float:
+def stack_sum_of_squares(stack: NDArray[np.float32], keep: NDArray[np.bool_]) -> float:
     """Sum of squares of the usable values, in float64."""
     return float(sum(np.sum(np.square(frame, dtype=np.float64), where=keep) for frame in stack))
 
@@ -380,11 +356,13 @@ def _mean_square(images: NDArray[np.float32], n_pixels: int) -> NDArray[np.float
     return np.asarray(total / n_pixels, np.float32)
 
 
-def _signs(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+def random_signs(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return +1 or -1 at random in each place."""
     return (2 * rng.integers(0, 2, shape, dtype=np.int8) - 1).astype(np.float32)
 
 
-def _step_length(sigma: float, step: float) -> float:
+def step_length(sigma: float, step: float) -> float:
+    """Return the length of a probe of `step` sigmas; raise SigmaError for an impossible sigma."""
     if not (np.isfinite(sigma) and sigma > 0):
         raise SigmaError(f"a risk estimate needs a positive sigma, got {sigma}")
     return step * sigma

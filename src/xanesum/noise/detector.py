@@ -1,4 +1,4 @@
-"""The law of a camera's noise, from repeated exposures: variance against mean, with confidence intervals."""
+"""Law of a camera's noise from repeated exposures: variance as a function of the mean, with intervals."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import norm
 
 from xanesum.errors import SigmaError
+from xanesum.linalg.binning import block_means
+from xanesum.noise.level import MEDIAN_OF_NORMAL, median_sigma
 
 __all__ = [
     "LAW_EXPOSURES",
+    "LEAST_PHOTONS",
     "Coords",
     "NoiseLaw",
     "law_coords",
@@ -22,38 +25,39 @@ __all__ = [
 ]
 
 Interval = tuple[float, float]
-N_BINS = 40  # of intensity
-MIN_PER_BIN = 200  # differences; a variance from fewer says little
-DRIFT_PX = 16.0  # illumination that changes over shorter distances counts as noise
-OUTLYING = 5.0  # robust standard deviations from which on a difference is a bad pixel's or a cosmic ray's
-GROSS = 25.0  # ... from the median of all exposures, in which a bright pixel has more noise than most
-KNOWN = 0.1  # relative half-width of an interval up to which a value may be called known
-MAD_TO_SIGMA = 0.6744897501960817
-LAW_EXPOSURES, LAW_PX = 10, 512  # exposures, and pixels each way in their middle, that tell a scan's law
+N_BINS = 40  # bins of intensity
+MIN_PER_BIN = 200  # differences in a bin; a variance from fewer is too uncertain
+DRIFT_PX = 16.0  # pixels; illumination that changes over shorter distances counts as noise
+OUTLYING = 5.0  # robust standard deviations; a larger difference is a bad pixel or a cosmic ray
+GROSS = 25.0  # the same for the deviation from the median exposure, where noise grows with brightness
+KNOWN = 0.1  # relative half-width of an interval; with a smaller one a value counts as known
+LEAST_PHOTONS = 0.1  # photons; a variance is never taken below that of so few
+LAW_EXPOSURES = 10  # exposures of a scan, at most, from which its law is measured ...
+LAW_PX = 512  # ... and pixels along the side of the part in their middle that is used
 
 Coords = dict[str, tuple[tuple[str], NDArray[np.float64]]]
 
 
 @dataclass(frozen=True, slots=True)
 class NoiseLaw:
-    """Variance of a count: ``gain * mean + read_variance``, the mean less what the camera adds in the dark.
+    """Variance of a count: ``gain * mean + read_variance``, where the mean is without the camera's offset.
 
-    Without darks the offset is not known; the law is then one of counts as they are, and what stands for the
-    read variance is smaller than it by gain times offset, which may make it negative.
+    Without darks the offset is not known, and the mean includes it.  The value of `read_variance` is then too
+    small by gain times offset, and may be negative.
     """
 
-    gain: float  # counts for each detected photon
+    gain: float  # counts per detected photon
     gain_interval: Interval
     read_variance: float  # counts squared
     read_interval: Interval
-    confidence: float  # of both intervals
+    confidence: float  # of both intervals, between 0 and 1
     drift: float = 0.0  # relative rms change of the illumination between exposures, which was removed
     covariance: float = 0.0  # of the errors of gain and read variance
-    misfit: float = 0.0  # relative rms by which variances differ from the line, beside their errors
+    misfit: float = 0.0  # relative rms deviation of the variances from the line, without their errors
 
     @property
     def read_variance_is_known(self) -> bool:
-        """Whether the read variance is known to 10 %, or only its interval."""
+        """Whether the read variance is known to 10 %; otherwise only its interval says something."""
         low, high = self.read_interval
         return bool(high - low <= 2 * KNOWN * abs(self.read_variance))
 
@@ -62,7 +66,7 @@ class NoiseLaw:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the lower and upper end of the variance of counts (any shape) of this mean.
 
-        They cover the errors of gain and read variance, and what a line does not describe of the camera.
+        They include the errors of gain and read variance, and the deviation of the camera from a line.
         """
         mean, expected = np.asarray(mean_counts, np.float64), self.variance(mean_counts)
         width = float(norm.isf((1 - self.confidence) / 2))
@@ -72,9 +76,9 @@ class NoiseLaw:
         return expected - half, expected + half
 
     def variance(self, mean_counts: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Return the variance of counts (any shape) of this mean; never below that of a tenth of a photon."""
+        """Return the variance of counts (any shape) of this mean; never below that of 0.1 photons."""
         expected = self.gain * np.asarray(mean_counts, np.float64) + self.read_variance
-        return np.maximum(expected, 0.1 * self.gain**2)
+        return np.maximum(expected, LEAST_PHOTONS * self.gain**2)
 
 
 def law_coords(
@@ -85,21 +89,22 @@ def law_coords(
     seconds: ArrayLike = 1.0,
     n_energies: int,
 ) -> Coords:
-    """Return the law of the values of a stack as coordinates, from repeated exposures that came with it.
+    """Return the noise law of a stack's values as coordinates, from repeated exposures that came with it.
 
-    The law is ``variance = noise_gain * value + noise_read_variance``, of values that still have what the
-    camera adds in the dark.  The middle of the first exposures tells it; where they give none, there are no
+    The law is ``variance = noise_gain * value + noise_read_variance``, for values that include the offset of
+    the camera.  It is measured in the middle of the first exposures.  Where they do not give it, there are no
     coordinates.
 
     Parameters
     ----------
     exposures : ndarray, shape (N, Y, X)
-        Counts of one scene, equally long.
+        Counts of one scene, with equal exposure times.
     darks : ndarray, shape (M, Y, X), optional
         Exposures without light.
     repeats, seconds : float or array_like, shape (E,)
-        The stack's values are means of so many exposures, divided by so many seconds.
+        Each value of the stack is the mean of `repeats` exposures, divided by `seconds`.
     n_energies : int
+        Number of energies E of the stack.
     """
     darks = None if darks is None or len(darks) < 2 else _middle(darks)
     try:
@@ -117,7 +122,7 @@ def law_coords(
 
 
 def _middle(exposures: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return the middle of the first exposures."""
+    """Return the middle part of the first exposures."""
     starts = [max(0, (size - LAW_PX) // 2) for size in exposures.shape[1:]]
     rows, columns = (slice(start, start + LAW_PX) for start in starts)
     return np.asarray(exposures[:LAW_EXPOSURES, rows, columns], np.float32)
@@ -128,19 +133,19 @@ def photon_transfer(
 ) -> NoiseLaw:
     """Fit the law of a camera's noise to repeated exposures of one scene.
 
-    Each exposure is brought to the smooth illumination of their mean, which is subtracted; the differences
-    within each block of 2 x 2 pixels are then free of what is smooth, and have the variance of a pixel.  It
-    is compared with the mean of the block, in bins of intensity, by a weighted straight line (photon
-    transfer, [1]_).
+    Each exposure is scaled to the smooth illumination of the mean exposure, and the mean is subtracted.  The
+    differences within each block of 2 x 2 pixels are then free of smooth changes, and have the variance of a
+    pixel.  This variance is taken in bins of intensity, and a weighted straight line is fitted to it as a
+    function of the mean intensity (photon transfer, [1]_).
 
     Parameters
     ----------
     exposures : ndarray, shape (N, Y, X)
-        Counts of at least two exposures, equally long.
+        Counts of at least two exposures, with equal exposure times.
     darks : ndarray, shape (M, Y, X), optional
-        At least two exposures without light; their mean is taken off, and their variance is that of reading.
+        At least two exposures without light.  Their mean is subtracted; their variance is the read variance.
     confidence : float
-        Of the intervals.
+        Confidence of the intervals, between 0 and 1.
 
     Returns
     -------
@@ -149,7 +154,8 @@ def photon_transfer(
     Raises
     ------
     SigmaError
-        If there are too few exposures or pixels, shapes differ, or the counts do not vary as counts do.
+        If there are too few exposures or pixels, if shapes differ, or if the variance does not grow with the
+        mean.
 
     References
     ----------
@@ -168,7 +174,7 @@ def photon_transfer(
     gain_error, read_error = np.sqrt(np.diag(covariance))
     if not gain > 0:
         raise SigmaError(
-            "the variance of the exposures does not grow with their mean, so that they give no gain; "
+            "the variance of the exposures does not grow with their mean, so the gain cannot be found; "
             "give exposures of different strength, or darks"
         )
     width = float(norm.isf((1 - confidence) / 2))
@@ -185,6 +191,7 @@ def photon_transfer(
 
 
 def _checked(exposures: NDArray[np.floating], name: str) -> NDArray[np.float32]:
+    """Return exposures as float32, or raise SigmaError if they cannot be used."""
     values = np.asarray(exposures, dtype=np.float32)
     if values.ndim != 3 or len(values) < 2 or min(values.shape[1:]) < 2:
         raise SigmaError(f"{name} must be at least two images (N, Y, X), got shape {values.shape}")
@@ -196,14 +203,14 @@ def _checked(exposures: NDArray[np.floating], name: str) -> NDArray[np.float32]:
 def variance_by_mean(
     counts: NDArray[np.float32],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float]:
-    """Return mean, variance and its standard error in bins of intensity, and the drift that was removed."""
+    """Return mean, variance and its standard error, in bins of intensity, and the drift that was removed."""
     counts = _without_gross_outliers(counts)
     mean = counts.mean(axis=0, dtype=np.float64).astype(np.float32)
-    level = _block_means(mean).ravel()
+    level = block_means(mean, 2, dtype=np.float64).ravel()
     light = np.maximum(_smooth(mean), np.finfo(np.float32).tiny)
     ratios = [np.asarray(_smooth(each) / light, np.float32) for each in counts]
     details = np.stack([_details(_change(*pair, mean)) for pair in zip(counts, ratios, strict=True)])
-    share = np.sqrt(len(counts) / (len(counts) - 1))  # the mean took some of the changes
+    share = np.sqrt(len(counts) / (len(counts) - 1))  # the subtracted mean holds a part of each change
     drift = float(share * np.sqrt(np.mean([np.mean((ratio - 1) ** 2) for ratio in ratios])))
     details *= share
     order = np.argsort(level, kind="stable")[: np.count_nonzero(np.isfinite(level))]
@@ -220,23 +227,25 @@ def variance_by_mean(
 
 
 def _without_gross_outliers(counts: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return exposures with NaN where one is farther from their median than any noise would take it."""
+    """Return the exposures, with NaN where one is too far from their median for any noise."""
     change = counts - np.nan_to_num(np.median(counts, axis=0))
-    each = np.nanmedian(np.abs(change), axis=(1, 2), keepdims=True)  # small where one is mostly the median
-    size = np.maximum(each, np.median(each)) / MAD_TO_SIGMA
+    each = np.nanmedian(
+        np.abs(change), axis=(1, 2), keepdims=True
+    )  # 0 for an exposure that is itself the median
+    size = np.maximum(each, np.median(each)) / MEDIAN_OF_NORMAL
     return np.where(np.abs(change) <= GROSS * size, counts, np.float32(np.nan))
 
 
 def _change(
     image: NDArray[np.float32], ratio: NDArray[np.float32], mean: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Return what differs from the mean but for the illumination, with the variance of mean illumination."""
+    """Return the difference from the mean at equal illumination, with the variance at mean illumination."""
     ratio = np.clip(ratio, 0.25, 4.0)
     return (image / ratio - mean) * np.sqrt(ratio)
 
 
 def _smooth(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the illumination of an image, without its noise; pixels that are not finite have no say."""
+    """Return the smooth illumination of an image; pixels that are not finite have weight 0."""
     good = np.isfinite(image)
     sums = gaussian_filter(np.where(good, image, 0), DRIFT_PX, mode="nearest")
     return np.asarray(
@@ -245,26 +254,22 @@ def _smooth(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _details(image: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the three differences (3, n) within each block of 2 x 2 pixels; their variance is a pixel's."""
+    """Return three differences (3, n) within each block of 2 x 2 pixels, of the variance of a pixel."""
     ny, nx = (size // 2 * 2 for size in image.shape)
     a, b, c, d = (image[y:ny:2, x:nx:2].astype(np.float64).ravel() for y in (0, 1) for x in (0, 1))
     return np.stack([a - b - c + d, a + b - c - d, a - b + c - d]) / 2
 
 
 def _dark_details(darks: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the differences within blocks of 2 x 2 pixels of darks (M, Y, X) less their mean."""
     mean = darks.mean(axis=0, dtype=np.float64).astype(np.float32)
     share = np.sqrt(len(darks) / (len(darks) - 1))
     return np.concatenate([share * _details(each - mean).ravel() for each in darks])
 
 
-def _block_means(image: NDArray[np.floating]) -> NDArray[np.float64]:
-    ny, nx = (size // 2 * 2 for size in image.shape)
-    return np.asarray(image[:ny, :nx].reshape(ny // 2, 2, nx // 2, 2).mean(axis=(1, 3), dtype=np.float64))
-
-
 def _variance(details: NDArray[np.float64]) -> tuple[float, float]:
     """Return the variance of differences without outliers, and its standard error."""
-    robust = float(np.median(np.abs(details))) / MAD_TO_SIGMA
+    robust = median_sigma(details)
     kept = details[np.abs(details) <= OUTLYING * robust] if robust > 0 else details
     squares = kept**2
     error = squares.std(ddof=1) / np.sqrt(len(kept)) if len(kept) > 1 else np.inf
@@ -276,7 +281,7 @@ def _line(
 ) -> tuple[tuple[float, float], NDArray[np.float64]]:
     """Return slope and intercept of a weighted line, and the covariance (2, 2) of their errors.
 
-    Errors grow with the scatter about the line where that is larger than the errors say.
+    Where the points scatter more around the line than their errors, the errors are increased to fit.
     """
     error = np.maximum(error, 1e-6 * np.maximum(variance.max(), np.finfo(np.float32).tiny))
     design = np.column_stack([mean, np.ones_like(mean)]) / error[:, None]
@@ -292,7 +297,7 @@ def _line(
 def _misfit(
     variance: NDArray[np.float64], expected: NDArray[np.float64], error: NDArray[np.float64]
 ) -> float:
-    """Return the relative rms of what differs from the expected beyond its errors."""
+    """Return the relative rms deviation of the variances from the expected ones, without their errors."""
     beyond = float(np.mean((variance - expected) ** 2 / expected**2) - np.mean((error / expected) ** 2))
     return float(np.sqrt(max(beyond, 0.0)))
 
@@ -300,7 +305,7 @@ def _misfit(
 def log_of_counts(
     counts: NDArray[np.float64], linear_below: float, linear: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Return the logarithm of counts, and where `linear` holds the line that touches it at `linear_below`."""
+    """Return the logarithm of counts, and where `linear` holds, its tangent at `linear_below`."""
     logarithms = np.log(counts, out=np.empty(counts.shape), where=~linear)
     if linear.any():
         logarithms[linear] = np.log(linear_below) + counts[linear] / linear_below - 1

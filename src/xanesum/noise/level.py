@@ -25,20 +25,28 @@ __all__ = [
     "wavelet_sigma",
 ]
 
-MIN_ENERGIES = 12  # below this the median singular value is a signal's
-MAD_TO_SIGMA = 0.6744897501960817  # median of |z| for standard normal z
-MOST_ENERGIES = 256  # that are looked at of a sample; the others' noise is as that of those between them
-PIXELS_PER_ENERGY = 20  # sample size of the Marchenko-Pastur estimate: error about 1 / sqrt(40 E^2)
-MIN_PIXELS = 4000
-REACH_PIXELS = 50_000  # of the strip in which the noise's correlation is measured
-REACH_ENERGIES = 100  # ... at so many energies or up to twice as many
-CORRELATED = 0.05  # correlation between pixels from which on it counts
-MOST_REACH = 8
-LEAST_SHARE = 0.03  # of an energy's sigma that a fit must leave, to know it from the rest
-LEAST_EIGENVALUE = 0.1  # of the largest, up to which what a fit spreads cannot be put back
-LEFT_VALUES = 10_000_000  # of a sample of pixels, from which sigma at each energy is told ...
-LEFT_PIXELS = 10_000, 20_000  # ... at least and at most
-FEW_FRAMES = 32  # worked on at once, so that they stay in the cache
+MEDIAN_OF_NORMAL = 0.6744897501960817  # median of |z| for standard normal z
+
+# --- One sigma for the stack (Marchenko-Pastur law)
+MIN_ENERGIES = 12  # with fewer energies the median singular value belongs to the signal
+MOST_ENERGIES = 256  # energies of the sample that are used; with more, only every second, third ... one
+PIXELS_PER_ENERGY = 20  # pixels of the sample for each of E energies: relative error about 1 / sqrt(40 E^2)
+MIN_PIXELS = 4000  # pixels of the sample, at least
+N_TURNS = 20  # of counting the signal's singular values and measuring the noise; two or three are enough
+ABOVE_NOISE = 1.02  # a signal's singular value exceeds the largest one of noise by this factor
+
+# --- Reach of the noise
+REACH_PIXELS = 50_000  # pixels of the strip in which the correlation of the noise is measured
+REACH_ENERGIES = 100  # energies at which it is measured, or up to twice as many
+CORRELATED = 0.05  # a correlation between pixels below this counts as none
+MOST_REACH = 8  # pixels; correlation over larger distances is not looked for
+
+# --- Sigma at each energy
+LEAST_SHARE = 0.03  # part of an energy's sigma that must be left by a fit, for sigma to be known from it
+LEAST_EIGENVALUE = 0.1  # singular values of the equations below this part of the largest are left out
+LEFT_VALUES = 10_000_000  # values of the sample, about: pixels times energies ...
+LEFT_PIXELS = 10_000, 20_000  # ... and its pixels, at least and at most
+FEW_FRAMES = 32  # frames of the sample at once, so that they stay in the processor's cache
 
 
 def estimate_sigma(
@@ -46,11 +54,11 @@ def estimate_sigma(
 ) -> float:
     """Estimate the standard deviation of white noise in `stack`.
 
-    The median singular value of a random sample of pixels is compared with that of a noise matrix
-    (Marchenko-Pastur law, as in [1]_), after removing the singular values that stand above the noise.
-    Pixels drawn at random are far apart, so that noise correlated between neighbours is taken right too.
-    With fewer than 12 energies, or few pixels, the finest wavelet coefficients (`wavelet_sigma`) of what the
-    stronger half of the components leaves over are used.
+    The singular values above the noise are left out.  The median of the others is compared with that of a
+    matrix of noise (Marchenko-Pastur law, as in [1]_), in a random sample of pixels.  Such pixels are far
+    apart, so the estimate is also right for noise that is correlated between neighbours.
+    With fewer than 12 energies, or few pixels, the stronger half of the components is subtracted, and the
+    finest wavelet coefficients of the residual are used (`wavelet_sigma`).
 
     Parameters
     ----------
@@ -84,7 +92,7 @@ def estimate_sigma(
 
 
 def sigma_sample(n_energies: int, mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.intp]:
-    """Draw the pixels, flat indices (n,), from which `estimate_sigma` tells sigma; none where it needs all.
+    """Draw the pixels, flat indices (n,), in which `estimate_sigma` measures sigma; none where it needs all.
 
     Raises
     ------
@@ -94,7 +102,7 @@ def sigma_sample(n_energies: int, mask: NDArray[np.bool_], rng: np.random.Genera
     usable = np.flatnonzero(mask)
     if usable.size < 2:
         raise SigmaError(
-            f"sigma cannot be estimated from {usable.size} usable pixels; give it (sigma=, --sigma)"
+            f"sigma cannot be estimated from {usable.size} usable pixels; give it", parameter="sigma"
         )
     if n_energies < MIN_ENERGIES or usable.size < 2 * min(n_energies, MOST_ENERGIES):
         return usable[:0]
@@ -111,11 +119,14 @@ def sigma_of_pixels(pixels: NDArray[np.floating]) -> float:
 
 
 def marchenko_pastur_median(beta: float) -> float:
-    """Median of the Marchenko-Pastur law for aspect ratio ``0 < beta <= 1`` and unit variance."""
+    """Return the median of the Marchenko-Pastur law for aspect ratio ``0 < beta <= 1`` and unit variance.
+
+    No library that the package needs has this law.
+    """
     low, high = (1 - np.sqrt(beta)) ** 2, (1 + np.sqrt(beta)) ** 2
 
     def share_below(angle: float) -> float:
-        # x = mid - half cos(t) takes the square-root ends of the density away
+        # x = mid - half cos(t) removes the square roots at both ends of the density
         mid, half = (low + high) / 2, (high - low) / 2
         density = lambda t: (half * np.sin(t)) ** 2 / (2 * np.pi * beta * (mid - half * np.cos(t)))  # noqa: E731
         return float(quad(density, 0.0, angle)[0])
@@ -125,9 +136,10 @@ def marchenko_pastur_median(beta: float) -> float:
 
 
 def count_above_noise(singular_values: NDArray[np.floating], shape: tuple[int, int], sigma: float) -> int:
-    """Count singular values of a matrix of `shape` (E, n) above the largest that noise alone reaches."""
+    """Count the singular values of a matrix of `shape` (E, n) above the largest one of noise alone."""
     n_energies, n_pixels = shape
-    return int(np.count_nonzero(singular_values > 1.02 * sigma * (np.sqrt(n_pixels) + np.sqrt(n_energies))))
+    largest = ABOVE_NOISE * sigma * (np.sqrt(n_pixels) + np.sqrt(n_energies))
+    return int(np.count_nonzero(singular_values > largest))
 
 
 def wavelet_sigma(
@@ -135,8 +147,8 @@ def wavelet_sigma(
 ) -> NDArray[np.float64]:
     """Estimate sigma of each frame, shape (E,), from the median of its finest diagonal wavelet coefficients.
 
-    Robust against edges, which are few; too large where a frame has structure in every pixel.  Coefficients
-    that touch a pixel outside `mask` are left out.
+    Edges are few and change it little.  It is too large where a frame has structure in every pixel.
+    Coefficients that touch a pixel outside `mask` are left out.
 
     References
     ----------
@@ -147,16 +159,20 @@ def wavelet_sigma(
 
 
 def median_sigma(values: NDArray[np.floating]) -> float:
-    """Return the standard deviation of normal values about 0 from the median of their sizes."""
-    return float(np.median(np.abs(values))) / MAD_TO_SIGMA
+    """Return the standard deviation of normal values of mean 0, from the median of their absolute values.
+
+    `scipy.stats.median_abs_deviation` is not used, as it measures from the median of the values.
+    """
+    return float(np.median(np.abs(values))) / MEDIAN_OF_NORMAL
 
 
 def finest_diagonal(
     stack: NDArray[np.floating], *, mask: NDArray[np.bool_] | None = None
 ) -> NDArray[np.floating]:
-    """Return the finest diagonal wavelet coefficients (E, n) of frames (E, Y, X); differences of a line's.
+    """Return the finest diagonal wavelet coefficients (E, n) of frames (E, Y, X).
 
-    Those that touch a pixel outside `mask` are left out, unless all do.
+    For frames of one row or one column, they are the differences of neighbours over the root of 2.
+    Coefficients that touch a pixel outside `mask` are left out, unless all do.
     """
     bad = np.zeros(stack.shape[1:], bool) if mask is None else ~mask
     if min(stack.shape[1:]) < 2:
@@ -176,11 +192,12 @@ def sigma_per_energy(
     mask: NDArray[np.bool_] | None = None,
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """Estimate sigma at each energy, shape (E,), from what `spectra` (K, E) leave over in a sample of pixels.
+    """Estimate sigma at each energy, shape (E,), from the residual of a fit in a sample of pixels.
 
-    The fit takes a share of each energy's noise and spreads some of it over the others: with ``Q = 1 - U U'``
-    the residual's variance is ``(Q * Q) @ sigma**2``, element by element, which is solved for sigma.  NaN
-    where the fit leaves next to nothing.
+    The fit of `spectra` (K, E) removes a part of each energy's noise, and spreads a part over the other
+    energies.  With ``Q = 1 - U U'``, the variance of the residual is ``(Q * Q) @ sigma**2``, where ``Q * Q``
+    is the product element by element.  This is solved for sigma.  Energies at which next to nothing is left
+    become NaN.
 
     Parameters
     ----------
@@ -191,7 +208,7 @@ def sigma_per_energy(
     mask : ndarray of bool, shape (Y, X), optional
         Pixels that count.
     rng : numpy.random.Generator
-        Draws the sample: 20000 pixels, which know sigma to 0.6 %, or half as many of many energies.
+        Draws the sample: 20000 pixels, which give sigma to 0.6 %, or half as many where energies are many.
     """
     known = _noise_share(spectra) > LEAST_SHARE
     if len(spectra) >= len(stack) or not known.any():
@@ -199,15 +216,18 @@ def sigma_per_energy(
     usable = np.flatnonzero(np.ones(stack[0].size, bool) if mask is None else mask.ravel())
     n_pixels = int(np.clip(LEFT_VALUES / len(stack), *LEFT_PIXELS))
     sample = np.sort(rng.choice(usable, min(n_pixels, usable.size), replace=False))
-    left_over = _sizes_left_over(stack.reshape(len(stack), -1)[:, sample], spectra) ** 2
-    alone = left_over / np.maximum(_noise_share(spectra), LEAST_SHARE) ** 2  # as if all had the same noise
+    left_over = _residual_sigma(stack.reshape(len(stack), -1)[:, sample], spectra) ** 2
+    alone = left_over / np.maximum(_noise_share(spectra), LEAST_SHARE) ** 2  # for equal noise at all energies
     spread = (np.eye(len(stack)) - spectra.T @ spectra) ** 2
     correction = _solved(spread, left_over - spread @ alone)
     return np.where(known, np.sqrt(np.maximum(alone + correction, 0)), np.nan)
 
 
-def _sizes_left_over(pixels: NDArray[np.floating], spectra: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the standard deviation (E,) of what `spectra` (K, E) leave of pixels (E, n), which are spent."""
+def _residual_sigma(pixels: NDArray[np.floating], spectra: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the standard deviation (E,) of the residual of pixels (E, n), as `median_sigma`.
+
+    The pixels are overwritten: a copy of them, and a sorted one, would take twice the time.
+    """
     images = project(spectra, pixels[:, None, :])[:, 0]
     middle, found = pixels.shape[1] // 2, np.zeros(len(pixels))
     for start in range(0, len(pixels), FEW_FRAMES):
@@ -217,13 +237,17 @@ def _sizes_left_over(pixels: NDArray[np.floating], spectra: NDArray[np.floating]
         np.abs(left, out=left)
         left.partition(middle, axis=1)
         found[some] = left[:, middle]
-    return found / MAD_TO_SIGMA
+    return found / MEDIAN_OF_NORMAL
 
 
 def _solved(spread: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return x of ``spread @ x = values``, without what `spread` has singular values below a tenth for."""
+    """Return x of ``spread @ x = values``, without directions of small singular values of `spread`.
+
+    Small means less than a tenth of the largest.
+    """
     diagonal = np.diag(spread)
-    if (2 * diagonal - spread.sum(axis=1)).min() > LEAST_EIGENVALUE * spread.sum(axis=1).max():  # Gershgorin
+    if (2 * diagonal - spread.sum(axis=1)).min() > LEAST_EIGENVALUE * spread.sum(axis=1).max():
+        # by Gershgorin's theorem no eigenvalue is small
         return np.asarray(solve(spread, values, assume_a="pos", check_finite=False))
     return np.asarray(np.linalg.lstsq(spread, values, rcond=LEAST_EIGENVALUE)[0])
 
@@ -236,11 +260,11 @@ def noise_reach(
     mask: NDArray[np.bool_] | None = None,
     rng: np.random.Generator,
 ) -> int:
-    """Return over how many pixels along `axis` the noise of a stack (E, Y, X) is correlated; 0 if white.
+    """Return how far, in pixels along `axis`, the noise of a stack (E, Y, X) is correlated; 0 if white.
 
-    The autocorrelation of what `rank` components leave over of a strip through the middle of the images, at a
-    hundred or two of the energies.  A camera that spreads light, and images that were resampled, have noise
-    that reaches one or two pixels.
+    `rank` components are subtracted from a strip through the middle of the images, at one or two hundred of
+    the energies, and the autocorrelation of the residual is taken.  Noise reaches one or two pixels where the
+    camera spreads light, or where images were resampled.
 
     Parameters
     ----------
@@ -249,7 +273,7 @@ def noise_reach(
     axis : {1, 2}
         Along y or x.
     rank : int
-        Components that are taken away first.
+        Number of components that are subtracted first.
     mask : ndarray of bool, shape (Y, X), optional
         Pixels that count.
     rng : numpy.random.Generator
@@ -284,18 +308,19 @@ def noise_reach(
 
 
 def _residual(stack: NDArray[np.floating], spectra: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return what a fit of `spectra` (K, E) leaves of a stack (E, Y, X)."""
+    """Return the residual of a fit of `spectra` (K, E) to a stack (E, Y, X)."""
     return stack - np.tensordot(spectra.T.astype(stack.dtype), project(spectra, stack), axes=1)
 
 
 def _noise_share(spectra: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return how much of sigma is left at each energy, shape (E,), after a fit of `spectra`."""
+    """Return the part of sigma, shape (E,), that is left at each energy after a fit of `spectra`."""
     return np.asarray(np.sqrt(np.clip(1 - np.sum(np.asarray(spectra, np.float64) ** 2, axis=0), 1e-6, 1)))
 
 
 def _sigma_of_few_energies(
     stack: NDArray[np.floating], mask: NDArray[np.bool_] | None, rng: np.random.Generator
 ) -> float:
+    """Return sigma from the finest wavelet coefficients, after subtracting half of the components."""
     n_removed = min(len(stack), stack[0].size if mask is None else int(np.count_nonzero(mask))) // 2
     if not n_removed:
         return float(np.median(wavelet_sigma(stack, mask=mask)))
@@ -305,10 +330,10 @@ def _sigma_of_few_energies(
 
 
 def _sigma_from_spectrum(values: NDArray[np.float64], n_pixels: int) -> float:
-    """Sigma from the squared singular values (E,), descending, of an (E, n_pixels) matrix."""
+    """Return sigma from the squared singular values (E,), descending, of a matrix (E, n_pixels)."""
     n_signal = 0
     sigma = 0.0
-    for _ in range(20):
+    for _ in range(N_TURNS):
         noise_values = values[n_signal:]
         median = marchenko_pastur_median(len(noise_values) / n_pixels)
         sigma = float(np.sqrt(max(np.median(noise_values), 0.0) / (n_pixels * median)))

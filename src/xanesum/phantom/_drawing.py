@@ -1,4 +1,4 @@
-"""Tools every kind of scene is drawn with: random fields, grains, spots, and chemistry by region."""
+"""Tools to draw scenes: random fields, grains, spots, and chemistry by region."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ __all__ = [
     "wobbly_grid",
 ]
 
-CROSSED_SHARE: Final = 0.25  # of the grains: chemistry runs through them; the others have one state each
-LEAK: Final = 0.02  # of a grain's own gradient kept, so that a grain that must be split is split along it
-SHARE_SPREAD: Final = 0.35  # how much the shares of the states differ from equal ones
+CROSSED_SHARE: Final = 0.25  # share of the grains with several states; each of the others has one
+LEAK: Final = (
+    0.02  # share of a grain's own gradient that is kept; a grain that must be split is split along it
+)
+SHARE_SPREAD: Final = 0.35  # relative spread of the shares of the states about equal ones
 
 Shape = tuple[int, int]
 

@@ -15,9 +15,9 @@ from xanesum.phantom._drawing import Sketch, nearest_two, random_field, soft_ste
 
 __all__ = ["electrode", "particle", "round_"]
 
-REACH: Final = 1.08  # grains stick out of the nominal radius by less than this
-BEND: Final = 0.004  # rms by which outlines and seams stray, over the shorter side of the field
-MOST_GRAINS: Final = 1_000_000  # more than any particle has, so that grains of two particles differ
+REACH: Final = 1.08  # farthest distance of a grain from the centre, in units of the nominal radius
+BEND: Final = 0.004  # rms bend of outlines and seams, in units of the shorter side of the field
+MOST_GRAINS: Final = 1_000_000  # more than one particle has; keeps numbers of grains unique in a scene
 
 Image = NDArray[np.float32]
 Circle = tuple[float, float, float]  # y, x, radius in px
@@ -25,16 +25,16 @@ Circle = tuple[float, float, float]  # y, x, radius in px
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Canvas:
-    """What the particles of one scene share, and what they are drawn on."""
+    """The images that the particles of a scene are drawn on, and fields that they share."""
 
     grid: Image  # (2, Y, X), bent pixel coordinates
-    opening: Image  # (Y, X), 0 ... 1: how far cracks gape
-    smooth: Image  # (Y, X), chemistry that knows no particles
-    numbers: Iterator[int]  # of the particles, from 1
-    thickness: Image  # (Y, X), of all particles together
-    thickest: Image  # (Y, X), of the particle that a pixel's chemistry belongs to
-    score: Image  # (Y, X)
-    cells: NDArray[np.int64]  # (Y, X), 0 outside all particles
+    opening: Image  # (Y, X), 0 ... 1: width of cracks
+    smooth: Image  # (Y, X), chemical score that does not depend on particles
+    numbers: Iterator[int]  # numbers of the particles, from 1
+    thickness: Image  # (Y, X), sum over all particles
+    thickest: Image  # (Y, X), that of the thickest particle, which sets the chemistry of the pixel
+    score: Image  # (Y, X), chemical score
+    cells: NDArray[np.int64]  # (Y, X), number of the grain; 0 outside all particles
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +42,7 @@ class _Patch:
     """The pixels within reach of one particle's centre, as N-vectors."""
 
     at: tuple[NDArray[np.int64], NDArray[np.int64]]  # y and x of the pixels
-    rho: Image  # (N,), distance to the centre over the radius in that direction
+    rho: Image  # (N,), distance to the centre, in units of the radius in that direction
     direction: Image  # (N, 2), unit vectors from the centre
     radius_px: float
 
@@ -121,7 +121,7 @@ def _canvas(shape: tuple[int, int], rng: np.random.Generator) -> _Canvas:
 
 
 def _patch(canvas: _Canvas, circle: Circle, *, lumps: float, rng: np.random.Generator) -> _Patch:
-    """Cut out the pixels around `circle`; its outline waves by about `lumps` of the radius."""
+    """Cut out the pixels around `circle`, whose outline is wavy by about `lumps` of the radius."""
     y, x, radius_px = circle
     orders = np.arange(2, 9)
     heights = 1.5 * lumps * rng.standard_normal(len(orders)) / orders
@@ -148,9 +148,9 @@ def _grains(
 ) -> tuple[NDArray[np.int64], Image, Image]:
     """Fill a particle with grains, elongated along the radius by `stretch`.
 
-    The power ``rho ** (1 / stretch)`` bends the plane so that round cells in it are radial ones in the
-    image.  Returns vectors (N,): number of the grain, 1 on the seams falling to 0 beside them, and a
-    density of mean 0 and variance 1 for each grain.
+    The power ``rho ** (1 / stretch)`` deforms the plane: cells that are round in it are elongated along the
+    radius in the image.  Returns vectors (N,): the number of the grain; the seam, 1 on a border and 0 away
+    from it; and a density of mean 0 and variance 1 that is the same within a grain.
     """
     n_seeds = max(3, int(np.pi * (patch.radius_px / pitch_px) ** 2))
     angle = rng.uniform(0, 2 * np.pi, n_seeds)
@@ -163,7 +163,7 @@ def _grains(
 
 
 def _cracks(canvas: _Canvas, patch: _Patch, *, rng: np.random.Generator) -> Image:
-    """Return 1 in a crack, 0 beside it, (N,): borders of a few fragments, gaping where `opening` is large."""
+    """Return 1 in a crack and 0 outside, (N,): borders of a few fragments, wide where `opening` is large."""
     n_seeds = rng.integers(4, 14)
     angle = rng.uniform(0, 2 * np.pi, n_seeds)
     seeds = rng.random(n_seeds) ** 0.3 * np.array([np.sin(angle), np.cos(angle)])
@@ -189,7 +189,7 @@ def _shells(
 
 
 def _hollow(patch: _Patch, rng: np.random.Generator) -> float:
-    """Return the radius of the void in the middle over that of the particle; most have none."""
+    """Return the radius of the void in the middle, in units of the particle's; negative for no void."""
     share = rng.uniform(0.1, 0.3) if rng.random() < 0.25 else -1.0
     return share if patch.radius_px > 12 else -1.0
 
@@ -208,7 +208,7 @@ def _score(canvas: _Canvas, patch: _Patch, rng: np.random.Generator) -> Image:
 def _stamp(
     canvas: _Canvas, patch: _Patch, thickness: Image, *, cells: NDArray[np.int64], score: NDArray[np.floating]
 ) -> None:
-    """Add a particle to the canvas; where particles overlap the thickest one decides the chemistry."""
+    """Add a particle to the canvas; where particles overlap, the thickest one sets the chemistry."""
     thickness = np.maximum(thickness, 0)
     canvas.thickness[patch.at] += thickness
     wins = thickness > canvas.thickest[patch.at]
@@ -253,7 +253,7 @@ def _few(shape: tuple[int, int], rng: np.random.Generator) -> list[Circle]:
 
 
 def _pack(shape: tuple[int, int], rng: np.random.Generator) -> list[Circle]:
-    """Place discs without overlap, large to small but not under 2 px, as many of each size as find room."""
+    """Place discs without overlap, large ones first, as many of each size as fit; none below 2 px."""
     unit = min(shape)
     placed = np.empty((0, 3))
     for radius_px in np.geomspace(0.17, 0.012, 12) * unit:

@@ -1,4 +1,4 @@
-"""What a detector would have counted of a phantom: photon noise, read noise, flats, drifting illumination."""
+"""Expose a phantom to a detector: photon noise, read noise, flats, drifting illumination."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["Detector", "Exposure", "drifting_fields", "expose"]
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """Variance of a count is ``gain * signal + read_variance``; its mean is ``signal + offset``."""
+    """A detector: counts have mean ``signal + offset`` and variance ``gain * signal + read_variance``."""
 
-    gain: float = p.GAIN  # counts for each detected photon
+    gain: float = p.GAIN  # counts per detected photon
     read_variance: float = p.READ_VARIANCE  # counts squared
     offset: float = 0.0  # counts without light
 
     def read(self, signal: NDArray[np.floating], *, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Return counts of a mean signal (any shape), in counts without the offset; can be negative."""
+        """Return counts, which can be negative, for a mean signal of any shape without the offset."""
         photons = rng.poisson(np.maximum(signal, 0) / self.gain)
         noise = np.sqrt(self.read_variance) * rng.standard_normal(signal.shape, dtype=np.float32)
         return np.asarray(self.gain * photons + noise + self.offset, np.float32)
@@ -34,13 +34,13 @@ class Detector:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Exposure:
-    """A scan as counted, and the truth about it."""
+    """A scan in counts, and its exact truth."""
 
-    stack: xr.DataArray  # counts (energy, y, x), with the mean of the flats and darks, and the law they give
+    stack: xr.DataArray  # counts (energy, y, x); mean flat, mean dark and their noise law are coordinates
     flats: NDArray[np.float32]  # (N, Y, X), counts of single exposures without the sample
-    darks: NDArray[np.float32]  # (N, Y, X), ... without light
+    darks: NDArray[np.float32]  # (N, Y, X), counts of single exposures without light
     density: NDArray[np.float32]  # (E, Y, X), true optical density
-    illumination: NDArray[np.float32]  # (E, Y, X), true counts that would come without the sample
+    illumination: NDArray[np.float32]  # (E, Y, X), true mean counts without the sample
     detector: Detector
 
 
@@ -59,17 +59,17 @@ def expose(
     Parameters
     ----------
     phantom : Phantom
-        Its largest value becomes `peak_density`.
+        Its largest value is scaled to `peak_density`.
     open_counts : float
         Mean counts of an exposure without the sample.
     detector : Detector, optional
-        Gain and read noise as measured at SSRL 6-2c by default.
+        By default with gain and read noise as measured at SSRL 6-2c.
     peak_density : float
         Largest optical density.
     flat_drift : float
-        Root mean square of the relative change of the illumination from exposure to exposure; smooth.
+        Root mean square of the relative change of the illumination between exposures; it is smooth in space.
     n_flats : int
-        Exposures without the sample, and as many without light.
+        Number of exposures without the sample, and of those without light.
     rng : numpy.random.Generator
         Draws illumination and noise.
 
@@ -96,13 +96,15 @@ def expose(
     )
     if n_flats > 1:
         stack = stack.assign_coords(law_coords(flats, darks, n_energies=len(stack)))
-    said = f"phantom {phantom.kind}, {open_counts:g} counts in the open beam, flat drift {flat_drift:g}"
-    stack.attrs["history"] = [said]
+    description = (
+        f"phantom {phantom.kind}, {open_counts:g} counts in the open beam, flat drift {flat_drift:g}"
+    )
+    stack.attrs["history"] = [description]
     return Exposure(stack, flats, darks, density, illumination, detector)
 
 
 def drifting_fields(n: int, shape: tuple[int, ...], *, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return `n` independent smooth fields (n, Y, X) of mean square 1: cosines of up to few half periods."""
+    """Return `n` independent smooth fields (n, Y, X) of mean square 1, sums of slow cosines."""
     orders = np.arange(p.DRIFT_ORDERS)
     along = [np.cos(np.pi * np.outer(orders, (np.arange(size) + 0.5) / size)) for size in shape]
     weights = 1 / (1 + orders[:, None] ** 2 + orders[None, :] ** 2)

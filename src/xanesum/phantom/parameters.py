@@ -9,7 +9,7 @@ EDGE_REGION_EV: Final = (8325.0, 8375.0)
 EDGE_DENSITY: Final = 4.0
 N_ENERGIES: Final = 969
 
-# Spectra: five states of charge, 0.8 eV apart.
+# Spectra: five states of charge, 0.8 eV apart; heights are in units of the edge step.
 HALF_STEP_EV: Final = (8340.0, 8340.8, 8341.6, 8342.4, 8343.2)
 STEP_WIDTH_EV: Final = 4.0
 WHITE_LINE_HEIGHT: Final = (0.62, 0.56, 0.53, 0.47, 0.45)
@@ -22,17 +22,17 @@ EXAFS_HEIGHT: Final = 0.06
 EXAFS_RADIUS: Final = (0.98, 1.00, 1.02, 1.035, 1.05)
 EXAFS_DECAY_EV: Final = 120.0
 
-# Absorption of everything else in the sample: a line in energy, so that no frame is empty.
+# Absorption of the rest of the sample: a line in energy, so that no frame is empty.
 MATRIX_LEVEL: Final = 0.06
 MATRIX_SLOPE_PER_EV: Final = -0.00004
 
-# Values: clean stacks reach PEAK; a pixel belongs to the sample from this share of the thickest on.
+# Values: PEAK is the largest of a clean stack.  Pixels with at least MASK_THICKNESS of the largest thickness
+# belong to the sample.
 PEAK: Final = 255.0
 MASK_THICKNESS: Final = 0.2
-SIGMA_RANGE: Final = (10.0, 150.0)
 
-# A detector as measured at SSRL 6-2c: variance 0.144 counts + 11; the illumination changes by 3 % from
-# exposure to exposure, smoothly.
+# A detector as measured at SSRL 6-2c: a variance of 0.144 times the counts, plus 11.  The illumination
+# changes smoothly in space, by 3 % (root mean square) between exposures.
 GAIN: Final = 0.144
 READ_VARIANCE: Final = 11.0
 FLAT_DRIFT: Final = 0.03

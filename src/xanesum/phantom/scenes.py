@@ -1,4 +1,4 @@
-"""Six kinds of scene: where the sample is how thick, and which chemical state each of its regions is in."""
+"""Six kinds of scene: a thickness image, and the chemical state of each region."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from xanesum.phantom._particles import electrode, particle, round_
 __all__ = ["DEFAULT_SHAPES", "KINDS", "Scene", "draw_scene"]
 
 KINDS: Final = ("particle", "catalyst", "round", "electrode", "wedge", "brine")
-DEFAULT_SHAPES: Final = {
+DEFAULT_SHAPES: Final = {  # pixels (y, x)
     "particle": (379, 520),
     "catalyst": (420, 560),
     "round": (400, 400),
@@ -33,7 +33,7 @@ _DRAWERS: Final = {
     "wedge": wedge,
     "brine": brine,
 }
-_SMALLEST_PX: Final = 16
+_SMALLEST_PX: Final = 16  # least size of an image in each direction
 _MOST_STATES: Final = 16
 
 
@@ -41,26 +41,26 @@ _MOST_STATES: Final = 16
 class Scene:
     """Thickness of the sample, and the chemical state of its regions."""
 
-    thickness: NDArray[
-        np.float32
-    ]  # (Y, X), 0 ... 1, largest exactly 1: projected, or absorption of the slice
-    regions: NDArray[np.uint8]  # (Y, X), 0 ... n_states - 1; has a meaning only where thickness > 0
+    # (Y, X), 0 ... 1, the largest is exactly 1: projected thickness, or absorption of a slice
+    thickness: NDArray[np.float32]
+    # (Y, X), number of the state, 0 ... n_states - 1; without meaning where the thickness is 0
+    regions: NDArray[np.uint8]
 
 
 def draw_scene(
     kind: str, shape: tuple[int, int] | None = None, *, n_states: int = 5, rng: np.random.Generator
 ) -> Scene:
-    """Draw a scene whose features scale with its size, down to details of 1 to 3 px.
+    """Draw a scene whose features scale with its size; the finest details are 1 to 3 px wide.
 
     Parameters
     ----------
     kind : {"particle", "catalyst", "round", "electrode", "wedge", "brine"}
-        The first three look like projections, with nothing around the sample, the others like
+        The first three look like projections, with nothing around the sample.  The others look like
         reconstructed slices.
     shape : (int, int), optional
-        Y and X in pixels, each at least 16; each kind has a size of its own in `DEFAULT_SHAPES`.
+        Y and X in pixels, each at least 16; by default that of the kind in `DEFAULT_SHAPES`.
     n_states : int
-        Number of chemical states, 1 to 16.  Each holds about as much of the sample as any other.
+        Number of chemical states, 1 to 16.  All have about the same share of the sample.
     rng : numpy.random.Generator
         Draws everything; the same state gives the same scene.
 

@@ -1,4 +1,4 @@
-"""A phantom: factors of the clean stack, its truth, and noisy stacks made from it."""
+"""A phantom: a clean stack as factors, its exact map, and noisy stacks made from it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["Phantom", "simulate"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Phantom:
-    """Clean stack as factors ``spectra.T @ images``, with what a map should show."""
+    """A clean stack as factors ``spectra.T @ images``, with the true map."""
 
     kind: str
     energy_ev: NDArray[np.float64]  # (E,)
     spectra: NDArray[np.float64]  # (R, E), edge step 1
-    images: NDArray[np.float32]  # (R, Y, X), 0 ... 255: thickness where the pixel is in that state
+    images: NDArray[np.float32]  # (R, Y, X), 0 ... 255: thickness of the pixels in that state, 0 in others
     mask: NDArray[np.bool_]  # (Y, X), the sample
 
     @property
@@ -74,9 +74,9 @@ def simulate(
     Parameters
     ----------
     kind : {"particle", "catalyst", "round", "electrode", "wedge", "brine"}
-        The first three look like projections, the others like reconstructed slices.
+        The first three look like projections, the others look like reconstructed slices.
     shape : (int, int), optional
-        Y and X in pixels; each kind has a size of its own.
+        Y and X in pixels; by default that of the kind in `DEFAULT_SHAPES`.
     n_energies : int
         At least 2.
     rng : numpy.random.Generator, optional

@@ -15,8 +15,7 @@ __all__ = ["energy_grid_ev", "state_spectra"]
 def energy_grid_ev(n_energies: int = p.N_ENERGIES) -> NDArray[np.float64]:
     """Return `n_energies` energies in eV over the paper's Ni K range, closer together across the edge.
 
-    As at the beamline: the density of points is constant far from the edge and `EDGE_DENSITY` times that
-    within the edge region.
+    As at a beamline, the points within the edge region are `EDGE_DENSITY` times as dense as elsewhere.
     """
     fine = np.linspace(p.FIRST_EV, p.LAST_EV, 20_001)
     inside = (fine >= p.EDGE_REGION_EV[0]) & (fine <= p.EDGE_REGION_EV[1])
@@ -26,11 +25,11 @@ def energy_grid_ev(n_energies: int = p.N_ENERGIES) -> NDArray[np.float64]:
 
 
 def state_spectra(energy_ev: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the spectra (R, E): a step of 1 that is half done exactly at `HALF_STEP_EV`, on a weak line.
+    """Return the spectra (R, E): a step of 1, whose half is exactly at `HALF_STEP_EV`, on a weak line.
 
-    A rounded step, a white line whose height falls with the state, a weak pre-edge peak and a damped
-    oscillation, moved along energy until the half-step energy is right; then the absorption of the rest of
-    the sample, which pre-edge subtraction takes away again.
+    Each is the sum of a rounded step, a white line whose height falls with the state, a weak pre-edge peak
+    and a damped oscillation.  The sum is shifted in energy until its half-step energy is right.  The line
+    is the absorption of the rest of the sample, which the subtraction of the pre-edge line removes.
     """
     matrix = p.MATRIX_LEVEL + p.MATRIX_SLOPE_PER_EV * (energy_ev - p.FIRST_EV)
     return (
@@ -40,7 +39,7 @@ def state_spectra(energy_ev: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _shift(state: int) -> float:
-    """Return the edge parameter in eV at which the half-step energy of `state` is right."""
+    """Return the edge parameter in eV that gives the half-step energy of `state`."""
     target = p.HALF_STEP_EV[state]
     return float(brentq(lambda e: _spectrum(np.array([target]), state, e)[0] - 0.5, target - 15, target + 15))
 

@@ -1,4 +1,4 @@
-"""From counts to optical density, and bad values to weight 0: every step says how much it changed."""
+"""From counts to optical density, and weight 0 for bad values; every step reports how much it changed."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ def prepare(
     workspace: Workspace = IN_MEMORY,
     **corrections: Unpack[Corrections],
 ) -> tuple[xr.DataArray, PreprocessReport]:
-    """Do the standard chain: optical density, bad values, bad frames, bad pixels.
+    """Run the standard steps: optical density, bad values, bad frames, bad pixels.
 
-    Counts without any flat or I0 stay counts, which the report says.
+    Counts without any flat or I0 stay counts, and the report says so.
 
     Parameters
     ----------
     stack : DataArray, dims (energy, y, x)
         As read.
     quantity : {"counts", "transmission", "optical_density", "intensity"}, optional
-        What the values are, where the file does not say it or says it wrongly.
+        What the values are, where the file does not say so or is wrong.
     allow_missing : bool
-        Whether NaN and all-zero frames in a stack that is not counts or transmission get weight 0 (otherwise
-        they stay, and the next step refuses them).
+        Whether NaN and frames of zeros get weight 0.  Otherwise they stay, and the next step refuses them.
+        (What becomes NaN in the conversion to optical density always gets weight 0.)
     bad_pixels : bool
         Whether to look for dead, hot, stuck and noisy pixels, and for bad frames.
     workspace : Workspace
-        Where optical density is kept that is made of something else, and what is stored in chunks of several
-        energies; in memory by default.
+        Where converted values are kept, and stacks that are stored in chunks of several energies; in memory
+        by default.
     **corrections
         Options of `to_optical_density`.
 
@@ -60,7 +60,7 @@ def prepare(
     stack : DataArray
         A new stack, float32.
     report : PreprocessReport
-        Of all steps together.
+        Changes of all steps together.
 
     Raises
     ------

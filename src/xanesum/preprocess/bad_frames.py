@@ -1,4 +1,4 @@
-"""Frames that were taken in another light than those about them."""
+"""Frames that were illuminated differently from their neighbours."""
 
 from __future__ import annotations
 
@@ -12,36 +12,37 @@ from xanesum.storage.lazy import each_frame
 
 __all__ = ["find_bad_frames"]
 
-N_PIXELS = 10_000  # that are looked at
-TO_EACH_SIDE = 3  # frames of which one should be a mixture
-OUTSTANDING = 6.0  # times the median misfit of all frames
-OF_SIGNAL = 0.15  # ... and of the frame's root mean square, which the misfit must reach too
-OUTSIDE = 0.8  # of the pixels, that must lie beyond all values of the other frames: chemistry is between them
-MIN_FRAMES = 12
-DEPENDENT = 1e-10  # eigenvalue over the largest, of frames that are mixtures of each other
+N_PIXELS = 10_000  # pixels that are examined
+TO_EACH_SIDE = 3  # neighbours on each side; a good frame is a mixture of these
+OUTSTANDING = 6.0  # a bad frame's misfit exceeds the median misfit by this factor, ...
+OF_SIGNAL = 0.15  # ... and exceeds this part of the frame's own root mean square
+OUTSIDE = 0.8  # part of its pixels beyond all values in the neighbours; changes by chemistry lie between them
+MIN_FRAMES = 12  # with fewer frames, nothing is judged
+DEPENDENT = 1e-10  # eigenvalues below this part of the largest belong to frames that are mixtures of others
 
 
 def find_bad_frames(stack: xr.DataArray) -> tuple[xr.DataArray, PreprocessReport]:
-    """Give weight 0 to whole frames that stand out from those about them.
+    """Give weight 0 to whole frames that stand out from their neighbours in energy.
 
-    A frame holds few species, as its neighbours in energy do: it is fitted by a mixture of three frames to
-    each side, none of which may be bad itself.  It is bad where the misfit is six times the median of all
-    frames' and a good part of its own signal, and nearly all of its pixels lie beyond the values that they
-    have in those frames: light that was another moves all pixels to one side.  What coarse steps of energy
-    show in one frame only, as an edge that lies elsewhere in every pixel or a line of one species, does not.
-    A bad frame within the edge itself, whose values are between those below and above, is not found.
+    A frame holds the same few species as its neighbours, so it is fitted by a mixture of three good frames on
+    each side.  It is bad where two conditions hold.  First, the misfit is six times the median misfit and a
+    good part of the frame's own signal.  Second, nearly all pixels lie beyond their values in these
+    neighbours, as different light changes all pixels in one direction.  With coarse energy steps, chemistry
+    can also appear in one frame only: an edge at a different energy in every pixel, or a line of one
+    species.  That does not change all pixels in one direction.
+    A bad frame within the edge is not found, as its values lie between those below and above.
 
     Parameters
     ----------
     stack : DataArray, dims (energy, y, x)
-        Best as optical density.
+        Preferably optical density.
 
     Returns
     -------
     stack : DataArray
         A new stack; bad frames have `weight` 0.
     report : PreprocessReport
-        How many.
+        The number of bad frames.
     """
     check_stack(stack)
     usable = np.flatnonzero(usable_weight(stack))
@@ -62,7 +63,7 @@ def find_bad_frames(stack: xr.DataArray) -> tuple[xr.DataArray, PreprocessReport
 
 
 def _bad_among(frames: NDArray[np.float64]) -> list[int]:
-    """Return which of the frames (E, P) are bad."""
+    """Return the indices of bad frames among the frames (E, P)."""
     every = np.arange(len(frames))
     about = [_others(e, every) for e in range(len(frames))]
     products = frames @ frames.T / frames.shape[1]
@@ -73,7 +74,7 @@ def _bad_among(frames: NDArray[np.float64]) -> list[int]:
         stands = _misfit(products, e, others) > limit[e]
         return bool(stands and _outside(frames[e], frames[others]) > OUTSIDE)
 
-    suspects = [  # one that is bad too must not excuse this one
+    suspects = [  # each neighbour is left out once, as a bad one could explain this frame
         e
         for e in range(len(frames))
         if any(stands_out(e, np.delete(about[e], left_out)) for left_out in range(len(about[e])))
@@ -83,18 +84,18 @@ def _bad_among(frames: NDArray[np.float64]) -> list[int]:
 
 
 def _others(e: int, frames: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return the nearest of `frames`, in order, to each side of frame `e`."""
+    """Return the nearest of the sorted `frames` on each side of frame `e`."""
     before, after = frames[frames < e], frames[frames > e]
     return np.concatenate([before[-TO_EACH_SIDE:], after[:TO_EACH_SIDE]])
 
 
 def _misfit(products: NDArray[np.float64], e: int, others: NDArray[np.intp]) -> float:
-    """Return the rms of what a mixture of others leaves of frame `e`, from mean products of frames (E, E)."""
+    """Return the rms residual of frame `e` from a mixture of others, by mean products of frames (E, E)."""
     among, with_own = products[np.ix_(others, others)], products[others, e]
     mixture = np.linalg.pinv(among, rcond=DEPENDENT, hermitian=True) @ with_own
     return float(np.sqrt(max(products[e, e] - 2 * mixture @ with_own + mixture @ among @ mixture, 0.0)))
 
 
 def _outside(frame: NDArray[np.float64], others: NDArray[np.float64]) -> float:
-    """Return the share of a frame's pixels (P,) beyond all values that they have in others (n, P)."""
+    """Return the share of a frame's pixels (P,) that lie beyond all their values in others (n, P)."""
     return float(np.mean((frame < others.min(axis=0)) | (frame > others.max(axis=0))))

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xanesum.noise.level import median_sigma
 from xanesum.preprocess.marks import BAD_SHARE, PreprocessReport, mark, noted
 from xanesum.stack import DIMS, check_stack, refuse_values, usable_mask, usable_weight
 from xanesum.storage.lazy import each_frame, with_missing
@@ -237,4 +238,4 @@ def _noise(image: NDArray[np.floating]) -> float:
     if not steps.size:
         return 0.0
     scale = float(np.abs(image[np.isfinite(image)]).max())
-    return float(max(1.4826 / np.sqrt(2) * np.median(steps), ROUNDING * scale))
+    return max(median_sigma(steps) / float(np.sqrt(2)), ROUNDING * scale)

@@ -13,6 +13,7 @@ from scipy.ndimage import rank_filter
 
 from xanesum.errors import StackError
 from xanesum.noise.detector import log_of_counts
+from xanesum.noise.level import median_sigma
 from xanesum.preprocess.marks import BAD_SHARE, PreprocessReport, mark, noted
 from xanesum.stack import DIMS, check_stack
 from xanesum.storage.lazy import each_frame, with_frames, with_values
@@ -25,7 +26,6 @@ TIMES = ("exposure_s", "flat_exposure_s")
 FLOOR = 2.0  # standard deviations of the noise in the dark, below which counts have no useful logarithm
 DARK, DIM = 5.0, 20.0  # ... up to which surroundings are dark; and up to which noise may make one value low
 FLOOR_FRAMES = 24  # that are looked at for this noise
-MAD_TO_SIGMA = 0.6744897501960817  # median of |z| for standard normal z
 _Density = tuple[NDArray[np.float64], NDArray[np.bool_] | np.bool_, PreprocessReport]
 
 
@@ -252,7 +252,7 @@ def _noise_floor(stack: xr.DataArray, references: _References, limit: float) -> 
     depth, light = np.concatenate(below), np.concatenate(about)
     noise = 0.0
     for _ in range(2):  # the second time without what is negative amid light
-        noise = float(np.median(depth)) / MAD_TO_SIGMA if depth.size else 0.0
+        noise = median_sigma(depth) if depth.size else 0.0
         dark = light < DARK * noise
         depth, light = depth[dark], light[dark]
     if depth.size and "noise_read_variance" in stack.coords:

@@ -1,4 +1,4 @@
-"""What was changed, by cause; and how bad values, pixels and frames are marked."""
+"""Marks for bad values, pixels and frames, and the report that counts them by cause."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ BAD_SHARE = 0.5  # a pixel or frame with more bad values than this is left out a
 
 @dataclass(frozen=True, slots=True)
 class PreprocessReport:
-    """What was changed, by cause; reports of consecutive steps add up."""
+    """Number of changes, by cause; reports of consecutive steps add up."""
 
-    n_values: int = 0  # voxels looked at
+    n_values: int = 0  # voxels that were examined
     n_not_finite: int = 0  # voxels that were NaN or infinite
-    n_saturated: int = 0  # voxels where the camera was full
-    n_not_positive: int = 0  # voxels at or below 0 after dark and offset, so without a logarithm
+    n_saturated: int = 0  # voxels where the camera was saturated
+    n_not_positive: int = 0  # voxels at or below 0 after subtraction of dark and offset: they have no logarithm
     n_linear: int = 0  # voxels too dark for a logarithm, taken as linear in the counts
     n_bad_reference: int = 0  # voxels without a usable flat or I0
     n_spikes: int = 0  # single voxels far from all their neighbours
     n_blank_frames: int = 0  # frames that were 0 everywhere
-    n_bad_frames: int = 0  # frames that were taken in another light than those about them
+    n_bad_frames: int = 0  # frames that were illuminated differently from their neighbours
     n_outlying_pixels: int = 0  # pixels far from all their neighbours over the whole scan: hot or dead
     n_stuck_pixels: int = 0  # pixels that change far less than their neighbours
     n_noisy_pixels: int = 0  # pixels that change far more than their neighbours
-    n_masked_pixels: int = 0  # pixels newly left out (mask False), for whatever cause
+    n_masked_pixels: int = 0  # pixels newly left out (mask False), for any cause
     n_dropped_frames: int = 0  # frames newly given weight 0
     n_missing: int = 0  # voxels without a value at the pixels and frames that remain
-    notes: tuple[str, ...] = ()  # other things done, in words
+    notes: tuple[str, ...] = ()  # other changes, as text
 
     def __add__(self, other: PreprocessReport) -> PreprocessReport:
         """Return the report of both steps, `other` being the later one."""
@@ -63,7 +63,7 @@ LINES = {
     "n_bad_reference": "values had no usable flat or I0",
     "n_spikes": "values stood out from all their neighbours (spikes)",
     "n_blank_frames": "frames were zero everywhere",
-    "n_bad_frames": "frames were taken in another light than those about them",
+    "n_bad_frames": "frames were illuminated differently from their neighbours",
     "n_outlying_pixels": "pixels stood out from all their neighbours (hot or dead)",
     "n_stuck_pixels": "pixels hardly changed (stuck)",
     "n_noisy_pixels": "pixels changed far more than their neighbours (noisy)",
@@ -79,7 +79,7 @@ def mark_bad_values(stack: xr.DataArray) -> tuple[xr.DataArray, PreprocessReport
     Parameters
     ----------
     stack : DataArray, dims (energy, y, x)
-        Of any quantity.
+        A stack of any quantity.
 
     Returns
     -------
@@ -149,7 +149,7 @@ def mark(stack: xr.DataArray) -> tuple[xr.DataArray, PreprocessReport]:
 def _with_marks(
     stack: xr.DataArray, masked: NDArray[np.bool_], dropped: NDArray[np.bool_], n_missing: int
 ) -> xr.DataArray:
-    """Return `stack` with these marks added to those it has; a stack without any gets no coordinates."""
+    """Return `stack` with these marks added to its own; without any mark it gets no coordinates."""
     stack = stack.copy(deep=False)
     if masked.any():
         stack = stack.assign_coords(mask=(DIMS[1:], usable_mask(stack) & ~masked))
@@ -163,5 +163,5 @@ def _with_marks(
 
 
 def noted(stack: xr.DataArray, report: PreprocessReport, step: str) -> tuple[xr.DataArray, PreprocessReport]:
-    """Add the step and what it changed to the stack's history."""
+    """Add the step and its changes to the history of the stack."""
     return add_history(stack, f"{step}: {'; '.join(report.lines())}"), report

@@ -16,31 +16,34 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from xanesum.diagnostics.residual import ResidualReport
-from xanesum.report.texts import MAP_LABELS, MAX_COMPONENTS, _unit
+from xanesum.report.texts import MAP_LABELS, MAX_COMPONENTS, unit_of
 from xanesum.result import Denoised
 from xanesum.stack import usable_mask, usable_weight
 
 __all__ = [
-    "_choose_pixels",
-    "_component_pictures",
-    "_frame_pictures",
-    "_lost_pictures",
-    "_map_pictures",
-    "_residual_pictures",
-    "_risk_picture",
-    "_sigma_picture",
-    "_spectrum_pictures",
+    "Picture",
+    "choose_pixels",
+    "component_pictures",
+    "draw_image",
+    "frame_pictures",
+    "lost_pictures",
+    "make_picture",
+    "map_pictures",
+    "residual_pictures",
+    "risk_picture",
+    "sigma_picture",
+    "spectrum_pictures",
 ]
 
 Image = NDArray[np.floating]
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # Okabe-Ito: told apart by everyone
-N_PIXELS = 5
-MAX_RESIDUAL_FRAMES = 100  # energies whose residual is looked at pixel by pixel
-WIDTH_IN = 4.2
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # Okabe-Ito, for colour-blind readers too
+N_PIXELS = 5  # pixels whose spectra are shown
+MAX_RESIDUAL_FRAMES = 100  # energies at which the residual of every pixel is summed
+WIDTH_IN = 4.2  # width of a figure in inches
 
 
 class Picture(NamedTuple):
-    """A PNG as data URI, and what it shows."""
+    """A PNG as data URI, and its caption."""
 
     source: str
     caption: str
@@ -49,8 +52,8 @@ class Picture(NamedTuple):
 # --- pictures
 
 
-def _picture(draw: Callable[[Figure, Axes], None], caption: str, *, ratio: float = 0.72) -> Picture:
-    """Draw on a figure of its own, which no global state knows of."""
+def make_picture(draw: Callable[[Figure, Axes], None], caption: str, *, ratio: float = 0.72) -> Picture:
+    """Draw on a new figure, without the global state of pyplot; `ratio` is height over width."""
     figure = Figure(figsize=(WIDTH_IN, WIDTH_IN * ratio), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     draw(figure, figure.add_subplot())
@@ -59,7 +62,7 @@ def _picture(draw: Callable[[Figure, Axes], None], caption: str, *, ratio: float
     return Picture("data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"), caption)
 
 
-def _image(
+def draw_image(
     image: Image,
     caption: str,
     label: str,
@@ -69,9 +72,9 @@ def _image(
     extend: str = "neither",
     px: int = 1,
 ) -> Picture:
-    """Show an image with pixel axes and a colour bar; what is not finite is grey, or red in a grey image.
+    """Show an image with pixel axes and a colour bar.
 
-    Each of its values stands for `px` x `px` pixels.
+    Values that are not finite are grey, or red in a grey image.  Each value stands for `px` x `px` pixels.
     """
     height, width = image.shape
     extent = (-0.5, px * width - 0.5, px * height - 0.5, -0.5)
@@ -82,11 +85,11 @@ def _image(
         axes.set(xlabel="x (px)", ylabel="y (px)")
         figure.colorbar(shown, ax=axes, label=label, extend=extend)
 
-    return _picture(draw, caption, ratio=float(np.clip(0.74 * height / width + 0.12, 0.35, 1.2)))
+    return make_picture(draw, caption, ratio=float(np.clip(0.74 * height / width + 0.12, 0.35, 1.2)))
 
 
 def _limits(values: Image, low: float = 0.5, high: float = 99.5) -> tuple[float, float]:
-    """Return percentiles of the finite values, never the same twice."""
+    """Return two percentiles of the finite values; they always differ."""
     finite = values[np.isfinite(values)]
     if not finite.size:
         return 0.0, 1.0
@@ -94,26 +97,26 @@ def _limits(values: Image, low: float = 0.5, high: float = 99.5) -> tuple[float,
     return (bottom, top) if top > bottom else (bottom - 0.5, bottom + 0.5)
 
 
-def _frame_pictures(stack: xr.DataArray, clean: xr.DataArray, maps: xr.Dataset | None) -> list[Picture]:
-    """Three energies: each before, after, and what was taken away."""
+def frame_pictures(stack: xr.DataArray, clean: xr.DataArray, maps: xr.Dataset | None) -> list[Picture]:
+    """Show three energies: each before denoising, after it, and the residual."""
     chosen = _choose_energies(stack, maps)
     noisy = [_masked(stack, stack[e].values) for _, e in chosen]
     after = [_masked(stack, clean[e].values) for _, e in chosen]
     low, high = _limits(np.array(after))
-    half, unit = (high - low) / 2, _unit(stack)
+    half, unit = (high - low) / 2, unit_of(stack)
     pictures = []
     for (name, e), raw, smooth in zip(chosen, noisy, after, strict=True):
         at = f"{stack.energy.values[e]:.1f} eV ({name})"
         pictures += [
-            _image(raw, f"{at}: before", unit, limits=(low, high), extend="both"),
-            _image(smooth, f"{at}: after", unit, limits=(low, high), extend="both"),
-            _image(raw - smooth, f"{at}: residual", unit, limits=(-half, half), extend="both"),
+            draw_image(raw, f"{at}: before", unit, limits=(low, high), extend="both"),
+            draw_image(smooth, f"{at}: after", unit, limits=(low, high), extend="both"),
+            draw_image(raw - smooth, f"{at}: residual", unit, limits=(-half, half), extend="both"),
         ]
     return pictures
 
 
 def _choose_energies(stack: xr.DataArray, maps: xr.Dataset | None) -> list[tuple[str, int]]:
-    """Return names and indices of a frame below, at and beyond the edge, of those that were used."""
+    """Return names and indices of three usable frames: below, at and beyond the edge."""
     used = np.flatnonzero(usable_weight(stack))
     energy = stack.energy.values[used]
     if maps is None:
@@ -131,7 +134,8 @@ def _masked(stack: xr.DataArray, frame: Image) -> Image:
     return np.where(usable_mask(stack), frame, np.nan)
 
 
-def _map_pictures(maps: xr.Dataset) -> list[Picture]:
+def map_pictures(maps: xr.Dataset) -> list[Picture]:
+    """Show the map, its histogram, the edge step, and the standard error if there is one."""
     name, error, label = MAP_LABELS[maps.attrs["kind"]]
     mask = maps["mask"].values
     energy = np.where(mask, maps[name].values, np.nan)
@@ -139,9 +143,9 @@ def _map_pictures(maps: xr.Dataset) -> list[Picture]:
     limits = _limits(energy, 2, 98)
     step_limits = _limits(step, 1, 99)
     pictures = [
-        _image(energy, f"Map: {label}", label, limits=limits, cmap="viridis", extend="both"),
+        draw_image(energy, f"Map: {label}", label, limits=limits, cmap="viridis", extend="both"),
         _histogram(energy[mask], label, limits),
-        _image(
+        draw_image(
             step, "Edge step", "edge step (unit of the scan)", limits=step_limits, cmap="gray", extend="both"
         ),
     ]
@@ -149,7 +153,7 @@ def _map_pictures(maps: xr.Dataset) -> list[Picture]:
         top = _limits(sigma, 0, 95)[1]
         title = "Standard error of the map"
         pictures.append(
-            _image(sigma, title, "standard error (eV)", limits=(0, top), cmap="cividis", extend="max")
+            draw_image(sigma, title, "standard error (eV)", limits=(0, top), cmap="cividis", extend="max")
         )
     return pictures
 
@@ -161,16 +165,16 @@ def _histogram(values: Image, label: str, limits: tuple[float, float]) -> Pictur
         axes.hist(values, bins=60, range=(limits[0] - margin, limits[1] + margin), color=COLORS[0])
         axes.set(xlabel=label, ylabel="pixels")
 
-    return _picture(draw, f"Histogram of the map: {label}")
+    return make_picture(draw, f"Histogram of the map: {label}")
 
 
 # --- spectra
 
 
-def _choose_pixels(
+def choose_pixels(
     result: Denoised, maps: xr.Dataset | None, mask: NDArray[np.bool_]
 ) -> list[tuple[int, int]]:
-    """Return (y, x) of pixels that differ in the map, or in brightness, and are bright among their like."""
+    """Return (y, x) of pixels that differ in the map, or else in brightness; bright ones are preferred."""
     bright = _brightness(result, mask.shape)
     values = bright
     if maps is not None and maps["mask"].values.any():
@@ -182,13 +186,15 @@ def _choose_pixels(
     for share in np.linspace(0.06, 0.94, min(N_PIXELS, len(order))):
         start = int(np.clip(share * len(order) - n_near / 2, 0, len(order) - n_near))
         near = order[start : start + n_near]
-        near = near[np.argsort(bright.ravel()[near])][n_near // 2 :]  # the brighter half, brightest last
+        near = near[np.argsort(bright.ravel()[near])][
+            n_near // 2 :
+        ]  # the brighter half; the brightest is last
         chosen.append(_farthest(np.stack(np.unravel_index(near, mask.shape), axis=1), chosen))
     return list(dict.fromkeys(chosen))
 
 
 def _farthest(candidates: NDArray[np.intp], chosen: list[tuple[int, int]]) -> tuple[int, int]:
-    """Return the candidate (y, x) farthest from those chosen already; the last one where none is."""
+    """Return the candidate (y, x) farthest from all chosen ones; the last one if none is chosen yet."""
     best = -1
     if chosen:
         gaps = np.linalg.norm(candidates[:, None] - np.array(chosen), axis=2).min(axis=1)
@@ -203,9 +209,10 @@ def _brightness(result: Denoised, shape: tuple[int, ...]) -> Image:
     return np.abs(np.tensordot(weights, result.coefficients.values, axes=1))
 
 
-def _spectrum_pictures(
+def spectrum_pictures(
     stack: xr.DataArray, clean: xr.DataArray, pixels: list[tuple[int, int]]
 ) -> list[Picture]:
+    """Show where the pixels (y, x) are, and their spectra before and after denoising."""
     used = usable_weight(stack)
     energy = stack.energy.values
 
@@ -213,10 +220,10 @@ def _spectrum_pictures(
         def draw(figure: Figure, axes: Axes) -> None:
             axes.plot(energy[used], stack[:, y, x].values[used], ".", color="0.55", ms=4, label="before")
             axes.plot(energy, clean[:, y, x].values, color=COLORS[number - 1], lw=1.8, label="after")
-            axes.set(xlabel="photon energy (eV)", ylabel=_unit(stack))
+            axes.set(xlabel="photon energy (eV)", ylabel=unit_of(stack))
             axes.legend(frameon=False, fontsize=8)
 
-        return _picture(draw, f"Pixel {number}: y = {y}, x = {x}")
+        return make_picture(draw, f"Pixel {number}: y = {y}, x = {x}")
 
     spectra = [one(number, y, x) for number, (y, x) in enumerate(pixels, start=1)]
     return [_pixels_picture(stack, clean, pixels), *spectra]
@@ -238,12 +245,13 @@ def _pixels_picture(stack: xr.DataArray, clean: xr.DataArray, pixels: list[tuple
         axes.set(xlabel="x (px)", ylabel="y (px)")
 
     height, width = frame.shape
-    return _picture(
+    return make_picture(
         draw, "Where the pixels are", ratio=float(np.clip(0.85 * height / width + 0.1, 0.35, 1.2))
     )
 
 
-def _component_pictures(result: Denoised) -> list[Picture]:
+def component_pictures(result: Denoised) -> list[Picture]:
+    """Show image and spectrum of the strongest components."""
     pictures = []
     used = usable_weight(result.spectra.T)
     energy = result.spectra.energy.values[used]
@@ -251,7 +259,9 @@ def _component_pictures(result: Denoised) -> list[Picture]:
         image = np.where(usable_mask(result.coefficients[:1]), result.coefficients[k].values, np.nan)
         title = f"Component {k + 1}"
         label = "weight (unit of the scan)"
-        pictures.append(_image(image, f"{title}: image", label, limits=_limits(image, 1, 99), extend="both"))
+        pictures.append(
+            draw_image(image, f"{title}: image", label, limits=_limits(image, 1, 99), extend="both")
+        )
         spectrum = result.spectra[k].values[used]
         pictures.append(_line(energy, spectrum, f"{title}: spectrum", "spectrum (length 1)"))
     return pictures
@@ -262,10 +272,11 @@ def _line(energy: NDArray[np.float64], values: Image, caption: str, label: str) 
         axes.plot(energy, values, ".-", color=COLORS[0], lw=1.2, ms=3)
         axes.set(xlabel="photon energy (eV)", ylabel=label)
 
-    return _picture(draw, caption)
+    return make_picture(draw, caption)
 
 
-def _risk_picture(result: Denoised) -> Picture:
+def risk_picture(result: Denoised) -> Picture:
+    """Show the estimated error for every number of components that was tried."""
     risk, ranks = result.risk["risk"].values, result.risk["rank"].values
     error, chosen = result.risk["difference_error"].values, result.risk["chosen"].values
     above = risk - risk.min()
@@ -280,10 +291,11 @@ def _risk_picture(result: Denoised) -> Picture:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(frameon=False)
 
-    return _picture(draw, "Estimated squared error above the least one; bars are one standard error")
+    return make_picture(draw, "Estimated squared error minus the least one; bars are one standard error")
 
 
-def _sigma_picture(result: Denoised) -> Picture:
+def sigma_picture(result: Denoised) -> Picture:
+    """Show the noise level at each energy."""
     energy, sigma = result.sigma_energy.energy.values, result.sigma_energy.values
 
     def draw(figure: Figure, axes: Axes) -> None:
@@ -293,11 +305,11 @@ def _sigma_picture(result: Denoised) -> Picture:
         axes.set_ylim(0, 1.2 * np.nanmax([*sigma, result.sigma]))
         axes.legend(frameon=False)
 
-    return _picture(draw, "Noise level at each energy")
+    return make_picture(draw, "Noise level at each energy")
 
 
-def _residual_pictures(stack: xr.DataArray, clean: xr.DataArray, result: Denoised) -> list[Picture]:
-    """Where in the image the residual is larger than noise, and where it leans to one side."""
+def residual_pictures(stack: xr.DataArray, clean: xr.DataArray, result: Denoised) -> list[Picture]:
+    """Show where in the image the residual is larger than noise, and where its mean is not 0."""
     used = np.flatnonzero(usable_weight(stack))
     sampled = used[np.unique(np.linspace(0, len(used) - 1, MAX_RESIDUAL_FRAMES).astype(int))]
     total, squares, count = (np.zeros(stack.shape[1:]) for _ in range(3))
@@ -315,16 +327,16 @@ def _residual_pictures(stack: xr.DataArray, clean: xr.DataArray, result: Denoise
     many = f"{len(sampled)} of {len(used)} energies" if len(sampled) < len(used) else "all energies"
     top = max(2.0, _limits(size)[1])
     return [
-        _image(
+        draw_image(
             size,
-            f"Root mean square of the residual over {many}: white noise gives 1 everywhere",
+            f"Root mean square of the residual over {many}; white noise gives 1 everywhere",
             "residual / sigma",
             limits=(0.0, top),
             extend="max",
         ),
-        _image(
+        draw_image(
             lean,
-            f"Sum of the residual over {many}: white noise stays within 3",
+            f"Sum of the residual over {many}; white noise stays between -3 and 3",
             "sum / (sigma sqrt(energies))",
             limits=(-4, 4),
             extend="both",
@@ -332,14 +344,14 @@ def _residual_pictures(stack: xr.DataArray, clean: xr.DataArray, result: Denoise
     ]
 
 
-def _lost_pictures(stack: xr.DataArray, trust: ResidualReport) -> list[Picture]:
-    """Return where something was lost, and its spectrum."""
+def lost_pictures(stack: xr.DataArray, trust: ResidualReport) -> list[Picture]:
+    """Show where signal was lost, and its spectrum."""
     lost, used = trust.lost, usable_weight(stack)
     most = float(np.abs(lost.image).max())
     return [
-        _image(
+        draw_image(
             lost.image,
-            f"Where it was lost: averages over {lost.scale_px} x {lost.scale_px} px",
+            f"Where signal was lost: averages over {lost.scale_px} x {lost.scale_px} px",
             "standard deviations of noise",
             limits=(-most, most),
             cmap="RdBu_r",
@@ -348,7 +360,7 @@ def _lost_pictures(stack: xr.DataArray, trust: ResidualReport) -> list[Picture]:
         _line(
             stack.energy.values[used],
             lost.spectrum[used],
-            "Its spectrum, as strong as in the region that has most of it",
-            _unit(stack),
+            "Spectrum of the lost signal, in the region where it is strongest",
+            unit_of(stack),
         ),
     ]

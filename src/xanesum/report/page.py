@@ -9,29 +9,7 @@ import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from xanesum.diagnostics.residual import ResidualReport
-from xanesum.report.figures import (
-    _choose_pixels,
-    _component_pictures,
-    _frame_pictures,
-    _lost_pictures,
-    _map_pictures,
-    _residual_pictures,
-    _risk_picture,
-    _sigma_picture,
-    _spectrum_pictures,
-)
-from xanesum.report.texts import (
-    Facts,
-    _component_rows,
-    _components_text,
-    _counted,
-    _headline,
-    _map_text,
-    _risk_rows,
-    _risk_text,
-    _trust_lines,
-    _trust_rows,
-)
+from xanesum.report import figures, texts
 from xanesum.result import Denoised
 from xanesum.stack import usable_mask
 from xanesum.storage.atomic import atomic_path
@@ -46,18 +24,18 @@ def write_report(
     maps: xr.Dataset | None,
     trust: ResidualReport,
     *,
-    facts: Facts,
+    facts: texts.Facts,
 ) -> Path:
     """Write the report of a run to one HTML file.
 
     Parameters
     ----------
     path : str or Path
-        Where to.
+        The file to write.
     stack : DataArray, dims (energy, y, x)
-        What was denoised.
+        The stack that was denoised.
     result : Denoised
-        What came out.
+        The result of it.
     maps : Dataset or None
         From `xanesum.chemical_map`; None where there is no edge, and `facts` says why.
     trust : ResidualReport
@@ -80,32 +58,31 @@ def write_report(
 
 
 def _content(
-    stack: xr.DataArray, result: Denoised, maps: xr.Dataset | None, trust: ResidualReport, facts: Facts
+    stack: xr.DataArray, result: Denoised, maps: xr.Dataset | None, trust: ResidualReport, facts: texts.Facts
 ) -> dict[str, Any]:
-    """Return everything the template asks for."""
+    """Return everything that the template needs."""
     clean = result.reconstruct()
-    pixels = _choose_pixels(result, maps, usable_mask(stack))
+    pixels = figures.choose_pixels(result, maps, usable_mask(stack))
     return {
         "title": f"xanesum report: {facts.source}",
         "notes": facts.notes,
-        "facts": _headline(stack, result, maps, trust, facts),
-        "frames": _frame_pictures(stack, clean, maps),
+        "facts": texts.headline(stack, result, maps, trust, facts),
+        "frames": figures.frame_pictures(stack, clean, maps),
         "map_problem": facts.map_problem if maps is None else "",
-        "map_text": "" if maps is None else _map_text(maps),
-        "maps": [] if maps is None else _map_pictures(maps),
-        "spectra": _spectrum_pictures(stack, clean, pixels),
-        "components_text": _components_text(result),
-        "components": _component_pictures(result),
-        "component_rows": _component_rows(result),
-        "risk_text": _risk_text(result),
-        "risk_figures": [_risk_picture(result)],
-        "risk_rows": _risk_rows(result),
-        "risk_negative": bool((result.risk["risk"].values < 0).any()),
-        "noise_figures": [_sigma_picture(result), *_residual_pictures(stack, clean, result)],
-        "trust": _trust_lines(trust, maps),
-        "trust_rows": _trust_rows(trust),
-        "lost": _lost_pictures(stack, trust) if trust.lost.found else [],
-        "counted": _counted(stack, facts),
+        "map_text": "" if maps is None else texts.map_text(maps),
+        "maps": [] if maps is None else figures.map_pictures(maps),
+        "spectra": figures.spectrum_pictures(stack, clean, pixels),
+        "components_text": texts.components_text(result),
+        "components": figures.component_pictures(result),
+        "component_rows": texts.component_rows(result),
+        "risk_text": texts.risk_text(result),
+        "risk_figures": [figures.risk_picture(result)],
+        "risk_rows": texts.risk_rows(result),
+        "noise_figures": [figures.sigma_picture(result), *figures.residual_pictures(stack, clean, result)],
+        "trust": texts.trust_lines(trust, maps),
+        "trust_rows": texts.trust_rows(trust),
+        "lost": figures.lost_pictures(stack, trust) if trust.lost.found else [],
+        "counted": texts.left_out(stack, facts),
         "history": result.attrs.get("history", ()),
         "recipe": facts.recipe,
         "provenance": result.provenance.items(),

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xanesum.diagnostics.residual import PLACES, ResidualReport
+from xanesum.report.numbers import chance_text, error_text, plain, times
 from xanesum.result import Denoised
 from xanesum.stack import usable_mask, usable_weight
 
@@ -15,40 +16,42 @@ __all__ = [
     "MAP_LABELS",
     "MAX_COMPONENTS",
     "Facts",
-    "_component_rows",
-    "_components_text",
-    "_counted",
-    "_headline",
-    "_map_text",
-    "_risk_rows",
-    "_risk_text",
-    "_trust_lines",
-    "_trust_rows",
-    "_unit",
+    "component_rows",
+    "components_text",
+    "headline",
+    "left_out",
+    "map_text",
+    "risk_rows",
+    "risk_text",
+    "trust_lines",
+    "trust_rows",
+    "unit_of",
 ]
+# quantity of a stack -> unit of its values
 UNITS = {"optical_density": "optical density", "counts": "counts", "transmission": "transmission"}
-MAP_LABELS = {
+MAP_LABELS = {  # kind of map -> name of the map, name of its standard error, label
     "half_step": ("half_step_energy_ev", "half_step_sigma_ev", "half-step energy (eV)"),
     "white_line": ("white_line_ev", "white_line_sigma_ev", "white-line position (eV)"),
 }
-MAX_COMPONENTS = 6
+MAX_COMPONENTS = 6  # components that are shown as figures
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the report says about a run beside its results."""
+    """What the report says about a run, besides its results."""
 
     source: str  # name of the scan
-    seconds: float  # reading to map
+    seconds: float  # from reading to the map
     counted: tuple[str, ...]  # what preprocessing changed
-    map_problem: str  # why there is no map; empty where there is one
+    map_problem: str  # why there is no map; empty if there is one
     recipe: str  # effective recipe, TOML
-    notes: tuple[str, ...] = ()  # what was mended or should be known; shown first
+    notes: tuple[str, ...] = ()  # what was corrected or should be known; shown first
 
 
-def _headline(
+def headline(
     stack: xr.DataArray, result: Denoised, maps: xr.Dataset | None, trust: ResidualReport, facts: Facts
 ) -> list[tuple[str, str]]:
+    """Return names and values of the most important facts."""
     n_energies, ny, nx = stack.shape
     energy = stack.energy.values
     size_nm = stack.attrs.get("pixel_size_nm")
@@ -56,53 +59,58 @@ def _headline(
         ("Image size (y x x)", f"{ny} x {nx} px" + (f", {size_nm:g} nm each" if size_nm else "")),
         ("Energies", f"{n_energies} from {energy[0]:.1f} to {energy[-1]:.1f} eV"),
         ("Quantity", stack.attrs["quantity"].replace("_", " ")),
-        ("Noise found (sigma)", f"{result.sigma:.4g} {_unit(stack)}"),
+        ("Noise level (sigma), estimated", f"{plain(result.sigma, 4)} {unit_of(stack)}"),
         *_evenness(result),
-        ("Components kept (K)", str(result.rank)),
+        ("Components (K)", str(result.rank)),
         ("Noise reduction, estimated", _reduction(result)),
         *_exposure(maps),
-        ("Signal lost", "yes, see below" if trust.lost.found else "none found"),
+        ("Signal in the residual", "yes, see below" if trust.lost.found else "none found"),
         ("Denoiser", str(result.provenance.get("denoiser", "?"))),
         ("Time", f"{facts.seconds:.1f} s"),
     ]
 
 
 def _evenness(result: Denoised) -> list[tuple[str, str]]:
-    """Return how the noise was found to differ from white; nothing where it does not."""
+    """Return how the noise differs from white noise; nothing if it does not."""
     facts = []
     if not result.noise_is_even:
-        parts = {"pixel": result.sigma_pixel.values, "energy": result.sigma_energy.values / result.sigma}
-        for name, values in parts.items():
+        parts = {
+            "pixels": result.sigma_pixel.values,
+            "energies": result.sigma_energy.values / result.sigma,
+        }
+        for plural, values in parts.items():
             low, high = np.percentile(values[np.isfinite(values)], (1, 99))
-            facts.append((f"Noise by {name}", f"{low:.2g} to {high:.2g} times that"))
+            facts.append((f"Noise of single {plural}", f"{plain(low, 2)} to {plain(high, 2)} times sigma"))
     shared = float(result.sigma_common.max())
     if shared > 0:
-        facts.append(("Noise of the flat, at all energies", f"{shared:.2g}"))
+        facts.append(("Noise of the flat image, the same at all energies", plain(shared, 2)))
     return facts
 
 
 def _reduction(result: Denoised) -> str:
-    """Return how much less noise the clean stack has, from the estimated errors of its images."""
+    """Return by which factor the noise was reduced, from the estimated errors of the images."""
     left = float(result.components["risk"].values[: result.rank].sum()) / result.spectra.sizes["energy"]
-    return f"{result.sigma / np.sqrt(left):.2g} times less" if left > 0 else "cannot be estimated"
+    return f"{times(float(result.sigma / np.sqrt(left)))} less" if left > 0 else "cannot be estimated"
 
 
-def _unit(stack: xr.DataArray) -> str:
+def unit_of(stack: xr.DataArray) -> str:
+    """Return the unit of the values of a stack."""
     return UNITS.get(stack.attrs["quantity"], "(unit of the scan)")
 
 
 # --- map
 
 
-def _map_text(maps: xr.Dataset) -> str:
+def map_text(maps: xr.Dataset) -> str:
+    """Return sentences about the map and the ranges it was made with."""
     name, _, label = MAP_LABELS[maps.attrs["kind"]]
     n_good, n_all = int(maps["mask"].sum()), maps["mask"].size
     values = maps[name].values[maps["mask"].values]
     spread = ", ".join(f"{v:.2f}" for v in np.percentile(values, (5, 50, 95))) if n_good else "none"
     pre, post = (_range_text(maps.attrs[key]) for key in ("pre_ev", "post_ev"))
     return (
-        f"Shown: {label}; grey pixels have none ({n_all - n_good} of {n_all}). "
-        f"5th, 50th and 95th percentile: {spread} eV. Edge at {maps.attrs['e0_ev']:.1f} eV; "
+        f"The map shows the {label}. Grey pixels ({n_all - n_good} of {n_all}) have no value. "
+        f"The 5th, 50th and 95th percentiles are {spread} eV. The edge is at {maps.attrs['e0_ev']:.1f} eV; "
         f"pre-edge line {pre}; post-edge line {post}."
     )
 
@@ -114,57 +122,70 @@ def _range_text(limits: tuple[float, float] | None) -> str:
 # --- components, risk, noise
 
 
-def _components_text(result: Denoised) -> str:
+def components_text(result: Denoised) -> str:
+    """Return what the figures of the components show."""
     if result.rank == 0:
-        return "No component stands above the noise, so the clean stack is 0 everywhere."
+        return "No component stands above the noise. The clean stack is therefore 0 everywhere."
     shown = min(result.rank, MAX_COMPONENTS)
-    of = f"The first {shown} of {result.rank}" if shown < result.rank else f"All {shown}"
-    return f"{of}: spectra of length 1, at right angles to each other, and the images that weight them."
+    subject = f"The first {shown} of {result.rank}" if shown < result.rank else f"All {shown}"
+    return (
+        f"{subject} components are shown. Each has an image, the weight of its spectrum in every pixel. "
+        "The spectra have length 1 and are orthogonal to each other."
+    )
 
 
-def _component_rows(result: Denoised) -> list[dict[str, object]]:
+def component_rows(result: Denoised) -> list[dict[str, object]]:
+    """Return the table of the components that were tried."""
     table = result.components
-    errors = (np.sqrt(table[name].values) for name in ("noisy_risk", "risk"))
+    before, after = (np.sqrt(np.maximum(table[name].values, 0)) for name in ("noisy_risk", "risk"))
     columns = (
-        (table["singular_value"].values, ".5g"),
-        (table["share"].values, ".3%"),
-        *((error, ".4g") for error in errors),
-        (table["weight_noisy"].values, ".2f"),
-        (table["weight_denoised"].values, ".2f"),
-        (table["p_value"].values, ".2g"),
+        [plain(value, 5) for value in table["singular_value"].values],
+        [_percent(value) for value in table["share"].values],
+        [plain(value, 4) for value in before],
+        [plain(value, 4) for value in after],
+        [_weight(value) for value in table["weight_noisy"].values],
+        [_weight(value) for value in table["weight_denoised"].values],
+        [chance_text(value) for value in table["p_value"].values],
     )
     return [
-        {
-            "number": int(number),
-            "kept": number <= result.rank,
-            "cells": [_cell(float(values[k]), form) for values, form in columns],
-        }
+        {"number": int(number), "kept": number <= result.rank, "cells": [column[k] for column in columns]}
         for k, number in enumerate(table["tried"].values)
     ]
 
 
-def _cell(value: float, form: str) -> str:
-    return f"{value:{form}}" if np.isfinite(value) else ""
+def _percent(share: float) -> str:
+    """Return a share in per cent; less than 0, which an estimate can be, means nothing was found."""
+    return f"{plain(100 * max(share, 0), 3)} %" if np.isfinite(share) else ""
 
 
-def _risk_text(result: Denoised) -> str:
+def _weight(value: float) -> str:
+    return f"{value:.2f}" if np.isfinite(value) else ""
+
+
+def risk_text(result: Denoised) -> str:
+    """Return how the number of components was chosen."""
     if result.provenance.get("method") == "sum":
-        return "The least decides."
-    return "The chance in the table above decides; this is what each further component brings."
+        return "The number with the least error is chosen."
+    return (
+        "The number is chosen by the chance in the table above; this table shows what each component gains."
+    )
 
 
-def _risk_rows(result: Denoised) -> list[dict[str, object]]:
+def risk_rows(result: Denoised) -> list[dict[str, object]]:
+    """Return the table of the numbers of components that were tried."""
     values = dict(
         zip(result.components["tried"].values, result.components["singular_value"].values, strict=True)
     )
-    columns = (result.risk[name].values for name in ("rank", "risk", "standard_error", "chosen"))
+    columns = (result.risk[name].values for name in ("rank", "risk", "difference_error", "chosen"))
+    least = float(result.risk["risk"].values.min())
     return [
         {
             "rank": int(rank),
-            "risk": f"{risk:.5g}",
-            "error": f"{error:.2g}",
+            "risk": error_text(float(risk)),
+            "above": plain(float(risk) - least, 3),
+            "error": plain(float(error), 2),
             "chosen": bool(chosen),
-            "value": f"{values[rank]:.5g}" if rank in values else "",
+            "value": plain(float(values[rank]), 5) if rank in values else "",
         }
         for rank, risk, error, chosen in zip(*columns, strict=True)
     ]
@@ -174,13 +195,13 @@ def _risk_rows(result: Denoised) -> list[dict[str, object]]:
 
 
 def _exposure(maps: xr.Dataset | None) -> list[tuple[str, str]]:
-    """Return how much longer an exposure the map was worth; nothing without a map."""
+    """Return the exposure that single pixels would need for the same map; nothing without a map."""
     gain = _median_gain(maps)
-    return [] if gain is None else [("Exposure gained, for the map", f"{gain:.2g} times")]
+    return [] if gain is None else [("Exposure gained, for the map", times(gain))]
 
 
 def _bootstrap_line(maps: xr.Dataset | None) -> str | None:
-    """Return how the scatter of scans drawn again compares with the stated errors."""
+    """Return the scatter of the map in simulated repetitions, compared with the stated errors."""
     if maps is None or "bootstrap_draws" not in maps.attrs:
         return None
     stated = maps[MAP_LABELS[maps.attrs["kind"]][1]].values
@@ -190,8 +211,8 @@ def _bootstrap_line(maps: xr.Dataset | None) -> str | None:
         return None
     return (
         f"In {maps.attrs['bootstrap_draws']} scans drawn again the map scatters by "
-        f"{np.median(scatter[known]):.2g} eV (median), which is "
-        f"{np.median(scatter[known] / stated[known]):.2g} times the stated standard error."
+        f"{plain(float(np.median(scatter[known])), 2)} eV (median), which is "
+        f"{times(float(np.median(scatter[known] / stated[known])))} the stated standard error."
     )
 
 
@@ -203,19 +224,19 @@ def _median_gain(maps: xr.Dataset | None) -> float | None:
     return float(np.median(gain)) if gain.size else None
 
 
-def _trust_lines(trust: ResidualReport, maps: xr.Dataset | None) -> list[tuple[bool, str]]:
+def trust_lines(trust: ResidualReport, maps: xr.Dataset | None) -> list[tuple[bool, str]]:
     """Return sentences, and whether each is a warning."""
     lines = [(True, _sentence(note)) for note in trust.notes]
     if not trust.lost.found:
         lines.append(
             (
                 False,
-                "Nothing of the sample was found in what was taken away: averages of the residual over "
-                f"regions are those of noise (chance to be so structured {trust.lost.p_value:.2g}).",
+                "Nothing of the sample was found in the residual: averages of the residual over regions "
+                f"look like those of noise (chance {chance_text(trust.lost.p_value)}).",
             )
         )
     if trust.whiteness.is_white:
-        lines.append((False, "The residual is as good as white from neighbour to neighbour."))
+        lines.append((False, "The residual is white: neighbours are not correlated."))
     if (line := _bootstrap_line(maps)) is not None:
         lines.append((False, line))
     gain = _median_gain(maps)
@@ -223,7 +244,7 @@ def _trust_lines(trust: ResidualReport, maps: xr.Dataset | None) -> list[tuple[b
         lines.append(
             (
                 False,
-                f"Single pixels without denoising would need {gain:.2g} times the exposure for a map as good "
+                f"Without denoising, a map as good would need {times(gain)} the exposure "
                 "(median over the map, from the noise level and the estimated errors).",
             )
         )
@@ -234,29 +255,34 @@ def _sentence(note: str) -> str:
     return note[:1].upper() + note[1:] + "."
 
 
-def _trust_rows(trust: ResidualReport) -> list[tuple[str, str, str]]:
-    """Return what was tested, its value, and what noise alone gives."""
+def trust_rows(trust: ResidualReport) -> list[tuple[str, str, str]]:
+    """Return name and value of every test of the residual, and the value of noise alone."""
     white, lost = trust.whiteness, trust.lost
     return [
-        ("residual over noise level", f"{trust.size:.4f}", "1"),
+        ("size of the residual over the noise level", f"{trust.size:.4f}", "1"),
         *(
-            (f"correlation along {name}", f"{value:+.4f}", f"0 \u00b1 {error:.1g}")
+            (f"correlation along {name}", f"{value:+.4f}", f"0 \u00b1 {plain(error, 1)}")
             for (name, value), error in zip(white.along.items(), white.standard_error, strict=True)
         ),
-        ("chance of these correlations", f"{white.p_value:.2g}", "any, rarely below 0.01"),
+        ("chance of these correlations", chance_text(white.p_value), "rarely below 0.01"),
         *(
-            (f"chance that noise looks as if {said}", f"{lost.p_values[place]:.2g}", "any, rarely below 0.01")
-            for place, said in PLACES.items()
+            (
+                f"chance that noise alone looks as if {meaning}",
+                chance_text(lost.p_values[place]),
+                "rarely below 0.01",
+            )
+            for place, meaning in PLACES.items()
         ),
     ]
 
 
-def _counted(stack: xr.DataArray, facts: Facts) -> list[str]:
+def left_out(stack: xr.DataArray, facts: Facts) -> list[str]:
+    """Return what preprocessing changed, and how many pixels and frames are not used."""
     mask, weight = usable_mask(stack), usable_weight(stack)
     dropped = ", ".join(f"{energy:.1f}" for energy in stack.energy.values[~weight])
     return [
         *facts.counted,
         f"{int((~mask).sum())} of {mask.size} pixels are masked",
-        f"{int((~weight).sum())} of {weight.size} frames have weight 0"
+        f"{int((~weight).sum())} of {weight.size} frames are left out"
         + (f" ({dropped} eV)" if dropped else ""),
     ]

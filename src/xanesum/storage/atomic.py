@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there: written beside their place, then renamed."""
+"""Files and folders that are complete or absent: written under another name, then renamed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["atomic_path", "atomic_paths", "new_folder", "replace_all", "staged_f
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Give a temporary name beside `path`; rename it to `path` at the end, or remove it if anything fails.
+    """Give a temporary name in the folder of `path`; rename it to `path` at the end.
 
-    Ctrl-C counts as a failure: whatever was at `path` before is still there.
+    If anything fails, Ctrl-C included, the temporary file is removed and `path` is as it was.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_paths(*paths: str | Path) -> Iterator[tuple[Path, ...]]:
-    """Give a temporary name beside each of `paths`; they take their places together or not at all.
+    """Give a temporary name for each of `paths`; at the end all are renamed, or none.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def atomic_paths(*paths: str | Path) -> Iterator[tuple[Path, ...]]:
         raise
     except OSError as error:
         raise WriteError(f"{targets[0]}: writing failed ({_reason(error)}); nothing was written") from error
-    except RuntimeError as error:  # h5py's way to say that closing a file failed
+    except RuntimeError as error:  # h5py raises it where closing a file fails
         raise WriteError(
             f"{targets[0]}: writing failed ({_first_line(error)}); nothing was written"
         ) from error
@@ -62,17 +62,17 @@ def atomic_paths(*paths: str | Path) -> Iterator[tuple[Path, ...]]:
 
 
 def replace_all(moves: Sequence[tuple[Path, Path]]) -> None:
-    """Rename each (temporary, target); if one fails, every target is what it was before.
+    """Rename each (temporary, target); if one fails, every target is as it was before.
 
     Raises
     ------
     OSError
-        If a target cannot be replaced, a folder of its name included.
+        If a target cannot be replaced, or is a folder.
     """
-    if len(moves) == 1 and not moves[0][1].is_dir():  # a single one needs no way back
+    if len(moves) == 1 and not moves[0][1].is_dir():  # one renaming is atomic by itself
         moves[0][0].replace(moves[0][1])
         return
-    begun: list[tuple[Path, Path, bool]] = []  # (target, where its old content goes, whether it had any)
+    begun: list[tuple[Path, Path, bool]] = []  # (target, name of its old content, whether it had any)
     try:
         for temporary, target in moves:
             before = temporary.with_name(f"{temporary.name}.before")
@@ -98,8 +98,8 @@ def replace_all(moves: Sequence[tuple[Path, Path]]) -> None:
 def staged_folder(folder: Path, *, own: tuple[str, ...] = ()) -> Iterator[Path]:
     """Give a temporary folder; at the end it becomes `folder`, or its files replace those in `folder`.
 
-    Files named in `own` that were not made this time are removed from an existing folder.  If anything
-    fails, Ctrl-C included, the temporary folder is removed and `folder` is as it was.
+    Files named in `own` are removed from an existing folder, if they were not written this time.  If
+    anything fails, Ctrl-C included, the temporary folder is removed and `folder` is as it was.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def staged_folder(folder: Path, *, own: tuple[str, ...] = ()) -> Iterator[Path]:
 
 
 def new_folder(place: Path, name: str) -> Path:
-    """Make a hidden folder of a fresh name in `place`, for what may become the folder or file `name` there.
+    """Make a hidden folder of a new name in `place`, for the folder or file `name` that is to be there.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def new_folder(place: Path, name: str) -> Path:
 
 
 def _publish(temporary: Path, folder: Path, own: tuple[str, ...]) -> None:
-    """Move what was made to its place; the report, by which the rest is judged, comes last."""
+    """Move the files to their place.  The report comes last, so that it never names missing files."""
     if not folder.is_dir():
         temporary.rename(folder)
         return
@@ -151,7 +151,7 @@ def _publish(temporary: Path, folder: Path, own: tuple[str, ...]) -> None:
 
 
 def _reserve(target: Path) -> Path:
-    """Create an empty file beside `target`, readable by whom an ordinary new file is readable."""
+    """Create an empty file in the folder of `target`, with the permissions of an ordinary new file."""
     if target.is_dir():
         raise WriteError(f"{target}: is a folder; give the name of a file")
     try:
@@ -169,6 +169,7 @@ def _reserve(target: Path) -> Path:
 
 
 def _reason(error: OSError) -> str:
+    """Return the cause of an error in one line, with the remedy where the disk is full."""
     if error.errno == errno.ENOSPC or "no space left" in str(error).lower():
         return "no space left on the device: free some or choose another disk"
     return error.strerror or _first_line(error)

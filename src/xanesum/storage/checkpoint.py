@@ -1,4 +1,4 @@
-"""Results of long passes, kept in a folder until all is done, so that a killed run goes on where it was."""
+"""Results of long passes, kept in a folder until the run ends, so that a killed run can be resumed."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from xanesum.storage.atomic import atomic_path
 
 __all__ = ["Checkpoint", "clear_folder", "digest_of"]
 
-PREFIX = "xanesum-pass-"
+PREFIX = "xanesum-pass-"  # of the files' names; files of other names are not touched
 Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A folder that holds what passes over one stack found, each under the digest of what was asked for."""
+    """A folder with the results of passes over one stack, each under the digest of its request."""
 
     folder: Path
-    stack: str  # digest that tells one stack from another
+    stack: str  # digest that distinguishes this stack from others
 
-    def remember(self, what: str, compute: Callable[[], Arrays]) -> Arrays:
-        """Return what `compute` gives, from the folder where an earlier run has put it there.
+    def remember(self, request: str, compute: Callable[[], Arrays]) -> Arrays:
+        """Return the result of `compute`, or the one that an earlier run has left in the folder.
 
         Parameters
         ----------
-        what : str
-            Digest of everything that the result depends on beside the stack.
+        request : str
+            Digest of everything that the result depends on, except the stack.
         compute : callable
             Returns named arrays.
 
@@ -43,7 +43,7 @@ class Checkpoint:
         WriteError
             If the folder cannot be written.
         """
-        path = self.folder / f"{PREFIX}{digest_of(self.stack, what)[:32]}.npz"
+        path = self.folder / f"{PREFIX}{digest_of(self.stack, request)[:32]}.npz"
         found = _read(path)
         if found is not None:
             return found
@@ -59,12 +59,12 @@ class Checkpoint:
         return result
 
     def clear(self) -> None:
-        """Remove what passes found, see `clear_folder`."""
+        """Remove the results, see `clear_folder`."""
         clear_folder(self.folder)
 
 
 def clear_folder(folder: Path) -> None:
-    """Remove what passes found; files of other names stay, and so does a folder that holds some."""
+    """Remove the results of passes, and the folder if it is then empty; files of other names stay."""
     for path in folder.glob(f"{PREFIX}*.npz"):
         path.unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
@@ -72,12 +72,12 @@ def clear_folder(folder: Path) -> None:
 
 
 def digest_of(*parts: str | ArrayLike | None) -> str:
-    """Return one digest of strings and arrays, in their order."""
+    """Return one SHA-256 digest of strings, arrays and None, which depends on their order."""
     total = hashlib.sha256()
     for part in parts:
         array = None if part is None or isinstance(part, str) else np.ascontiguousarray(part)
-        said = repr(part) if array is None else f"{array.dtype}{array.shape}"
-        total.update(f"{len(said)}:{said}".encode())
+        text = repr(part) if array is None else f"{array.dtype}{array.shape}"
+        total.update(f"{len(text)}:{text}".encode())
         if array is not None:
             total.update(array.data)
     return total.hexdigest()

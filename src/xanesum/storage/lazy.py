@@ -1,11 +1,9 @@
-"""Lazy stacks: values that are read, or computed, where they are looked at."""
+"""Lazy stacks: values that are read, or computed, when they are used."""
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,7 +14,8 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from xanesum.stack import DIMS
-from xanesum.storage.memory import BYTES_A_VALUE, N_THREADS, available_memory
+from xanesum.storage.memory import FRAME_BYTES_PER_VALUE, N_THREADS, available_memory
+from xanesum.storage.prefetch import in_threads
 
 __all__ = [
     "chunks_of",
@@ -42,15 +41,15 @@ def lazy_array(
 ) -> xr.Variable:
     """Return a (energy, y, x) variable that calls `read` with a tuple of slices and integers when indexed.
 
-    `chunks` are what is read as one wherever a part of it is looked at, see `chunks_of`.
+    `chunks` are the energies, rows and columns that are always read together, see `chunks_of`.
     """
     return xr.Variable(DIMS, indexing.LazilyIndexedArray(_OnDemand(shape, np.dtype(dtype), read, chunks)))
 
 
 def chunks_of(stack: xr.DataArray) -> tuple[int, int, int]:
-    """Return how many energies, rows and columns of a lazy stack are read as one; single rows at least."""
+    """Return how many energies, rows and columns of a lazy stack are read together; at least a whole row."""
     array: Any = stack.variable._data
-    while not isinstance(array, _OnDemand) and hasattr(array, "array"):  # parts of parts
+    while not isinstance(array, _OnDemand) and hasattr(array, "array"):  # a part of a part
         array = array.array
     of_dask = getattr(array, "chunksize", None)
     found = (array.chunks if isinstance(array, _OnDemand) else of_dask) or (1, 1, stack.shape[2])
@@ -61,20 +60,21 @@ def chunks_of(stack: xr.DataArray) -> tuple[int, int, int]:
 def whole_chunks(
     shape: tuple[int, ...], chunks: Sequence[int], n_bytes: float, *, multiple: int = 1
 ) -> Iterator[tuple[slice, slice]]:
-    """Yield slices of energies and of rows: blocks of float32 that hold chunks as they are stored.
+    """Yield slices of energies and of rows: blocks of float32 values that hold whole chunks.
 
-    A block has some energies and all rows where they fit, else the energies of one chunk and some rows.
+    A block has some energies and all rows where they fit.  Otherwise it has the energies of one chunk and
+    some rows.
 
     Parameters
     ----------
     shape : tuple of int
         (E, Y, X).
     chunks : sequence of int
-        Energies and rows, at least, that are read as one.
+        Energies and rows (and more, which is ignored) that are read together.
     n_bytes : float
-        Size of a block, about; more where a single row of chunks takes more.
+        Approximate size of a block.  A block is larger where a single row of chunks is.
     multiple : int
-        Of rows in a block, but for the last.
+        The number of rows in a block is a multiple of this, except in the last.
     """
     n_energies, n_y, n_x = shape
     n_stored = min(chunks[0], n_energies)
@@ -90,7 +90,7 @@ def whole_chunks(
 
 
 class _OnDemand(BackendArray):
-    """Array whose values come from a function of the index."""
+    """An array whose values a function of the index reads or computes."""
 
     def __init__(
         self,
@@ -112,27 +112,28 @@ class _OnDemand(BackendArray):
 
 
 Result = TypeVar("Result")
+# values (E', Y', X'), and their slices of energies, y and x -> values (E', Y', X')
 Change = Callable[[NDArray[np.float32], slice, slice, slice], NDArray[np.float32]]
 
 
 def index_ranges(key: tuple[Any, ...], shape: tuple[int, ...]) -> list[range]:
-    """Return the indices that slices and integers name."""
+    """Return the indices along each axis that slices and integers select."""
     return [range(n)[k] if isinstance(k, slice) else range(k, k + 1) for n, k in zip(shape, key, strict=True)]
 
 
 def enclosing_slice(indices: range) -> slice:
-    """Return the slice from the least to the largest."""
+    """Return the slice from the least index to the largest."""
     return slice(min(indices), max(indices) + 1) if indices else slice(0, 0)
 
 
 def index_within(key: tuple[Any, ...], ranges: list[range]) -> tuple[slice | int, ...]:
-    """Return what `key` means in values that reach from the least to the largest of its indices."""
+    """Return the index that selects `key` in the values of its enclosing slices."""
     steps = [slice(None, None, indices.step) for indices in ranges]
     return tuple(step if isinstance(k, slice) else 0 for k, step in zip(key, steps, strict=True))
 
 
 def is_lazy(stack: xr.DataArray) -> bool:
-    """Whether the values of a stack are read, or computed, where they are looked at."""
+    """Whether the values of a stack are read, or computed, when they are used."""
     return not stack.variable._in_memory
 
 
@@ -143,9 +144,9 @@ def with_values(stack: xr.DataArray, values: xr.Variable | NDArray[np.floating])
 
 
 def with_frames(stack: xr.DataArray, change: Change) -> xr.DataArray:
-    """Return the stack with its values changed; where it is lazy, when they are looked at.
+    """Return the stack with its values changed; if it is lazy, they are changed when they are used.
 
-    `change` gets values (E', Y', X'), which it may write to, and the slices of energies, y and x they are.
+    `change` gets values (E', Y', X'), which it may overwrite, and their slices of energies, y and x.
     """
     if not is_lazy(stack):
         values = np.empty(stack.shape, np.float32)
@@ -158,9 +159,9 @@ def with_frames(stack: xr.DataArray, change: Change) -> xr.DataArray:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Changed:
-    """Reads parts of a stack and changes them."""
+    """Reader of a changed stack."""
 
-    stack: xr.DataArray
+    stack: xr.DataArray  # (E, Y, X), as it is before
     change: Change
 
     def __call__(self, key: tuple[Any, ...]) -> NDArray[np.float32]:
@@ -191,17 +192,11 @@ def with_missing(stack: xr.DataArray, missing: NDArray[np.int64]) -> xr.DataArra
 def each_frame(
     stack: xr.DataArray, function: Callable[[int, NDArray[np.float64]], Result]
 ) -> Iterator[Result]:
-    """Yield what `function` makes of each index and frame, as float64, in order; all cores work on them."""
+    """Yield `function` of each index and frame (Y, X), as float64, in order; all cores work on them."""
 
     def apply(e: int) -> Result:
         return function(e, np.asarray(stack[e].values, np.float64))
 
-    room = available_memory() / (4 * BYTES_A_VALUE * stack.shape[1] * stack.shape[2])
+    room = available_memory() / (4 * FRAME_BYTES_PER_VALUE * stack.shape[1] * stack.shape[2])
     n_threads = int(np.clip(room, 1, N_THREADS))
-    with ThreadPoolExecutor(n_threads) as threads:
-        coming = deque(threads.submit(apply, e) for e in range(min(2 * n_threads, len(stack))))
-        for e in range(len(coming), len(stack) + len(coming)):
-            found = coming.popleft().result()
-            if e < len(stack):
-                coming.append(threads.submit(apply, e))
-            yield found
+    yield from in_threads(apply, range(len(stack)), n_threads=n_threads, n_ahead=2 * n_threads)

@@ -29,25 +29,30 @@ from xanesum.storage.lazy import (
     whole_chunks,
     with_values,
 )
-from xanesum.storage.memory import BLOCK_BYTES, BLOCK_SHARE, COPIES, MOST_OF_CHUNKS, available_memory
+from xanesum.storage.memory import BLOCK_SHARE, CHUNK_ROW_SHARE, READ_BYTES, STACK_COPIES, available_memory
 
 __all__ = ["IN_MEMORY", "Frames", "Workspace", "leave_folder", "take_folder"]
-FRAMES, LOCK = "xanesum-frames-*.raw", "xanesum-lock.json"
+
+FRAMES = "xanesum-frames-*.raw"  # name of a file of frames
+LOCK = "xanesum-lock.json"  # name of the file that marks a folder as that of a running process
+FLOAT_BYTES = 4.0  # of a float32
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """How much memory there is, and a folder for what does not fit; without one all is kept in memory."""
+    """Memory, and a folder for stacks that do not fit in it.  Without a folder all are kept in memory."""
 
-    memory: float = np.inf  # bytes
+    memory: float = np.inf  # bytes that may be used
     folder: Path | None = None
 
     def holds(self, shape: tuple[int, ...]) -> bool:
         """Whether stacks of this shape are kept in memory."""
-        return self.folder is None or 4.0 * COPIES * float(np.prod(shape, dtype=float)) < self.memory
+        if self.folder is None:
+            return True
+        return FLOAT_BYTES * STACK_COPIES * float(np.prod(shape, dtype=float)) < self.memory
 
     def frames(self, shape: tuple[int, ...]) -> Frames:
-        """Return room for the frames of a stack (E, Y, X).
+        """Return a place for the frames of a stack (E, Y, X), in memory or in the folder.
 
         Raises
         ------
@@ -59,10 +64,11 @@ class Workspace:
         return Frames(shape, self.folder / FRAMES.replace("*", token_hex(4)))
 
     def by_frames(self, stack: xr.DataArray) -> xr.DataArray:
-        """Return a stack whose frames can be read one by one at no more cost than all of them.
+        """Return a stack whose frames can be read one by one, without reading any of its file twice.
 
-        A lazy one that is stored in chunks of several energies is read once, chunk by chunk, into memory or
-        into the folder, as float32; any other is returned as it is, and so is one for which there is no room.
+        A lazy stack that is stored in chunks of several energies is read once, chunk by chunk, into memory or
+        into the folder, as float32.  Any other stack is returned as it is, and so is one for which there is
+        no room.
 
         Raises
         ------
@@ -73,33 +79,36 @@ class Workspace:
         if not is_lazy(stack) or n_energies == 1:
             return stack
         memory = min(self.memory, available_memory())
-        if self.folder is None and 4.0 * COPIES * stack.size > memory:
+        if self.folder is None and FLOAT_BYTES * STACK_COPIES * stack.size > memory:
             return stack
-        row_bytes = 4.0 * n_energies * n_rows * stack.shape[2]  # of chunks
-        if row_bytes > MOST_OF_CHUNKS * memory:
+        row_bytes = FLOAT_BYTES * n_energies * n_rows * stack.shape[2]  # of one row of chunks
+        if row_bytes > CHUNK_ROW_SHARE * memory:
             return stack
         frames = self.frames(stack.shape)
-        block_bytes = max(row_bytes, float(np.clip(BLOCK_SHARE * memory, *BLOCK_BYTES)))
+        block_bytes = max(row_bytes, float(np.clip(BLOCK_SHARE * memory, *READ_BYTES)))
         for energies, rows in whole_chunks(stack.shape, chunks_of(stack), block_bytes):
             frames.set_rows(energies.start, rows.start, stack[energies, rows].values)
         return with_values(stack, frames.variable())
 
     def clear(self) -> None:
-        """Remove the frames that are kept in the folder."""
+        """Remove all files of frames from the folder."""
         for path in () if self.folder is None else self.folder.glob(FRAMES):
             path.unlink(missing_ok=True)
 
 
-IN_MEMORY = Workspace()
+IN_MEMORY = Workspace()  # the default: no folder, and no limit of memory
 
 
 def take_folder(folder: Path) -> None:
     """Mark a folder as that of this process.
 
+    The mark of a process that has ended, or that ran on another computer, is replaced.  The package
+    `filelock` is not used: some network disks do not know its locks, and on others it leaves a file behind.
+
     Raises
     ------
     WriteError
-        If another one that still runs on this computer has marked it.
+        If the folder is marked by another process that still runs on this computer, or cannot be written.
     """
     mark = folder / LOCK
     alive, owner = False, {}
@@ -107,27 +116,27 @@ def take_folder(folder: Path) -> None:
         owner = json.loads(mark.read_text("utf-8"))
         alive = psutil.Process(int(owner["process"])).create_time() == owner["since"]
     if alive and owner["computer"] == platform.node() and owner["process"] != os.getpid():
-        raise WriteError(f"{folder}: another run works there; choose another folder (--work)")
+        raise WriteError(f"{folder}: another run works there; choose another folder", parameter="work")
     own = {"process": os.getpid(), "since": psutil.Process().create_time(), "computer": platform.node()}
     with _writing(mark):
         mark.write_text(json.dumps(own), "utf-8")
 
 
 def leave_folder(folder: Path) -> None:
-    """Take the mark off."""
+    """Remove the mark of `take_folder`."""
     with suppress(OSError):
         (folder / LOCK).unlink()
 
 
 class Frames:
-    """Frames of float32 that are set one by one, or by blocks of rows, and then read as a stack.
+    """Frames of float32.  They are set one by one, or in blocks of rows, and then read as a stack.
 
     Parameters
     ----------
     shape : tuple of int
         (E, Y, X).
     path : Path, optional
-        File for them; in memory by default.
+        File that holds them; in memory by default.
     """
 
     def __init__(self, shape: tuple[int, ...], path: Path | None = None) -> None:
@@ -143,7 +152,7 @@ class Frames:
         self.set_rows(e, 0, frame[None])
 
     def set_rows(self, e: int, row: int, values: NDArray[np.floating]) -> None:
-        """Set rows of some frames to `values` (E', rows, X), from frame `e` and from `row` on."""
+        """Set some rows of some frames to `values` (E', rows, X); the first are frame `e` and `row`."""
         if self._path is None:
             self._values[e : e + len(values), row : row + values.shape[1]] = values
             return
@@ -154,7 +163,7 @@ class Frames:
                 file.write(rows.data)
 
     def variable(self) -> xr.Variable | NDArray[np.float32]:
-        """Return all frames as values of a stack; those in a file are read when they are looked at."""
+        """Return all frames as the values of a stack; those in a file are read when they are used."""
         if self._path is None:
             return self._values
         return lazy_array(self._shape, _FramesOfFile(self._path, self._shape))
@@ -162,13 +171,13 @@ class Frames:
 
 @dataclass(frozen=True, slots=True)
 class _FramesOfFile:
-    """Reads parts of frames in a file; it can be sent to other processes."""
+    """Reader of parts of frames in a file; it can be sent to other processes."""
 
     path: Path
     shape: tuple[int, ...]
 
     def __call__(self, key: tuple[Any, ...]) -> NDArray[np.float32]:
-        # read, not mapped: the system may count pages about those that are looked at as memory in use
+        # the file is read and not mapped: the system may count its mapped pages as memory in use
         n_y, n_x = self.shape[1:]
         energies, rows, columns = ranges = index_ranges(key, self.shape)
         from_row, from_x = enclosing_slice(rows), enclosing_slice(columns)
@@ -179,21 +188,21 @@ class _FramesOfFile:
             else:
                 for e, frame in zip(energies, values, strict=True):
                     _read_into(frame, file, 4 * (e * n_y + from_row.start) * n_x)
-        ranges[0] = range(len(energies))  # these are in order already
+        ranges[0] = range(len(energies))  # the frames that were read are in order already
         return values[:, :, from_x][index_within(key, ranges)]
 
 
 def _read_into(values: NDArray[np.float32], file: BinaryIO, offset: int) -> None:
-    """Fill an array that is contiguous from a place in a file."""
+    """Fill a contiguous array from a file, from `offset` bytes on."""
     file.seek(offset)
     n_read = file.readinto(values.reshape(-1).view(np.uint8)) if values.size else 0  # type: ignore[attr-defined]
     if n_read < values.nbytes:
-        raise ReadError(f"{file.name}: ends early, something else wrote there; start the run again")
+        raise ReadError(f"{file.name}: ends early, as another program wrote there; start the run again")
 
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """Turn what the disk refuses into a WriteError."""
+    """Turn errors of the disk into a WriteError."""
     try:
         yield
     except OSError as error:
@@ -201,5 +210,6 @@ def _writing(path: Path) -> Iterator[None]:
         reason = "no space left on the device" if full else str(error.strerror or error)
         raise WriteError(
             f"{path.parent}: cannot keep a stack there that does not fit in memory ({reason}); "
-            "choose a folder on another disk (--work)"
+            "choose a folder on another disk",
+            parameter="work",
         ) from error

@@ -1,1 +1,1 @@
-"""Passes over a stack that is read in blocks: on the CPU, on a GPU, or by workers of Dask."""
+"""A stack that is read in blocks: passes over it on the CPU, on a GPU, or by workers of Dask."""

@@ -1,4 +1,4 @@
-"""Workers of Dask that do the work of passes: how they are reached, and what is said when they fail."""
+"""A client of a Dask cluster, and errors of its workers as errors of the package."""
 
 from __future__ import annotations
 
@@ -11,12 +11,20 @@ from xanesum.errors import MissingExtraError, ReadError, RecipeError, XanesumErr
 
 __all__ = ["cluster_of", "result_of"]
 
-CONNECT_S = 20  # seconds that a scheduler has to answer
+CONNECT_S = 20  # seconds within which a scheduler has to answer
 
 
 @contextmanager
 def cluster_of(scheduler: Any) -> Iterator[Any]:
-    """Give a Dask client for a scheduler's address; what is no address (a client, None) as it is."""
+    """Yield a Dask client for a scheduler's address; a client, or None, is yielded as it is.
+
+    Raises
+    ------
+    MissingExtraError
+        If Dask is not installed.
+    RecipeError
+        If no scheduler answers at the address.
+    """
     if not isinstance(scheduler, str):
         yield scheduler
         return
@@ -33,13 +41,21 @@ def cluster_of(scheduler: Any) -> Iterator[Any]:
 
 
 def result_of(future: Any) -> Any:
-    """Return what a worker found; what goes wrong there, or with the cluster, is one line."""
+    """Return the result of a worker.
+
+    Raises
+    ------
+    XanesumError
+        If the work raised it.
+    ReadError
+        If anything else went wrong, in the work or in the cluster; the message is one line.
+    """
     try:
         return future.result()
     except (XanesumError, KeyboardInterrupt):
         raise
     except Exception as error:
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        description = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise ReadError(
-            f"a worker of the cluster failed ({said}); do all see the scan under the same path?"
+            f"a worker of the cluster failed ({description}); do all see the scan under the same path?"
         ) from error

@@ -1,4 +1,4 @@
-"""The work of passes over a stack on a GPU, which holds the stack where it fits, by PyTorch."""
+"""The work on one block of a stack, by PyTorch on a GPU, which holds the whole stack if it fits."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xanesum.errors import RecipeError, XanesumWarning
-from xanesum.streaming.cpu_backend import Part, Sums
+from xanesum.storage.memory import GPU_SHARE
+from xanesum.streaming.cpu_backend import SumRequest, Sums, pixels_within
+from xanesum.streaming.parts import Part
 
 __all__ = ["DEVICES", "Accelerator", "accelerator_for"]
 
 DEVICES = ("auto", "cpu", "cuda")
-HELD_SHARE = 0.6  # of the free memory of a GPU, up to which it holds the stack between passes
-N_STAGED = 2  # pinned buffers: one is filled while the other is on its way
+N_STAGED = 2  # pinned buffers: one is filled while the other is sent to the device
 
 
 def accelerator_for(device: str) -> Accelerator | None:
-    """Return an accelerator for "cuda", or for "auto" where there is a GPU; None for work on the CPU.
+    """Return an accelerator for "cuda", and for "auto" if there is a GPU; None for work on the CPU.
 
-    "auto" does not ask PyTorch where nothing else has imported it, as the network does: that takes seconds.
-    Where "cuda" is asked for and there is none, a `XanesumWarning` says so.
+    "auto" means the CPU if PyTorch is not imported yet, because its import takes seconds.  (The network
+    imports it.)  A `XanesumWarning` tells that "cuda" was asked for and there is none.
 
     Raises
     ------
     RecipeError
-        If there is no such kind of device.
+        If `device` is none of "auto", "cpu" and "cuda".
     """
     if device not in DEVICES:
         raise RecipeError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
@@ -45,12 +46,12 @@ def accelerator_for(device: str) -> Accelerator | None:
 
 
 class Accelerator:
-    """Blocks of one stack on a device, and what passes do with them.
+    """Blocks of one stack on a device, and the work on them; see `executors.Backend`.
 
     Parameters
     ----------
     device : str
-        "cuda", or "cpu", on which the same functions run.
+        "cuda"; or "cpu", where the same functions run, for tests.
     """
 
     def __init__(self, device: str) -> None:
@@ -59,16 +60,16 @@ class Accelerator:
         self._held: dict[object, Any] = {}
         self._free = 0.0
         if device == "cuda":
-            self._free = HELD_SHARE * self._torch.cuda.mem_get_info()[0]
+            self._free = GPU_SHARE * self._torch.cuda.mem_get_info()[0]
         self._staged: list[Any] = []  # pinned buffers and the events after which they are free
         self._n_uploaded = 0
 
     def held(self, key: object) -> Any:
-        """Return the block of that key if the device has it, else None."""
+        """Return the block of that key if the device holds it, else None."""
         return self._held.get(key)
 
     def upload(self, key: object, block: NDArray[np.float32]) -> Any:
-        """Bring a block to the device, and keep it there while there is room."""
+        """Return a block on the device; it is held there under its key if there is room."""
         host = self._torch.from_numpy(block)
         if self._device == "cpu":
             return host
@@ -79,13 +80,14 @@ class Accelerator:
         return on_device
 
     def _through_pinned(self, host: Any) -> Any:
+        """Return a tensor on the device; it is sent from pinned memory, while the CPU goes on."""
         torch = self._torch
         n = self._n_uploaded % N_STAGED
         self._n_uploaded += 1
         if n == len(self._staged):
             self._staged.append([torch.empty(0, pin_memory=True), torch.cuda.Event()])
         buffer, sent = self._staged[n]
-        sent.synchronize()  # of the upload before the last
+        sent.synchronize()  # waits until the buffer was sent
         if buffer.numel() < host.numel():
             self._staged[n][0] = buffer = torch.empty(host.numel(), pin_memory=True)
         flat = buffer[: host.numel()].view(host.shape)
@@ -94,16 +96,9 @@ class Accelerator:
         sent.record()
         return on_device
 
-    def sum_block(
-        self,
-        weights: NDArray[np.float32] | None,
-        mask: NDArray[np.bool_],
-        pixels: NDArray[np.intp] | None,
-        scale: int,
-        block: Any,
-        part: Part,
-    ) -> Sums:
-        """Sum up a part as `xanesum.streaming.blocked_stack` does on the CPU."""
+    def sum_block(self, request: SumRequest, block: Any, part: Part) -> Sums:
+        """Return the sums over the values of a part, as `cpu_backend.sum_block` does."""
+        weights, scale, pixels = request.weights, request.scale, request.pixels
         torch = self._torch
         n_energies, n_rows, n_x = block.shape
         rescaled = block if weights is None else block * self._sent(weights[part.rows])
@@ -127,24 +122,24 @@ class Accelerator:
         if not np.isfinite(squares).all():
             missing = ~torch.isfinite(block)
             n_missing = int(missing.sum())
-            n_bad = int((missing & self._sent(mask[part.rows])).sum())
-        first, last = np.searchsorted(pixels, [part.rows.start * n_x, part.rows.stop * n_x])
-        wanted = self._sent(pixels[first:last].astype(np.int64) - part.rows.start * n_x)
+            n_bad = int((missing & self._sent(request.mask[part.rows])).sum())
+        within = pixels[pixels_within(pixels, part.rows, n_x)]
+        wanted = self._sent(within.astype(np.int64) - part.rows.start * n_x)
         sample = block.reshape(n_energies, -1)[:, wanted].cpu().numpy()
         return Sums(sums, squares, along_x, along_y, sample, n_missing, n_bad)
 
     def images(self, n_images: int, shape: tuple[int, ...]) -> Any:
-        """Return images of zeros on the device, for `project_block`."""
+        """Return images (K, Y, X) of zeros on the device, for `project_block`."""
         return self._torch.zeros((n_images, *shape), dtype=self._torch.float32, device=self._device)
 
     def project_block(self, spectra: NDArray[np.float32], images: Any, block: Any, part: Part) -> None:
-        """Add to `images` (K, Y, X) what a part has of `spectra` (K, E)."""
+        """Add the contribution of a part to the images (K, Y, X) of `spectra` (K, E)."""
         chosen = self._sent(np.ascontiguousarray(spectra[:, part.energies]))
         found = self._torch.matmul(chosen, block.reshape(len(block), -1))
         images[:, part.rows] += found.view(len(spectra), *block.shape[1:])
 
     def fetched(self, images: Any) -> NDArray[np.float32]:
-        """Return images that are on the device."""
+        """Return images of the device as an array (K, Y, X)."""
         return np.asarray(images.cpu().numpy(), np.float32)
 
     def _sent(self, array: NDArray[Any]) -> Any:

@@ -1,1 +1,1 @@
-"""Whole jobs: recipe, resources, steps, files, plan; scans that are still being taken."""
+"""Whole runs: recipe, steps, output files, predictions; and scans that are still being taken."""

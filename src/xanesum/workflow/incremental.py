@@ -1,4 +1,4 @@
-"""A scan that is still being taken: its subspace after every frame, a clean result whenever one is wanted."""
+"""A scan that is still being taken: its components after every frame, and a result at any time."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from xanesum.stack import make_stack
 
 __all__ = ["IncrementalScan", "RunningFactors"]
 
-FIRST_FRAMES = 16  # room for so many at first; twice as much whenever it is full
-FEWEST = 10  # frames that a result needs
-COMPONENTS = 6  # that are followed from frame to frame
+FIRST_FRAMES = 16  # frames for which memory is reserved at first; it is doubled whenever it is full
+FEWEST = 10  # frames that a result needs at least
+COMPONENTS = 6  # components that are computed after every frame
+BLOCK_PIXELS = 2**16  # pixels whose products are summed in float32 before they are added in float64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunningFactors:
-    """Strongest components of the frames so far, as an SVD of all of them gives them."""
+    """Strongest components of n frames, equal to those of an SVD of all these frames."""
 
     energy_ev: NDArray[np.float64]  # (n,), increasing
     spectra: NDArray[np.float64]  # (K, n), orthonormal
@@ -36,17 +37,18 @@ class RunningFactors:
 class IncrementalScan:
     """Frames that arrive one by one.
 
-    The inner products of a new frame with those before make one more row of the matrix that the subspace
-    follows from: every update is exact, and costs one pass over the frames.
+    The components follow from the matrix of inner products of all frames.  A new frame adds one row and one
+    column to it, so that every update is exact and costs one pass over the frames.
 
     Parameters
     ----------
     quantity : str
-        What the frames are, see `xanesum.make_stack`.
+        Quantity of the frames, see `xanesum.make_stack`.
     n_components : int
-        How many components `add` returns, at most.
+        Number of components that `add` returns, at most.
     allow_missing : bool
-        Whether values may be NaN: the components see the frame's median there, a result nothing.
+        Whether values may be NaN.  In the components they count as the median of the frame; in the stack they
+        have weight 0.
     """
 
     def __init__(
@@ -59,23 +61,30 @@ class IncrementalScan:
         self._quantity = quantity
         self._n_components = n_components
         self._allow_missing = allow_missing
-        self._missing: list[NDArray[np.intp]] = []  # of every frame, flat indices of its pixels
-        self._frames = np.empty((0, 0, 0), np.float32)
-        self._energy: list[float] = []
-        self._products = np.zeros((0, 0))
+        self._missing: list[NDArray[np.intp]] = []  # for every frame, flat indices of its missing pixels
+        # (reserved, Y, X), in the order of arrival
+        self._frames: NDArray[np.float32] = np.empty((0, 0, 0), np.float32)
+        self._energy: list[float] = []  # eV, in the order of arrival
+        self._products = np.zeros((0, 0))  # (n, n), inner products of the frames
 
     def __len__(self) -> int:
         return len(self._energy)
 
     def add(self, frame: ArrayLike, energy_ev: float) -> RunningFactors:
-        """Add a frame (Y, X), in any order of energies, and return the components of all so far.
+        """Add a frame and return the components of all frames so far.
+
+        Parameters
+        ----------
+        frame : array_like, shape (Y, X)
+        energy_ev : float
+            Its energy; the energies may come in any order.
 
         Raises
         ------
         StackError
-            If the frame is not finite, of another shape than those before, or zero everywhere.
+            If the frame is not finite, has another shape than those before, or is zero everywhere.
         EnergyError
-            If the energy is not a positive number in eV, or was there already.
+            If the energy is not a positive number in eV, or there is a frame at this energy already.
         """
         image = np.asarray(frame, np.float32)
         missing = np.flatnonzero(~np.isfinite(image)) if self._allow_missing else np.zeros(0, np.intp)
@@ -83,11 +92,7 @@ class IncrementalScan:
             image = np.where(np.isfinite(image), image, np.float32(np.nanmedian(image)))
         self._require_usable(image, energy_ev)
         n = len(self)
-        if n == len(self._frames):
-            grown = np.empty((max(FIRST_FRAMES, 2 * n), *image.shape), np.float32)
-            if n:
-                grown[:n] = self._frames
-            self._frames = grown
+        self._reserve(n + 1, image.shape)
         self._frames[n] = image
         self._energy.append(float(energy_ev))
         self._missing.append(missing)
@@ -96,6 +101,15 @@ class IncrementalScan:
         self._products = np.pad(self._products, (0, 1))
         self._products[n] = self._products[:, n] = row
         return self.factors()
+
+    def _reserve(self, n_frames: int, shape: tuple[int, ...]) -> None:
+        """Make room for `n_frames` frames of `shape`; doubling it keeps the cost of copies small."""
+        n = len(self._frames)
+        if n_frames > n:
+            larger: NDArray[np.float32] = np.empty((max(FIRST_FRAMES, 2 * n), *shape), np.float32)
+            if n:
+                larger[:n] = self._frames
+            self._frames = larger
 
     def _require_usable(self, image: NDArray[np.float32], energy_ev: float) -> None:
         if image.ndim != 2 or (len(self) and image.shape != self._frames.shape[1:]):
@@ -126,9 +140,9 @@ class IncrementalScan:
         )
 
     def stack(self) -> xr.DataArray:
-        """Return the frames so far as a stack; it does not change when more are added.
+        """Return a copy of the frames so far as a stack, in the order of energies.
 
-        What was missing has weight 0, see `xanesum.preprocess.mark_bad_values`.
+        Missing values have weight 0, see `xanesum.preprocess.mark_bad_values`.
         """
         order = np.argsort(self._energy)
         values = self._frames[order]
@@ -138,12 +152,17 @@ class IncrementalScan:
         return mark_bad_values(stack)[0] if any(len(each) for each in self._missing) else stack
 
     def denoised(self, **options: Any) -> Denoised:
-        """Return `xanesum.denoise` of the frames so far.
+        """Denoise the frames so far.
+
+        Parameters
+        ----------
+        **options
+            As for `xanesum.denoise`.
 
         Raises
         ------
         StackError
-            If there are too few of them.
+            If there are too few frames.
         """
         if len(self) < FEWEST:
             raise StackError(f"{len(self)} frames are too few for a result; it takes {FEWEST}")
@@ -151,9 +170,9 @@ class IncrementalScan:
 
 
 def _products(frames: NDArray[np.float32], last: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the sums over all pixels of frames (n, P) times the last (P,), in blocks summed in float64."""
+    """Return the inner products (n,) of frames (n, P) with the last one (P,), blockwise in float64."""
     total = np.zeros(len(frames))
-    for start in range(0, last.size, 2**16):
-        part = slice(start, start + 2**16)
+    for start in range(0, last.size, BLOCK_PIXELS):
+        part = slice(start, start + BLOCK_PIXELS)
         total += frames[:, part] @ last[part]
     return total

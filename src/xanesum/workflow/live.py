@@ -1,4 +1,4 @@
-"""A folder into which a scan is written: factors after every frame, map and report in the background."""
+"""Follow a scan while it is written: components after every frame, map and report in the background."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from xanesum.workflow.recipe import DEFAULT_RECIPE, InputOptions, Recipe
 
 __all__ = ["Arrival", "Watched", "arrivals", "watch"]
 
-NAMED = re.compile(r"(?<![\d.])(\d{2,5}(?:[.p]\d+)?)[ _-]?eV", re.IGNORECASE)
-SUFFIXES = (".xrm", ".tif", ".tiff", ".h5", ".hdf5", ".nxs")
-KEPT_ATTRS = ("quantity", "flat_field", "pixel_size_nm")
-EVERY = 10  # frames after which a map is made anew
-SETTLED_S = 3.0  # seconds that the files of a frame have to stay as they are
-POLL_S = 0.2
+ENERGY_IN_NAME = re.compile(r"(?<![\d.])(\d{2,5}(?:[.p]\d+)?)[ _-]?eV", re.IGNORECASE)
+SUFFIXES = (".xrm", ".tif", ".tiff", ".h5", ".hdf5", ".nxs")  # files that may hold a frame
+KEPT_ATTRS = ("quantity", "flat_field", "pixel_size_nm")  # attributes of a frame that the stack gets
+EVERY = 10  # frames after which a new map is made
+SETTLED_S = 3.0  # seconds for which the files of a frame must not change before they are read
+POLL_S = 0.2  # seconds between two looks at the folder
 Tell = Callable[[str], None]
 
 
@@ -42,22 +42,20 @@ class Arrival(NamedTuple):
     """A frame that is complete."""
 
     energy_ev: float
-    frame: NDArray[
-        np.float32
-    ]  # (Y, X), optical density where it can be; NaN where nothing was measured, 0 where none counts
+    frame: NDArray[np.float32]  # (Y, X), optical density where possible; NaN if missing, 0 outside the mask
     mask: NDArray[np.bool_]  # (Y, X), pixels that count
-    attrs: dict[str, Any]  # of a stack of such frames
+    attrs: dict[str, Any]  # attributes of a stack of such frames
     files: tuple[Path, ...]
 
 
 @dataclass(slots=True)
 class Watched:
-    """What was seen of a scan while it was taken."""
+    """Summary of a scan that was followed."""
 
     n_frames: int = 0
-    seconds: list[float] = field(default_factory=list)  # that each update of the factors took
-    refreshed: list[int] = field(default_factory=list)  # frames that there were at each map
-    left_out: int = 0  # files, or groups of them, that could not be used
+    seconds: list[float] = field(default_factory=list)  # for each update of the components
+    refreshed: list[int] = field(default_factory=list)  # number of frames at each map
+    left_out: int = 0  # files, or groups of files, that could not be used
     factors: RunningFactors | None = None
     last: RunResult | None = None
 
@@ -72,35 +70,34 @@ def watch(
     every: int = EVERY,
     settled_s: float = SETTLED_S,
     stop: Callable[[], bool] = lambda: False,
-    tell: Tell = lambda said: None,
+    tell: Tell = lambda text: None,
 ) -> Watched:
     """Follow a scan while it is taken.
 
-    Every frame that is complete updates the subspace.  After every ten, a map and a report are made of what
-    there is, by a process of its own; while that lasts no more than ten further frames are taken up, the
-    others wait in their files.  At the end all that has come is taken up, and everything is made as
-    `xanesum.run` makes it: of a folder of SSRL from its files, with all repeats and the law of the
-    noise that they tell.
+    Every complete frame updates the components.  After every tenth frame a process of its own makes a map and
+    a report of the frames so far.  Meanwhile at most ten further frames are added; others wait in their
+    files.  At the end everything is made as `xanesum.run` makes it.  A folder of SSRL is then read from its
+    files, with all repeats and with the noise law that they give.
 
     Parameters
     ----------
     folder : str or Path
-        Where the files arrive: exposures and flats of SSRL 6-2c, or files of one frame each, whose energy
-        they say themselves or in their name (as ``scan_8340.5eV.tif``).
+        Where the files arrive: exposures and flats of SSRL 6-2c, or files of one frame each, with the energy
+        in the file or in its name (as ``scan_8340.5eV.tif``).
     out_dir : str or Path
-        Folder for the results, another than that of the scan.
+        Folder for the results; not that of the scan.
     recipe : Recipe
-        Everything that can be chosen; all frames are held in memory.
+        All options; all frames are held in memory.
     flat : str or Path, optional
-        File of images without the sample, whose mean is used, for frames that are counts.
+        File of images without the sample, for frames that are counts; their mean is used.
     n_frames : int, optional
-        Frames, used or not, after which the scan is complete; without it `stop` says when.
+        Number of frames, used or not, after which the scan is complete; without it `stop` decides.
     every : int
-        Frames after which map and report are made anew.
+        Number of frames after which map and report are made again.
     settled_s : float
-        Seconds that the files of a frame have to stay as they are.
+        Seconds for which the files of a frame must not change before they are read.
     stop : callable
-        Asked again and again whether to end.
+        Called again and again; true ends the scan.
     tell : callable
         Called with a line of text after every frame and map, and for every file that cannot be used.
 
@@ -109,9 +106,23 @@ def watch(
     ReadError, RecipeError, WriteError
         If a folder or an option is wrong.
     StackError
-        If there were too few frames for a result when it ended.
+        If there were too few frames for a result at the end.
     """
     folder, out_dir = Path(folder), Path(out_dir)
+    _check_options(folder, out_dir, every, n_frames)
+    with tempfile.TemporaryDirectory(prefix="xanesum-watch-") as place:
+        live = _LiveScan(folder, out_dir, recipe, every, tell, Path(place))
+        coming = arrivals(folder, recipe, _mean_image(flat), settled_s, live.leave_out)
+        try:
+            live.follow(coming, n_frames, stop)
+            live.finish_map(wait=True)
+        finally:
+            live.abandon_map()
+        live.make_last()
+    return live.watched
+
+
+def _check_options(folder: Path, out_dir: Path, every: int, n_frames: int | None) -> None:
     if not folder.is_dir():
         raise ReadError(f"{folder}: no such folder; give the one that the scan is written to")
     if every < 1:
@@ -121,61 +132,48 @@ def watch(
     if folder.resolve() == out_dir.resolve():
         raise WriteError(f"{out_dir}: the scan is written there; choose another folder for the results")
     check_output(out_dir, is_folder=True)
-    with tempfile.TemporaryDirectory(prefix="xanesum-watch-") as place:
-        this = _Watch(folder, out_dir, recipe, every, tell, Path(place))
-        try:
-            this.follow(
-                arrivals(folder, recipe, _mean_image(flat), settled_s, this.leave_out), n_frames, stop
-            )
-            this.finish_map(wait=True)
-        finally:
-            this.leave_map()
-        if len(this.scan) < FEWEST:
-            raise StackError(f"{len(this.scan)} frames came, too few for a result; it takes {FEWEST}")
-        this.make_last()
-    return this.watched
 
 
 @dataclass(slots=True)
-class _Watch:
-    """A scan as far as it has come, and the map that is being made of it."""
+class _LiveScan:
+    """The frames of a scan so far, and the process that makes a map of them."""
 
     folder: Path
     out_dir: Path
     recipe: Recipe
     every: int
     tell: Tell
-    place: Path  # for the frames that a map is made of
+    place: Path  # temporary folder, for the frames of which a map is made
     watched: Watched = field(default_factory=Watched)
     scan: IncrementalScan = field(default_factory=lambda: IncrementalScan(allow_missing=True))
     first: Arrival | None = None
-    n_made: int = 0  # frames that the last map was started with
+    n_mapped: int = 0  # number of frames when the last map was started
     process: subprocess.Popen[str] | None = None
 
     def follow(
         self, coming: Iterator[Arrival | None], n_frames: int | None, stop: Callable[[], bool]
     ) -> None:
-        """Take up frames until the scan is complete, or until `stop`; then those that are there already."""
+        """Add frames until the scan is complete, or until `stop`; then those that have arrived already."""
         while not stop() and not self.is_complete(n_frames):
             arrival = next(coming) if self.has_time() else None
             if arrival is None:
                 time.sleep(POLL_S)
             else:
-                self.take_up(arrival)
+                self.add(arrival)
         while not self.is_complete(n_frames) and (arrival := next(coming)) is not None:
-            self.take_up(arrival)
+            self.add(arrival)
 
     def is_complete(self, n_frames: int | None) -> bool:
-        """Whether as many frames have come as were announced."""
+        """Return whether all frames of the scan have arrived."""
         return n_frames is not None and len(self.scan) + self.watched.left_out >= n_frames
 
     def leave_out(self, reason: str) -> None:
-        """Count and tell what could not be used."""
+        """Count a file, or a group of files, that cannot be used, and tell the reason."""
         self.watched.left_out += 1
         self.tell(f"left out: {reason}")
 
-    def take_up(self, arrival: Arrival) -> None:
-        """Add a frame."""
+    def add(self, arrival: Arrival) -> None:
+        """Add a frame, or leave it out with a reason."""
         started = time.perf_counter()
         try:
             self.watched.factors = self.scan.add(arrival.frame, arrival.energy_ev)
@@ -188,21 +186,21 @@ class _Watch:
         self.tell(f"frame {len(self.scan)}, {arrival.energy_ev:.2f} eV: {arrival.files[0].name}")
 
     def has_time(self) -> bool:
-        """Start a map where one is due; return whether a frame can be taken up before the next is."""
+        """Start a map if one is due; return whether frames can be added before the next one is due."""
         self.finish_map(wait=False)
-        due = len(self.scan) - self.n_made >= self.every and len(self.scan) >= FEWEST
+        due = len(self.scan) - self.n_mapped >= self.every and len(self.scan) >= FEWEST
         if due and self.process is None:
-            self.n_made, due = len(self.scan), False
+            self.n_mapped, due = len(self.scan), False
             self.start_map()
         return not due
 
     def write_scan(self) -> tuple[Path, Recipe]:
-        """Write the frames so far; return their file, and the recipe for it."""
+        """Write the frames so far; return the file, and the recipe for it."""
         scan = write_stack(_labelled(self.scan.stack(), self.first), self.place / f"{self.folder.name}.h5")
         return scan, replace(self.recipe, input=InputOptions(allow_missing=True))
 
     def start_map(self) -> None:
-        """Start a run of what there is."""
+        """Start a process that makes map and report of the frames so far."""
         scan, recipe = self.write_scan()
         (self.place / "recipe.toml").write_text(recipe.to_toml(), "utf-8")
         command = [sys.executable, "-m", "xanesum", "run", str(scan), "-o", str(self.out_dir)]
@@ -214,40 +212,42 @@ class _Watch:
         )
 
     def finish_map(self, *, wait: bool) -> None:
-        """Tell of the map that is being made once it is there, after waiting for it if asked to."""
+        """Tell that the map is there, if it is; with `wait`, wait for it."""
         if self.process is None or not (wait or self.process.poll() is not None):
             return
-        said = self.process.communicate()[1]
-        if self.process.returncode:  # the next one may be better
-            self.tell(f"no map of {self.n_made} frames: {(said.strip().splitlines() or ['it failed'])[-1]}")
+        errors = self.process.communicate()[1].strip().splitlines()
+        if self.process.returncode:  # the next one may succeed
+            self.tell(f"no map of {self.n_mapped} frames: {(errors or ['it failed'])[-1]}")
         else:
-            self.watched.refreshed.append(self.n_made)
-            self.tell(f"map of {self.n_made} frames: {self.out_dir / 'report.html'}")
+            self.watched.refreshed.append(self.n_mapped)
+            self.tell(f"map of {self.n_mapped} frames: {self.out_dir / 'report.html'}")
         self.process = None
 
-    def leave_map(self) -> None:
-        """End the map that is being made, if any."""
+    def abandon_map(self) -> None:
+        """End the process that makes a map, if there is one."""
         if self.process is not None:
             self.process.kill()
             self.process.communicate()
 
     def make_last(self) -> None:
-        """Run all of it."""
-        of_ssrl = self.first is not None and energy_of(self.first.files[0]) is not None
-        scan, recipe = (self.folder, self.recipe) if of_ssrl else self.write_scan()
+        """Make the results of all frames."""
+        if len(self.scan) < FEWEST:
+            raise StackError(f"{len(self.scan)} frames came, too few for a result; it takes {FEWEST}")
+        is_ssrl = self.first is not None and energy_of(self.first.files[0]) is not None
+        scan, recipe = (self.folder, self.recipe) if is_ssrl else self.write_scan()
         self.watched.last = run(scan, self.out_dir, recipe=recipe)
         self.watched.refreshed.append(len(self.scan))
 
 
 def _labelled(stack: xr.DataArray, like: Arrival | None) -> xr.DataArray:
-    """Return the stack with attributes and mask of its frames."""
+    """Return the stack with the attributes and the mask of one of its frames."""
     if like is None:
         return stack
     stack = stack.assign_attrs(like.attrs)
     return stack if like.mask.all() else stack.assign_coords(mask=(stack.dims[1:], like.mask))
 
 
-State = tuple[int, float]  # size of a file, and when it changed
+State = tuple[int, float]  # size of a file in bytes, and the time of its last change in seconds
 
 
 def arrivals(
@@ -257,9 +257,21 @@ def arrivals(
     settled_s: float,
     leave_out: Tell,
 ) -> Iterator[Arrival | None]:
-    """Yield frames as they are complete, and None whenever there is no other yet; it never ends.
+    """Yield frames when they are complete, and None when there is no further one yet; never end.
 
-    A file that could not be read is tried again when it has changed.
+    A file that cannot be read is tried again after it has changed.
+
+    Parameters
+    ----------
+    folder : Path
+    recipe : Recipe
+        Its section ``input`` is used.
+    flat : ndarray, shape (Y, X), optional
+        Image without the sample.
+    settled_s : float
+        Seconds for which the files of a frame must not change before they are read.
+    leave_out : callable
+        Called with the reason for every frame that cannot be read.
     """
     since: dict[Path, tuple[State, float]] = {}
     done: dict[Path, State] = {}
@@ -284,7 +296,7 @@ def arrivals(
 
 
 def _states(folder: Path) -> Iterator[tuple[Path, State]]:
-    """Yield the files of a folder that may be frames; what vanishes meanwhile is no such file."""
+    """Yield the files of a folder that may be frames; files that vanish meanwhile are skipped."""
     with suppress(OSError):
         for path in sorted(folder.iterdir()):
             if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
@@ -294,14 +306,14 @@ def _states(folder: Path) -> Iterator[tuple[Path, State]]:
 
 
 def _frame(folder: Path, files: list[Path], recipe: Recipe, flat: NDArray[np.float64] | None) -> Arrival:
-    """Return a frame, as optical density where it can be."""
-    of_ssrl = energy_of(files[0]) is not None
-    stack = read_exposures(folder, files) if of_ssrl else _single(files[0])
+    """Return a frame as optical density, or as it is if it cannot be converted."""
+    is_ssrl = energy_of(files[0]) is not None
+    stack = read_exposures(folder, files) if is_ssrl else _single(files[0])
     if flat is not None and "flat" not in stack.coords:
         if flat.shape != stack.shape[1:]:
             raise StackError(f"{files[0]}: has {stack.shape[1:]} pixels (y, x), the flat has {flat.shape}")
         stack = stack.assign_coords(flat=(stack.dims[1:], flat))
-        stack.attrs["quantity"] = "counts"  # whatever the kind of numbers, as there is a flat for them
+        stack.attrs["quantity"] = "counts"  # also for floats, as there is a flat for them
     stack = cut_scan(stack, recipe.input)
     density, mask = to_optical_density(stack)[0], usable_mask(stack)
     attrs = {name: density.attrs[name] for name in KEPT_ATTRS if name in density.attrs}
@@ -316,10 +328,10 @@ def _single(path: Path) -> xr.DataArray:
         raise ReadError(f"{path}: holds {facts['shape'][0]} images; a file that arrives holds one")
     if facts["energy_min_ev"] is not None:
         return read_stack(path)
-    named = NAMED.search(path.stem)
-    if named is None:
-        raise EnergyError(f"{path}: says no photon energy; put it in the name, as scan_8340.5eV{path.suffix}")
-    return read_stack(path, energies=[float(named[1].lower().replace("p", "."))])
+    in_name = ENERGY_IN_NAME.search(path.stem)
+    if in_name is None:
+        raise EnergyError(f"{path}: has no photon energy; put it in the name, as scan_8340.5eV{path.suffix}")
+    return read_stack(path, energies=[float(in_name[1].lower().replace("p", "."))])
 
 
 def _mean_image(path: str | Path | None) -> NDArray[np.float64] | None:

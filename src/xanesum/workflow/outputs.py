@@ -1,4 +1,4 @@
-"""The files that a job leaves: whether they can be written, which they are, and what each holds."""
+"""The files that a job writes: their names, their content, and a check before the work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import xarray as xr
 from xanesum.diagnostics.residual import ResidualReport
 from xanesum.errors import WriteError
 from xanesum.io import write_map_tiff, write_stack
-from xanesum.io.maps import _step_path, write_map
+from xanesum.io.maps import step_path, write_map
 from xanesum.io.tiff import SUFFIXES as TIFF_SUFFIXES
 from xanesum.io.tiff import energies_path
 from xanesum.result import Denoised
@@ -20,7 +20,7 @@ from xanesum.xanes import MAP_NAMES
 
 __all__ = ["OWN_FILES", "check_output", "write_results"]
 
-OWN_FILES = (
+OWN_FILES = (  # files of a run; they are replaced if they exist, all others are left alone
     "clean.h5",
     "result.sum.h5",
     "map.h5",
@@ -39,23 +39,28 @@ def check_output(
     is_folder: bool = False,
     suffixes: Sequence[str] = (),
 ) -> None:
-    """Raise WriteError, before any long work, where `path` cannot be written or would replace an input.
+    """Check before any long work that `path` can be written and does not replace an input.
 
     Parameters
     ----------
     path : str or Path
         File, or folder of a run.
     inputs : iterable of str or Path
-        Files that are read; None is skipped.
+        Files that are read; None is ignored.
     is_folder : bool
         Whether `path` is a folder.
     suffixes : sequence of str
-        Those that the file may have; any by default.
+        Suffixes that the file may have; any by default.
+
+    Raises
+    ------
+    WriteError
+        If `path` cannot be written, has another suffix, or is one of the `inputs`.
     """
     path = Path(path)
     if suffixes and path.suffix.lower() not in suffixes:
         raise WriteError(
-            f"{path}: cannot tell the form from {path.suffix!r}; use one of {', '.join(suffixes)}"
+            f"{path}: cannot tell the file format from {path.suffix!r}; use one of {', '.join(suffixes)}"
         )
     if path.exists() and path.is_dir() != is_folder:
         is_a, give = ("file", "folder") if is_folder else ("folder", "file")
@@ -70,7 +75,7 @@ def check_output(
 def write_results(
     folder: Path, result: Denoised, maps: xr.Dataset | None, trust: ResidualReport, recipe: str
 ) -> None:
-    """Write into a folder everything that a run leaves but for its report."""
+    """Write all files of a run into a folder, except the report."""
     write_stack(result.reconstruct(), folder / "clean.h5")
     result.save(folder / "result.sum.h5")
     (folder / "recipe.toml").write_text(recipe, "utf-8")
@@ -83,6 +88,6 @@ def write_results(
 
 
 def _would_replace(path: Path, source: Path, is_folder: bool) -> bool:
-    beside = (energies_path(path), _step_path(path)) if path.suffix.lower() in TIFF_SUFFIXES else ()
+    beside = (energies_path(path), step_path(path)) if path.suffix.lower() in TIFF_SUFFIXES else ()
     targets = [path / name for name in OWN_FILES] if is_folder else [path, *beside]
     return any(target.exists() and source.exists() and target.samefile(source) for target in targets)

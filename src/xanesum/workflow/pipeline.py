@@ -6,18 +6,17 @@ import json
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tifffile
 import xarray as xr
 from numpy.typing import NDArray
 
+from xanesum.denoisers import get_denoiser
 from xanesum.diagnostics.bootstrap import bootstrap_map
 from xanesum.diagnostics.check import Finding, check_scan
 from xanesum.diagnostics.residual import ResidualReport, examine_residual
@@ -26,7 +25,8 @@ from xanesum.flat_field.correct import correct_flat_drift
 from xanesum.io import read_stack
 from xanesum.io.scan import reading
 from xanesum.io.tiff import energies_candidates
-from xanesum.method.denoising import denoise
+from xanesum.method.denoising import denoise_with
+from xanesum.method.options import Options
 from xanesum.preprocess import prepare
 from xanesum.report.page import write_report
 from xanesum.report.texts import Facts
@@ -35,9 +35,11 @@ from xanesum.stack import add_history, usable_mask
 from xanesum.storage.atomic import staged_folder
 from xanesum.storage.memory import available_memory
 from xanesum.storage.scratch import Workspace
+from xanesum.streaming.resources import DEFAULT_RESOURCES, Resources
+from xanesum.workflow.notes import hear_notes
 from xanesum.workflow.outputs import OWN_FILES, check_output, write_results
 from xanesum.workflow.recipe import DEFAULT_RECIPE, DenoiseOptions, InputOptions, Recipe
-from xanesum.workflow.resources import ALL_IN_MEMORY, DENOISE_STEP, DRIFT_STEP, Resources, allocate
+from xanesum.workflow.resources import DENOISE_STEP, DRIFT_STEP, allocate
 from xanesum.xanes import MAP_KINDS, chemical_map
 
 __all__ = [
@@ -72,9 +74,14 @@ class RunResult:
     result: Denoised
     trust: ResidualReport
     maps: xr.Dataset | None  # None where the scan has no edge to map ...
-    map_problem: str  # ... for this reason
+    map_error: EdgeError | None  # ... for this reason
     counted: tuple[str, ...]  # what preprocessing changed, in words
     seconds: float
+
+    @property
+    def map_problem(self) -> str:
+        """Why there is no map; empty if there is one."""
+        return "" if self.map_error is None else str(self.map_error)
 
     @property
     def report(self) -> Path:
@@ -110,29 +117,31 @@ def run(
     """
     source, folder = Path(source), Path(out_dir)
     check_output(folder, inputs=input_files(source, recipe), is_folder=True)
-    with allocate(recipe.compute, beside=folder) as means:
-        return _run(source, folder, recipe, means, progress)
+    with allocate(recipe.compute, beside=folder) as resources:
+        return _run(source, folder, recipe, resources, progress)
 
 
-def _run(source: Path, folder: Path, recipe: Recipe, means: Resources, progress: Progress) -> RunResult:
+def _run(source: Path, folder: Path, recipe: Recipe, resources: Resources, progress: Progress) -> RunResult:
     started = time.perf_counter()
     progress("read", 0.0)
-    with _overheard() as notes:
-        stack, counted = load_scan(source, recipe.input, means=means)
-        _require_room_for_draws(stack.shape, recipe, means)
-        stack, corrected = correct_scan(stack, recipe.denoise, means=means, progress=progress)
-        result = denoise_scan(stack, recipe.denoise, means=means, progress=progress)
+    notes: list[str] = []
+    with hear_notes(lambda note: notes.append(str(note)), pass_on=True):
+        stack, counted = load_scan(source, recipe.input, resources=resources)
+        _require_room_for_draws(stack.shape, recipe, resources)
+        stack, corrected = correct_scan(stack, recipe.denoise, resources=resources, progress=progress)
+        result = denoise_scan(stack, recipe.denoise, resources=resources, progress=progress)
         progress("map", 0.0)
-        maps, problem = _map_or_reason(result, recipe, means, progress)
+        maps, map_error = _map_or_reason(result, recipe, resources, progress)
     progress("trust", 0.0)
     trust = examine_residual(
-        stack, result, memory=means.memory, rng=np.random.default_rng(recipe.denoise.seed)
+        stack, result, memory=resources.memory, rng=np.random.default_rng(recipe.denoise.seed)
     )
     for note in trust.notes:  # the report has them in their place
         warnings.warn(note, XanesumWarning, stacklevel=3)
     seconds = time.perf_counter() - started
     effective = _effective_recipe(recipe, source.name, result)
     counted += corrected
+    problem = "" if map_error is None else str(map_error)
     facts = Facts(source.name, seconds, counted, problem, effective, tuple(dict.fromkeys(notes)))
     progress("write", 0.0)
     with staged_folder(folder, own=OWN_FILES) as temporary:
@@ -141,11 +150,11 @@ def _run(source: Path, folder: Path, recipe: Recipe, means: Resources, progress:
         write_report(temporary / "report.html", stack, result, maps, trust, facts=facts)
         names = sorted(path.name for path in temporary.iterdir())
     files = tuple(folder / name for name in names)
-    return RunResult(folder, files, result, trust, maps, problem, counted, time.perf_counter() - started)
+    return RunResult(folder, files, result, trust, maps, map_error, counted, time.perf_counter() - started)
 
 
 def load_scan(
-    source: str | Path, options: InputOptions, *, means: Resources = ALL_IN_MEMORY
+    source: str | Path, options: InputOptions, *, resources: Resources = DEFAULT_RESOURCES
 ) -> tuple[xr.DataArray, tuple[str, ...]]:
     """Read a scan, cut out what the options name, and preprocess it.
 
@@ -157,7 +166,7 @@ def load_scan(
         What preprocessing changed and left out.
     """
     stack, report = prepare(
-        _read(source, options), allow_missing=options.allow_missing, workspace=means.workspace
+        _read(source, options), allow_missing=options.allow_missing, workspace=resources.workspace
     )
     return stack, tuple(report.lines())
 
@@ -195,7 +204,7 @@ def correct_scan(
     stack: xr.DataArray,
     options: DenoiseOptions,
     *,
-    means: Resources = ALL_IN_MEMORY,
+    resources: Resources = DEFAULT_RESOURCES,
     progress: Progress = _silent,
 ) -> tuple[xr.DataArray, tuple[str, ...]]:
     """Remove what a changing illumination added to a stack, as the options say, and tell what was removed."""
@@ -203,10 +212,7 @@ def correct_scan(
         stack,
         drift=options.flat_drift,
         denoiser=options.denoiser,
-        memory=means.memory,
-        checkpoint=means.checkpoint(DRIFT_STEP),
-        scheduler=means.scheduler,
-        device=means.device,
+        resources=resources.for_step(DRIFT_STEP),
         rng=np.random.default_rng(options.seed),
         progress=progress,
     )
@@ -223,21 +229,16 @@ def denoise_scan(
     stack: xr.DataArray,
     options: DenoiseOptions,
     *,
-    means: Resources = ALL_IN_MEMORY,
+    resources: Resources = DEFAULT_RESOURCES,
     progress: Progress = _silent,
 ) -> Denoised:
     """Denoise a stack as the options say; see `xanesum.denoise`."""
-    return denoise(
+    chosen = Options(options.method, options.rank, options.sigma, options.noise)
+    return denoise_with(
         stack,
-        method=options.method,
-        denoiser=options.denoiser,
-        rank=options.rank,
-        sigma=options.sigma,
-        noise=options.noise,
-        memory=means.memory,
-        checkpoint=means.checkpoint(DENOISE_STEP),
-        scheduler=means.scheduler,
-        device=means.device,
+        chosen,
+        get_denoiser(options.denoiser),
+        resources.for_step(DENOISE_STEP),
         rng=np.random.default_rng(options.seed),
         progress=progress,
     )
@@ -247,15 +248,18 @@ def map_result(
     data: Denoised | xr.DataArray,
     recipe: Recipe,
     *,
-    means: Resources = ALL_IN_MEMORY,
+    resources: Resources = DEFAULT_RESOURCES,
     progress: Progress = _silent,
 ) -> xr.Dataset:
     """Map the edge as the recipe says; see `xanesum.chemical_map` and `xanesum.diagnostics.bootstrap`."""
     options = recipe.map
     if isinstance(data, Denoised):
-        _require_room_for_draws(data.shape, recipe, means)
+        _require_room_for_draws(data.shape, recipe, resources)
     if options.bootstrap and not isinstance(data, Denoised):
-        raise RecipeError("a stack that was not denoised cannot be drawn again; leave out --bootstrap")
+        raise RecipeError(
+            "a stack that was not denoised cannot be drawn again; leave out the bootstrap",
+            parameter="bootstrap",
+        )
     maps = chemical_map(
         data, kind=options.kind, e0_ev=options.e0_ev, pre_ev=options.pre_ev, post_ev=options.post_ev
     )
@@ -271,55 +275,28 @@ def map_result(
     )
 
 
-def _require_room_for_draws(shape: tuple[int, ...], recipe: Recipe, means: Resources) -> None:
+def _require_room_for_draws(shape: tuple[int, ...], recipe: Recipe, resources: Resources) -> None:
     """Raise where a bootstrap is asked for whose stacks would not fit in memory."""
-    if recipe.map.bootstrap and not means.workspace.holds(shape):
+    if recipe.map.bootstrap and not resources.workspace.holds(shape):
         raise RecipeError(
-            "a bootstrap draws whole stacks, which do not fit in memory here; leave out --bootstrap, "
-            "or allow more --memory"
+            "a bootstrap draws whole stacks, which do not fit in memory here; leave out the bootstrap, "
+            "or allow more memory",
+            parameter="memory",
         )
 
 
 # --- details
 
 
-@contextmanager
-def _overheard() -> Iterator[list[str]]:
-    """Give a list that every XanesumWarning is written to, on its way to whoever listens."""
-    notes: list[str] = []
-    with warnings.catch_warnings():
-        pass_on, wanted = warnings.showwarning, _shows_warnings()
-
-        def show(message: Any, category: Any, *place: Any, **more: Any) -> None:
-            is_note = issubclass(category, XanesumWarning)
-            if is_note:
-                notes.append(str(message))
-            if wanted or not is_note:
-                pass_on(message, category, *place, **more)
-
-        if not wanted:  # somebody silenced warnings; the report still has them
-            warnings.simplefilter("always", XanesumWarning)
-        warnings.showwarning = show
-        yield notes
-
-
-def _shows_warnings() -> bool:
-    """Say whether the present filters let a XanesumWarning through, or raise it."""
-    for action, _, category, *_ in warnings.filters:
-        if issubclass(XanesumWarning, category):
-            return action != "ignore"
-    return True
-
-
 def _map_or_reason(
-    result: Denoised, recipe: Recipe, means: Resources, progress: Progress
-) -> tuple[xr.Dataset | None, str]:
+    result: Denoised, recipe: Recipe, resources: Resources, progress: Progress
+) -> tuple[xr.Dataset | None, EdgeError | None]:
     try:
-        return map_result(result, recipe, means=means, progress=progress), ""
+        return map_result(result, recipe, resources=resources, progress=progress), None
     except EdgeError as error:
         if recipe.map.kind not in MAP_KINDS:
             raise
-        return None, str(error)
+        return None, error
 
 
 def input_files(source: str | Path, recipe: Recipe) -> list[Path]:
@@ -346,7 +323,9 @@ def cut_scan(stack: xr.DataArray, options: InputOptions) -> xr.DataArray:
             stack.isel(y=slice(y0, y1), x=slice(x0, x1)), f"region {y0}:{y1},{x0}:{x1} of {ny} x {nx} (y, x)"
         )
     if not usable_mask(stack).any():
-        raise StackError("the mask leaves no pixel of the region to work on; change --mask or --roi")
+        raise StackError(
+            "the mask leaves no pixel of the region to work on; change one of them", parameter="mask"
+        )
     return stack
 
 

@@ -1,8 +1,9 @@
-"""What a run will take, before it is started: time, memory, disk."""
+"""Predict what a run will take before it is started: time, memory, disk."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,56 +14,60 @@ import psutil
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser, get_denoiser
 from xanesum.io import describe, read_stack
 from xanesum.linalg.binning import coarse_scale
+from xanesum.method.options import Options
+from xanesum.method.sum_plus import probes_for, views_for
 from xanesum.storage.lazy import chunks_of
 from xanesum.storage.memory import available_memory
 from xanesum.storage.scratch import Workspace
 
-__all__ = ["UNCERTAIN", "Plan", "Rates", "measure_rates", "plan_run", "predict"]
+__all__ = ["UNCERTAIN", "Plan", "Rates", "denoiser_calls", "measure_rates", "plan_run", "predict"]
 
-PROBE_BYTES = 64_000_000  # that are read to see how fast that goes
-MOST_PROBES = 8  # times as much, where chunks are large
-IMAGE_SIDE = 256  # of the image that is denoised to see the same
-MATRIX_SIDE = 1024  # ... and multiplied
-# what follows was fitted to the steps of six runs, see benchmarks/speed.py
-COMPONENTS = {"counts": 8}  # that a scan may have, for the denoiser's part; others ...
-COMPONENTS_OF_OTHERS = 4
-CALLS = {200_000: 8, 400_000: 6, 600_000: 4, 1_000_000: 3}  # of the denoiser, by pixels of an image up to ...
-CALLS_OF_LARGER = 2  # ... and beyond
-COARSE_IMAGES = 16  # that are denoised while spectra and noise are sought
-SCALES_COST = 2.0  # times one matrix of inner products of the averages, for all scales and halves
-DRIFT_COST = 2.0  # times both, where the illumination's drift is looked for too; and ...
-DRIFT_IMAGES = 64  # ... images that are denoised for it
-FIXED = {"drift": 2.0, "images": 1.0, "map, residual, report": 3.5}  # seconds whatever the size
-COPIES = {"counts": 2.3, "transmission": 2.3}  # stacks that are in memory at once at most; others ...
-COPIES_OF_DENSITY = 1.3
-BASE_BYTES = 8e8  # of the program, and of the network at work
-IMAGES_KEPT = 140  # images of float32 that a run holds beside the stack, most of them to examine the residual
-IMAGES_AT_LEAST = 12  # ... where memory is short
-READS, READS_OF_COUNTS = 6, 9  # of a stack that is not held in memory, in all steps
-MAPS_BYTES = 60  # a pixel, of maps, result and report
-UNCERTAIN = 2.0  # factor by which a prediction of seconds may be off
+PROBE_BYTES = 64_000_000  # bytes that are read to measure the speed of reading
+MOST_PROBES = 8  # where chunks are large, so many times PROBE_BYTES may be read
+IMAGE_SIDE = 256  # pixels along the side of the image that is denoised to measure that speed
+MATRIX_SIDE = 1024  # rows of the square matrix that is multiplied to measure that speed
+# The constants below were fitted to the measured steps of six runs, see benchmarks/speed_plan.py.
+COMPONENTS_OF_COUNTS, COMPONENTS = 8, 4  # components to denoise, assumed for counts and for other quantities
+CALLS_FOR_UNEVEN_NOISE = 1  # more calls of the denoiser for counts, whose uneven noise is measured with it
+COARSE_IMAGES = 16  # images of averages that are denoised while spectra and noise are sought
+SCALES_COST = 2.0  # all scales and halves of the averages, in units of one matrix of their inner products
+DRIFT_COST = 2.0  # search for flat-field drift, in units of the search for spectra ...
+DRIFT_IMAGES = 64  # ... plus so many images of averages that are denoised
+FIXED_S = {"drift": 2.0, "images": 1.0, "map, residual, report": 3.5}  # seconds for a scan of any size
+PREPARE_S, PREPARE_COUNTS_S = 35e-9, 60e-9  # seconds for a value to be prepared; counts are normalized too
+REPORT_S, REPORT_PIXEL_S = 12e-9, 8e-6  # seconds for map, residual and report: for a value, and for a pixel
+WRITE_S = 8e-9  # seconds for a value to be written
+COPIES_OF_RAW, COPIES = 2.3, 1.3  # stacks in memory at peak: of quantities in RAW, and of optical density
+RAW = ("counts", "transmission")  # quantities that are converted to optical density, into a stack of its own
+BASE_BYTES = 8e8  # bytes of the program itself, with the network at work
+IMAGES_HELD = 140  # float32 images in memory besides the stack, most of them to examine the residual
+IMAGES_AT_LEAST = 12  # the same where memory is short
+READS, READS_OF_RAW = 6, 9  # passes over a stack that is not held in memory, all steps together
+RESULT_PIXEL_BYTES = 60  # bytes of maps, result and report for each pixel of an image
+N_PROBES = Options().n_probes  # probes of the risk in a run
+UNCERTAIN = 2.0  # factor by which a prediction of seconds may be wrong
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """How fast this machine is, measured within some seconds."""
+    """How fast this machine is, from measurements of a few seconds."""
 
-    read: float  # bytes of the scan a second
-    denoise: float  # pixels a second
-    multiply: float  # multiplications and additions a second
+    read: float  # bytes of the scan per second
+    denoise: float  # pixels per second
+    multiply: float  # multiplications and additions per second
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run of a scan will take."""
+    """Prediction for a run."""
 
     shape: tuple[int, ...]  # (E, Y, X)
     seconds: dict[str, float]  # by step
-    memory: float  # bytes at most
-    free_memory: float
+    memory: float  # bytes at peak
+    free_memory: float  # bytes
     disk: float  # bytes of the results
-    meanwhile: float = 0.0  # bytes on disk during the run, of what does not fit in memory
-    in_memory: bool = True  # whether the stack is held there
+    meanwhile: float = 0.0  # bytes on disk during the run, for what does not fit in memory
+    in_memory: bool = True  # whether the stack is held in memory
 
     @property
     def total(self) -> float:
@@ -71,12 +76,12 @@ class Plan:
 
     @property
     def fits(self) -> bool:
-        """Whether there is as much memory."""
+        """Whether there is enough free memory."""
         return self.memory < self.free_memory
 
     @property
     def figures(self) -> dict[str, Any]:
-        """Everything, for programs."""
+        """All numbers, for programs."""
         return {
             "shape": list(self.shape),
             "seconds": self.total,
@@ -98,18 +103,20 @@ def plan_run(
     data: str | None = None,
     memory: float | None = None,
 ) -> Plan:
-    """Predict what `xanesum.workflow.pipeline.run` of a scan takes on this machine, without doing it.
+    """Predict what `xanesum.workflow.pipeline.run` of a scan takes on this machine, without running it.
 
-    A little of the scan is read, and a small image denoised, to see how fast that goes.
+    A small part of the scan is read, and a small image denoised, to measure the speed.
 
     Parameters
     ----------
     scan : str or Path
-        Of any known format.
-    denoiser, data
-        As for the run.
+        A scan of any known format.
+    denoiser : str or Denoiser
+        The denoiser of the run.
+    data : str, optional
+        Name of the dataset to read in an HDF5 file.
     memory : float, optional
-        Bytes that the run may use; by default most of what is free.
+        Bytes that the run may use; by default most of the free memory.
 
     Raises
     ------
@@ -134,45 +141,80 @@ def predict(
     *,
     by_frames: bool = True,
 ) -> Plan:
-    """Predict from the shape (E, Y, X) of a stack, the machine's rates, and the bytes that may be used.
+    """Predict time, memory and disk of a run.
 
-    A stack that is not stored `by_frames`, and does not fit, is written once so that it is.
+    Parameters
+    ----------
+    shape : tuple of int
+        (E, Y, X).
+    quantity : str
+        Quantity of the stack, see `xanesum.make_stack`.
+    rates : Rates
+        How fast the machine is.
+    free_memory, memory : float
+        Bytes that are free, and bytes that the run may use.
+    by_frames : bool
+        Whether the stack is stored frame by frame.  A stack that is not, and does not fit in memory, is
+        written again in that form.
     """
-    n_energies, n_y, n_x = shape
-    n_pixels, size = n_y * n_x, 4.0 * n_energies * n_y * n_x
+    n_pixels = shape[1] * shape[2]
+    size = 4.0 * shape[0] * n_pixels  # bytes of the stack in float32
+    results = size + RESULT_PIXEL_BYTES * n_pixels
+    seconds = _seconds_by_step(shape, quantity, rates)
+    is_raw = quantity in RAW
+    if Workspace(memory, Path()).holds(shape):
+        copies = COPIES_OF_RAW if is_raw else COPIES
+        peak = BASE_BYTES + copies * size + 4.0 * IMAGES_HELD * n_pixels
+        return Plan(shape, seconds, peak, free_memory, results)
+    seconds["read again"] = (READS_OF_RAW if is_raw else READS) * size / rates.read
+    peak = max(memory, BASE_BYTES) + 4.0 * IMAGES_AT_LEAST * n_pixels
+    meanwhile = size * (int(is_raw) + int(not by_frames))
+    return Plan(shape, seconds, peak, free_memory, results, meanwhile, in_memory=False)
+
+
+def _seconds_by_step(shape: tuple[int, ...], quantity: str, rates: Rates) -> dict[str, float]:
+    """Predict the seconds of each step for a stack (E, Y, X) that is held in memory."""
+    n_energies, n_pixels = shape[0], shape[1] * shape[2]
+    n_values = n_energies * n_pixels
     n_averages = n_pixels / coarse_scale(shape) ** 2
-    calls = next((n for most, n in CALLS.items() if n_pixels < most), CALLS_OF_LARGER)
-    calls += quantity == "counts"  # for what uneven noise is divided by
+    is_counts = quantity == "counts"
     spectra = SCALES_COST * n_averages * n_energies**2 / rates.multiply
     spectra += COARSE_IMAGES * n_averages / rates.denoise
-    drift = DRIFT_COST * spectra + DRIFT_IMAGES * n_averages / rates.denoise + FIXED["drift"]
-    components = COMPONENTS.get(quantity, COMPONENTS_OF_OTHERS)
-    values = size / 4
-    seconds = {
-        "read": size / rates.read,
-        "prepare": values * (60e-9 if quantity == "counts" else 35e-9),
-        "drift": drift if quantity == "counts" else 0.0,
+    drift = DRIFT_COST * spectra + DRIFT_IMAGES * n_averages / rates.denoise + FIXED_S["drift"]
+    calls = denoiser_calls(n_pixels) + (CALLS_FOR_UNEVEN_NOISE if is_counts else 0)
+    n_images = calls * (COMPONENTS_OF_COUNTS if is_counts else COMPONENTS)
+    report = n_values * REPORT_S + n_pixels * REPORT_PIXEL_S + FIXED_S["map, residual, report"]
+    return {
+        "read": 4.0 * n_values / rates.read,
+        "prepare": n_values * (PREPARE_COUNTS_S if is_counts else PREPARE_S),
+        "drift": drift if is_counts else 0.0,
         "spectra and noise": spectra,
-        "images": calls * components * n_pixels / rates.denoise + FIXED["images"],
-        "map, residual, report": values * 12e-9 + n_pixels * 8e-6 + FIXED["map, residual, report"],
-        "write": values * 8e-9,
+        "images": n_images * n_pixels / rates.denoise + FIXED_S["images"],
+        "map, residual, report": report,
+        "write": n_values * WRITE_S,
     }
-    results = size + MAPS_BYTES * n_pixels
-    if Workspace(memory, Path()).holds(shape):
-        copies = COPIES.get(quantity, COPIES_OF_DENSITY)
-        held = BASE_BYTES + copies * size + 4.0 * IMAGES_KEPT * n_pixels
-        return Plan(shape, seconds, held, free_memory, results)
-    converted = quantity in COPIES
-    seconds["read again"] = (READS_OF_COUNTS if converted else READS) * size / rates.read
-    held = max(memory, BASE_BYTES) + 4.0 * IMAGES_AT_LEAST * n_pixels
-    meanwhile = size * (int(converted) + int(not by_frames))
-    return Plan(shape, seconds, held, free_memory, results, meanwhile, in_memory=False)
+
+
+def denoiser_calls(n_pixels: int, n_probes: int = N_PROBES) -> int:
+    """Return how often the denoiser is called on each component's image at full resolution.
+
+    Each view of the image is denoised once; the probes of the risk are shared out among the views.
+
+    Parameters
+    ----------
+    n_pixels : int
+        Pixels of the image.
+    n_probes : int
+        As for `xanesum.denoise`.
+    """
+    n_views, n_probes = len(views_for(n_pixels)), probes_for(n_pixels, n_probes)
+    return n_views + min(n_views, n_probes) * max(1, n_probes // n_views)
 
 
 def measure_rates(
     scan: str | Path, *, denoiser: str | Denoiser = DEFAULT_DENOISER, data: str | None = None
 ) -> Rates:
-    """Measure how fast a scan is read here, images are denoised and matrices multiplied."""
+    """Measure how fast this machine reads the scan, denoises images and multiplies matrices."""
     stack = read_stack(scan, data=data, energies=np.arange(describe(scan, data=data)["shape"][0]) + 1000.0)
     n_stored, rows_stored, _ = chunks_of(stack)
     n_frames = min(len(stack), -(-max(1, PROBE_BYTES // (4 * stack[0].size)) // n_stored) * n_stored)
@@ -181,7 +223,7 @@ def measure_rates(
     reading = _seconds(lambda: np.asarray(stack[:n_frames, :n_rows].values))
     images = get_denoiser(denoiser)
     noise = np.random.default_rng(0).standard_normal((1, IMAGE_SIDE, IMAGE_SIDE)).astype(np.float32)
-    images.denoise(noise, 1.0)
+    images.denoise(noise, 1.0)  # the first call also loads and prepares the denoiser
     denoising = _seconds(lambda: images.denoise(noise, 1.0))
     matrix = np.ones((MATRIX_SIDE, MATRIX_SIDE))
     multiplying = _seconds(lambda: matrix @ matrix)
@@ -189,7 +231,8 @@ def measure_rates(
     return Rates(read_bytes / reading, noise.size / denoising, float(MATRIX_SIDE) ** 3 / multiplying)
 
 
-def _seconds(function: Any) -> float:
+def _seconds(function: Callable[[], Any]) -> float:
+    """Return the seconds that a call takes; never 0."""
     started = time.perf_counter()
     function()
     return max(time.perf_counter() - started, 1e-6)

@@ -1,4 +1,4 @@
-"""Everything that can be chosen about a run, in TOML, with every default filled in."""
+"""All options of a run: sections with types and defaults, read from and written to TOML."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import numpy as np
 from xanesum.denoisers import DEFAULT_DENOISER
 from xanesum.errors import RecipeError
 from xanesum.flat_field.correct import DEFAULT_DRIFT
-from xanesum.method.denoising import DEFAULT_METHOD, DEFAULT_NOISE
-from xanesum.method.intake import DEFAULT_DEVICE
+from xanesum.method.options import DEFAULT_METHOD, DEFAULT_NOISE
+from xanesum.streaming.resources import DEFAULT_DEVICE
 from xanesum.streaming.torch_backend import DEVICES
 
 __all__ = [
@@ -29,11 +29,13 @@ __all__ = [
     "read_recipe",
 ]
 
+# a size in bytes, as "2GB"
 SIZE = re.compile(r"(?P<number>\d+(\.\d*)?)\s*(?P<unit>[KMGT]?i?B)?", re.IGNORECASE)
-UNITS = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}  # of GiB it is a little less
-Roi = tuple[int, int, int, int]
-Range = tuple[float, float]
-_UNFIT = object()
+UNITS = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}  # bytes; GiB counts as GB
+Roi = tuple[int, int, int, int]  # y0, y1, x0, x1 in pixels; the ends are excluded
+Range = tuple[float, float]  # first and last energy, eV
+_UNFIT = object()  # a value of the wrong type
+# the allowed values of a type, as error messages name them
 _WORDS: dict[Any, str] = {
     str: "a text",
     str | None: "a text",
@@ -47,14 +49,14 @@ _WORDS: dict[Any, str] = {
 
 
 def _fitting(value: Any, hint: Any) -> Any:
-    """Return `value` in the form that the annotation asks for, or _UNFIT."""
+    """Return `value` as the type of the annotation `hint`, or _UNFIT."""
     if value is None:
         return None if hint not in (str, bool, int) else _UNFIT
     if hint in (Range | None, Roi | None):
-        length, of = (2, float | None) if hint == Range | None else (4, int)
+        length, item_hint = (2, float | None) if hint == Range | None else (4, int)
         if not isinstance(value, list | tuple) or len(value) != length:
             return _UNFIT
-        items = tuple(_fitting(item, of) for item in value)
+        items = tuple(_fitting(item, item_hint) for item in value)
         return _UNFIT if _UNFIT in items or None in items else items
     if hint in (str, str | None):
         return str(value) if isinstance(value, str | Path) else _UNFIT
@@ -66,7 +68,7 @@ def _fitting(value: Any, hint: Any) -> Any:
 
 
 class _Checked:
-    """Checks every field by its annotation, and names the field where it does not fit."""
+    """Base of the sections: checks the type of every field."""
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
@@ -80,14 +82,14 @@ class _Checked:
 
 @dataclass(frozen=True, slots=True)
 class InputOptions(_Checked):
-    """How a scan is read, and which part of it is used."""
+    """What is read, and which part of it is used."""
 
-    energies: str | None = None  # text file of energies, instead of those of the scan
-    i0: str | None = None  # text file of energy and incident counts
+    energies: str | None = None  # text file of energies, used instead of those in the scan
+    i0: str | None = None  # text file of two columns, energy and incident counts
     data: str | None = None  # dataset of an HDF5 file
-    allow_missing: bool = False  # NaN and all-zero frames get weight 0
+    allow_missing: bool = False  # NaN values and all-zero frames get weight 0
     roi: Roi | None = None  # y0, y1, x0, x1 in pixels; the ends are excluded
-    mask: str | None = None  # .tif or .npy, pixels that are not 0 are used
+    mask: str | None = None  # .tif or .npy image; pixels that are not 0 are used
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ class MapOptions(_Checked):
     e0_ev: float | None = None
     pre_ev: Range | None = None
     post_ev: Range | None = None
-    bootstrap: int = 0  # scans drawn again for the map's errors
+    bootstrap: int = 0  # scans that are drawn for the errors of the map; 0 for none
 
     def __post_init__(self) -> None:
         _Checked.__post_init__(self)
@@ -121,22 +123,22 @@ class MapOptions(_Checked):
 
 @dataclass(frozen=True, slots=True)
 class ComputeOptions(_Checked):
-    """What a run may use, and where; none of it changes the result beyond rounding."""
+    """Resources of a run; they do not change the result beyond rounding."""
 
-    memory: str | None = None  # as "2GB"; most of what is free by default
-    work: str | None = None  # folder for what does not fit, and for what a killed run goes on from
+    memory: str | None = None  # as "2GB"; None for most of the free memory
+    work: str | None = None  # folder for temporary files; a killed run continues from it
     scheduler: str | None = None  # address of a Dask scheduler
-    device: str = DEFAULT_DEVICE  # that passes over the stack
+    device: str = DEFAULT_DEVICE  # where sums over the stack are computed
 
     def __post_init__(self) -> None:
         _Checked.__post_init__(self)
-        self.memory_bytes  # noqa: B018 - refuses what is no size
+        self.memory_bytes  # noqa: B018 - raises if the text is no size
         if self.device not in DEVICES:
             raise RecipeError(f"device must be one of {', '.join(DEVICES)}, got {self.device!r}")
 
     @property
     def memory_bytes(self) -> float | None:
-        """The memory in bytes; None for most of what is free."""
+        """The memory in bytes; None for most of the free memory."""
         if self.memory is None:
             return None
         found = SIZE.fullmatch(self.memory.strip())
@@ -147,7 +149,7 @@ class ComputeOptions(_Checked):
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that can be chosen about a run; paths are relative to the working directory."""
+    """All options of a run; paths are relative to the working directory."""
 
     input: InputOptions = field(default_factory=InputOptions)
     denoise: DenoiseOptions = field(default_factory=DenoiseOptions)
@@ -155,7 +157,12 @@ class Recipe:
     compute: ComputeOptions = field(default_factory=ComputeOptions)
 
     def updated(self, sections: Mapping[str, Mapping[str, Any]]) -> Recipe:
-        """Return a recipe with the given options, ``{section: {name: value}}``, in place of its own.
+        """Return a recipe in which the given options replace the own ones.
+
+        Parameters
+        ----------
+        sections : mapping
+            ``{section: {name: value}}``.
 
         Raises
         ------
@@ -167,7 +174,7 @@ class Recipe:
         return replace(self, **changed)
 
     def to_toml(self) -> str:
-        """Return the recipe as TOML, with every default; what is automatic stands there as a comment."""
+        """Return the recipe as TOML, with all defaults; automatic options become comments."""
         blocks = []
         for section in fields(self):
             options = getattr(self, section.name)
@@ -180,12 +187,12 @@ DEFAULT_RECIPE = Recipe()
 
 
 def read_recipe(path: str | Path) -> Recipe:
-    """Read a recipe from a TOML file; options that it does not name have their defaults.
+    """Read a recipe from a TOML file; options that are not in it have their defaults.
 
     Raises
     ------
     RecipeError
-        If the file is missing or no TOML, or a section, option or type in it is wrong.
+        If the file is missing or is not TOML, or if a section, an option or a type in it is wrong.
     """
     try:
         content = tomllib.loads(Path(path).read_text("utf-8-sig"))
@@ -196,11 +203,11 @@ def read_recipe(path: str | Path) -> Recipe:
     try:
         return DEFAULT_RECIPE.updated(content)
     except RecipeError as error:
-        raise RecipeError(f"{path}: {error}") from error
+        raise RecipeError(f"{path}: {error.message}", parameter=error.parameter) from error
 
 
 def _section(name: str, options: Any, given: Any) -> Any:
-    """Return one section of a recipe with `given` in place of its own options."""
+    """Return one section of a recipe in which `given` options replace its own."""
     sections = ", ".join(f.name for f in fields(Recipe))
     if options is None:
         raise RecipeError(f"unknown section [{name}]; allowed: {sections}")
@@ -213,10 +220,11 @@ def _section(name: str, options: Any, given: Any) -> Any:
     try:
         return replace(options, **given)
     except RecipeError as error:
-        raise RecipeError(f"[{name}] {error}") from error
+        raise RecipeError(f"[{name}] {error.message}", parameter=error.parameter) from error
 
 
 def _toml_line(name: str, value: Any) -> str:
+    """Return one option as a line of TOML."""
     if value is None:
         return f"# {name}: automatic"
     if isinstance(value, tuple):

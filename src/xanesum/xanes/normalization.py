@@ -1,4 +1,4 @@
-"""Pre- and post-edge lines: where they are fitted, and the matrices from a spectrum to step and shape."""
+"""Pre- and post-edge lines: their ranges, and the matrices that turn a spectrum into step and shape."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from xanesum.errors import EdgeError, EnergyError
 
 __all__ = ["EdgeRanges", "edge_ranges", "find_e0_ev", "flattening_operator", "step_operator"]
 
-Range = tuple[float, float]
-PRE_GAP_EV = 30.0  # largest distance from e0 to the end of the pre-edge range
-POST_GAP_EV = 25.0  # least distance from e0 to the start of the post-edge range: beyond the white line
-MIN_POINTS = 3
+Range = tuple[float, float]  # first and last energy, eV
+PRE_GAP_EV = 30.0  # largest distance in eV from e0 to the end of the pre-edge range
+POST_GAP_EV = 25.0  # distance in eV from e0 to the start of the post-edge range: beyond the white line
+MIN_POINTS = 3  # energies that a default range must hold
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeRanges:
-    """Where the edge is and where its lines are fitted, all in eV."""
+    """Energy of the edge and ranges of its lines, all in eV."""
 
     e0_ev: float
-    pre_ev: Range | None  # None where the scan has too few energies below the edge
-    post_ev: Range | None  # None where it has too few beyond the white line
+    pre_ev: Range | None  # None if the scan has too few energies below the edge
+    post_ev: Range | None  # None if it has too few beyond the white line
 
 
 def find_e0_ev(energy_ev: NDArray[np.float64], spectrum: NDArray[np.floating]) -> float:
@@ -36,12 +36,14 @@ def find_e0_ev(energy_ev: NDArray[np.float64], spectrum: NDArray[np.floating]) -
     """
     if len(energy_ev) < 5:
         raise EdgeError(
-            f"{len(energy_ev)} energies are too few to find an edge; give its energy (e0_ev=, --e0)"
+            f"{len(energy_ev)} energies are too few to find an edge; give its energy", parameter="e0_ev"
         )
     smooth = np.convolve(np.pad(spectrum, 1, mode="edge"), np.ones(3) / 3, mode="valid")
     slope = np.gradient(smooth, energy_ev)[1:-1]
     if not slope.max() > 0:
-        raise EdgeError("the mean spectrum nowhere rises, so it has no edge; give its energy (e0_ev=, --e0)")
+        raise EdgeError(
+            "the mean spectrum nowhere rises, so it has no edge; give its energy", parameter="e0_ev"
+        )
     return float(energy_ev[1 + int(np.argmax(slope))])
 
 
@@ -50,15 +52,24 @@ def edge_ranges(
 ) -> EdgeRanges:
     """Choose, or check, the ranges of the pre- and post-edge lines.
 
-    By default the pre-edge line takes everything up to a quarter of the way from e0 to the first energy, at
-    most 30 eV below e0; the post-edge line everything from 25 eV above e0.  A default range with fewer than
-    three energies is None.
+    The default pre-edge range ends below e0 by a quarter of the distance to the first energy, but by 30 eV at
+    most.  The default post-edge range begins 25 eV above e0.  A default range with fewer than three energies
+    is None.
+
+    Parameters
+    ----------
+    energy_ev : ndarray, shape (E,)
+        Increasing.
+    e0_ev : float
+        Energy of the edge.
+    pre_ev, post_ev : (float, float), optional
+        Ranges to use instead of the defaults.
 
     Raises
     ------
     EdgeError
-        If `e0_ev` lies outside the scan, or a given range is reversed, on the wrong side of it, or holds
-        fewer than two energies.
+        If `e0_ev` lies outside the scan; or if a given range is reversed, on the wrong side of the edge, or
+        holds fewer than two energies.
     """
     first, last = float(energy_ev[0]), float(energy_ev[-1])
     if not first < e0_ev < last:
@@ -84,10 +95,18 @@ def step_operator(energy_ev: NDArray[np.float64], ranges: EdgeRanges) -> NDArray
 def flattening_operator(
     energy_ev: NDArray[np.float64], ranges: EdgeRanges, window: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Return the matrix (W, E) from a spectrum to its flattened form times the step, in the window.
+    """Return the matrix (W, E) that flattens a spectrum in the window; its result is in units of the stack.
 
-    Below e0 the pre-edge line is subtracted; above it the post-edge line, and the step is added back.
-    Without a post-edge range the pre-edge line is subtracted everywhere, without a pre-edge range nothing.
+    Below e0 the pre-edge line is subtracted.  Above e0 the post-edge line is subtracted and the step added,
+    so that the result rises from 0 to the step.  Without a post-edge range the pre-edge line is subtracted
+    everywhere; without a pre-edge range nothing is.
+
+    Parameters
+    ----------
+    energy_ev : ndarray, shape (E,)
+    ranges : EdgeRanges
+    window : ndarray of bool, shape (E,)
+        The W energies that are wanted.
     """
     at = energy_ev[window]
     operator = np.eye(len(energy_ev))[window]
@@ -115,6 +134,7 @@ def _line(
 
 
 def _given(energy_ev: NDArray[np.float64], limits: Range | None, name: str) -> Range | None:
+    """Return a range that the user gave, after checking it."""
     if limits is None:
         return None
     n_inside = np.count_nonzero((energy_ev >= limits[0]) & (energy_ev <= limits[1]))
@@ -127,5 +147,6 @@ def _given(energy_ev: NDArray[np.float64], limits: Range | None, name: str) -> R
 
 
 def _enough(energy_ev: NDArray[np.float64], limits: Range) -> Range | None:
+    """Return a default range, or None if it holds too few energies."""
     inside = np.count_nonzero((energy_ev >= limits[0]) & (energy_ev <= limits[1]))
     return limits if inside >= MIN_POINTS else None

@@ -1,4 +1,4 @@
-"""The spectra of all pixels as a few factors, with the standard error of anything linear in them."""
+"""Spectra of all pixels as a few factors, with the standard error of every linear function of them."""
 
 from __future__ import annotations
 
@@ -12,46 +12,56 @@ from xanesum.errors import EdgeError
 from xanesum.result import Denoised
 from xanesum.stack import load_stack, usable_mask, usable_weight
 
-__all__ = ["_Spectra", "_spectra_of"]
+__all__ = ["PixelSpectra", "WeightedRow", "pixel_spectra_of"]
 
-_Weighted = tuple[NDArray[np.int64], NDArray[np.float64]]  # for every pixel, a row and its weight
+# for each pixel, the index of a row of an operator, and the weight of that row
+WeightedRow = tuple[NDArray[np.int64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Spectra:
-    """Spectra of all pixels as a product: ``basis.T @ images``; a stack is its own images."""
+class PixelSpectra:
+    """Spectra of all pixels as a product, ``basis.T @ images``; a stack is its own images.
+
+    An operator is a matrix, or a vector, that acts on a spectrum (E,).
+    """
 
     energy_ev: NDArray[np.float64]  # (E,)
     basis: NDArray[np.float64] | None  # (K, E), or None for the identity
     images: NDArray[np.float32]  # (K or E, P)
-    mixing: NDArray[np.float64]  # (K, S), what the images' errors are of those of S independent sources
-    errors: NDArray[np.float32]  # (S, P), standard errors of the sources; none where they are not known
-    spread: NDArray[np.float64]  # (P,), standard deviation at one energy from the error of the basis
-    noise: NDArray[
-        np.float64
-    ]  # (E, E), covariance of the noise before denoising in a pixel of mean noise, ...
-    noise_pixel: NDArray[np.float64]  # (P,), ... whose standard deviation is so many times that elsewhere
+    mixing: NDArray[np.float64]  # (K, S), errors of the images as mixtures of S independent sources
+    errors: NDArray[np.float32]  # (S, P), standard errors of these sources; empty where they are unknown
+    spread: NDArray[np.float64]  # (P,), standard error of a spectrum at one energy, from that of the basis
+    noise: NDArray[np.float64]  # (E, E), covariance of the noise before denoising, in a pixel of mean noise
+    noise_pixel: NDArray[np.float64]  # (P,), noise level over that of a pixel of mean noise
     mask: NDArray[np.bool_]  # (Y, X)
-    source: xr.DataArray  # gives y and x coordinates
+    source: xr.DataArray  # has the coordinates y and x
 
     def apply(self, operator: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return the operator (..., E) in the basis, as float32."""
+        """Return the operator (..., E) as it acts on the images (..., K), in float32."""
         return self._inside(operator).astype(np.float32)
 
     def error(self, operator: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the standard deviation of ``operator @ spectrum`` in every pixel, (P,); operator (E,)."""
+        """Return the standard error of ``operator @ spectrum`` in every pixel, (P,); operator (E,)."""
         if self.basis is None:  # the error of a plain stack is not known
             return np.full(self.images.shape[1], np.nan)
         of_images = (self._inside(operator) @ self.mixing) ** 2 @ self.errors**2
         return np.asarray(np.sqrt(of_images + (operator @ operator) * self.spread**2))
 
     def error_of_pairs(
-        self, operator: NDArray[np.float64], pairs: tuple[_Weighted, _Weighted], pixels: slice
+        self, operator: NDArray[np.float64], pairs: tuple[WeightedRow, WeightedRow], pixels: slice
     ) -> NDArray[np.float64]:
-        """Return the standard deviation in each pixel of a weighted pair of rows of ``operator @ spectrum``.
+        """Return the standard error of the sum of two weighted rows of ``operator @ spectrum``, by pixel.
 
-        Errors of the images are taken as they act on the sum: one that only scales a pixel's spectrum moves
-        neither the energy of a crossing nor that of a peak.
+        The energy of a crossing or of a peak follows from two rows.  Errors of the images count as they act
+        on the sum: an error that only scales a pixel's spectrum moves neither a crossing nor a peak.
+
+        Parameters
+        ----------
+        operator : ndarray, shape (W, E)
+        pairs : two of (ndarray, ndarray), each of shape (p,)
+            Index of the row, and its weight, for each of `pixels`.
+        pixels : slice
+            The p pixels that are meant.
         """
         (i, a), (j, b) = pairs
         if self.basis is None:
@@ -66,12 +76,13 @@ class _Spectra:
         self,
         error: NDArray[np.float64],
         operator: NDArray[np.float64],
-        pairs: tuple[_Weighted, _Weighted],
+        pairs: tuple[WeightedRow, WeightedRow],
         pixels: slice,
     ) -> NDArray[np.float64]:
-        """Return how many times the variance of such a pair was larger before denoising than `error` squared.
+        """Return the variance of such sums before denoising, divided by that after it, `error` squared.
 
-        As the variance of counts falls with exposure, that is how much longer an exposure it was worth.
+        The variance of counts falls with exposure, so an exposure longer by this factor would have been
+        needed without denoising.
         """
         (i, a), (j, b) = pairs
         products = operator @ self.noise @ operator.T
@@ -80,6 +91,7 @@ class _Spectra:
             return np.asarray(before * self.noise_pixel[pixels] ** 2 / error**2)
 
     def _inside(self, operator: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the operator (..., E) in the basis, (..., K)."""
         return operator if self.basis is None else operator @ self.basis.T
 
     @property
@@ -89,39 +101,55 @@ class _Spectra:
         return np.asarray(mean if self.basis is None else mean @ self.basis)
 
 
-def _spectra_of(data: Denoised | xr.DataArray) -> _Spectra:
-    """Bring a result or a stack to one form, without the energies of weight 0."""
-    if isinstance(data, Denoised):
-        used = usable_weight(data.spectra.T)
-        if data.rank == 0:
-            raise EdgeError("the result has no component above the noise, so there is no edge to map")
-        images = data.coefficients.values.reshape(data.rank, -1)
-        spread = data.components["spectrum_error"].values[: data.rank, None]
-        return _Spectra(
-            data.spectra.energy.values[used],
-            data.spectra.values[:, used],
-            images,
-            data.error_mixing.values,
-            data.error_images.values.reshape(data.error_mixing.shape[1], -1),
-            np.linalg.norm(images * spread, axis=0),
-            np.diag(data.sigma_used[used] ** 2) + np.outer(data.sigma_common[used], data.sigma_common[used]),
-            data.sigma_pixel.values.ravel(),
-            usable_mask(data.coefficients),
-            data.coefficients,
-        )
-    values = load_stack(data, allow_missing=True, min_energies=2)
-    used = usable_weight(data)
-    mask = usable_mask(data) & np.isfinite(values[used]).all(axis=0)
+def pixel_spectra_of(data: Denoised | xr.DataArray) -> PixelSpectra:
+    """Bring a result or a stack to one form, without the energies of weight 0.
+
+    Raises
+    ------
+    EdgeError
+        If the result has no component.
+    StackError
+        If a stack breaks the rules.
+    """
+    return _of_result(data) if isinstance(data, Denoised) else _of_stack(data)
+
+
+def _of_result(result: Denoised) -> PixelSpectra:
+    used = usable_weight(result.spectra.T)
+    if result.rank == 0:
+        raise EdgeError("the result has no component above the noise, so there is no edge to map")
+    images = result.coefficients.values.reshape(result.rank, -1)
+    spread = result.components["spectrum_error"].values[: result.rank, None]
+    common = result.sigma_common[used]
+    return PixelSpectra(
+        energy_ev=result.spectra.energy.values[used],
+        basis=result.spectra.values[:, used],
+        images=images,
+        mixing=result.error_mixing.values,
+        errors=result.error_images.values.reshape(result.error_mixing.shape[1], -1),
+        spread=np.linalg.norm(images * spread, axis=0),
+        noise=np.diag(result.sigma_used[used] ** 2) + np.outer(common, common),
+        noise_pixel=result.sigma_pixel.values.ravel(),
+        mask=usable_mask(result.coefficients),
+        source=result.coefficients,
+    )
+
+
+def _of_stack(stack: xr.DataArray) -> PixelSpectra:
+    """Take the frames themselves as images; their errors are not known."""
+    values = load_stack(stack, allow_missing=True, min_energies=2)
+    used = usable_weight(stack)
+    mask = usable_mask(stack) & np.isfinite(values[used]).all(axis=0)
     images = np.where(mask, values[used], 0).reshape(int(used.sum()), -1)
-    return _Spectra(
-        data.energy.values[used],
-        None,
-        images,
-        np.zeros((0, 0)),
-        np.zeros((0, mask.size), np.float32),
-        np.zeros(mask.size),
-        np.zeros((images.shape[0], images.shape[0])),
-        np.ones(mask.size),
-        mask,
-        data,
+    return PixelSpectra(
+        energy_ev=stack.energy.values[used],
+        basis=None,
+        images=images,
+        mixing=np.zeros((0, 0)),
+        errors=np.zeros((0, mask.size), np.float32),
+        spread=np.zeros(mask.size),
+        noise=np.zeros((images.shape[0], images.shape[0])),
+        noise_pixel=np.ones(mask.size),
+        mask=mask,
+        source=stack,
     )

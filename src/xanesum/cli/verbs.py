@@ -1,0 +1,207 @@
+"""The verbs of the command line: each calls the work and prints what came out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from xanesum.cli.options import DENOISE, INPUT, PARTS, recipe_of
+from xanesum.cli.output import (
+    info_lines,
+    map_sentence,
+    one_line,
+    plan_lines,
+    print_end,
+    print_preprocessing,
+    print_run,
+    progress_bar,
+    result_sentence,
+    verdict_lines,
+)
+from xanesum.diagnostics.check import VERDICTS
+from xanesum.errors import XanesumWarning
+from xanesum.io import STACK_SUFFIXES, describe, read_stack, write_stack
+from xanesum.io.maps import write_map
+from xanesum.phantom import simulate
+from xanesum.phantom.demo import DEMO_ENERGIES, DEMO_PHOTONS, DEMO_SHAPE, demo_exposure
+from xanesum.result import Denoised
+from xanesum.storage.atomic import staged_folder
+from xanesum.workflow import pipeline
+from xanesum.workflow.live import watch as follow_scan
+from xanesum.workflow.loading import load_result_or_scan
+from xanesum.workflow.outputs import check_output
+from xanesum.workflow.plan import plan_run
+from xanesum.workflow.resources import allocate
+from xanesum.xanes import MAP_NAMES
+
+__all__ = ["check", "demo", "denoise", "info", "map_", "plan", "run", "simulate_scan", "watch"]
+
+
+def info(arguments: argparse.Namespace) -> None:
+    """Show what a file holds."""
+    options = recipe_of(arguments).input
+    facts = describe(arguments.scan, data=options.data)
+    if options.energies or options.i0:
+        stack = read_stack(arguments.scan, energies=options.energies, i0=options.i0, data=options.data)
+        facts |= {"energy_min_ev": float(stack.energy[0]), "energy_max_ev": float(stack.energy[-1])}
+    for note in facts.pop("notes"):
+        warnings.warn(note, XanesumWarning, stacklevel=2)
+    for name, value in info_lines(facts):
+        print(f"{name:12} {value}")
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Judge a scan before it is denoised."""
+    started = time.perf_counter()
+    with progress_bar() as progress:
+        findings, changes = pipeline.check(arguments.scan, recipe=recipe_of(arguments), progress=progress)
+    worst = max((finding.verdict for finding in findings), key=VERDICTS.index)
+    if arguments.json:
+        by_name = {f.name: {"verdict": f.verdict, "text": f.text, **f.figures} for f in findings}
+        scan = {"scan": str(arguments.scan), "verdict": worst, "preprocessing": list(changes)}
+        print(json.dumps({**scan, **by_name}, indent=1))
+        return
+    print_preprocessing(changes)
+    for line in verdict_lines(findings, worst, time.perf_counter() - started):
+        print(line)
+
+
+def plan(arguments: argparse.Namespace) -> None:
+    """Predict what a run takes."""
+    recipe = recipe_of(arguments)
+    found = plan_run(
+        arguments.scan,
+        denoiser=recipe.denoise.denoiser,
+        data=recipe.input.data,
+        memory=recipe.compute.memory_bytes,
+    )
+    if arguments.json:
+        print(json.dumps({"scan": str(arguments.scan), **found.figures}, indent=1))
+        return
+    for line in plan_lines(found):
+        print(line)
+
+
+def denoise(arguments: argparse.Namespace) -> None:
+    """Write the clean stack."""
+    recipe, started = recipe_of(arguments), time.perf_counter()
+    inputs = pipeline.input_files(arguments.scan, recipe)
+    check_output(arguments.output, inputs=inputs, suffixes=STACK_SUFFIXES)
+    with progress_bar() as progress, allocate(recipe.compute, beside=Path(arguments.output)) as resources:
+        stack, changes = pipeline.load_scan(arguments.scan, recipe.input, resources=resources)
+        stack, corrections = pipeline.correct_scan(
+            stack, recipe.denoise, resources=resources, progress=progress
+        )
+        result = pipeline.denoise_scan(stack, recipe.denoise, resources=resources, progress=progress)
+        progress("write", 0.0)
+        write_stack(result.reconstruct(), arguments.output)
+    print_preprocessing(changes + corrections)
+    print(result_sentence(result))
+    print_end(started, "clean stack", arguments.output)
+
+
+def map_(arguments: argparse.Namespace) -> None:
+    """Write the chemical map of a scan or of a saved result."""
+    recipe, started = recipe_of(arguments), time.perf_counter()
+    inputs = pipeline.input_files(arguments.scan, recipe)
+    check_output(arguments.output, inputs=inputs, suffixes=STACK_SUFFIXES)
+    given = [flag for flag, target, _ in (*INPUT, *PARTS, *DENOISE) if target in vars(arguments)]
+    with progress_bar() as progress, allocate(recipe.compute, beside=Path(arguments.output)) as resources:
+        data = load_result_or_scan(
+            arguments.scan,
+            recipe,
+            as_is=arguments.as_is,
+            options_of_scan=given + ["--as-is"] * arguments.as_is,
+            resources=resources,
+            progress=progress,
+        )
+        progress("map", 0.0)
+        maps = pipeline.map_result(data, recipe, resources=resources, progress=progress)
+        files = write_map(maps, MAP_NAMES[maps.attrs["kind"]], arguments.output)
+    if isinstance(data, Denoised):
+        print(result_sentence(data))
+    print(map_sentence(maps))
+    print_end(started, "map", *files)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Denoise, map, and write a report."""
+    with progress_bar() as progress:
+        done = pipeline.run(arguments.scan, arguments.output, recipe=recipe_of(arguments), progress=progress)
+    print_run(done, Path(arguments.output), done.seconds, arguments.flags)
+
+
+def watch(arguments: argparse.Namespace) -> None:
+    """Follow a scan while it is measured."""
+    started = time.perf_counter()
+    with _first_ctrl_c() as is_asked_to_end:
+        watched = follow_scan(
+            arguments.scan,
+            arguments.output,
+            recipe=recipe_of(arguments),
+            flat=arguments.flat,
+            n_frames=arguments.frames,
+            every=arguments.every,
+            stop=is_asked_to_end,
+            tell=lambda text: print(one_line(text), flush=True),
+        )
+    median = float(np.median(watched.seconds))
+    print(f"{watched.n_frames} frames, {watched.left_out} left out; {median:.2f} s for each (median)")
+    if watched.last is not None:
+        print_run(watched.last, Path(arguments.output), time.perf_counter() - started, arguments.flags)
+
+
+@contextmanager
+def _first_ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Give a function that tells whether Ctrl-C was pressed; the second time it interrupts as usual."""
+    pressed: list[bool] = []
+
+    def note(*_: object) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(True)
+        print("ending after one last map (Ctrl-C again to end at once)", file=sys.stderr)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def simulate_scan(arguments: argparse.Namespace) -> None:
+    """Write a simulated scan; scene and noise have independent seeds made from one."""
+    started = time.perf_counter()
+    check_output(arguments.output, suffixes=STACK_SUFFIXES)
+    scene, noise = np.random.default_rng(arguments.seed).spawn(2)
+    phantom = simulate(arguments.kind, shape=arguments.shape, n_energies=arguments.n_energies, rng=scene)
+    stack = phantom.noisy(arguments.sigma, rng=noise)
+    write_stack(stack, arguments.output)
+    n_energies, ny, nx = stack.shape
+    print(f"{arguments.kind}: {ny} x {nx} px, {n_energies} energies, noise {arguments.sigma:g} (peak 255)")
+    print_end(started, "scan", arguments.output)
+
+
+def demo(arguments: argparse.Namespace) -> None:
+    """Simulate a scan and run everything on it."""
+    started, folder = time.perf_counter(), Path(arguments.output)
+    check_output(folder, is_folder=True)
+    with staged_folder(folder) as temporary, progress_bar() as progress:
+        progress("simulate", 0.0)
+        exposure = demo_exposure(shape=DEMO_SHAPE, n_energies=DEMO_ENERGIES, seed=arguments.seed)
+        scan = write_stack(exposure.stack, temporary / "scan.h5")
+        done = pipeline.run(scan, temporary, recipe=recipe_of(arguments), progress=progress)
+    print(
+        f"simulated: a battery cathode at the Ni K edge, {DEMO_ENERGIES} energies, "
+        f"{DEMO_PHOTONS} photons per pixel and image: {folder / 'scan.h5'}"
+    )
+    print_run(done, folder, time.perf_counter() - started, arguments.flags)

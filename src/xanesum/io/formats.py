@@ -1,0 +1,40 @@
+"""The formats that xanesum reads and writes, in the order in which they are tried.
+
+To add a reader, write a module in this folder that defines ``FORMAT``, a `xanesum.io.scan.Format`, and enter
+it here, in the import and in `FORMATS`.  Nothing else has to change: `read_stack`, `describe`, the command
+line and the error messages follow from this list.  The module needs two functions and one object::
+
+    def _matches(path, head):      # is it this format?  From the content, not from the name
+        return head.startswith(b"MAGIC")
+
+    def _open(path):               # a `Scan`: sizes, energies, quantity, and a function that reads pixels
+        return Scan(shape=..., dtype=..., read=..., energy=..., quantity="counts", history=(...))
+
+    FORMAT = Format("name", "description for users", (".suffix",), _matches, _open)
+
+`Format` and `Scan` document each of these.  Examples: `xanesum.io.xrm` for a format that stores whole
+images, `xanesum.io.pyxas` for a layout of HDF5.
+"""
+
+from __future__ import annotations
+
+from xanesum.io import axis2000, dataexchange, hdf5, nexus, nxstxm, pyxas, ssrl, tiff, xrm, zarr_store
+from xanesum.io.scan import Format
+
+__all__ = ["FORMATS", "WRITERS"]
+
+# The first format that matches is used.
+FORMATS: tuple[Format, ...] = (
+    ssrl.FORMAT,
+    zarr_store.FORMAT,
+    nexus.FORMAT,
+    pyxas.FORMAT,
+    dataexchange.FORMAT,
+    nxstxm.FORMAT,
+    hdf5.FORMAT,  # any other HDF5 file, so after all known layouts
+    xrm.FORMAT,
+    tiff.FORMAT,
+    axis2000.FORMAT,
+)
+# by suffix, the function that writes a stack
+WRITERS = {suffix: each.write for each in FORMATS if each.write is not None for suffix in each.suffixes}

@@ -1,0 +1,27 @@
+"""Planted faults in the command line."""
+
+from faults import Fault
+
+FAULTS = (
+    Fault(
+        "cli: messages name the Python parameter, not the flag",
+        "cli/options.py",
+        "return str(note) if flag is None else",
+        "return str(note) if True else",
+        "tests/test_cli.py",
+    ),
+    Fault(
+        "cli: a note is printed every time",
+        "cli/output.py",
+        "printed.add(text)",
+        "printed.discard(text)",
+        "tests/test_cli.py",
+    ),
+    Fault(
+        "cli: a saved result follows options of a scan",
+        "workflow/loading.py",
+        "if options_of_scan:",
+        "if False:",
+        "tests/test_cli_bad_input.py",
+    ),
+)

@@ -1,0 +1,41 @@
+"""Planted faults in the report."""
+
+from faults import Fault
+
+FAULTS = (
+    Fault(
+        "report: errors are not above the least",
+        "report/texts.py",
+        "plain(float(risk) - least, 3)",
+        "plain(float(risk) + least, 3)",
+        "tests/test_report.py",
+    ),
+    Fault(
+        "report: errors before and after are swapped",
+        "report/texts.py",
+        'for name in ("noisy_risk", "risk")',
+        'for name in ("risk", "noisy_risk")',
+        "tests/test_report.py",
+    ),
+    Fault(
+        "report: a negative estimate is shown as an error",
+        "report/numbers.py",
+        "if value <= 0 else",
+        "if value <= -np.inf else",
+        "tests/test_report.py",
+    ),
+    Fault(
+        "report: digits are cut off, not rounded",
+        "report/numbers.py",
+        'rounded = float(f"{value:.{digits - 1}e}")',
+        'rounded = float(f"{value * 0.999:.{digits - 1}e}")',
+        "tests/test_report.py",
+    ),
+    Fault(
+        "report: noise reduction from images that are still noisy",
+        "report/texts.py",
+        'result.components["risk"].values[: result.rank].sum()',
+        'result.components["noisy_risk"].values[: result.rank].sum()',
+        "tests/test_report.py",
+    ),
+)
