@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine's description, results as JSON beside a printed table."""
+"""Shared by the benchmarks: a description of the machine, results as JSON and as a printed table."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ commit()
 
 @lru_cache
 def machine() -> dict[str, Any]:
-    """Describe where and with what the figures were taken."""
+    """Describe the machine and the versions with which the figures were measured."""
     return {
         "commit": commit(),
         "machine": platform.machine(),
@@ -40,7 +40,7 @@ def machine() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Return the processor's name, as far as the system tells."""
+    """Return the processor's name, where the system gives it."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text("utf-8", "replace").splitlines() if path.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))

@@ -1,4 +1,4 @@
-"""What other programs take for a stack, run by an interpreter that has them: NAME STACK.npy RANK REPEATS."""
+"""Time another program on a stack, in an interpreter that has it: NAME STACK.npy RANK REPEATS."""
 
 import json
 import statistics

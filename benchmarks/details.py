@@ -1,11 +1,11 @@
-"""Is anything small lost: the width of a chemical border, and a foreign particle of 9 x 9 pixels.
+"""Small details: the width of a chemical border, and a foreign particle of 9 x 9 pixels.
 
 ``python benchmarks/details.py`` runs 20 seeds of noise of sigma 60 on 256 x 320 x 150.  The border is
 straight, a little tilted, between two states 1.6 eV apart, blurred as by a microscope (10-90 % width 3.3 px);
 its width is that of the mean profile of the map across it.  The foreign particle, 2 eV away, sits in the
 middle of the largest region of one state of *particle*; it counts as found where the map's mean over it
-differs from that of its surroundings by more than half of the true difference.  ``--ways`` tries instead ways
-to make the border sharper, and says what each costs on the border's scene and on phantoms.
+differs from that of its surroundings by more than half of the true difference.  ``--ways`` instead
+compares changes that make the border sharper, and their cost on the scene of the border and on phantoms.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 noise, 128 x 160 x 150, and counts how often `sum+` finds any component: at contrast 0 its false alarms, of a
 nominal 1 %, and above.  An SVD takes the largest singular value; its threshold is the one that pure noise
 exceeds as rarely, found with other seeds.  The contrast is that of the disc in the component's image, in
-units of the noise.  ``--beside`` plants it beside a strong component, and asks for a second one.
+units of the noise.  ``--beside`` adds a strong component, and asks whether a second one is found.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Real detectors: what half of the flats says of the other half, and a real scan as white and evened out.
+"""Real detectors: a noise law from half of the flats, tested on the other half, and a real scan.
 
 ``python benchmarks/detectors.py DATA``, where DATA holds ``ssrl_ni_nca_xrm`` (SSRL 6-2c, flats and exposures
 at two energies) and ``als_fe_l_edge`` (ALS 11.0.2.2, counts and I0).  The law of the noise that five flats
@@ -90,7 +90,7 @@ def halves(folder: Path, energy: str, swap: bool) -> Row:
 
 
 def densities(folder: Path) -> Row:
-    """Draw both optical densities and their difference, and return what noise is in it."""
+    """Draw both optical densities and their difference; return the noise of the difference."""
     stack = prepare(read_stack(folder))[0]
     before, after = (np.nan_to_num(frame.values) for frame in stack)
     moved = shifted(after, SHIFT_PX, order=1, mode="nearest")
@@ -120,7 +120,7 @@ def densities(folder: Path) -> Row:
 
 
 def ways(folder: Path) -> list[Row]:
-    """Return what is left over of a real scan with its noise taken as white, and evened out."""
+    """Return figures of the residual of a real scan: noise taken as white, and noise as measured."""
     stack, counted = prepare(read_stack(next(folder.glob("*.hdr")), i0=folder / "i0.xsp"))
     print("; ".join(counted.lines()))
     rows, maps = [], []

@@ -2,9 +2,9 @@
 
 ``python benchmarks/energies.py`` draws 10 to 100 % of the 969 energies of *particle* at full size at random,
 20 times, at sigma 10, 60 and 150, and scores the half-step map against that of the clean scan of all
-energies.  Rows are saved as they come; ``--resume`` goes on where an earlier run was cut off.
-``--ways`` sets `sum` with all energies beside half of them with `sum+`, with the true spectra, and with
-changed denoisers.
+energies.  Rows are saved as they come; ``--resume`` continues a run that was interrupted.
+``--ways`` compares `sum` with all energies and several methods with half of them: `sum+`, the true spectra,
+and changed denoisers.
 """
 
 from __future__ import annotations

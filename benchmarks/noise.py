@@ -3,13 +3,13 @@
 ``python benchmarks/noise.py`` exposes six phantoms at 256 x 320 x 117 with gain, read noise and flat drift
 like those measured, 100, 400, 2000 and (one seed) 20 counts in the open beam; 10 flats and darks; 3 seeds of
 a largest optical density of 1.5 (an edge step of about 1), then one of 3.  Each scan is prepared, corrected
-for drift, denoised and mapped as ``xanesum run`` does; beside it the same scan with noise taken as white, one
-of the same noise whose illumination did not drift, and for the first seed the same scan without correction.
-Rows are saved as they come; ``--resume`` goes on.  ``--law`` instead fits the law of the noise to 10 flats of
-1024 x 1024, 100 seeds; ``--defects`` compares maps with and without dead pixels, hot frames and a missing
-energy; ``--lost`` counts how often something is reported as lost, 100 seeds of whole results, and of such
-from which the component was dropped that moves the energy by 0.5 eV in 5 % of the sample; ``--risk`` compares
-the estimated risk with the error of the whole stack, and sigma with the truth.
+for drift, denoised and mapped as ``xanesum run`` does.  It is compared with the same scan with noise taken as
+white, one of the same noise whose illumination did not drift, and for the first seed the same scan without
+correction.  Rows are saved as they come; ``--resume`` continues.  ``--law`` instead fits the law of the noise
+to 10 flats of 1024 x 1024, 100 seeds; ``--defects`` compares maps with and without dead pixels, hot frames
+and a missing energy; ``--lost`` counts reports of a lost signal for 100 seeds: in whole results, and in
+results without the component that moves the energy by 0.5 eV in 5 % of the sample; ``--risk`` compares the
+estimated risk with the error of the whole stack, and sigma with the truth.
 """
 
 from __future__ import annotations
@@ -394,7 +394,7 @@ def sigma_error(
 
 
 def lost_table(options: argparse.Namespace) -> None:
-    """Examine results with and without a component, and count what is reported."""
+    """Examine results with and without a component, and count the reports."""
     name = "noise-lost" + ("-quick" if options.quick else "")
     rows: list[Row] = load(name) if options.resume else []
     for seed in range(3 if options.quick else 100):

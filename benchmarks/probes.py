@@ -1,4 +1,4 @@
-"""How far a probe's answer is from the truth: probes added to the noise, and such that take its place.
+"""Error of a probe's answer: probes added to the noise, and probes in place of a part of it.
 
 ``python benchmarks/probes.py`` takes four components of *wedge* and *particle*, scales them to contrasts of
 0.1 to 2 units of the noise, and compares the trace of the network's Jacobian and the response squared, each

@@ -2,8 +2,8 @@
 
 ``python benchmarks/quality.py`` scores *particle* at 379 x 520 x 969 and *wedge* at 600 x 600 x 969;
 ``--quick`` both at 96 x 128 x 60.  K is chosen by the risk estimate ("SURE"), and by the truth: the K of
-greatest map correlation among those tried ("truth").  The noise level is given.  ``--add`` keeps what other
-denoisers have in the results file; each row says at which commit and on which processor it was taken.
+greatest map correlation among those tried ("truth").  The noise level is given.  ``--add`` keeps the rows of
+other denoisers in the results file; each row names its commit and processor.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def one_seed(phantom: Phantom, sigma: float, seed: int, denoiser: str) -> Run:
 
 
 def summary(runs: list[Run]) -> dict[str, Any]:
-    """Return one row: what the choice costs, and how biased and how certain the estimate is."""
+    """Return one row: the cost of the choice, and the bias and scatter of the estimate."""
     error, risk = (np.array([run[key] for run in runs]) for key in ("error", "risk"))
     chosen = np.array([int(run["chosen"]) for run in runs])
     loss_db = 10 * np.log10(error[np.arange(len(runs)), chosen - 1] / error.min(axis=1))

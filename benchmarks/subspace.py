@@ -4,7 +4,7 @@
 10, 30, 60, 100, 150, 3 seeds of the noise, and prints medians.  The noise level is given.  "true spectra" has
 the five spectra of the clean stack, and denoiser and weights of `sum+`.  SVD and `sum` take, for each figure
 separately, the K from 1 to 8 that is best by the truth.  ``--earlier FOLDER`` adds the chain of ``chain.py``
-there; ``--resume`` goes on where a run was cut off.  ``--ablation`` has a row for each stage that is left
+there; ``--resume`` continues an interrupted run.  ``--ablation`` has a row for each stage that is left
 out; ``--grid`` compares the error with that of fixed scales, K and smoothing; ``--cost`` times `sum+` against
 `sum`; these run at fewer cells.
 """
@@ -141,7 +141,7 @@ def ablations() -> Iterator[tuple[str, Callable[..., Row]]]:
 
 
 def with_true_spectra(noisy: xr.DataArray, sigma: float, truth: Truth) -> Row:
-    """Score what denoiser and weights of `sum+` make of the images that the true spectra give."""
+    """Score the result of the denoiser and weights of `sum+` on the images of the true spectra."""
     clean = truth.phantom.clean().values
     spectra = fit_basis(clean, N_TRUE, rng=np.random.default_rng(0)).spectra
     fit = refine(problem_of(noisy, sigma), spectra, without=("refit",))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # other tests run at the same time
 
 
 @pytest.mark.parametrize("program", sorted(path.stem for path in FOLDER.glob("speed*.py")))
@@ -23,7 +24,7 @@ def test_the_benchmark_of_speed_runs(program, tmp_path):
         text=True,
         check=False,
         timeout=600,
-        env={**os.environ, "XANESUM_RESULTS": str(tmp_path / "results")},
+        env={**os.environ, "XANESUM_RESULTS": str(tmp_path / "results"), **ONE_THREAD},
     )
     assert not done.returncode, done.stderr[-2000:]
 

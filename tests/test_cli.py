@@ -205,8 +205,9 @@ def test_the_demonstration_is_counted_as_it_says():
     exposure = demo_exposure(shape=(60, 80), n_energies=12, seed=3)
     photons = exposure.stack["flat"].values / exposure.detector.gain
 
-    # ten flats of drifting light: 3 % each, and 15 % of vignetting over the image
-    assert photons.mean() == pytest.approx(DEMO_PHOTONS, rel=0.1)
+    # vignetting changes the mean by 15 % (one standard deviation) at most, and three of these are allowed;
+    # counts taken for photons would be off by a factor of seven
+    assert photons.mean() == pytest.approx(DEMO_PHOTONS, rel=0.45)
     np.testing.assert_array_equal(
         exposure.stack.values, demo_exposure(shape=(60, 80), n_energies=12, seed=3).stack.values
     )

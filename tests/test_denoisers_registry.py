@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from xanesum.denoisers import Availability, Denoiser, available_denoisers, get_denoiser, registry
+from xanesum.denoisers import (
+    Availability,
+    Denoiser,
+    Fingerprinted,
+    KnownRounding,
+    RoundingDenoiser,
+    available_denoisers,
+    exact_form,
+    get_denoiser,
+    registry,
+)
 from xanesum.denoisers.none import NoDenoiser
 from xanesum.denoisers.wavelet import WaveletDenoiser
 from xanesum.errors import DenoiserError, MissingExtraError, XanesumError
@@ -137,3 +147,34 @@ def test_misspelt_option_names_the_allowed(name, options, message):
 def test_objects_that_will_not_do_are_refused(candidate, options, message):
     with pytest.raises(DenoiserError, match=message):
         get_denoiser(candidate, **options)
+
+
+class Bare:
+    """A denoiser with the required parts only."""
+
+    name, uses_sigma, takes_sigma_map, device, extra = "bare", False, True, "cpu", None
+
+    def denoise(self, images, sigma, *, mask=None):
+        return images.copy()
+
+
+class Rounding(Bare):
+    """A denoiser that rounds, and cannot tell how much."""
+
+    exact = Bare()
+
+
+def test_the_exact_form_is_that_of_a_rounding_denoiser_and_else_the_denoiser_itself():
+    bare, rounding = Bare(), Rounding()
+
+    assert exact_form(bare) is bare
+    assert exact_form(rounding) is rounding.exact
+
+
+def test_what_a_denoiser_offers_is_seen_from_its_attributes():
+    offered = [RoundingDenoiser, KnownRounding, Fingerprinted]
+
+    assert [isinstance(Bare(), each) for each in offered] == [False, False, False]
+    assert [isinstance(Rounding(), each) for each in offered] == [True, False, False]
+    assert [isinstance(get_denoiser("wavelet"), each) for each in offered] == [True, True, False]
+    assert [isinstance(get_denoiser("network", device="cpu"), each) for each in offered] == [True] * 3

@@ -13,7 +13,8 @@ from xanesum.io import registry
 from xanesum.io.maps import write_map
 from xanesum.io.scan import Format, Scan
 from xanesum.testing import DenoiserTests
-from xanesum.workflow.pipeline import denoise_scan, load_scan, map_result
+from xanesum.workflow.loading import load_scan
+from xanesum.workflow.pipeline import denoise_scan, map_result
 from xanesum.workflow.recipe import DenoiseOptions, InputOptions, Recipe
 
 SHAPE = (40, 50, 36)  # energies, rows, columns

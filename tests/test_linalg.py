@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from scans import SEED, add_noise, low_rank
 
 from xanesum.errors import RankError, StackError
-from xanesum.linalg.binning import average_pixels
+from xanesum.linalg.binning import average_pixels, block_means, interpolate_blocks
 from xanesum.linalg.imputation import fill_missing
 from xanesum.linalg.subspace import fit_basis, inner_products, mean_signs, project, reconstruct
 
@@ -217,3 +217,34 @@ def test_inner_products_are_those_of_float64(rows, monkeypatch):
     sizes = np.linalg.norm(ours, axis=1)[:, None] * np.linalg.norm(flat, axis=1)
     assert products.dtype == np.float64
     assert np.abs(products - ours @ flat.T).max() < 1e-6 * sizes.min()
+
+
+def test_block_means_leave_out_rows_and_columns_beyond_the_last_block():
+    images = np.arange(2 * 7 * 9, dtype=np.float32).reshape(2, 7, 9)
+
+    means = block_means(images, 3, dtype=np.float64)
+
+    assert means.shape == (2, 2, 3)
+    assert means.dtype == np.float64
+    np.testing.assert_array_equal(means[1, 1, 2], images[1, 3:6, 6:9].mean(dtype=float))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("blocks", "shape"),
+    [((1, 1), (4, 3)), ((1, 6), (50, 61)), ((6, 1), (1, 9)), ((6, 9), (96, 128)), ((6, 8), (3, 2))],
+)
+def test_blocks_are_interpolated_linearly_between_their_centres(blocks, shape, dtype):
+    """Linear interpolation of `numpy.interp`, first along x, then along y, is the second witness."""
+    means = np.random.default_rng(SEED).uniform(0.5, 2.0, blocks).astype(dtype)
+    at_y, at_x = (
+        np.clip((np.arange(size) + 0.5) * n / size - 0.5, 0, n - 1)
+        for size, n in zip(shape, blocks, strict=True)
+    )
+    along_x = np.array([np.interp(at_x, np.arange(blocks[1]), row) for row in means])
+    expected = np.array([np.interp(at_y, np.arange(blocks[0]), column) for column in along_x.T]).T
+
+    found = interpolate_blocks(means, shape)
+
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, expected, rtol=8 * np.finfo(dtype).eps)

@@ -307,3 +307,29 @@ def test_any_attribute_can_be_saved(tmp_path):
     attrs = load_result(tmp_path / "a.sum.h5").attrs
     assert attrs["date"].startswith("2026-01-02")
     assert attrs["sizes"] == [0, 1, 2]
+
+
+class CoarseWavelet(WaveletDenoiser):
+    """A denoiser that says how coarsely it rounds, and remembers that it was asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    @property
+    def exact(self):
+        return WaveletDenoiser()
+
+    def rounding(self, images, sigma):
+        self.asked.append(sigma)
+        return np.full(len(images), 0.01)
+
+
+@pytest.mark.parametrize(("method", "is_asked"), [("sum+", True), ("sum", False)])
+def test_a_known_rounding_is_allowed_for(method, is_asked):
+    denoiser = CoarseWavelet()
+
+    denoise(stack_of(NOISY), method=method, denoiser=denoiser)
+
+    assert bool(denoiser.asked) == is_asked
+    np.testing.assert_allclose(denoiser.asked, 1.0, rtol=0.03)

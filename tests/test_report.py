@@ -124,7 +124,9 @@ def wrong_components(page, result):
 def wrong_risks(page, result):
     """(row, column) of every number in the table of errors that is not that of the result."""
     risk = result.risk["risk"].values
-    columns = [(risk, 5), (risk - risk.min(), 3), (result.risk["difference_error"].values, 2)]
+    error = result.risk["difference_error"].values
+    unit = result.sigma**2
+    columns = [(risk / unit, 5), ((risk - risk.min()) / unit, 3), (error / unit, 2)]
     rows = table(page, "risk")
     assert [row[0].split()[0] for row in rows] == [str(n) for n in result.risk["rank"].values]
     return [

@@ -32,6 +32,7 @@ from xanesum.storage.lazy import (
     with_missing,
 )
 from xanesum.storage.scratch import FRAMES, Workspace
+from xanesum.streaming.resources import Resources
 from xanesum.workflow.pipeline import check, run
 from xanesum.workflow.recipe import DEFAULT_RECIPE, ComputeOptions
 from xanesum.workflow.resources import allocate
@@ -265,7 +266,7 @@ def test_drift_denoising_and_examination_do_not_need_the_stack_in_memory(tmp_pat
     expected = correct_flat_drift(prepare(EXPOSED)[0], denoiser="wavelet")[0]
     stack = prepare(lazy(EXPOSED), workspace=Workspace(1.0, tmp_path))[0]
 
-    corrected, drift = correct_flat_drift(stack, denoiser="wavelet", memory=1.3e6)
+    corrected, drift = correct_flat_drift(stack, denoiser="wavelet", resources=Resources(Workspace(1.3e6)))
     result = denoise(corrected, denoiser="wavelet", memory=1.3e6)
     trust = examine_residual(corrected, result, memory=1e6)
 

@@ -15,8 +15,9 @@ from xanesum.result import load_result
 from xanesum.stack import make_stack, usable_mask
 from xanesum.storage.atomic import staged_folder
 from xanesum.workflow import outputs, pipeline
+from xanesum.workflow.loading import load_scan
 from xanesum.workflow.outputs import OWN_FILES
-from xanesum.workflow.pipeline import load_scan, run
+from xanesum.workflow.pipeline import run
 from xanesum.workflow.recipe import DenoiseOptions, InputOptions, MapOptions, Recipe, read_recipe
 from xanesum.xanes import half_step_energy
 

@@ -2,7 +2,7 @@
 
     python tools/mutants.py               every fault
     python tools/mutants.py sign step     those whose name contains one of these words
-    python tools/mutants.py --list        only say what there is
+    python tools/mutants.py --list        list the faults and do nothing
 
 The working tree is never written to.  Exit 1 if a fault survives or cannot be planted.
 """
@@ -25,18 +25,16 @@ from faults import Fault
 
 REPO = Path(__file__).resolve().parents[1]
 COPIED = ("src", "tests", "benchmarks", "pyproject.toml", "README.md", "LICENSE")
-TIME_LIMIT_S = 300
-
-
+TIME_LIMIT_S = 300  # for the tests of one fault
 ROOMS = sorted(path.stem for path in (REPO / "tools" / "faults").glob("[!_]*.py"))
 FAULTS: list[Fault] = [fault for room in ROOMS for fault in import_module(f"faults.{room}").FAULTS]
 
 
 class Outcome(NamedTuple):
-    """What became of one run of tests."""
+    """Result of one run of tests."""
 
     caught: bool
-    said: str  # the test that failed, or what went wrong
+    text: str  # the test that failed, or the reason why none did
 
 
 def plant(fault: Fault, tree: Path) -> str:
@@ -52,7 +50,7 @@ def plant(fault: Fault, tree: Path) -> str:
 
 
 def copy_tree(folder: Path) -> Path:
-    """Copy what the tests need; compiled files stay behind, for they could outlive an edit."""
+    """Copy the files that the tests need.  Compiled files are left out: they could outlive an edit."""
     tree = folder / "copy"
     tree.mkdir()
     for name in COPIED:
@@ -102,7 +100,7 @@ def check_sound(faults: list[Fault]) -> list[str]:
     targets = sorted({target for fault in faults for target in fault.tests.split()})
     with ThreadPoolExecutor(2) as pool:
         outcomes = pool.map(lambda target: try_fault(None, [target]), targets)
-        return [f"{t}: {o.said}" for t, o in zip(targets, outcomes, strict=True) if o.said != "SURVIVED"]
+        return [f"{t}: {o.text}" for t, o in zip(targets, outcomes, strict=True) if o.text != "SURVIVED"]
 
 
 def report(faults: list[Fault], outcomes: list[Outcome]) -> int:
@@ -111,7 +109,7 @@ def report(faults: list[Fault], outcomes: list[Outcome]) -> int:
     print(f"{'fault':<{width}} | caught by")
     print(f"{'-' * width}-+-{'-' * 40}")
     for fault, outcome in zip(faults, outcomes, strict=True):
-        print(f"{fault.name:<{width}} | {outcome.said}")
+        print(f"{fault.name:<{width}} | {outcome.text}")
     n_left = sum(not outcome.caught for outcome in outcomes)
     print(f"{len(faults) - n_left} of {len(faults)} faults caught")
     return n_left

@@ -1,4 +1,4 @@
-"""Synthetic scenes to train image denoisers on: what coefficient images are made of, and nothing measured.
+"""Synthetic scenes to train image denoisers on: shapes like those of coefficient images, nothing measured.
 
 Each family is a function ``(rng, side) -> (side, side)`` image; `draw_scene` picks one, mixes it now and then
 with another, and brings it to mean 0 and standard deviation 1.  The families in `HELD_OUT` are never trained

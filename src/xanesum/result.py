@@ -1,4 +1,4 @@
-"""What denoising returns: a few spectra and as many images, from which any part of the stack follows."""
+"""Result of denoising: a few spectra and as many images, which give any part of the clean stack."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ __all__ = ["Denoised", "load_result"]
 DEFINITION = "xanesum_result"
 COMPONENT_COLUMNS = {
     "singular_value": "size of the stack along the spectrum, noise included",
-    "share": "share of the energy above the noise",
+    "share": "share of the sum of squares above the noise",
     "spectrum_error": "standard error of the spectrum at one energy",
     "noisy_risk": "mean squared error of the image before denoising, estimated",
     "risk": "mean squared error of the image after it, estimated",
     "weight_noisy": "weight of the noisy image",
     "weight_denoised": "weight of the denoised image",
-    "p_value": "how often noise alone would look as real; NaN where not asked for",
+    "p_value": "how often noise alone would look as real; NaN where it was not computed",
 }
 ARRAYS = (
     "spectra",
@@ -47,18 +47,16 @@ class Denoised:
 
     spectra: xr.DataArray  # (component, energy), orthonormal rows; 0 at energies of weight 0
     coefficients: xr.DataArray  # (component, y, x), float32, denoised, unit of the stack
-    components: xr.Dataset  # along tried: see `COMPONENT_COLUMNS`; those that were left out come last
-    sigma: float  # noise level that the denoiser was told, unit of the stack
+    components: xr.Dataset  # along tried: see `COMPONENT_COLUMNS`; components that were left out come last
+    sigma: float  # noise level that the denoiser was given, unit of the stack
     sigma_energy: xr.DataArray  # (energy,), noise level at each energy, unit of the stack
-    sigma_common: xr.DataArray  # (energy,), ... of noise beside it that all energies share; 0 where none does
+    sigma_common: xr.DataArray  # (energy,), level of additional noise that all energies share, or 0
     sigma_pixel: xr.DataArray  # (y, x), noise level of each pixel, relative to their mean; 1 for even noise
-    error_images: (
-        xr.DataArray
-    )  # (source, y, x), float32, standard errors of independent sources of error, ...
-    error_mixing: xr.DataArray  # (component, source), ... of which the coefficients' errors are sums
-    risk: (
-        xr.Dataset
-    )  # along rank: risk, standard_error, difference_error (from the least), divergence, chosen
+    # The errors of the coefficients are sums of independent errors, given by two arrays:
+    error_images: xr.DataArray  # (source, y, x), float32, standard error of each source
+    error_mixing: xr.DataArray  # (component, source), factor of each source in a component
+    # along rank: risk, standard_error, difference_error (from the least risk), divergence, chosen
+    risk: xr.Dataset
     attrs: dict[str, Any]  # of the stack: quantity, pixel_size_nm, history
     provenance: dict[str, Any]  # method, options, versions, hash of the input, seconds
 
@@ -74,12 +72,12 @@ class Denoised:
 
     @property
     def noise_is_even(self) -> bool:
-        """Whether the noise was taken to be the same in every pixel and at every energy."""
+        """Whether the noise was taken as equal in all pixels and at all energies."""
         return bool((self.sigma_pixel == 1).all())
 
     @property
     def sigma_used(self) -> NDArray[np.float64]:
-        """Noise level that was taken for each energy, shape (E,): one for all where the noise is even."""
+        """Noise level that was used for each energy, shape (E,); the same for all where the noise is even."""
         return np.full(self.sigma_energy.size, self.sigma) if self.noise_is_even else self.sigma_energy.values
 
     def truncated(self, rank: int) -> Denoised:
@@ -88,7 +86,7 @@ class Denoised:
         Raises
         ------
         RankError
-            If there are not that many.
+            If the result has fewer components.
         """
         if not 0 <= rank <= self.rank:
             raise RankError(f"rank must lie in 0..{self.rank}, the components of this result, got {rank}")
@@ -103,21 +101,21 @@ class Denoised:
         )
 
     def reconstruct(self, *, out: NDArray[np.floating] | None = None) -> xr.DataArray:
-        """Return the clean stack (energy, y, x), of float32 or as `out`, computed where it is looked at.
+        """Return the clean stack (energy, y, x), float32; values are computed when they are used.
 
-        ``result.reconstruct().isel(energy=3)`` computes one frame, ``.sel(...)`` of a pixel one spectrum.  At
+        ``result.reconstruct().isel(energy=3)`` computes one frame, and ``.isel(y=5, x=7)`` one spectrum.  At
         energies of weight 0 the spectra are interpolated.
 
         Parameters
         ----------
         out : ndarray of floats, shape (E, Y, X), optional
-            Gets all values now, frame by frame, and is what the stack returned holds: the array of the noisy
-            stack, say, or one that is mapped to a file.
+            Array for the values, such as that of the noisy stack, or one that is mapped to a file.  It is
+            filled at once, frame by frame, and the returned stack holds it.
 
         Raises
         ------
         StackError
-            If `out` is no array, has another shape, or is not of floating point.
+            If `out` is no array of floats of this shape.
         """
         if out is not None and not _is_place(out, self.shape):
             raise StackError(f"out must be a NumPy array of floats of shape {self.shape}")
@@ -138,7 +136,7 @@ class Denoised:
         return add_history(stack, f"denoised by xanesum {self.provenance.get('xanesum')}, rank {self.rank}")
 
     def save(self, path: str | Path) -> Path:
-        """Write the result to one HDF5 file, whole or not at all; `load_result` reads it back.
+        """Write the result to one HDF5 file, completely or not at all; `load_result` reads it.
 
         Raises
         ------
@@ -235,7 +233,7 @@ def _read_table(group: h5py.Group, dim: str) -> xr.Dataset:
 
 
 def _plain(value: Any) -> Any:
-    """Turn what JSON does not know into what it does: NumPy scalars, arrays, tuples; text for all else."""
+    """Return a value that JSON can hold: a list for arrays and tuples, a plain number, or text."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     return list(value) if isinstance(value, tuple | set | frozenset) else str(value)

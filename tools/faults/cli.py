@@ -19,7 +19,7 @@ FAULTS = (
     ),
     Fault(
         "cli: a saved result follows options of a scan",
-        "workflow/loading.py",
+        "workflow/pipeline.py",
         "if options_of_scan:",
         "if False:",
         "tests/test_cli_bad_input.py",

@@ -311,4 +311,11 @@ FAULTS = (
         "images = 0 * images\n    factors",
         "tests/test_streaming_blocks.py",
     ),
+    Fault(
+        "risk: the denoiser's rounding is forgotten",
+        "method/intake.py",
+        "denoiser.rounding if isinstance(denoiser, KnownRounding) else None",
+        "None",
+        "tests/test_method_denoising.py",
+    ),
 )

@@ -6,8 +6,8 @@ FAULTS = (
     Fault(
         "report: errors are not above the least",
         "report/texts.py",
-        "plain(float(risk) - least, 3)",
-        "plain(float(risk) + least, 3)",
+        "plain((float(risk) - least) / unit, 3)",
+        "plain((float(risk) + least) / unit, 3)",
         "tests/test_report.py",
     ),
     Fault(

@@ -22,7 +22,7 @@ FAULTS = (
         "storage/prefetch.py",
         "result = submitted.popleft().result()",
         "result = submitted.pop().result()",
-        "tests/test_storage_scratch.py",
+        "tests/test_storage_prefetch.py",
     ),
     Fault(
         "workspace: chunks of several energies read for every frame",

@@ -27,7 +27,7 @@ FAULTS = (
     Fault(
         "plan: counts planned as density",
         "workflow/plan.py",
-        'drift if is_counts else 0.0',
+        "drift if is_counts else 0.0",
         "0.0",
         "tests/test_workflow_plan.py",
     ),

@@ -22,6 +22,7 @@ from xanesum.cli.options import (
     size,
 )
 from xanesum.phantom import KINDS
+from xanesum.phantom.demo import DEMO_SEED
 from xanesum.workflow.live import EVERY
 
 __all__ = ["build_parser"]
@@ -47,7 +48,13 @@ def build_parser() -> argparse.ArgumentParser:
     _add_simulate(group)
     demo = _add_verb(group, "demo", verbs.demo, "simulate a scan and run everything on it")
     _add_output(demo, "FOLDER")
-    demo.add_argument("--seed", type=count, default=0, metavar="N", help="seed of all random numbers")
+    demo.add_argument(
+        "--seed",
+        type=count,
+        default=DEMO_SEED,
+        metavar="N",
+        help="seed of scene and noise (default: %(default)s)",
+    )
     return parser
 
 

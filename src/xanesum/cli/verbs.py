@@ -35,10 +35,10 @@ from xanesum.phantom import simulate
 from xanesum.phantom.demo import DEMO_ENERGIES, DEMO_PHOTONS, DEMO_SHAPE, demo_exposure
 from xanesum.result import Denoised
 from xanesum.storage.atomic import staged_folder
-from xanesum.workflow import pipeline
+from xanesum.workflow import loading, pipeline
 from xanesum.workflow.live import watch as follow_scan
-from xanesum.workflow.loading import load_result_or_scan
 from xanesum.workflow.outputs import check_output
+from xanesum.workflow.pipeline import load_result_or_scan
 from xanesum.workflow.plan import plan_run
 from xanesum.workflow.resources import allocate
 from xanesum.xanes import MAP_NAMES
@@ -94,10 +94,10 @@ def plan(arguments: argparse.Namespace) -> None:
 def denoise(arguments: argparse.Namespace) -> None:
     """Write the clean stack."""
     recipe, started = recipe_of(arguments), time.perf_counter()
-    inputs = pipeline.input_files(arguments.scan, recipe)
+    inputs = loading.input_files(arguments.scan, recipe)
     check_output(arguments.output, inputs=inputs, suffixes=STACK_SUFFIXES)
     with progress_bar() as progress, allocate(recipe.compute, beside=Path(arguments.output)) as resources:
-        stack, changes = pipeline.load_scan(arguments.scan, recipe.input, resources=resources)
+        stack, changes = loading.load_scan(arguments.scan, recipe.input, resources=resources)
         stack, corrections = pipeline.correct_scan(
             stack, recipe.denoise, resources=resources, progress=progress
         )
@@ -112,7 +112,7 @@ def denoise(arguments: argparse.Namespace) -> None:
 def map_(arguments: argparse.Namespace) -> None:
     """Write the chemical map of a scan or of a saved result."""
     recipe, started = recipe_of(arguments), time.perf_counter()
-    inputs = pipeline.input_files(arguments.scan, recipe)
+    inputs = loading.input_files(arguments.scan, recipe)
     check_output(arguments.output, inputs=inputs, suffixes=STACK_SUFFIXES)
     given = [flag for flag, target, _ in (*INPUT, *PARTS, *DENOISE) if target in vars(arguments)]
     with progress_bar() as progress, allocate(recipe.compute, beside=Path(arguments.output)) as resources:

@@ -1,8 +1,10 @@
-"""Undecimated Haar transform of an image that is mirrored at its borders: every shift at once, no padding.
+"""Undecimated Haar transform of an image that is mirrored at its borders: all shifts at once, no padding.
 
-Level j averages 2^j pixels per axis.  Because the mirror image of a Haar average is again one, the samples at
-level j > 0 stand on the Y + 1 by X + 1 pixel corners and continue as a whole-sample mirror image, even for
-averages and odd for differences; so any image size, one pixel included, takes any number of levels.
+Level j averages 2^j pixels per axis.  The mirror image of a Haar average is a Haar average too.  The samples
+at level j > 0 therefore lie on the Y + 1 by X + 1 corners of the pixels, and beyond the border they continue
+as a whole-sample mirror image, even for averages and odd for differences.  So an image of any size, one pixel
+included, takes any number of levels.  PyWavelets does not do this: its stationary transform needs sides that
+are multiples of 2^levels, and takes an image as periodic.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ _HALF = np.float32(0.5)
 
 
 class Details(NamedTuple):
-    """The three difference bands of a level, (Y + 1, X + 1) each; white noise falls to 2^-(level + 1)."""
+    """The three difference bands of a level, each (Y + 1, X + 1); white noise 1 becomes 2^-(level + 1)."""
 
     across_x: Image
     across_y: Image
@@ -42,7 +44,7 @@ def split_average(image: Image, level: int) -> Image:
 
 
 def join_image(low: Image, details: Details, level: int) -> Image:
-    """Invert `split_image`; changed coefficients are averaged over the shifts that see a pixel."""
+    """Invert `split_image`; changed coefficients are averaged over all shifts that hold a pixel."""
     low_y = _join(low, details.across_x, level, 1)
     high_y = _join(details.across_y, details.across_both, level, 1)
     return _join(low_y, high_y, level, 0)
@@ -55,8 +57,8 @@ def _split(image: Image, level: int, axis: int) -> tuple[Image, Image]:
 
 
 def _join(low: Image, high: Image, level: int, axis: int) -> Image:
-    """Average the two estimates of each sample: one from the pair it ends, one from the pair it begins."""
-    first, second = low + high, low - high  # in the mirror, where `high` is odd, they change places
+    """Average the two estimates of each sample, from the pair it ends and from the pair it begins."""
+    first, second = low + high, low - high  # in the mirror image they change places, as `high` is odd
     if level == 0:
         length = first.shape[axis] - 1
         return (_cut(first, 1, length + 1, axis) + _cut(second, 0, length, axis)) * _HALF
@@ -77,7 +79,7 @@ def _neighbours(image: Image, level: int, axis: int) -> tuple[Image, Image]:
 
 
 def _shift(image: Image, mirrored: Image, step: int, axis: int) -> Image:
-    """Return ``image[k + step]`` along `axis`, and `mirrored` where that lies in the mirror."""
+    """Return ``image[k + step]`` along `axis`; beyond the border, the values of `mirrored`."""
     period = max(2 * (image.shape[axis] - 1), 1)
     index = (np.arange(image.shape[axis]) + step) % period
     outside = index >= image.shape[axis]

@@ -1,4 +1,4 @@
-"""The layers of the image networks; the only module with `network` that imports PyTorch."""
+"""The layers of the image networks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["ARCHITECTURES", "DnCNN", "UNet"]
 
 
 class _Residual(nn.Module):
-    """Two convolutions without bias, added to what went in."""
+    """Two convolutions without bias, whose result is added to their input."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -28,10 +28,10 @@ class _Residual(nn.Module):
 class UNet(nn.Module):
     """Encoder and decoder over four scales, for unit noise and any contrast.
 
-    The network sees the image twice: divided by its own standard deviation, whose logarithm is one more
-    channel; and as details (image less its blur) in units of the noise, at every scale.  The first shows what
-    a structure is, the second keeps the noise in sight where the contrast is a hundred times larger.  It
-    returns the noise, so that the identity costs nothing.
+    The network gets the image in two forms.  One is the image divided by its own standard deviation, whose
+    logarithm is one more channel; it shows the structures.  The other is details (image minus blurred image)
+    in units of the noise at every scale; it shows the noise, also where the contrast is a hundred times
+    larger.  The network estimates the noise, so returning an image unchanged is easy.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ class UNet(nn.Module):
         Residual blocks at each scale, on the way down and again on the way up.
     """
 
-    multiple_px: ClassVar[int] = 16  # sides it takes
-    layers: dict[str, object]  # what the network is built from, for its model card
+    multiple_px: ClassVar[int] = 16  # sides of an image must be multiples of this
+    layers: dict[str, object]  # options of the network, for its model card
 
     def __init__(self, widths: tuple[int, ...] = (48, 64, 128, 128), blocks: int = 2) -> None:
         super().__init__()
@@ -80,10 +80,10 @@ class UNet(nn.Module):
 
 
 class DnCNN(nn.Module):
-    """Plain chain of convolutions that returns the noise, as in [1]_, without its batch normalization.
+    """Plain chain of convolutions that estimates the noise, as in [1]_, without batch normalization.
 
-    It sees what the other network sees at full resolution: the image divided by its standard deviation, its
-    details in compressed units of the noise, and the logarithm of that deviation.
+    Its input is that of the other network at full resolution: the image divided by its standard deviation,
+    its details in compressed units of the noise, and the logarithm of that deviation.
 
     References
     ----------
@@ -101,7 +101,10 @@ class DnCNN(nn.Module):
         self.head = nn.Conv2d(3, channels, 3, padding=1, bias=False)
         self.body = nn.Sequential(*(step for conv in inner for step in (conv, nn.ReLU())))
         self.tail = nn.Conv2d(channels, 1, 3, padding=1, bias=False)
-        for conv in (self.head, *inner):  # PyTorch's own start fades by a millionth over so many layers
+        for conv in (
+            self.head,
+            *inner,
+        ):  # by PyTorch's own start, signals would fade to a millionth over so many layers
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
 
     def forward(self, x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
@@ -118,7 +121,7 @@ ARCHITECTURES: dict[str, type[UNet] | type[DnCNN]] = {"unet": UNet, "dncnn": DnC
 
 
 def _details(x: Tensor, count: int) -> list[Tensor]:
-    """Return image less its blur at full, half, quarter ... resolution, in compressed units of noise."""
+    """Return image minus blurred image at full, half, quarter ... resolution, in compressed noise units."""
     found = []
     with torch.autocast(x.device.type, enabled=False):
         for level in range(count):
@@ -129,7 +132,7 @@ def _details(x: Tensor, count: int) -> list[Tensor]:
 
 
 def _blur(x: Tensor) -> Tensor:
-    """Binomial blur over 5 x 5 pixels, the borders repeated."""
+    """Return a binomial blur over 5 x 5 pixels; border pixels are repeated outwards."""
     row = x.new_tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
     padded = functional.pad(x, (2, 2, 2, 2), mode="replicate")
     return functional.conv2d(functional.conv2d(padded, row.view(1, 1, 1, 5)), row.view(1, 1, 5, 1))

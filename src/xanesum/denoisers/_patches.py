@@ -1,4 +1,4 @@
-"""Wiener filter on overlapping patches in the cosine basis; the signal's energies come from a pilot."""
+"""Wiener filter on overlapping patches in the cosine basis; a pilot image gives the power of the signal."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.fft import dct
 
+from xanesum.linalg.binning import block_means, interpolate_blocks
+
 __all__ = ["bin_image", "interpolate_bins", "wiener_patches"]
 
 Image = NDArray[np.float32]
 _PATCH, _STEP = 8, 2  # pixels
 _SHIFTS = _PATCH // _STEP
-# 1 MB of coefficients stays in the cache, and products this small stay in one thread: OpenBLAS's threads cost
-# more than they bring here, ten times as much where the cores are busy
+_SURENESS = np.float32(0.1)  # variance of a patch's mean, in units of the noise's; it bounds the weights
+# 1 MB of coefficients stays in the cache, and OpenBLAS works on such small products in one thread.  More of
+# its threads would cost more than they save here, and ten times as much where the cores are busy.
 _PATCHES_AT_ONCE = 4096
 
 
 def wiener_patches(image: Image, pilot: Image, variance: Image) -> Image:
     """Shrink each patch's cosine coefficients by pilot^2 / (pilot^2 + variance) and average the patches.
 
-    A patch's mean is the pilot's, because what is wider than a patch is not seen here.  Patches that need few
-    coefficients know more, and weigh more [1]_.
+    The mean of a patch is taken from the pilot, as structures wider than a patch cannot be judged here.
+    Patches with few coefficients have smaller errors, and get larger weights [1]_.
 
     Parameters
     ----------
@@ -39,7 +42,7 @@ def wiener_patches(image: Image, pilot: Image, variance: Image) -> Image:
     """
     shape = image.shape
     noisy, first = _to_phases(image), _to_phases(pilot)
-    noise = _to_phases(np.broadcast_to(variance, image.shape))[:1, :1]  # one of four pixels tells enough
+    noise = _to_phases(np.broadcast_to(variance, image.shape))[:1, :1]  # one of four pixels is enough
     total = np.zeros_like(noisy)
     n_rows, n_columns = (size - _SHIFTS + 1 for size in noisy.shape[2:])
     weights = np.empty((n_rows, n_columns), dtype=np.float32)
@@ -63,10 +66,7 @@ def _add_filtered(total: Image, weights: Image, noisy: Image, pilot: Image, vari
     coefficients *= gain
     coefficients[0, 0] = expected[0, 0]
     gain[0, 0] = 0
-    # 0.1: even a patch that needs no coefficient is not infinitely sure of its mean
-    np.power(
-        local * (np.einsum("ij...,ij...->...", gain, gain) + np.float32(0.1)), np.float32(-1.5), out=weights
-    )
+    np.power(local * (np.einsum("ij...,ij...->...", gain, gain) + _SURENESS), np.float32(-1.5), out=weights)
     coefficients *= weights
     _scatter(total, _transform(coefficients, _cosines().T))
 
@@ -86,7 +86,7 @@ def _transform(patches: Image, basis: Image) -> Image:
 
 
 def _gather(phases: Image) -> Image:
-    """Return each patch's pixels, (8, 8, rows, columns) or fewer where `phases` are fewer than 2 by 2."""
+    """Return the pixels of each patch, (8, 8, rows, columns); fewer where `phases` are fewer than 2 x 2."""
     rows, columns = (size - _SHIFTS + 1 for size in phases.shape[2:])
     patches = np.empty((_SHIFTS, phases.shape[0], _SHIFTS, phases.shape[1], rows, columns), dtype=np.float32)
     for i in range(_SHIFTS):
@@ -96,7 +96,7 @@ def _gather(phases: Image) -> Image:
 
 
 def _scatter(phases: Image, patches: Image) -> None:
-    """Add the pixels of `patches` to `phases` where they came from: the adjoint of `_gather`."""
+    """Add the pixels of `patches` to `phases` at their original places: the adjoint of `_gather`."""
     rows, columns = patches.shape[2:]
     parts = patches.reshape(_SHIFTS, _STEP, _SHIFTS, _STEP, rows, columns)
     for i in range(_SHIFTS):
@@ -105,7 +105,7 @@ def _scatter(phases: Image, patches: Image) -> None:
 
 
 def _spread_weights(weights: Image) -> Image:
-    """Return the sum of the weights of the patches that see a pixel; it is the same for all phases."""
+    """Return the sum of the weights of all patches that hold a pixel; it is the same for all phases."""
     for axis in (0, 1):
         padding = [(_SHIFTS - 1, _SHIFTS - 1) if axis == each else (0, 0) for each in (0, 1)]
         weights = sliding_window_view(np.pad(weights, padding), _SHIFTS, axis=axis).sum(axis=-1)
@@ -113,7 +113,7 @@ def _spread_weights(weights: Image) -> Image:
 
 
 def _to_phases(image: Image) -> Image:
-    """Mirror `image` at its borders; sort the pixels by position modulo the step: (2, 2, rows, columns)."""
+    """Mirror `image` at its borders, and sort its pixels by position modulo 2: (2, 2, rows, columns)."""
     border = _PATCH - _STEP  # each pixel lies in equally many patches
     padded = np.pad(image, [(border, border + size % _STEP) for size in image.shape], mode="symmetric")
     rows, columns = (size // _STEP for size in padded.shape)
@@ -131,18 +131,10 @@ def _from_phases(phases: Image, shape: tuple[int, ...]) -> Image:
 def bin_image(image: Image, size: int) -> Image:
     """Average squares of `size` pixels; an incomplete square is completed by mirroring."""
     padded = np.pad(image, [(0, -length % size) for length in image.shape], mode="symmetric")
-    rows, columns = (length // size for length in padded.shape)
-    binned: Image = padded.reshape(rows, size, columns, size).mean(axis=(1, 3), dtype=np.float32)
-    return binned
+    return block_means(padded, size, dtype=np.float32)
 
 
 def interpolate_bins(binned: Image, size: int, shape: tuple[int, ...]) -> Image:
     """Interpolate squares of `size` pixels linearly between their centres, to an image of `shape`."""
-    for axis in (0, 1):
-        position = np.clip((np.arange(shape[axis]) + 0.5) / size - 0.5, 0, binned.shape[axis] - 1)
-        below = position.astype(np.intp)
-        above = np.minimum(below + 1, binned.shape[axis] - 1)
-        fraction = (position - below).astype(np.float32)[(slice(None), None) if axis == 0 else slice(None)]
-        low, high = np.take(binned, below, axis=axis), np.take(binned, above, axis=axis)
-        binned = low + fraction * (high - low)
-    return binned
+    whole = interpolate_blocks(binned, tuple(size * n for n in binned.shape))
+    return whole[: shape[0], : shape[1]]

@@ -1,4 +1,4 @@
-"""What the built-ins share, and a plug-in may: checked arguments, filled masks, one image at a time."""
+"""Base class for denoisers, also of plug-ins: checked arguments, filled masks, one image at a time."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ Image = NDArray[np.float32]
 
 
 class ImageDenoiser(ABC):
-    """A denoiser that needs one image at a time; a subclass says how in `_denoise_image`.
+    """A denoiser that works on one image at a time, by the method `_denoise_image` of a subclass.
 
-    Images are moved to mean zero before `_denoise_image` and back after it, in float64, so that float32
-    keeps its digits for the signal and an offset of the input only shifts the output.
+    The mean of an image is subtracted before `_denoise_image` and added again after it, in float64.  So the
+    digits of float32 are left for the signal, and an offset of the input only shifts the output.
     """
 
     name: ClassVar[str]
@@ -40,30 +40,30 @@ class ImageDenoiser(ABC):
 
     @property
     def exact(self) -> Self:
-        """The same denoiser, without rounding more coarsely than float32."""
+        """The same denoiser with the rounding of float32; see `RoundingDenoiser`."""
         return self
 
     def rounding(self, images: NDArray[np.float32], sigma: float) -> NDArray[np.float64]:
-        """Return the rms error in units of sigma, shape (K,), that images (K, Y, X) get by rounding.
+        """Return the rms rounding error in units of sigma, shape (K,), of images (K, Y, X).
 
-        A risk estimate allows for it.  That of float32 is 0.
+        It is 0 for float32; see `KnownRounding`.
         """
         return np.zeros(len(images))
 
     def denoise(
         self, images: NDArray[np.float32], sigma: Sigma, *, mask: NDArray[np.bool_] | None = None
     ) -> NDArray[np.float32]:
-        """Denoise K images, each by itself.
+        """Denoise K images independently of each other.
 
         Parameters
         ----------
         images : ndarray of float, shape (K, Y, X)
-            Images with white Gaussian noise, finite where `mask` is true.  Read only.
+            Images with white Gaussian noise, finite where `mask` is true.  They are not changed.
         sigma : float or ndarray of float, shape (Y, X)
             Standard deviation of the noise, in the unit of the images.  A scalar 0 returns the images
             unchanged; a map must be positive where `mask` is true.
         mask : ndarray of bool, shape (Y, X), optional
-            False where input values are to be ignored and output values mean nothing.
+            False where input values are ignored and output values mean nothing.
 
         Returns
         -------
@@ -73,7 +73,7 @@ class ImageDenoiser(ABC):
         Raises
         ------
         StackError
-            If the images or the mask have the wrong shape, or a pixel that counts is not finite.
+            If the images or the mask have the wrong shape, or a pixel where `mask` is true is not finite.
         SigmaError
             If sigma is negative, not finite, or has the wrong shape.
         DenoiserError
@@ -97,7 +97,7 @@ class ImageDenoiser(ABC):
         return checked_sigma(sigma, shape, mask)
 
     def _denoise_around_mean(self, image: Image, sigma: float | Image) -> Image:
-        """Denoise one finite image (Y, X), with its mean taken away meanwhile."""
+        """Denoise one finite image (Y, X), after subtraction of its mean, which is then added again."""
         mean = image.mean(dtype=np.float64)
         centred = (image - mean).astype(np.float32)
         denoised: Image = (self._denoise_image(centred, sigma) + mean).astype(np.float32)
@@ -146,9 +146,9 @@ def checked_sigma(sigma: Sigma, shape: tuple[int, ...], mask: NDArray[np.bool_])
 
 
 def fill_from_nearest(image: Image, mask: NDArray[np.bool_]) -> Image:
-    """Return `image` (Y, X) with each pixel where `mask` is false taken from the nearest other one.
+    """Return `image` (Y, X), where pixels of false `mask` are replaced by the nearest pixel of true `mask`.
 
-    A mask without any true pixel leaves the image as it is.
+    If the mask is false everywhere, the image is returned as it is.
     """
     if mask.all() or not mask.any():
         return image
@@ -158,5 +158,5 @@ def fill_from_nearest(image: Image, mask: NDArray[np.bool_]) -> Image:
 
 
 def grow_to(image: Image, smallest_px: int) -> Image:
-    """Mirror `image` (Y, X) beyond its end, where an axis is shorter than `smallest_px`."""
+    """Return `image` (Y, X), extended by its mirror image where an axis is shorter than `smallest_px`."""
     return np.pad(image, [(0, max(0, smallest_px - size)) for size in image.shape], mode="symmetric")

@@ -2,7 +2,7 @@
 
 This module is part of xanesum and free like it; the package it calls is not.  ``pip install "xanesum[bm3d]"``
 downloads it under the authors' own licence, which allows "informational and non-commercial scope only" and
-asks that they are cited.  Nothing in xanesum installs or calls it unless it is asked for by name.
+asks users to cite them.  Nothing in xanesum installs or calls it unless the user chooses it by name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from xanesum.errors import MissingExtraError
 
 __all__ = ["BM3DDenoiser"]
 
-_SMALLEST_PX = 32  # pixels; the package refuses images below 8 and crashes the interpreter at 8 x 8
+_SMALLEST_PX = 32  # the package refuses images below 8 pixels, and crashes the interpreter at 8 x 8
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,8 @@
-"""The network made for coefficient images; with `_networks`, the one module that imports PyTorch."""
+"""Networks for coefficient images.
+
+This module and `_networks` import PyTorch when they are imported.  `streaming.torch_backend` imports it too,
+but only when it is called; no other module does.
+"""
 
 from __future__ import annotations
 
@@ -25,35 +29,33 @@ from xanesum.errors import DenoiserError
 __all__ = ["DnCNNDenoiser", "NetworkDenoiser"]
 
 PRECISIONS = ("float32", "bfloat16", "auto")
-ROUNDING, ROUNDING_GROWTH = (
-    0.0035,
-    1 / 10,
-)  # of bfloat16, in units of the noise; power of the contrast
+ROUNDING = 0.0035  # rms error of bfloat16 at contrast 1, in units of the noise; measured
+ROUNDING_GROWTH = 1 / 10  # power of the contrast with which it grows
 _FOLDER = Path(__file__).parent / "weights"
-_TILE_PX = 1280  # sides beyond it are cut into tiles, which bounds the memory to about 1 GB
-_OVERLAP_PX = 128
-_LARGEST_FILE = 50_000_000  # bytes; no weights of ours come near
+_TILE_PX = 1280  # longer sides are cut into tiles, so that about 1 GB of memory is enough
+_OVERLAP_PX = 128  # of neighbouring tiles
+_LARGEST_FILE = 50_000_000  # bytes; ten times the largest weights of the package
 _LARGEST_SETTING = 512  # channels or layers
-_GPU_LOCK = threading.Lock()  # PyTorch keeps the precision of convolutions for the whole program
+_MOST_SETTINGS = 16  # numbers in the model card
+_GPU_LOCK = threading.Lock()  # PyTorch has one precision of convolutions for the whole program
 
 
 class NetworkDenoiser(ImageDenoiser):
     """Convolutional network trained on synthetic scenes of contrast 0.002 to 100 in units of the noise.
 
-    It is told nothing but the noise level: the image is divided by sigma, and its mean and standard deviation
-    are taken from the image itself.  A map of sigma divides the image too, so structure is then judged in
-    units of the local noise.
+    Sigma is all that it needs: the image is divided by it, and mean and standard deviation are taken from the
+    image.  A map of sigma divides the image too, so that structures are seen in units of the local noise.
 
     Parameters
     ----------
     weights : str or Path
-        Name of weights that come with the package, or a ``.safetensors`` file with its model card, a
-        ``.json`` of the same name, beside it.
+        Name of weights that come with the package; or a ``.safetensors`` file, whose model card is a
+        ``.json`` file of the same name in the same folder.
     device : {"auto", "cpu", "cuda"}
-        Where it runs; "auto" takes a GPU where PyTorch finds one.
+        Where the network runs; "auto" takes a GPU where PyTorch finds one.
     precision : {"float32", "bfloat16", "auto"}
-        Of the convolutions.  "auto" takes bfloat16 where the processor has it, which rounds by about a
-        hundredth of the noise at any contrast, and takes half the time.
+        Precision of the convolutions.  "auto" takes bfloat16 where the processor has it.  That takes half the
+        time, and its rounding error is about a hundredth of the noise at any contrast.
 
     Raises
     ------
@@ -82,7 +84,7 @@ class NetworkDenoiser(ImageDenoiser):
 
     @property
     def fingerprint(self) -> str:
-        """What a result has to say about the network, to be repeated."""
+        """Weights, their checksum, precision and device: what is needed to repeat a result."""
         return f"{self._made_of}, {'bfloat16' if self._half else 'float32'}, {self._device}"
 
     @property
@@ -116,7 +118,7 @@ class NetworkDenoiser(ImageDenoiser):
         return np.asarray(denoised * sigma, np.float32)
 
     def _apply(self, noisy: Image, mean: float, deviation: float) -> Image:
-        """Run the network on one tile (Y, X), mirrored at its ends to a size that the network takes."""
+        """Run the network on one tile (Y, X), extended by mirroring to a size that the network takes."""
         multiple = self._network.multiple_px
         padding = [(0, -size % multiple) for size in noisy.shape]
         padded = torch.from_numpy(np.pad(noisy, padding, mode="symmetric")).to(self._device)
@@ -132,12 +134,12 @@ class NetworkDenoiser(ImageDenoiser):
 
 
 class DnCNNDenoiser(NetworkDenoiser):
-    """A plain chain of 17 convolutions, the kind that the paper used; the other network is better and faster.
+    """A plain chain of 17 convolutions, as in the original paper; the other network is better and faster.
 
     Parameters
     ----------
     weights, device, precision
-        As of `NetworkDenoiser`.
+        As for `NetworkDenoiser`.
     """
 
     name: ClassVar[str] = "dncnn"
@@ -150,7 +152,7 @@ class DnCNNDenoiser(NetworkDenoiser):
 
 
 def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[tuple[slice, ...], NDArray[np.float32]]]:
-    """Yield overlapping tiles that cover an image, each with its weights, which add up to 1 everywhere."""
+    """Yield overlapping tiles that cover an image, with weights that add up to 1 in every pixel."""
     rows, columns = (_spans(size) for size in shape)
     for row, row_share in rows:
         for column, column_share in columns:
@@ -158,7 +160,7 @@ def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[tuple[slice, ...], NDArray[
 
 
 def _spans(size: int) -> list[tuple[slice, NDArray[np.float32]]]:
-    """Cut one axis into spans of at most _TILE_PX, with linear ramps where two overlap."""
+    """Return spans of at most _TILE_PX that cover an axis, with weights: linear ramps where two overlap."""
     step = _TILE_PX - _OVERLAP_PX
     starts = range(0, max(1, size - _OVERLAP_PX), step) if size > _TILE_PX else range(1)
     ramp = ((np.arange(_OVERLAP_PX) + 0.5) / _OVERLAP_PX).astype(np.float32)
@@ -176,7 +178,7 @@ def _spans(size: int) -> list[tuple[slice, NDArray[np.float32]]]:
 
 @contextmanager
 def _full_float32(device: str) -> Iterator[None]:
-    """Keep a GPU from rounding float32 convolutions to 10 bits, and from adding in any order."""
+    """Make a GPU keep all bits of float32 in convolutions, and add in a fixed order."""
     if device == "cpu":
         yield
         return
@@ -191,7 +193,7 @@ def _full_float32(device: str) -> Iterator[None]:
 
 
 def _find_weights(weights: str | Path) -> Path:
-    """Return the file of weights that are named or given as a file."""
+    """Return the file of weights, which are given by a name or as a file."""
     if str(weights) in ARCHITECTURES:
         return _FOLDER / f"{weights}.safetensors"
     path = Path(weights)
@@ -217,7 +219,10 @@ def _has_bfloat16(device: str) -> bool:
 
 @lru_cache(maxsize=4)
 def _load_network(path: Path, device: str) -> tuple[Any, str, str]:
-    """Return a file's network, its checksum, which has to be that of the model card, and its architecture."""
+    """Return the network of a file, its checksum, and its architecture.
+
+    The checksum has to be that of the model card.
+    """
     data, card = _read(path), _read_card(path.with_suffix(".json"))
     if hashlib.sha256(data).hexdigest() != card["sha256"]:
         raise DenoiserError(f"{path}: weights are damaged (wrong checksum); install xanesum again")
@@ -225,7 +230,7 @@ def _load_network(path: Path, device: str) -> tuple[Any, str, str]:
     try:
         network: nn.Module = ARCHITECTURES[architecture](**card.get("layers", {}))
         network.load_state_dict({name: value.float() for name, value in load_weights(data).items()})
-    except Exception as error:  # safetensors raises its own, torch a RuntimeError of many lines
+    except Exception as error:  # safetensors has its own exceptions, and PyTorch a RuntimeError of many lines
         raise DenoiserError(f"{path}: holds no weights of this network; install xanesum again") from error
     network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network, card["sha256"], architecture
@@ -255,10 +260,10 @@ def _read_card(path: Path) -> dict[str, Any]:
 
 
 def _are_layers(layers: Any) -> bool:
-    """Say whether a card's layers are few and small enough to be built."""
+    """Return whether the layers of a model card are few and small enough to be built."""
     values = [
         number for value in layers.values() for number in (value if isinstance(value, list) else [value])
     ]
-    return len(values) <= 16 and all(
+    return len(values) <= _MOST_SETTINGS and all(
         isinstance(value, int) and 0 < value <= _LARGEST_SETTING for value in values
     )

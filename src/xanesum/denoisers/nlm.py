@@ -1,4 +1,4 @@
-"""Non-local means of scikit-image: average the pixels whose surroundings look alike."""
+"""Non-local means of scikit-image: an average over pixels with similar surroundings."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class NonLocalMeansDenoiser(ImageDenoiser):
             raise DenoiserError(f"nlm needs options above 0, got {self}")
 
     def _denoise_image(self, image: Image, sigma: float | Image) -> Image:
-        # float64: the fast mode subtracts running sums of squares; float32 loses its digits at contrast 100
+        # float64, as the fast mode subtracts running sums of squares: float32 fails at contrast 100
         denoised = denoise_nl_means(
             grow_to(image, 2 * self.patch_px) / np.float64(sigma),
             patch_size=self.patch_px,

@@ -17,7 +17,7 @@ class Denoiser(Protocol):
     """A pure function from K noisy images to K clean ones, with flags that say what it can do.
 
     Equal arguments give equal results; nothing is remembered between calls.  `sigma` is in the unit of the
-    images.  A denoiser whose `uses_sigma` is false ignores it, and one whose `takes_sigma_map` is false raises
+    images.  A denoiser whose `uses_sigma` is false ignores it.  One whose `takes_sigma_map` is false raises
     `DenoiserError` for an array.  A sigma that is negative or not finite raises `SigmaError`; 0 returns the
     images unchanged.  Where `mask` is false, input values are ignored and output values mean nothing.
 

@@ -1,4 +1,4 @@
-"""Denoisers by name: built-ins and entry points of the group "xanesum.denoisers", imported when asked for."""
+"""Denoisers by name: built-ins, and entry points of the group "xanesum.denoisers"; imported when needed."""
 
 from __future__ import annotations
 
@@ -29,21 +29,22 @@ DEFAULT_DENOISER = "network"
 
 
 class Builtin(NamedTuple):
-    """Where a built-in denoiser lives, and the optional dependency it needs."""
+    """Module and class of a built-in denoiser, and the optional dependency that it needs."""
 
     target: str  # "module:class"
     extra: str | None = None  # also the name of the module that the extra brings
-    needs: str | None = None  # a module that not every installation can load
+    needs: str | None = None  # a required module that may fail to load on some computers
 
 
 class Availability(NamedTuple):
-    """Whether a denoiser can be used here, and the extra that would make it so."""
+    """Whether a denoiser can be used here, and the extra that it needs."""
 
     installed: bool
     extra: str | None
 
 
-# Also in pyproject.toml; kept here so that a source tree without metadata works.  A test compares the two.
+# The same table is in pyproject.toml, and a test compares the two.  It is needed here for a source tree that
+# is not installed.
 BUILTINS: Mapping[str, Builtin] = {
     "bm3d": Builtin("xanesum.denoisers.bm3d:BM3DDenoiser", extra="bm3d"),
     "dncnn": Builtin("xanesum.denoisers.network:DnCNNDenoiser", needs="torch"),
@@ -56,7 +57,7 @@ BUILTINS: Mapping[str, Builtin] = {
 
 
 def get_denoiser(name_or_object: str | Denoiser, **options: object) -> Denoiser:
-    """Return a denoiser by name, or check and pass through one that was made elsewhere.
+    """Return a denoiser by name, or check an object and return it.
 
     Parameters
     ----------
@@ -94,16 +95,16 @@ def exact_form(denoiser: Denoiser) -> Denoiser:
 
 
 def available_denoisers() -> dict[str, Availability]:
-    """Return every registered name, sorted, with whether it can be used and the extra it needs.
+    """Return all registered names, sorted; for each, whether it can be used, and the extra that it needs.
 
-    Built-ins are looked up without importing them; a plug-in is imported to see whether it can be.
+    Built-ins are not imported for this; plug-ins are.
     """
     names = sorted({*BUILTINS, *_plugins()})
     return {name: _availability(name) for name in names}
 
 
 def _availability(name: str) -> Availability:
-    """Say whether the registered `name` can be used here."""
+    """Return whether the registered `name` can be used here, and the extra that it needs."""
     if builtin := BUILTINS.get(name):
         modules = [module for module in (builtin.extra, builtin.needs) if module]
         return Availability(all(find_spec(module) for module in modules), builtin.extra)
@@ -139,7 +140,7 @@ def _load(name: str) -> Callable[..., Denoiser]:
 
 
 def _plugins() -> dict[str, EntryPoint]:
-    """Return the entry points of other packages; the built-in names are not theirs to take."""
+    """Return the entry points of other packages; a built-in name cannot be replaced by one."""
     return {point.name: point for point in entry_points(group=GROUP) if point.name not in BUILTINS}
 
 

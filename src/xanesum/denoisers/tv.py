@@ -1,4 +1,4 @@
-"""Total variation with a strength that chooses itself: the least Stein unbiased risk of a short list."""
+"""Total variation; its strength is the one with the least Stein unbiased risk in a short list."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _PROBE_STEP = np.float32(0.1)  # in units of sigma
 class TotalVariationDenoiser(ImageDenoiser):
     """Total variation by the algorithm of Chambolle [1]_, its strength by Monte-Carlo SURE [2]_.
 
-    The probe is drawn from a fixed seed, so equal images give equal results.  Where two strengths have nearly
-    equal risk the result may jump between them; give `strength` where it has to be differentiable.
+    The probe has a fixed seed, so equal images give equal results.  Where two strengths have nearly equal
+    risk, the result may jump from one to the other.  Give `strength` if the result has to be differentiable.
 
     Parameters
     ----------
     strength : float, optional
-        Weight of the total variation in units of sigma, or None to choose it for each image.
+        Weight of the total variation in units of sigma; chosen for each image by default.
     n_iterations : int
-        Iterations of the solver.
+        Number of iterations of the solver.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Without a network: undecimated Haar wavelets find the structure, a patch-wise Wiener filter uses it."""
+"""A denoiser without a network: undecimated Haar wavelets find structure, and a Wiener filter uses it."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from xanesum.errors import DenoiserError
 
 __all__ = ["WaveletDenoiser"]
 
-_TINY = np.float32(1e-12)
-_BIN_SIZES = (16, 8, 4, 2)  # pixels
-# Found on six scenes (particles, pores, cracks, regions, two photographs) at contrasts 0.05 to 100.  Fine
-# bands see edges, one direction at a time, so each goes by its own energy; coarse ones know more together.
-_N_FINE = 2  # levels
-_FINE_LIMIT, _COARSE_LIMIT = 3.0, 1.1  # energy taken for noise, in units of its variance
+_TINY = np.float32(1e-12)  # local power is never below this part of its limit
+_BIN_SIZES = (16, 8, 4, 2)  # pixels along the side of the squares that are filtered, from coarse to fine
+# The best values in six scenes (particles, pores, cracks, regions, two photographs) at contrasts 0.05 to 100.
+# A fine band shows edges of one direction, so its own power decides.  Coarse bands are judged together.
+_N_FINE = 2  # levels that count as fine
+_FINE_LIMIT, _COARSE_LIMIT = 3.0, 1.1  # power below this, in units of the variance of the noise, is noise
 
 
 @dataclass(frozen=True, kw_only=True)
 class WaveletDenoiser(ImageDenoiser):
     """Two-stage wavelet and Wiener denoiser, made for contrasts from 0.05 to 100 in units of the noise.
 
-    First, each coefficient of an undecimated Haar transform is shrunk by the energy E of its neighbourhood,
-    ``max(0, 1 - limit * variance / E)``.  The estimate is then sharpened from coarse to fine by empirical
-    Wiener filters on patches, as in [1]_ and [2]_.  Every step has a derivative almost everywhere and no
-    jumps, so Monte-Carlo SURE holds.
+    First, each coefficient of an undecimated Haar transform is multiplied by
+    ``max(0, 1 - limit * variance / P)``, where P is the mean square of its neighbourhood.  The estimate is
+    then sharpened from coarse to fine by empirical Wiener filters on patches, as in [1]_ and [2]_.  Every
+    step is continuous and has a derivative almost everywhere, so Monte-Carlo SURE holds.
 
     Parameters
     ----------
     levels : int
         Levels of the Haar transform; structures up to ``2**levels`` pixels wide are separated from noise.
     strength : float
-        Factor on the energy that is taken for noise; more smooths more.
+        Factor of the power that counts as noise; a larger one smooths more.
 
     Raises
     ------
@@ -72,7 +72,7 @@ class WaveletDenoiser(ImageDenoiser):
 
 
 def _coarse_correction(noisy: Image, estimate: Image, variance: Image, size: int) -> Image:
-    """Return what a Wiener filter on squares of `size` pixels would add to `estimate`."""
+    """Return the change of `estimate` by a Wiener filter on squares of `size` pixels."""
     gain = np.float32(size)  # averaging size * size pixels divides the noise by size
     first = bin_image(estimate, size) * gain
     coarse_variance = bin_image(variance, size) if variance.ndim else variance
@@ -96,7 +96,7 @@ def _shrink_haar(image: Image, variance: Image, levels: int, strength: float) ->
 
 
 def _shrink(details: Details, limit: Image, level: int) -> Details:
-    """Shrink each coefficient by how much the energy around it exceeds `limit`."""
+    """Shrink each coefficient; the less, the more the power around it exceeds `limit`."""
     width = 2 ** (level + 1) + 1  # twice the spacing of independent coefficients
     if level < _N_FINE:
         gains = [_gain(band * band, limit, width) for band in details]
@@ -106,10 +106,10 @@ def _shrink(details: Details, limit: Image, level: int) -> Details:
     return Details(*(band * gain for band, gain in zip(details, gains, strict=True)))
 
 
-def _gain(energy: Image, limit: Image, width: int) -> Image:
-    """Return ``max(0, 1 - limit / local energy)``, the mean being taken over a square of `width` samples."""
-    gain: Image = uniform_filter(energy, width, mode="mirror")
-    np.maximum(gain, limit * _TINY, out=gain)  # running sums may end below 0
+def _gain(power: Image, limit: Image, width: int) -> Image:
+    """Return ``max(0, 1 - limit / local power)``, where local means over a square of `width` samples."""
+    gain: Image = uniform_filter(power, width, mode="mirror")
+    np.maximum(gain, limit * _TINY, out=gain)  # by rounding, running sums may end below 0
     np.divide(limit, gain, out=gain)
     np.subtract(np.float32(1), gain, out=gain)
     return np.maximum(gain, np.float32(0), out=gain)

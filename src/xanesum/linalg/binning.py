@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
-from skimage.transform import resize
 
 from xanesum.storage.memory import BLOCK_BYTES
+
+Float = TypeVar("Float", bound=np.floating[Any])
 
 __all__ = [
     "average_pixels",
@@ -74,9 +77,7 @@ def block_sums(images: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
     return blocks.reshape(*sums.shape[:-1], -1)
 
 
-def block_means(
-    images: NDArray[np.floating], scale: int, *, dtype: type[np.floating]
-) -> NDArray[np.floating]:
+def block_means(images: NDArray[np.floating], scale: int, *, dtype: type[Float]) -> NDArray[Float]:
     """Return the means over blocks of `scale` x `scale` pixels of the last two axes, summed in `dtype`.
 
     Rows and columns beyond the last whole block are left out.
@@ -87,13 +88,23 @@ def block_means(
     return np.asarray(blocks.mean(axis=(-3, -1), dtype=dtype))
 
 
-def interpolate_blocks(means: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.floating]:
+def interpolate_blocks(means: NDArray[Float], shape: tuple[int, ...]) -> NDArray[Float]:
     """Return an image of `shape` (Y, X) that is linear between the centres of blocks (Y', X').
 
     Beyond the centres of the outermost blocks it is constant.  The dtype is that of `means`.
+    `skimage.transform.resize` does the same, but a float32 result differs from this one by its rounding, and
+    denoising makes more of that.
     """
-    smooth = resize(means, shape, order=1, mode="edge", anti_aliasing=False, preserve_range=True)
-    return np.asarray(smooth, means.dtype)
+    image = means
+    for axis, size in enumerate(shape):
+        n_blocks = image.shape[axis]
+        position = np.clip((np.arange(size) + 0.5) * n_blocks / size - 0.5, 0, n_blocks - 1)
+        below = position.astype(np.intp)
+        above = np.minimum(below + 1, n_blocks - 1)
+        share = (position - below).astype(means.dtype)
+        low, high = np.take(image, below, axis=axis), np.take(image, above, axis=axis)
+        image = low + (share[:, None] if axis == 0 else share) * (high - low)
+    return image
 
 
 def coarse_scale(shape: tuple[int, ...], most_bytes: float = np.inf) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser, exact_form, get_denoiser
+from xanesum.denoisers.protocol import Fingerprinted, KnownRounding
 from xanesum.errors import XanesumWarning
 from xanesum.method.fit import MAX_RANK, Fit
 from xanesum.method.intake import PreparedStack, pose_problem, prepare_stack
@@ -138,8 +139,7 @@ def denoise_with(
     started = time.perf_counter()
     rng = np.random.default_rng(0) if rng is None else rng
     rng_digest = hashlib.sha256(repr(rng.bit_generator.state).encode()).hexdigest()
-    rounding = getattr(denoiser, "rounding", None)
-    if options.method == "sum" or rounding is None:
+    if options.method == "sum" or not isinstance(denoiser, KnownRounding):
         denoiser = exact_form(denoiser)  # every call below serves the estimate of risk too
     with resources.executor() as executor:
         prepared = prepare_stack(stack, resources, executor, rng=rng, progress=progress)
@@ -155,7 +155,7 @@ def denoise_with(
         "method": options.method,
         "without": " ".join(sorted(options.without)),
         "denoiser": denoiser.name,
-        "denoiser_fingerprint": getattr(denoiser, "fingerprint", ""),
+        "denoiser_fingerprint": denoiser.fingerprint if isinstance(denoiser, Fingerprinted) else "",
         "noise": model.description,
         "rank_given": "automatic" if options.rank is None else str(options.rank),
         **fit.facts,

@@ -14,6 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xanesum.denoisers import Denoiser
+from xanesum.denoisers.protocol import KnownRounding
 from xanesum.errors import RankError, StackError
 from xanesum.linalg.binning import block_sums, coarse_scale
 from xanesum.linalg.imputation import fill_missing
@@ -151,6 +152,7 @@ def pose_problem(
         rng,
         options.n_probes,
         progress,
+        denoiser.rounding if isinstance(denoiser, KnownRounding) else None,
     )
 
 

@@ -232,9 +232,7 @@ def left_uneven(
         frame = np.tensordot(spectra[:, e].astype(np.float32), seen, axes=1)
         relative = variance.at(e, frame, sample) / (factors.sigma_energy[e] * pixel) ** 2
         found += weight[:, None, None] * relative
-    return np.array([interpolate_blocks(np.sqrt(image), shape) for image in found], np.float32).reshape(
-        -1, *shape
-    )
+    return np.array([_interpolated(np.sqrt(image), shape) for image in found], np.float32).reshape(-1, *shape)
 
 
 def _some_energies(n_energies: int) -> range:
@@ -287,7 +285,7 @@ def fit_variance(
     block, grid = _blocks(sample, shape)
     energy, growth, pixel = _fit_factors(squares, level, len(centres), block, grid[0] * grid[1])
     error = np.sqrt((len(energy) + len(growth) + len(pixel)) / (2 * squares.size))
-    illumination = interpolate_blocks(pixel.reshape(grid), shape if whole_shape is None else whole_shape)
+    illumination = _interpolated(pixel.reshape(grid), shape if whole_shape is None else whole_shape)
     energy = np.interp(np.arange(len(stack)), np.flatnonzero(known), energy)
     return FittedVariance(energy, illumination, centres, np.log(growth), float(error))
 
@@ -352,6 +350,11 @@ def _mean_by(index: NDArray[np.intp], values: NDArray[np.floating], n: int) -> N
     count = np.bincount(index.ravel(), minlength=n)
     total = np.bincount(index.ravel(), values.ravel(), minlength=n)
     return np.where(count > 0, total / np.maximum(count, 1), 1.0)
+
+
+def _interpolated(means: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return an image of `shape` from means over blocks, along x first, as earlier versions did."""
+    return np.ascontiguousarray(interpolate_blocks(means.T, shape[::-1]).T)
 
 
 def _blocks(sample: NDArray[np.intp], shape: tuple[int, ...]) -> tuple[NDArray[np.intp], tuple[int, int]]:

@@ -19,10 +19,12 @@ NEAR, FAR = (
     tuple((dy, dx) for dy in range(-r, r + 1) for dx in range(-r, r + 1) if (dy, dx) != (0, 0))
     for r in (1, 2)
 )
-MIN_NEIGHBOURS = 6  # with fewer, their range says little, and those farther away are asked too
-ROUNDING = 1e-6  # a difference smaller than this part of the largest value is float32 rounding
-MOST_STEPS = 100_000  # between neighbours, about, that tell the noise of a frame
-MIN_ENERGIES_FOR_ACTIVITY = 8  # fewer differences than 7 say too little about a pixel's noise
+MIN_NEIGHBOURS = (
+    6  # finite neighbours; with fewer, their range is too uncertain, and more distant ones are used
+)
+ROUNDING = 1e-6  # differences below this part of the largest value are float32 rounding
+MOST_STEPS = 100_000  # differences of neighbours, about, from which the noise of a frame is measured
+MIN_ENERGIES_FOR_ACTIVITY = 8  # 7 differences; with fewer, the noise of a pixel is too uncertain
 
 
 def find_bad_pixels(
@@ -30,34 +32,34 @@ def find_bad_pixels(
 ) -> tuple[xr.DataArray, PreprocessReport]:
     """Leave out dead, hot, stuck and noisy pixels, and single voxels that stand out (spikes).
 
-    A value is bad where it lies outside the range of its eight neighbours (from the second smallest to the
-    second largest, so that two bad pixels side by side do not hide each other; of the 24 about it, where
-    fewer than six of the eight are known) by more than `spread_factor`
-    times that range plus `n_sigma` times the noise.  The lens blurs a real feature into its neighbours, which
-    widens their range; on the border of a particle the range is the height of the step.  The test is made on
-    every frame (spikes), on the mean of the frames (hot and dead pixels), and on the logarithm of the mean
-    change from frame to frame (stuck and noisy pixels).
+    A value is bad if it lies outside the range of its eight neighbours by more than `spread_factor` times
+    that range plus `n_sigma` times the noise.  The range goes from the second smallest to the second largest
+    value, so that two adjacent bad pixels do not hide each other.  Where fewer than six of the eight are
+    finite, the 24 nearest are used.  A real feature is blurred into its neighbours by the lens, which widens
+    their range; on the border of a particle the range is the height of the step.  The test is made on every
+    frame (spikes), on the mean of the frames (hot and dead pixels), and on the logarithm of the mean change
+    from frame to frame (stuck and noisy pixels).
 
     Parameters
     ----------
     stack : DataArray, dims (energy, y, x)
-        Best as optical density; NaN that an earlier step has marked is left alone.
+        Preferably optical density; NaN that an earlier step has marked is left as it is.
     n_sigma : float
-        Distance in units of the frame's noise, a robust standard deviation.
+        Allowed distance in units of the frame's noise, a robust standard deviation.
     spread_factor : float
-        Distance in units of the range of the neighbours.
+        Allowed distance in units of the range of the neighbours.
 
     Returns
     -------
     stack : DataArray
         A new stack: bad pixels `mask` False, spikes NaN and counted in ``attrs["missing_values"]``.
     report : PreprocessReport
-        How many of each.
+        Number of each kind.
 
     Raises
     ------
     StackError
-        If values are not finite or frames blank without being marked so, or nothing usable remains.
+        If values are not finite, or frames are blank, without a mark; or if nothing usable remains.
     """
     check_stack(stack)
     mask, usable = usable_mask(stack), usable_weight(stack)
@@ -68,27 +70,10 @@ def find_bad_pixels(
             notes=("too small for a bad pixel search",),
         )
 
-    def look(e: int, values: NDArray[np.float64]) -> _Seen:
-        known = mask & np.isfinite(values)
-        frame = np.where(known, values, np.nan).astype(np.float32)
-        n_bad = int(np.count_nonzero(mask)) - int(np.count_nonzero(known))
-        if not usable[e]:
-            return _Seen(frame, np.zeros_like(mask), 0, False)
-        spikes = _outside(frame, n_sigma * _noise(frame), spread_factor) != 0
-        frame[spikes] = np.nan
-        return _Seen(frame, spikes, n_bad, not values.any())
-
-    frames = np.flatnonzero(usable)
-    found = _Findings.empty(stack.shape[1:])
-    n_bad, blank, at = 0, np.zeros_like(usable), []
-    for e, seen in enumerate(each_frame(stack, look)):
-        n_bad, blank[e] = n_bad + seen.n_bad, seen.is_blank
-        at.append(e * mask.size + np.flatnonzero(seen.spikes))
-        if usable[e]:
-            found.add(seen.frame, seen.spikes)
-    refuse_values(stack, n_bad, blank[usable])
-    often = found.n_spikes > BAD_SHARE * len(frames)
-    stuck, noisy = _odd_activity(np.where(often, np.nan, found.activity()), len(frames))
+    found, spikes = _search_frames(stack, n_sigma, spread_factor)
+    n_frames = int(np.count_nonzero(usable))
+    often = found.n_spikes > BAD_SHARE * n_frames
+    stuck, noisy = _odd_activity(np.where(often, np.nan, found.activity()), n_frames)
     mean = np.where(stuck | noisy, np.nan, found.mean())
     outlying = often | (_outside(mean, n_sigma * _noise(mean), spread_factor) != 0)
     bad = outlying | stuck | noisy
@@ -100,31 +85,58 @@ def find_bad_pixels(
         n_noisy_pixels=int(np.count_nonzero(noisy)),
         n_masked_pixels=int(np.count_nonzero(bad)),
     )
-    result = with_missing(stack, np.concatenate(at)).assign_coords(mask=(DIMS[1:], mask & ~bad))
+    result = with_missing(stack, spikes).assign_coords(mask=(DIMS[1:], mask & ~bad))
     result, marked = mark(result)
     return noted(result, report + marked, "bad pixels left out")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Seen:
-    """One frame, looked at by itself."""
+def _search_frames(
+    stack: xr.DataArray, n_sigma: float, spread_factor: float
+) -> tuple[_Findings, NDArray[np.intp]]:
+    """Look for spikes in every usable frame; return sums over the frames, and flat indices of the spikes."""
+    mask, usable = usable_mask(stack), usable_weight(stack)
 
-    frame: NDArray[np.float32]  # (Y, X), NaN where nothing can be used
-    spikes: NDArray[np.bool_]
-    n_bad: int  # values of pixels that count, but are not finite
-    is_blank: bool
+    def search(e: int, values: NDArray[np.float64]) -> _Searched:
+        known = mask & np.isfinite(values)
+        frame = np.where(known, values, np.nan).astype(np.float32)
+        n_bad = int(np.count_nonzero(mask)) - int(np.count_nonzero(known))
+        if not usable[e]:
+            return _Searched(frame, np.zeros_like(mask), 0, False)
+        spikes = _outside(frame, n_sigma * _noise(frame), spread_factor) != 0
+        frame[spikes] = np.nan
+        return _Searched(frame, spikes, n_bad, not values.any())
+
+    found = _Findings.empty(stack.shape[1:])
+    n_bad, blank, at = 0, np.zeros_like(usable), []
+    for e, searched in enumerate(each_frame(stack, search)):
+        n_bad, blank[e] = n_bad + searched.n_bad, searched.is_blank
+        at.append(e * mask.size + np.flatnonzero(searched.spikes))
+        if usable[e]:
+            found.add(searched.frame, searched.spikes)
+    refuse_values(stack, n_bad, blank[usable])
+    return found, np.concatenate(at)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Searched:
+    """One frame after the search for spikes."""
+
+    frame: NDArray[np.float32]  # (Y, X), NaN at spikes and at pixels that do not count
+    spikes: NDArray[np.bool_]  # (Y, X)
+    n_bad: int  # values that are not finite at pixels that count
+    is_blank: bool  # whether the frame is zero everywhere
 
 
 @dataclass(slots=True, eq=False)
 class _Findings:
-    """Sums over the frames seen so far, each of shape (Y, X)."""
+    """Sums over the frames so far, each of shape (Y, X)."""
 
-    n_spikes: NDArray[np.int64]
-    n_values: NDArray[np.int64]
-    total: NDArray[np.float64]
-    n_changes: NDArray[np.int64]
-    change: NDArray[np.float64]  # of absolute differences from frame to frame
-    previous: NDArray[np.floating]
+    n_spikes: NDArray[np.int64]  # frames in which a pixel is a spike
+    n_values: NDArray[np.int64]  # finite values
+    total: NDArray[np.float64]  # sum of the finite values
+    n_changes: NDArray[np.int64]  # finite differences from frame to frame
+    change: NDArray[np.float64]  # sum of their absolute values
+    previous: NDArray[np.floating]  # the last frame
 
     @classmethod
     def empty(cls, shape: tuple[int, ...]) -> _Findings:
@@ -157,6 +169,7 @@ class _Findings:
 
 
 def _ratio(total: NDArray[np.float64], count: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the means from sums and counts, NaN where the count is 0."""
     ratio = np.full(total.shape, np.nan)
     return np.divide(total, count, out=ratio, where=count > 0)  # type: ignore[no-any-return]
 
@@ -164,12 +177,12 @@ def _ratio(total: NDArray[np.float64], count: NDArray[np.int64]) -> NDArray[np.f
 def _odd_activity(
     activity: NDArray[np.float64], n_energies: int
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return the pixels that change far less, and far more, than their neighbours.
+    """Return the pixels that change far less, and those that change far more, than their neighbours.
 
     The mean absolute difference of `n_energies` normal values has a relative standard deviation of about
-    ``0.9 / sqrt(n_energies - 1)`` (neighbouring differences share a value); the margin is eight of these, and
-    a factor of four at least, for a feature narrower than the lens resolves can change 2.8 times more than
-    its neighbours.
+    ``0.9 / sqrt(n_energies - 1)`` (successive differences share a value).  The margin is eight of these, and
+    at least a factor of four: a feature too narrow for the lens can change 2.8 times more than its
+    neighbours.
     """
     level = float(np.nanmedian(activity)) if np.isfinite(activity).any() else 0.0
     if n_energies < MIN_ENERGIES_FOR_ACTIVITY or level <= 0:
@@ -182,14 +195,14 @@ def _odd_activity(
 
 
 def _outside(image: NDArray[np.floating], margin: float, factor: float) -> NDArray[np.int8]:
-    """Return 1 where a pixel is farther above the range of its neighbours than allowed, -1 below, else 0.
+    """Return 1 where a pixel is too far above the range of its neighbours, -1 where too far below, else 0.
 
-    Allowed is `margin` plus `factor` times the range, which goes from the second smallest to the second
-    largest of the finite ones among the eight neighbours, among 24 where fewer than six of the eight are
-    finite; 0 where these are fewer too.
+    The allowed distance is `margin` plus `factor` times the range.  The range goes from the second smallest
+    to the second largest of the finite values among the eight neighbours.  Where fewer than six of these are
+    finite, the 24 nearest are used; where fewer than six of those are finite, the result is 0.
     """
     result = np.zeros(image.shape, dtype=np.int8)
-    rows, columns = np.nonzero(_differs(image, margin))  # few, so that the sorting below costs little
+    rows, columns = np.nonzero(_differs(image, margin))  # these are few, so that sorting costs little
     for neighbours in (NEAR, FAR):
         n_finite, low, high = _range(image, rows, columns, neighbours)
         values = image[rows, columns]
@@ -206,17 +219,17 @@ def _range(
     columns: NDArray[np.intp],
     neighbours: tuple[tuple[int, int], ...],
 ) -> tuple[NDArray[np.intp], NDArray[np.floating], NDArray[np.floating]]:
-    """Return how many neighbours of pixels are finite, the second smallest and the second largest of them."""
+    """Return the number of finite neighbours of each pixel, their second smallest and second largest."""
     reach = min(2, *(size - 1 for size in image.shape))
-    padded = np.pad(image, reach, mode="reflect")  # on the border of the image, the other side again
+    padded = np.pad(image, reach, mode="reflect")  # beyond a border, inner neighbours are used twice
     near = [(dy, dx) for dy, dx in neighbours if max(abs(dy), abs(dx)) <= reach]
     around = np.sort([padded[rows + reach + dy, columns + reach + dx] for dy, dx in near], axis=0)
-    n_finite = np.count_nonzero(np.isfinite(around), axis=0)  # NaN come last
+    n_finite = np.count_nonzero(np.isfinite(around), axis=0)  # sorting puts NaN last
     return n_finite, around[1], around[np.maximum(n_finite - 2, 0), np.arange(len(rows))]
 
 
 def _differs(image: NDArray[np.floating], margin: float) -> NDArray[np.bool_]:
-    """Whether a pixel differs by more than `margin` from one of the four beside it, or has none to ask."""
+    """Return which pixels differ by more than `margin` from one of four neighbours, or have none finite."""
     result = np.zeros(image.shape, dtype=bool)
     alone = np.isfinite(image)
     for axis in (0, 1):

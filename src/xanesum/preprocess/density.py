@@ -17,15 +17,17 @@ from xanesum.noise.level import median_sigma
 from xanesum.preprocess.marks import BAD_SHARE, PreprocessReport, mark, noted
 from xanesum.stack import DIMS, check_stack
 from xanesum.storage.lazy import each_frame, with_frames, with_values
-from xanesum.storage.scratch import IN_MEMORY, Workspace
+from xanesum.storage.scratch import IN_MEMORY, Frames, Workspace
 
 __all__ = ["Corrections", "has_reference", "to_optical_density"]
 
-REFERENCES = ("flat", "dark", "i0", "exposure_s", "flat_exposure_s")  # used up by to_optical_density
+REFERENCES = ("flat", "dark", "i0", "exposure_s", "flat_exposure_s")  # coordinates that optical density drops
 TIMES = ("exposure_s", "flat_exposure_s")
-FLOOR = 2.0  # standard deviations of the noise in the dark, below which counts have no useful logarithm
-DARK, DIM = 5.0, 20.0  # ... up to which surroundings are dark; and up to which noise may make one value low
-FLOOR_FRAMES = 24  # that are looked at for this noise
+# in standard deviations of the noise in the dark:
+FLOOR = 2.0  # counts below this have no useful logarithm
+DARK = 5.0  # surroundings below this are dark
+DIM = 20.0  # in surroundings below this, noise alone can make a value low
+FLOOR_FRAMES = 24  # frames in which this noise is measured, or up to twice as many
 _Density = tuple[NDArray[np.float64], NDArray[np.bool_] | np.bool_, PreprocessReport]
 
 
@@ -53,33 +55,33 @@ def to_optical_density(
 ) -> tuple[xr.DataArray, PreprocessReport]:
     """Convert counts or transmission to optical density, ``ln(flat / t_flat) - ln(sample / t_sample)``.
 
-    Optical density and intensity are returned as they are.  What was not given is taken from the stack:
-    coordinates `flat`, `i0`, `dark` and exposure times, and ``attrs["saturation_counts"]``.
+    Optical density and intensity are returned as they are.  Options that are not given are taken from the
+    stack: coordinates `flat`, `i0`, `dark` and exposure times, and ``attrs["saturation_counts"]``.
 
-    Where the sample lets so little light through that noise brings counts down to 0, counts below twice that
-    noise are taken as linear in the counts, with the value and slope of the logarithm there: a logarithm
-    would lose the lowest and exaggerate the low.  Other values that have no logarithm, as those of a
-    defective pixel, or were saturated, become NaN and are counted in ``attrs["missing_values"]``; a frame or
-    pixel with more than half of them, or a pixel with mostly no light, is left out (coordinates `weight` and
-    `mask`).
+    Where the sample transmits so little light that noise brings counts down to 0, a logarithm would lose the
+    lowest values and exaggerate low ones.  Below twice this noise it is replaced by its tangent, which is
+    linear in the counts.  Other values without a logarithm, such as those of a defective pixel, and saturated
+    values become NaN and are counted in ``attrs["missing_values"]``.  A frame or pixel with more than half of
+    such values, or a pixel without light in more than half of the frames, is left out (coordinates `weight`
+    and `mask`).
 
-    Where the law of the counts' noise is known (coordinates `noise_gain` and `noise_read_variance`, see
-    `xanesum.noise.detector.law_coords`), it goes on with the optical density.
+    Where the noise law of the counts is known (coordinates `noise_gain` and `noise_read_variance`, see
+    `xanesum.noise.detector.law_coords`), it is passed on with the optical density.
 
     Parameters
     ----------
     stack : DataArray, dims (energy, y, x)
         Counts, counts per second (``attrs["unit"] == "counts/s"``) or transmission.
     flat : array_like, shape (Y, X), (E, Y, X) or (E,), optional
-        Image without the sample, or I0 spectrum, in the unit of the stack.
+        Image without the sample, or spectrum of the incident intensity I0, in the unit of the stack.
     dark : array_like, shape (Y, X), optional
         Counts that the camera adds to each exposure, of sample and flat.
     offset : float
-        The same, one number for all pixels.
+        The same as one number for all pixels, added to `dark`.
     exposure_s, flat_exposure_s : float or array_like of shape (E,), optional
-        Exposure times; without them sample and flat are taken to be exposed equally long.
+        Exposure times in seconds; without them, those of sample and flat are taken as equal.
     saturation : float, optional
-        Counts from which on a value is saturated.
+        Counts; a value of so many, or more, is saturated.
     workspace : Workspace
         Where the result is kept; in memory by default.
 
@@ -88,13 +90,13 @@ def to_optical_density(
     stack : DataArray
         A new stack, float32.
     report : PreprocessReport
-        How many values were lost, by cause.
+        Number of values that were lost, by cause.
 
     Raises
     ------
     StackError
-        If counts come without flat and I0, shapes do not fit, times are not positive or already
-        accounted for, or nothing usable remains.
+        If counts come without flat and I0, if shapes do not fit, if times are not positive or were already
+        divided by, or if nothing usable remains.
     """
     check_stack(stack)
     quantity = stack.attrs["quantity"]
@@ -104,23 +106,10 @@ def to_optical_density(
         flat=flat, dark=dark, offset=offset, exposure_s=exposure_s, flat_exposure_s=flat_exposure_s
     )
     references = _references(stack, given)
-    report = PreprocessReport(n_values=stack.size)
     limit = np.inf if quantity == "transmission" else _saturation(stack, saturation)
     floor = _noise_floor(stack, references, limit)
-    n_without_light = np.zeros(stack.shape[1:], np.int64)
     frames = workspace.frames(stack.shape)
-    same = references.log_flat(0, limit) if references.is_one else None
-
-    def density_of(e: int, frame: NDArray[np.float64]) -> _Density:
-        log_flat = references.log_flat(e, limit) if same is None else same
-        counts, log_times = frame - _at(references.pedestal, e), float(_at(references.log_times, e))
-        return _frame_density(frame, counts, log_flat + log_times, limit, floor)
-
-    found = each_frame(stack, density_of)
-    for e, (density, without_light, counted) in enumerate(found):
-        frames[e] = density
-        n_without_light += without_light
-        report += counted
+    n_without_light, report = _fill_density(frames, stack, references, limit, floor)
     result = with_values(stack.drop_vars(REFERENCES, errors="ignore"), frames.variable())
     lightless = n_without_light > BAD_SHARE * len(stack)
     if lightless.any():
@@ -134,14 +123,34 @@ def to_optical_density(
     result.attrs["flat_field"] = references.is_image
     result = _with_light(result, references, floor)
     result, marked = mark(result)
-    return noted(result, report + marked, f"{quantity} to optical density ({references.said})")
+    return noted(result, report + marked, f"{quantity} to optical density ({references.description})")
+
+
+def _fill_density(
+    frames: Frames, stack: xr.DataArray, references: _References, limit: float, floor: float
+) -> tuple[NDArray[np.int64], PreprocessReport]:
+    """Set `frames` to optical density; return how often each pixel (Y, X) has no light, and the losses."""
+    n_without_light = np.zeros(stack.shape[1:], np.int64)
+    report = PreprocessReport(n_values=stack.size)
+    same = references.log_flat(0, limit) if references.is_one else None
+
+    def density_of(e: int, frame: NDArray[np.float64]) -> _Density:
+        log_flat = references.log_flat(e, limit) if same is None else same
+        counts, log_times = frame - _at(references.pedestal, e), float(_at(references.log_times, e))
+        return _frame_density(frame, counts, log_flat + log_times, limit, floor)
+
+    for e, (density, without_light, counted) in enumerate(each_frame(stack, density_of)):
+        frames[e] = density
+        n_without_light += without_light
+        report += counted
+    return n_without_light, report
 
 
 def _with_light(stack: xr.DataArray, references: _References, floor: float) -> xr.DataArray:
-    """Return optical density whose noise law, if known, is that of counts less what the dark adds.
+    """Return optical density with the noise law, if it is known, for counts after subtraction of the dark.
 
-    Beside it stand the counts that would come without the sample, as a product (coordinates `light` and
-    `light_energy`), and those below which it is linear in the counts (``attrs["linear_below"]``).
+    It comes with the counts without the sample, as a product (coordinates `light` and `light_energy`).  Below
+    ``attrs["linear_below"]`` counts, the optical density is linear in the counts.
     """
     if not {"noise_gain", "noise_read_variance"} <= set(stack.coords) or references.flat is None:
         return stack.drop_vars(("noise_gain", "noise_read_variance"), errors="ignore")
@@ -163,31 +172,30 @@ def _with_light(stack: xr.DataArray, references: _References, floor: float) -> x
 
 
 def has_reference(stack: xr.DataArray, given: Corrections) -> bool:
-    """Whether counts can become optical density; other quantities need nothing for it."""
+    """Whether a stack can become optical density: counts need a flat or I0, other quantities nothing."""
     known = any(name in stack.coords for name in ("flat", "i0")) or given.get("flat") is not None
     return known or stack.attrs.get("quantity") != "counts"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _References:
-    """What the frames of the sample are compared with; counts are those of one exposure, or per second."""
+    """Reference values for the frames of the sample, in counts of one exposure or in counts per second."""
 
-    flat: (
-        NDArray[np.floating] | xr.DataArray | None
-    )  # (E or 1, Y or 1, X or 1); None: the frames are transmission
-    flat_pedestal: NDArray[np.float64]  # (E or 1, Y or 1, X or 1), to be taken off the flat
-    pedestal: NDArray[np.float64]  # (E or 1, Y or 1, X or 1), to be taken off the frames
+    # (E or 1, Y or 1, X or 1); None where the frames are transmission
+    flat: NDArray[np.floating] | xr.DataArray | None
+    flat_pedestal: NDArray[np.float64]  # (E or 1, Y or 1, X or 1), subtracted from the flat
+    pedestal: NDArray[np.float64]  # (E or 1, Y or 1, X or 1), subtracted from the frames
     log_times: NDArray[np.float64]  # (E or 1,), ln(t_sample / t_flat)
-    said: str  # what was used, in words
+    description: str  # which references these are, for the history of the stack
 
     @property
     def is_one(self) -> bool:
-        """Whether all frames are compared with the same."""
+        """Whether all frames have the same reference."""
         return self.flat is None or len(self.flat) == len(self.flat_pedestal) == 1
 
     @property
     def is_image(self) -> bool:
-        """Whether an image without the sample was divided by, rather than a number for each energy."""
+        """Whether the reference is an image, and not one number for each energy."""
         return self.flat is not None and self.flat.shape[1] * self.flat.shape[2] > 1
 
     def log_flat(self, e: int, limit: float) -> NDArray[np.float64]:
@@ -207,19 +215,20 @@ def _frame_density(
     limit: float,
     floor: float,
 ) -> _Density:
-    """Return the optical density of one frame, NaN where there is none; where no light is; and the causes."""
+    """Return the optical density of one frame (NaN where lost), pixels without light, and the losses."""
     least = max(floor, np.nextafter(0.0, 1.0))
-    if counts.min() >= least and frame.max() < limit and np.isfinite(log_reference).all():  # not if NaN
+    # false where a value is NaN
+    if counts.min() >= least and frame.max() < limit and np.isfinite(log_reference).all():
         return log_reference - np.log(counts), np.False_, PreprocessReport()
     log_reference = np.broadcast_to(log_reference, frame.shape)
     finite = np.isfinite(frame)
     saturated = finite & (frame >= limit)
     is_exposed = (counts > 0).any()
     low = finite & ~saturated & (counts < least)
-    around = np.full(frame.shape, np.inf)  # in standard deviations of the noise in the dark
+    around = np.full(frame.shape, np.inf)  # surroundings, in standard deviations of the noise in the dark
     if floor > 0 and low.any():
         around = _surroundings(counts) / (floor / FLOOR)
-    linear = low & (around < DIM) & is_exposed  # amid more light, what is down in the noise is a defect
+    linear = low & (around < DIM) & is_exposed  # low values in brighter surroundings are defects
     not_positive = low & ~linear
     without_light = ((counts <= 0) | (low & ~(around < DARK))) & is_exposed
     measured = finite & ~saturated & ~not_positive
@@ -236,10 +245,10 @@ def _frame_density(
 
 
 def _noise_floor(stack: xr.DataArray, references: _References, limit: float) -> float:
-    """Return the counts below which a logarithm is of no use; 0 where noise nowhere reaches below 0.
+    """Return the counts below which a logarithm is of no use; 0 where no noise reaches below 0.
 
-    The noise in the dark is that of the law where it is known, else what negative counts show of it, which
-    is too little where they are but the tail of a dim scan.
+    The noise in the dark comes from the noise law where this is known, and else from the negative counts.
+    These give too small a value where they are only the tail of a dim scan.
     """
     below, about = [np.zeros(0)], [np.zeros(0)]
     for e in range(0, len(stack), max(1, len(stack) // FLOOR_FRAMES)):
@@ -251,7 +260,7 @@ def _noise_floor(stack: xr.DataArray, references: _References, limit: float) -> 
             about.append(_surroundings(counts)[negative])
     depth, light = np.concatenate(below), np.concatenate(about)
     noise = 0.0
-    for _ in range(2):  # the second time without what is negative amid light
+    for _ in range(2):  # the second time without negative values in bright surroundings
         noise = median_sigma(depth) if depth.size else 0.0
         dark = light < DARK * noise
         depth, light = depth[dark], light[dark]
@@ -261,27 +270,27 @@ def _noise_floor(stack: xr.DataArray, references: _References, limit: float) -> 
 
 
 def _dark_variance(stack: xr.DataArray, references: _References) -> NDArray[np.float64]:
-    """Return the variance (E,) of counts without light, less what the dark adds, by the law that is known."""
+    """Return the variance (E,) of counts without light, after subtraction of the dark, by the noise law."""
     pedestal = np.array([np.median(_at(references.pedestal, e)) for e in range(len(stack))])
     variance = stack["noise_read_variance"].values + stack["noise_gain"].values * pedestal
     return np.maximum(np.asarray(variance, np.float64), 0.0)
 
 
 def _surroundings(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the fourth lowest of the 3 x 3 values about each pixel, which is low in a dark corner too.
+    """Return the fourth lowest of the 3 x 3 values around each pixel, which is also low in a dark corner.
 
-    What is not finite counts as light.
+    Values that are not finite count as bright.
     """
     return np.asarray(rank_filter(np.where(np.isfinite(counts), counts, np.inf), 3, 3))
 
 
 def _references(stack: xr.DataArray, given: Corrections) -> _References:
-    """Return the references to use: those given first, else those the stack carries."""
+    """Return the references: those that were given, and else those of the stack."""
     if stack.attrs["quantity"] == "transmission":
         _refuse(given, given, "the stack is transmission: flat, dark and exposure were corrected already")
         nothing = np.zeros((1, 1, 1))
         return _References(None, nothing, nothing, np.zeros(1), "-ln(transmission)")
-    flat, said = _flat(stack, given.get("flat"))
+    flat, description = _flat(stack, given.get("flat"))
     pedestal = _dark(stack, given.get("dark")) + given.get("offset", 0.0)
     flat_pedestal = (
         pedestal if flat.shape[1:] == stack.shape[1:] else np.full((1, 1, 1), given.get("offset", 0.0))
@@ -293,23 +302,24 @@ def _references(stack: xr.DataArray, given: Corrections) -> _References:
         pedestal, flat_pedestal = (
             p / t[:, None, None] for p, t in zip((pedestal, flat_pedestal), per_exposure, strict=True)
         )
-        return _References(flat, flat_pedestal, pedestal, np.zeros(1), f"{said}, counts per second")
-    return _References(flat, flat_pedestal, pedestal, _log_times(times, given), said)
+        return _References(flat, flat_pedestal, pedestal, np.zeros(1), f"{description}, counts per second")
+    return _References(flat, flat_pedestal, pedestal, _log_times(times, given), description)
 
 
 def _flat(stack: xr.DataArray, given: ArrayLike | None) -> tuple[NDArray[np.floating] | xr.DataArray, str]:
-    """Return the flat with three axes, and its name."""
+    """Return the flat with three axes, and a description of it."""
     for name, flat in (("flat given", given), *((n, stack.coords.get(n)) for n in ("flat", "i0"))):
         if flat is not None:
             return _three_axes(stack, flat, name), f"by {name}"
     raise StackError(
         "counts need a flat image or an I0 spectrum to become optical density; "
-        "give one (flat=, --flat, --i0), or say what the values are (quantity=)"
+        "if they are something else, give their quantity; otherwise give a flat, or I0 as a table",
+        parameter="i0",
     )
 
 
 def _three_axes(stack: xr.DataArray, values: ArrayLike, name: str) -> NDArray[np.floating] | xr.DataArray:
-    """Return an image, a spectrum or a stack of images as (E or 1, Y or 1, X or 1); lazy ones stay so."""
+    """Return an image, a spectrum or a stack of images as (E or 1, Y or 1, X or 1); lazy ones stay lazy."""
     array = values if isinstance(values, xr.DataArray) else np.asarray(values, dtype=np.float64)
     n_energies, *image = stack.shape
     if array.shape in (stack.shape, (1, *image)):
@@ -324,6 +334,7 @@ def _three_axes(stack: xr.DataArray, values: ArrayLike, name: str) -> NDArray[np
 
 
 def _dark(stack: xr.DataArray, given: ArrayLike | None) -> NDArray[np.float64]:
+    """Return the dark image as (1, Y, X); zero, as (1, 1, 1), where there is none."""
     dark = stack.coords.get("dark") if given is None else given
     if dark is None:
         return np.zeros((1, 1, 1))
@@ -334,7 +345,7 @@ def _dark(stack: xr.DataArray, given: ArrayLike | None) -> NDArray[np.float64]:
 
 
 def _times(stack: xr.DataArray, name: str, given: Corrections) -> NDArray[np.float64] | None:
-    """Return exposure times as an array (E or 1,), or None where nobody says."""
+    """Return exposure times as an array (E or 1,), or None where they are not known."""
     value = given.get(name)
     value = stack.coords.get(name) if value is None else value
     if value is None:
@@ -348,7 +359,7 @@ def _times(stack: xr.DataArray, name: str, given: Corrections) -> NDArray[np.flo
 
 
 def _log_times(times: list[NDArray[np.float64] | None], given: Corrections) -> NDArray[np.float64]:
-    """Return ln(t_sample / t_flat); 0 where not both are known and none was given."""
+    """Return ln(t_sample / t_flat); 0 where one of them is not known, unless the other was given."""
     sample, flat = times
     if sample is not None and flat is not None:
         return np.atleast_1d(np.log(sample) - np.log(flat))
@@ -358,7 +369,7 @@ def _log_times(times: list[NDArray[np.float64] | None], given: Corrections) -> N
 
 
 def _refuse(given: Corrections, names: Iterable[str], reason: str) -> None:
-    """Raise if one of the options `names` was given (an offset of 0 is none)."""
+    """Raise if one of the options `names` was given; an offset of 0 counts as not given."""
     values = dict(given)
     names = [name for name in names if values.get(name) is not None and not np.all(values[name] == 0.0)]
     if names:
@@ -366,16 +377,19 @@ def _refuse(given: Corrections, names: Iterable[str], reason: str) -> None:
 
 
 def _saturation(stack: xr.DataArray, given: float | None) -> float:
-    """Return the count from which on a value is saturated; what transmission or a rate holds never is."""
+    """Return the least saturated count; infinity where it is not known."""
     if given is not None and stack.attrs.get("unit") == "counts/s":
-        raise StackError("the stack is in counts/s, in which saturation cannot be seen; leave it out")
+        raise StackError(
+            "the stack is in counts/s, in which saturation cannot be seen; leave it out",
+            parameter="saturation",
+        )
     if given is not None:
         return float(given)
     return float(stack.attrs.get("saturation_counts", np.inf))
 
 
 def _saturated_by_reader(stack: xr.DataArray, report: PreprocessReport) -> PreprocessReport:
-    """Count the NaN of a reader that averages exposures as what they were: saturated."""
+    """Return the report with a reader's NaN counted as saturated, where it averaged saturated exposures."""
     n = min(int(stack.attrs.get("saturated_values", 0)), report.n_not_finite)
     return replace(report, n_not_finite=report.n_not_finite - n, n_saturated=report.n_saturated + n)
 

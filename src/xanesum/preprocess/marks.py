@@ -24,7 +24,9 @@ class PreprocessReport:
     n_values: int = 0  # voxels that were examined
     n_not_finite: int = 0  # voxels that were NaN or infinite
     n_saturated: int = 0  # voxels where the camera was saturated
-    n_not_positive: int = 0  # voxels at or below 0 after subtraction of dark and offset: they have no logarithm
+    n_not_positive: int = (
+        0  # voxels at or below 0 after subtraction of dark and offset: they have no logarithm
+    )
     n_linear: int = 0  # voxels too dark for a logarithm, taken as linear in the counts
     n_bad_reference: int = 0  # voxels without a usable flat or I0
     n_spikes: int = 0  # single voxels far from all their neighbours

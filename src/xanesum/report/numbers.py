@@ -6,7 +6,7 @@ import numpy as np
 
 __all__ = ["chance_text", "error_text", "plain", "times"]
 
-SMALLEST, LARGEST = 1e-5, 1e7  # sizes that are written without an exponent
+SMALLEST, LARGEST = 1e-6, 1e7  # sizes that are written without an exponent
 SMALLEST_CHANCE = 0.001  # smaller chances are not told apart
 TOO_SMALL = "too small to be measured"
 

@@ -172,18 +172,19 @@ def risk_text(result: Denoised) -> str:
 
 
 def risk_rows(result: Denoised) -> list[dict[str, object]]:
-    """Return the table of the numbers of components that were tried."""
+    """Return the table of the numbers of components that were tried; errors are in units of sigma squared."""
     values = dict(
         zip(result.components["tried"].values, result.components["singular_value"].values, strict=True)
     )
     columns = (result.risk[name].values for name in ("rank", "risk", "difference_error", "chosen"))
     least = float(result.risk["risk"].values.min())
+    unit = result.sigma**2 if result.sigma > 0 else 1.0
     return [
         {
             "rank": int(rank),
-            "risk": error_text(float(risk)),
-            "above": plain(float(risk) - least, 3),
-            "error": plain(float(error), 2),
+            "risk": error_text(float(risk) / unit),
+            "above": plain((float(risk) - least) / unit, 3),
+            "error": plain(float(error) / unit, 2),
             "chosen": bool(chosen),
             "value": plain(float(values[rank]), 5) if rank in values else "",
         }

@@ -23,8 +23,9 @@ from xanesum.io.ssrl import all_there, energy_of
 from xanesum.preprocess import to_optical_density
 from xanesum.stack import usable_mask
 from xanesum.workflow.incremental import FEWEST, IncrementalScan, RunningFactors
+from xanesum.workflow.loading import cut_scan
 from xanesum.workflow.outputs import check_output
-from xanesum.workflow.pipeline import RunResult, cut_scan, run
+from xanesum.workflow.pipeline import RunResult, run
 from xanesum.workflow.recipe import DEFAULT_RECIPE, InputOptions, Recipe
 
 __all__ = ["Arrival", "Watched", "arrivals", "watch"]

@@ -1,67 +1,100 @@
-"""What a map is made of: a saved result, or a scan."""
+"""Scans as the recipe asks for them: read, cut to a region, preprocessed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+import tifffile
 import xarray as xr
+from numpy.typing import NDArray
 
-from xanesum.errors import ReadError, RecipeError
-from xanesum.result import Denoised, load_result
+from xanesum.errors import ReadError, RecipeError, StackError
+from xanesum.io import read_stack
+from xanesum.io.scan import reading
+from xanesum.io.tiff import energies_candidates
+from xanesum.preprocess import prepare
+from xanesum.stack import add_history, usable_mask
+from xanesum.storage.scratch import Workspace
 from xanesum.streaming.resources import DEFAULT_RESOURCES, Resources
-from xanesum.workflow.pipeline import correct_scan, denoise_scan, load_scan
-from xanesum.workflow.recipe import Recipe
+from xanesum.workflow.recipe import InputOptions, Recipe
 
-__all__ = ["load_result_or_scan"]
+__all__ = ["cut_scan", "fitting_part", "input_files", "load_scan", "read_scan"]
 
 
-def load_result_or_scan(
-    source: str | Path,
-    recipe: Recipe,
-    *,
-    as_is: bool = False,
-    options_of_scan: Sequence[str] = (),
-    resources: Resources = DEFAULT_RESOURCES,
-    progress: Callable[[str, float], None] = lambda step, share: None,
-) -> Denoised | xr.DataArray:
-    """Return a saved result, or read a scan and denoise it.
+def load_scan(
+    source: str | Path, options: InputOptions, *, resources: Resources = DEFAULT_RESOURCES
+) -> tuple[xr.DataArray, tuple[str, ...]]:
+    """Read a scan, cut out what the options name, and preprocess it.
 
-    Parameters
-    ----------
-    source : str or Path
-        File of a saved result, or a scan of any known format.
-    recipe : Recipe
-        How a scan is read, prepared and denoised.
-    as_is : bool
-        Return the scan itself, which is not denoised.
-    options_of_scan : sequence of str
-        Names of the options that the user gave and that only a scan can follow.
-    resources : Resources
-        What may be used.
-    progress : callable
-        Called with a step's name and the share of it that is done.
-
-    Raises
-    ------
-    ReadError, StackError, EnergyError
-        If the scan cannot be read or used.
-    RecipeError
-        If there are `options_of_scan`, but `source` is a saved result.
+    Returns
+    -------
+    stack : DataArray, dims (energy, y, x)
+        Ready to be denoised.
+    changes : tuple of str
+        The changes by preprocessing, and the values it left out, in words.
     """
-    try:
-        result = load_result(source)
-    except ReadError:
-        progress("read", 0.0)
-        stack = load_scan(source, recipe.input, resources=resources)[0]
-    else:
-        if options_of_scan:
+    stack, report = prepare(
+        read_scan(source, options), allow_missing=options.allow_missing, workspace=resources.workspace
+    )
+    return stack, tuple(report.lines())
+
+
+def input_files(source: str | Path, recipe: Recipe) -> list[Path]:
+    """Return the files that a run reads: the scan, energies beside it, and those that the recipe names."""
+    source = Path(source)
+    named = (recipe.input.energies, recipe.input.i0, recipe.input.mask)
+    return [source, *energies_candidates(source), *(Path(name) for name in named if name is not None)]
+
+
+def read_scan(source: str | Path, options: InputOptions) -> xr.DataArray:
+    """Read a scan and cut out what the options name."""
+    stack = read_stack(source, energies=options.energies, i0=options.i0, data=options.data)
+    return cut_scan(stack, options)
+
+
+def cut_scan(stack: xr.DataArray, options: InputOptions) -> xr.DataArray:
+    """Return the region of interest that the options name, with their mask in addition to its own."""
+    if options.mask is not None:
+        mask = _read_mask(Path(options.mask), stack.shape[1:])
+        stack = stack.assign_coords(mask=(("y", "x"), usable_mask(stack) & mask))
+        stack = add_history(stack, f"mask {Path(options.mask).name}: {int(mask.sum())} of {mask.size} pixels")
+    if options.roi is not None:
+        y0, y1, x0, x1 = options.roi
+        ny, nx = stack.shape[1:]
+        if not (0 <= y0 < y1 <= ny and 0 <= x0 < x1 <= nx):
             raise RecipeError(
-                f"{source}: is a saved result, so {', '.join(options_of_scan)} cannot be followed; "
-                "map the scan itself, or leave them out"
+                f"roi {y0}:{y1},{x0}:{x1} does not lie within the image of {ny} x {nx} pixels (y, x)"
             )
-        return result
-    if as_is:
-        return stack
-    stack = correct_scan(stack, recipe.denoise, resources=resources, progress=progress)[0]
-    return denoise_scan(stack, recipe.denoise, resources=resources, progress=progress)
+        stack = add_history(
+            stack.isel(y=slice(y0, y1), x=slice(x0, x1)), f"region {y0}:{y1},{x0}:{x1} of {ny} x {nx} (y, x)"
+        )
+    if not usable_mask(stack).any():
+        raise StackError(
+            "the mask leaves no pixel of the region to work on; change one of them", parameter="mask"
+        )
+    return stack
+
+
+def fitting_part(shape: tuple[int, ...], memory: float) -> dict[str, slice]:
+    """Return the largest middle part of the images (E, Y, X) that fits in memory to be worked on."""
+    wanted = Workspace(memory, Path())
+    n_y, n_x = shape[1:]
+    while not wanted.holds((shape[0], n_y, n_x)) and max(n_y, n_x) > 1:
+        n_y, n_x = (n_y, -(-n_x // 2)) if n_x >= n_y else (-(-n_y // 2), n_x)
+    starts = [(whole - part) // 2 for whole, part in zip(shape[1:], (n_y, n_x), strict=True)]
+    return {"y": slice(starts[0], starts[0] + n_y), "x": slice(starts[1], starts[1] + n_x)}
+
+
+def _read_mask(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return the mask (Y, X) in an image file: pixels that are not 0."""
+    if not path.is_file():
+        raise ReadError(f"{path}: no such file; check the name of the mask")
+    with reading(path):
+        values = np.load(path, allow_pickle=False) if path.suffix.lower() == ".npy" else tifffile.imread(path)
+        mask: NDArray[np.bool_] = np.asarray(values) != 0
+    if mask.shape != shape:
+        raise StackError(f"{path}: the mask has shape {mask.shape}, the images have {shape} (y, x)")
+    if not mask.any():
+        raise StackError(f"{path}: the mask is 0 everywhere, so no pixel is left to work on")
+    return mask

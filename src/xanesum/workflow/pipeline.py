@@ -1,4 +1,4 @@
-"""The whole job as a recipe says: its steps, and one folder of results."""
+"""The whole job, step by step as the recipe says, and one folder of results."""
 
 from __future__ import annotations
 
@@ -6,53 +6,37 @@ import json
 import platform
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import tifffile
 import xarray as xr
-from numpy.typing import NDArray
 
 from xanesum.denoisers import get_denoiser
 from xanesum.diagnostics.bootstrap import bootstrap_map
 from xanesum.diagnostics.check import Finding, check_scan
 from xanesum.diagnostics.residual import ResidualReport, examine_residual
-from xanesum.errors import EdgeError, ReadError, RecipeError, StackError, XanesumWarning
+from xanesum.errors import EdgeError, ReadError, RecipeError, XanesumWarning
 from xanesum.flat_field.correct import correct_flat_drift
-from xanesum.io import read_stack
-from xanesum.io.scan import reading
-from xanesum.io.tiff import energies_candidates
 from xanesum.method.denoising import denoise_with
 from xanesum.method.options import Options
 from xanesum.preprocess import prepare
 from xanesum.report.page import write_report
 from xanesum.report.texts import Facts
-from xanesum.result import Denoised
-from xanesum.stack import add_history, usable_mask
+from xanesum.result import Denoised, load_result
 from xanesum.storage.atomic import staged_folder
 from xanesum.storage.memory import available_memory
-from xanesum.storage.scratch import Workspace
 from xanesum.streaming.resources import DEFAULT_RESOURCES, Resources
+from xanesum.workflow.loading import fitting_part, input_files, load_scan, read_scan
 from xanesum.workflow.notes import hear_notes
 from xanesum.workflow.outputs import OWN_FILES, check_output, write_results
-from xanesum.workflow.recipe import DEFAULT_RECIPE, DenoiseOptions, InputOptions, Recipe
+from xanesum.workflow.recipe import DEFAULT_RECIPE, DenoiseOptions, Recipe
 from xanesum.workflow.resources import DENOISE_STEP, DRIFT_STEP, allocate
 from xanesum.xanes import MAP_KINDS, chemical_map
 
-__all__ = [
-    "RunResult",
-    "check",
-    "correct_scan",
-    "cut_scan",
-    "denoise_scan",
-    "input_files",
-    "load_scan",
-    "map_result",
-    "run",
-]
+__all__ = ["RunResult", "check", "correct_scan", "denoise_scan", "load_result_or_scan", "map_result", "run"]
 
 Progress = Callable[[str, float], None]
 VERSIONS_OF = ("numpy", "scipy", "xarray", "h5py", "scikit-image", "pywavelets", "torch")
@@ -67,7 +51,7 @@ def _silent(step: str, share: float) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunResult:
-    """What a run made, and where it was written."""
+    """The results of a run, and the folder that holds them."""
 
     folder: Path
     files: tuple[Path, ...]
@@ -75,7 +59,7 @@ class RunResult:
     trust: ResidualReport
     maps: xr.Dataset | None  # None where the scan has no edge to map ...
     map_error: EdgeError | None  # ... for this reason
-    counted: tuple[str, ...]  # what preprocessing changed, in words
+    counted: tuple[str, ...]  # changes by preprocessing, in words
     seconds: float
 
     @property
@@ -94,8 +78,8 @@ def run(
 ) -> RunResult:
     """Do the whole job: read, prepare, denoise, map; write the results and a report into one folder.
 
-    The folder appears, or its files are replaced, when everything is done; what fails leaves nothing behind.
-    Files of other names in an existing folder are not touched.
+    The folder appears, or its files are replaced, when everything is done.  A run that fails leaves nothing
+    behind.  Files of other names in an existing folder are not touched.
 
     Parameters
     ----------
@@ -136,7 +120,7 @@ def _run(source: Path, folder: Path, recipe: Recipe, resources: Resources, progr
     trust = examine_residual(
         stack, result, memory=resources.memory, rng=np.random.default_rng(recipe.denoise.seed)
     )
-    for note in trust.notes:  # the report has them in their place
+    for note in trust.notes:  # the report shows them in a section of their own
         warnings.warn(note, XanesumWarning, stacklevel=3)
     seconds = time.perf_counter() - started
     effective = _effective_recipe(recipe, source.name, result)
@@ -153,24 +137,6 @@ def _run(source: Path, folder: Path, recipe: Recipe, resources: Resources, progr
     return RunResult(folder, files, result, trust, maps, map_error, counted, time.perf_counter() - started)
 
 
-def load_scan(
-    source: str | Path, options: InputOptions, *, resources: Resources = DEFAULT_RESOURCES
-) -> tuple[xr.DataArray, tuple[str, ...]]:
-    """Read a scan, cut out what the options name, and preprocess it.
-
-    Returns
-    -------
-    stack : DataArray, dims (energy, y, x)
-        Ready to be denoised.
-    counted : tuple of str
-        What preprocessing changed and left out.
-    """
-    stack, report = prepare(
-        _read(source, options), allow_missing=options.allow_missing, workspace=resources.workspace
-    )
-    return stack, tuple(report.lines())
-
-
 def check(
     source: str | Path, *, recipe: Recipe = DEFAULT_RECIPE, progress: Progress = _silent
 ) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
@@ -179,13 +145,13 @@ def check(
     Returns
     -------
     findings : tuple of Finding
-    counted : tuple of str
-        What preprocessing changed and left out.
+    changes : tuple of str
+        The changes by preprocessing, and the values it left out, in words.
     """
     progress("read", 0.0)
     memory = recipe.compute.memory_bytes
-    whole = _read(source, recipe.input)
-    part = _fitting_part(whole.shape, available_memory() if memory is None else memory)
+    whole = read_scan(source, recipe.input)
+    part = fitting_part(whole.shape, available_memory() if memory is None else memory)
     raw = whole.isel(part)
     stack, report = prepare(raw, allow_missing=recipe.input.allow_missing)
     counted = tuple(report.lines())
@@ -207,7 +173,7 @@ def correct_scan(
     resources: Resources = DEFAULT_RESOURCES,
     progress: Progress = _silent,
 ) -> tuple[xr.DataArray, tuple[str, ...]]:
-    """Remove what a changing illumination added to a stack, as the options say, and tell what was removed."""
+    """Remove the drift of the illumination, as the options say; return the stack and a description."""
     stack, removed = correct_flat_drift(
         stack,
         drift=options.flat_drift,
@@ -218,11 +184,12 @@ def correct_scan(
     )
     if removed is None:
         return stack, ()
-    beside = "empty pixels" if removed.empty.any() else "spectra only, for want of empty pixels"
-    said = (
-        f"flat drift of {removed.rms:.3f} rms (optical density) was removed, told from the sample by {beside}"
+    means = "empty pixels" if removed.empty.any() else "its spectra only, as too few pixels are empty"
+    text = (
+        f"flat drift of {removed.rms:.3f} rms (optical density) was removed; "
+        f"it was separated from the sample by {means}"
     )
-    return stack, (said,)
+    return stack, (text,)
 
 
 def denoise_scan(
@@ -275,8 +242,59 @@ def map_result(
     )
 
 
+def load_result_or_scan(
+    source: str | Path,
+    recipe: Recipe,
+    *,
+    as_is: bool = False,
+    options_of_scan: Sequence[str] = (),
+    resources: Resources = DEFAULT_RESOURCES,
+    progress: Progress = _silent,
+) -> Denoised | xr.DataArray:
+    """Return a saved result, or read a scan and denoise it.
+
+    Parameters
+    ----------
+    source : str or Path
+        File of a saved result, or a scan of any known format.
+    recipe : Recipe
+        How a scan is read, prepared and denoised.
+    as_is : bool
+        Return the scan itself, which is not denoised.
+    options_of_scan : sequence of str
+        Names of the options that the user gave and that only a scan can follow.
+    resources : Resources
+        Memory, folders, workers and device.
+    progress : callable
+        Called with a step's name and the share of it that is done.
+
+    Raises
+    ------
+    ReadError, StackError, EnergyError
+        If the scan cannot be read or used.
+    RecipeError
+        If there are `options_of_scan`, but `source` is a saved result.
+    """
+    try:
+        result = load_result(source)
+    except ReadError:
+        progress("read", 0.0)
+        stack = load_scan(source, recipe.input, resources=resources)[0]
+    else:
+        if options_of_scan:
+            raise RecipeError(
+                f"{source}: is a saved result, so {', '.join(options_of_scan)} cannot be followed; "
+                "map the scan itself, or leave them out"
+            )
+        return result
+    if as_is:
+        return stack
+    stack = correct_scan(stack, recipe.denoise, resources=resources, progress=progress)[0]
+    return denoise_scan(stack, recipe.denoise, resources=resources, progress=progress)
+
+
 def _require_room_for_draws(shape: tuple[int, ...], recipe: Recipe, resources: Resources) -> None:
-    """Raise where a bootstrap is asked for whose stacks would not fit in memory."""
+    """Raise RecipeError for a bootstrap whose stacks would not fit in memory."""
     if recipe.map.bootstrap and not resources.workspace.holds(shape):
         raise RecipeError(
             "a bootstrap draws whole stacks, which do not fit in memory here; leave out the bootstrap, "
@@ -299,67 +317,8 @@ def _map_or_reason(
         return None, error
 
 
-def input_files(source: str | Path, recipe: Recipe) -> list[Path]:
-    """Return the files that a run reads: the scan, energies beside it, and those that the recipe names."""
-    source = Path(source)
-    named = (recipe.input.energies, recipe.input.i0, recipe.input.mask)
-    return [source, *energies_candidates(source), *(Path(name) for name in named if name is not None)]
-
-
-def cut_scan(stack: xr.DataArray, options: InputOptions) -> xr.DataArray:
-    """Return the region of interest that the options name, with their mask in addition to its own."""
-    if options.mask is not None:
-        mask = _read_mask(Path(options.mask), stack.shape[1:])
-        stack = stack.assign_coords(mask=(("y", "x"), usable_mask(stack) & mask))
-        stack = add_history(stack, f"mask {Path(options.mask).name}: {int(mask.sum())} of {mask.size} pixels")
-    if options.roi is not None:
-        y0, y1, x0, x1 = options.roi
-        ny, nx = stack.shape[1:]
-        if not (0 <= y0 < y1 <= ny and 0 <= x0 < x1 <= nx):
-            raise RecipeError(
-                f"roi {y0}:{y1},{x0}:{x1} does not lie within the image of {ny} x {nx} pixels (y, x)"
-            )
-        stack = add_history(
-            stack.isel(y=slice(y0, y1), x=slice(x0, x1)), f"region {y0}:{y1},{x0}:{x1} of {ny} x {nx} (y, x)"
-        )
-    if not usable_mask(stack).any():
-        raise StackError(
-            "the mask leaves no pixel of the region to work on; change one of them", parameter="mask"
-        )
-    return stack
-
-
-def _read(source: str | Path, options: InputOptions) -> xr.DataArray:
-    """Read a scan and cut out what the options name."""
-    stack = read_stack(source, energies=options.energies, i0=options.i0, data=options.data)
-    return cut_scan(stack, options)
-
-
-def _fitting_part(shape: tuple[int, ...], memory: float) -> dict[str, slice]:
-    """Return the middle of the images (E, Y, X), as much of it as may be worked on in memory."""
-    wanted = Workspace(memory, Path())
-    n_y, n_x = shape[1:]
-    while not wanted.holds((shape[0], n_y, n_x)) and max(n_y, n_x) > 1:
-        n_y, n_x = (n_y, -(-n_x // 2)) if n_x >= n_y else (-(-n_y // 2), n_x)
-    starts = [(whole - part) // 2 for whole, part in zip(shape[1:], (n_y, n_x), strict=True)]
-    return {"y": slice(starts[0], starts[0] + n_y), "x": slice(starts[1], starts[1] + n_x)}
-
-
-def _read_mask(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    if not path.is_file():
-        raise ReadError(f"{path}: no such file; check the name of the mask")
-    with reading(path):
-        values = np.load(path, allow_pickle=False) if path.suffix.lower() == ".npy" else tifffile.imread(path)
-        mask: NDArray[np.bool_] = np.asarray(values) != 0
-    if mask.shape != shape:
-        raise StackError(f"{path}: the mask has shape {mask.shape}, the images have {shape} (y, x)")
-    if not mask.any():
-        raise StackError(f"{path}: the mask is 0 everywhere, so no pixel is left to work on")
-    return mask
-
-
 def _effective_recipe(recipe: Recipe, name: str, result: Denoised) -> str:
-    """Return the recipe as used, with versions, source, input hash and what was chosen on top."""
+    """Return the recipe as used; a comment on top has versions, source and automatic choices."""
     versions = ", ".join(f"{package} {version(package)}" for package in VERSIONS_OF)
     head = [
         f"xanesum {version('xanesum')}, Python {platform.python_version()}, {versions}",
