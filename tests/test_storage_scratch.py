@@ -405,7 +405,7 @@ def test_a_bootstrap_of_what_does_not_fit_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "xanesum.workflow.pipeline.correct_scan", pytest.fail
     )  # before anything that takes long
-    with pytest.raises(RecipeError, match="leave out --bootstrap"):
+    with pytest.raises(RecipeError, match="leave out the bootstrap"):
         run(scan, tmp_path / "out", recipe=options)
 
 

@@ -76,8 +76,8 @@ FAULTS = (
     Fault(
         "scale: a half judges its own spectra",
         "method/split_half.py",
-        "(_energy_found(first, common[1]) + _energy_found(second, common[0])) / 2",
-        "(_energy_found(first, common[0]) + _energy_found(second, common[1])) / 2",
+        "(_squares_along(first, common[1]) + _squares_along(second, common[0])) / 2",
+        "(_squares_along(first, common[0]) + _squares_along(second, common[1])) / 2",
         "tests/test_method_split_half.py",
     ),
     Fault(

@@ -48,7 +48,7 @@ def lazy_array(
 
 def chunks_of(stack: xr.DataArray) -> tuple[int, int, int]:
     """Return how many energies, rows and columns of a lazy stack are read together; at least a whole row."""
-    array: Any = stack.variable._data
+    array: Any = stack.variable._data  # private in xarray: the public `data` would read all values
     while not isinstance(array, _OnDemand) and hasattr(array, "array"):  # a part of a part
         array = array.array
     of_dask = getattr(array, "chunksize", None)
@@ -134,7 +134,7 @@ def index_within(key: tuple[Any, ...], ranges: list[range]) -> tuple[slice | int
 
 def is_lazy(stack: xr.DataArray) -> bool:
     """Whether the values of a stack are read, or computed, when they are used."""
-    return not stack.variable._in_memory
+    return not stack.variable._in_memory  # private in xarray, which has no public form of the question
 
 
 def with_values(stack: xr.DataArray, values: xr.Variable | NDArray[np.floating]) -> xr.DataArray:
