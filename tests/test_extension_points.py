@@ -26,7 +26,7 @@ def noisy():
     return phantom.noisy(10.0, rng=np.random.default_rng(2))
 
 
-# --- a reader: a `Format` in the list of `xanesum.io.registry`
+# --- a reader: a `Format` in the list of `xanesum.io.formats`
 
 
 def is_numpy_scan(path, head):

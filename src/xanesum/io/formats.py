@@ -1,8 +1,9 @@
 """The formats that xanesum reads and writes, in the order in which they are tried.
 
 To add a reader, write a module in this folder that defines ``FORMAT``, a `xanesum.io.scan.Format`, and enter
-it here, in the import and in `FORMATS`.  Nothing else has to change: `read_stack`, `describe`, the command
-line and the error messages follow from this list.  The module needs two functions and one object::
+it here, in the import and in `FORMATS`.  No other code has to change: `read_stack`, `describe`, the command
+line and the error messages follow from this list.  Its tests are ``tests/test_io_NAME.py``, and README.md and
+docs/architecture.md list the formats.  The module needs two functions and one object::
 
     def _matches(path, head):      # is it this format?  From the content, not from the name
         return head.startswith(b"MAGIC")
@@ -13,7 +14,8 @@ line and the error messages follow from this list.  The module needs two functio
     FORMAT = Format("name", "description for users", (".suffix",), _matches, _open)
 
 `Format` and `Scan` document each of these.  Examples: `xanesum.io.xrm` for a format that stores whole
-images, `xanesum.io.pyxas` for a layout of HDF5.
+images, `xanesum.io.pyxas` for a layout of HDF5.  A text file can only be read as a whole: its `_open` does
+so, and gives the array as ``read=values.__getitem__``.
 """
 
 from __future__ import annotations

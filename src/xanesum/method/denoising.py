@@ -22,7 +22,7 @@ from xanesum.method.fit import MAX_RANK, Fit
 from xanesum.method.intake import PreparedStack, pose_problem, prepare_stack
 from xanesum.method.labelling import label, package_versions
 from xanesum.method.noise_model import NoiseModel, measure_noise
-from xanesum.method.options import DEFAULT_METHOD, DEFAULT_NOISE, Options
+from xanesum.method.options import DEFAULT_METHOD, DEFAULT_NOISE, DEFAULT_PROBES, Options
 from xanesum.method.problem import Problem, Progress
 from xanesum.method.sum import fit_sum
 from xanesum.method.sum_plus import FALSE_ALARMS, fit_sum_plus
@@ -44,7 +44,7 @@ def denoise(
     rank: int | None = None,
     sigma: float | None = None,
     noise: str = DEFAULT_NOISE,
-    n_probes: int = 4,
+    n_probes: int = DEFAULT_PROBES,
     without: Collection[str] = (),
     memory: float | None = None,
     checkpoint: str | Path | None = None,
@@ -88,7 +88,9 @@ def denoise(
         for each pixel and one for each energy before denoising, and multiplied again after.  "white" takes
         the noise as even.
     n_probes : int
-        Calls of the denoiser per component for the estimate of risk.  Fewer save time with a slow denoiser.
+        Calls of the denoiser (probes of its response to noise) per component for the estimate of risk, at
+        most.  "sum+" makes the same number for each mirror image, so multiples of 4 are of use, and fewer for
+        large images.
     without : collection of str
         Stages of "sum+" to leave out: "averaging", "evidence", "weights", "refit", "smoothing", "shrinkage",
         "mirrors".

@@ -9,12 +9,13 @@ import numpy as np
 
 from xanesum.errors import RecipeError, SigmaError
 
-__all__ = ["DEFAULT_METHOD", "DEFAULT_NOISE", "METHODS", "NOISES", "STAGES", "Options"]
+__all__ = ["DEFAULT_METHOD", "DEFAULT_NOISE", "DEFAULT_PROBES", "METHODS", "NOISES", "STAGES", "Options"]
 
 METHODS = ("sum+", "sum")
 DEFAULT_METHOD = "sum+"
 NOISES = ("auto", "white")
 DEFAULT_NOISE = "auto"
+DEFAULT_PROBES = 4  # calls of the denoiser for the risk of an image, at most
 STAGES = ("averaging", "evidence", "weights", "refit", "smoothing", "shrinkage", "mirrors")
 
 
@@ -26,7 +27,7 @@ class Options:
     rank: int | None = None  # None: chosen from the data
     sigma: float | None = None  # unit of the stack; None: estimated
     noise: str = DEFAULT_NOISE
-    n_probes: int = 4
+    n_probes: int = DEFAULT_PROBES
     without: Collection[str] = ()  # names of STAGES
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from xanesum.method.options import DEFAULT_PROBES
 from xanesum.method.sure import stack_sum_of_squares
 from xanesum.streaming.interface import StackInBlocks
 
@@ -73,7 +74,7 @@ class Problem:
     energy_ev: NDArray[np.float64]  # (E,)
     denoise_at: DenoiserAt  # images (K, Y, X), noise level, mask (Y, X) -> images (K, Y, X)
     rng: np.random.Generator
-    n_probes: int = 4  # calls of the denoiser for the risk of each image
+    n_probes: int = DEFAULT_PROBES  # calls of the denoiser for the risk of each image, at most
     progress: Progress = field(default=lambda step, share: None)
     rounding: Rounding | None = None  # rms rounding error of the denoiser; None: float32, which is negligible
 

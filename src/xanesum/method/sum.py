@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from xanesum.linalg.subspace import Basis, StackSource, fit_basis, project
 from xanesum.method.fit import MAX_RANK, Fit, shares_of_signal
+from xanesum.method.options import DEFAULT_PROBES
 from xanesum.method.problem import Problem
 from xanesum.method.sure import (
     PROBE_STEP,
@@ -87,7 +88,7 @@ def try_ranks(
     rng: np.random.Generator,
     mask: NDArray[np.bool_] | None = None,
     sum_of_squares: float | None = None,
-    n_probes: int = 4,
+    n_probes: int = DEFAULT_PROBES,
     patience: int | None = None,
     step: float = PROBE_STEP,
     progress: Callable[[float], None] = lambda share: None,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from xanesum.errors import SigmaError
+from xanesum.method.options import DEFAULT_PROBES
 
 __all__ = [
     "PROBE_STEP",
@@ -54,7 +55,7 @@ def monte_carlo_divergence(
     *,
     sigma: float,
     rng: np.random.Generator,
-    n_probes: int = 4,
+    n_probes: int = DEFAULT_PROBES,
     step: float = PROBE_STEP,
 ) -> Divergence:
     """Estimate the divergence of any function from random probes, as in [1]_.
@@ -151,7 +152,7 @@ def image_response(
     *,
     rng: np.random.Generator,
     mask: NDArray[np.bool_] | None = None,
-    n_probes: int = 4,
+    n_probes: int = DEFAULT_PROBES,
     turn: float = TURN,
     rounding: float | NDArray[np.float64] = 0.0,
 ) -> Response:

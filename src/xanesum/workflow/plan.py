@@ -14,7 +14,7 @@ import psutil
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser, get_denoiser
 from xanesum.io import describe, read_stack
 from xanesum.linalg.binning import coarse_scale
-from xanesum.method.options import Options
+from xanesum.method.options import DEFAULT_PROBES
 from xanesum.method.sum_plus import probes_for, views_for
 from xanesum.storage.lazy import chunks_of
 from xanesum.storage.memory import available_memory
@@ -22,8 +22,8 @@ from xanesum.storage.scratch import Workspace
 
 __all__ = ["UNCERTAIN", "Plan", "Rates", "denoiser_calls", "measure_rates", "plan_run", "predict"]
 
-PROBE_BYTES = 64_000_000  # bytes that are read to measure the speed of reading
-MOST_PROBES = 8  # where chunks are large, so many times PROBE_BYTES may be read
+SAMPLE_BYTES = 64_000_000  # bytes that are read to measure the speed of reading
+MOST_SAMPLES = 8  # where chunks are large, so many times SAMPLE_BYTES may be read
 IMAGE_SIDE = 256  # pixels along the side of the image that is denoised to measure that speed
 MATRIX_SIDE = 1024  # rows of the square matrix that is multiplied to measure that speed
 # The constants below were fitted to the measured steps of six runs, see benchmarks/speed_plan.py.
@@ -44,7 +44,7 @@ IMAGES_HELD = 140  # float32 images in memory besides the stack, most of them to
 IMAGES_AT_LEAST = 12  # the same where memory is short
 READS, READS_OF_RAW = 6, 9  # passes over a stack that is not held in memory, all steps together
 RESULT_PIXEL_BYTES = 60  # bytes of maps, result and report for each pixel of an image
-N_PROBES = Options().n_probes  # probes of the risk in a run
+
 UNCERTAIN = 2.0  # factor by which a prediction of seconds may be wrong
 
 
@@ -195,7 +195,7 @@ def _seconds_by_step(shape: tuple[int, ...], quantity: str, rates: Rates) -> dic
     }
 
 
-def denoiser_calls(n_pixels: int, n_probes: int = N_PROBES) -> int:
+def denoiser_calls(n_pixels: int, n_probes: int = DEFAULT_PROBES) -> int:
     """Return how often the denoiser is called on each component's image at full resolution.
 
     Each view of the image is denoised once; the probes of the risk are shared out among the views.
@@ -217,9 +217,9 @@ def measure_rates(
     """Measure how fast this machine reads the scan, denoises images and multiplies matrices."""
     stack = read_stack(scan, data=data, energies=np.arange(describe(scan, data=data)["shape"][0]) + 1000.0)
     n_stored, rows_stored, _ = chunks_of(stack)
-    n_frames = min(len(stack), -(-max(1, PROBE_BYTES // (4 * stack[0].size)) // n_stored) * n_stored)
-    n_fit = PROBE_BYTES // (4 * n_frames * stack.shape[2])
-    n_rows = min(stack.shape[1], max(1, n_fit, min(rows_stored, MOST_PROBES * n_fit)))
+    n_frames = min(len(stack), -(-max(1, SAMPLE_BYTES // (4 * stack[0].size)) // n_stored) * n_stored)
+    n_fit = SAMPLE_BYTES // (4 * n_frames * stack.shape[2])
+    n_rows = min(stack.shape[1], max(1, n_fit, min(rows_stored, MOST_SAMPLES * n_fit)))
     reading = _seconds(lambda: np.asarray(stack[:n_frames, :n_rows].values))
     images = get_denoiser(denoiser)
     noise = np.random.default_rng(0).standard_normal((1, IMAGE_SIDE, IMAGE_SIDE)).astype(np.float32)
