@@ -19,7 +19,7 @@ from xanesum.cli.options import with_flag
 from xanesum.errors import SigmaError, XanesumWarning
 from xanesum.io import read_stack, write_stack
 from xanesum.phantom.demo import DEMO_PHOTONS, demo_exposure
-from xanesum.workflow import loading
+from xanesum.workflow import pipeline
 from xanesum.workflow.recipe import DEFAULT_RECIPE
 
 EDGE_EV = 8340.0 + np.linspace(0, 3, 24)[:, None] + np.zeros(26)
@@ -76,7 +76,7 @@ def test_map_of_a_scan(options, capsys):
 
 def test_map_of_a_saved_result_does_not_denoise_again(capsys, monkeypatch):
     said(capsys, "run", "scan.h5", "-o", "out")
-    monkeypatch.setattr(loading, "denoise_scan", None)
+    monkeypatch.setattr(pipeline, "denoise_scan", None)
 
     assert said(capsys, "map", "out/result.sum.h5", "-o", "map.h5")[-1].endswith("map: map.h5")
 

@@ -211,7 +211,7 @@ def test_a_second_run_replaces_its_own_files_and_no_others(scan, tmp_path):
     assert (out / "report.html").read_text("utf-8") != "old"
 
 
-@pytest.mark.parametrize("failing", ["denoise", "write_map", "write_report"])
+@pytest.mark.parametrize("failing", ["denoise_with", "write_map", "write_report"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("disk full"), MemoryError])
 @pytest.mark.parametrize("existing", [True, False])
 def test_what_fails_leaves_nothing_behind(scan, tmp_path, monkeypatch, failing, error, existing):
