@@ -147,7 +147,7 @@ def test_errors_and_notes_name_the_flag_of_the_verb(capsys):
     error = SigmaError("give the noise level", parameter="sigma")
 
     assert with_flag(error, run) == "give the noise level (--sigma)"
-    assert with_flag(error, info) == "give the noise level (sigma=)"  # it has no such flag
+    assert with_flag(error, info) == "give the noise level"  # it has no such flag
     assert with_flag(SigmaError("no advice"), run) == "no advice"
     assert with_flag(SigmaError("so", parameter="allow_missing"), run) == "so (--allow-missing)"
     with output.printed_notes(run):

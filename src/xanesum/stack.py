@@ -172,8 +172,8 @@ def refuse_values(
     if n_bad and not (allow_missing or stack.attrs.get("missing_values", 0)):
         n_values = len(blank) * stack.shape[1] * stack.shape[2]
         raise StackError(
-            f"{n_bad} of {n_values} values are not finite; give them weight 0 first "
-            "(xanesum.preprocess.mark_bad_values)",
+            f"{n_bad} of {n_values} values are not finite; give them weight 0 first, "
+            "in xanesum.preprocess.prepare",
             parameter="allow_missing",
         )
     if blank.any():
@@ -182,7 +182,7 @@ def refuse_values(
         more = " ..." if len(at) > NAMED else ""
         raise StackError(
             f"{len(at)} of {len(stack)} frames are zero everywhere (at {named}{more} eV); "
-            "leave them out, or give them weight 0 (xanesum.preprocess.mark_bad_values)",
+            "leave them out, or give them weight 0 in xanesum.preprocess.prepare",
             parameter="allow_missing",
         )
 

@@ -85,7 +85,7 @@ FAULTS = (
     Fault(
         "accelerator: a block of other content taken for the one that is held",
         "streaming/executors.py",
-        "keys = {(str(part), id(stack.filling)): part for part in parts}",
+        "keys = {(str(part), id(stack.read), id(stack.filling)): part for part in parts}",
         "keys = {str(part): part for part in parts}",
         "tests/test_streaming_torch.py",
     ),

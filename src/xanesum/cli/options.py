@@ -218,9 +218,9 @@ def add_options(parser: argparse.ArgumentParser, options: OptionTable, **others:
 
 
 def with_flag(note: XanesumError | XanesumWarning, flags: Mapping[str, str]) -> str:
-    """Return the message with the flag of its parameter; as Python shows it, where there is no flag."""
+    """Return the message with the flag of its parameter, where the verb has one."""
     flag = flags.get(note.parameter or "")
-    return str(note) if flag is None else f"{note.message} ({flag})"
+    return note.message if flag is None else f"{note.message} ({flag})"
 
 
 def recipe_of(arguments: argparse.Namespace) -> Recipe:

@@ -52,7 +52,7 @@ class RoundingDenoiser(Denoiser, Protocol):
 
 
 @runtime_checkable
-class KnownRounding(RoundingDenoiser, Protocol):
+class KnownRounding(Denoiser, Protocol):
     """A denoiser that can tell how large its rounding error is.
 
     A risk estimate that allows for this error can call the faster form.

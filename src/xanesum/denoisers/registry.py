@@ -91,7 +91,8 @@ def get_denoiser(name_or_object: str | Denoiser, **options: object) -> Denoiser:
 
 def exact_form(denoiser: Denoiser) -> Denoiser:
     """Return the form of `denoiser` that rounds no more coarsely than float32; see `RoundingDenoiser`."""
-    return denoiser.exact if isinstance(denoiser, RoundingDenoiser) else denoiser
+    exact = denoiser.exact if isinstance(denoiser, RoundingDenoiser) else denoiser
+    return exact if isinstance(exact, Denoiser) else denoiser
 
 
 def available_denoisers() -> dict[str, Availability]:

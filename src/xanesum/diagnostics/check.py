@@ -15,7 +15,7 @@ from skimage.registration import phase_cross_correlation
 
 from xanesum.errors import EdgeError, XanesumWarning
 from xanesum.flat_field.correct import correct_flat_drift
-from xanesum.linalg.binning import block_sums, mean_over_blocks
+from xanesum.linalg.binning import average_pixels
 from xanesum.linalg.imputation import fill_missing
 from xanesum.method.denoising import denoise
 from xanesum.noise.level import estimate_sigma
@@ -182,8 +182,9 @@ def _light(scan: _Scan) -> Finding:
         text = "the scan was not divided by a flat image, so none could drift"
         return Finding("light", "good", text, {"drift_rms": None})
     scale = max(1, min(scan.mask.shape) // COARSE_PX)
-    known = block_sums(scan.mask.astype(np.float32), scale) > 0
-    small = scan.stack_of(mean_over_blocks(scan.values, scan.mask, scale), known)
+    root = average_pixels(np.ones((1, *scan.mask.shape), np.float32), scale, mask=scan.mask)[0]
+    means = average_pixels(scan.values, scale, mask=scan.mask) / np.maximum(root, 1)
+    small = scan.stack_of(means, root > 0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XanesumWarning)  # they concern the coarse images, not the scan
         removed = correct_flat_drift(small, denoiser="wavelet", rng=scan.rng)[1]

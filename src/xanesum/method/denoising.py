@@ -201,10 +201,10 @@ def _warnings(fit: Fit, rank: int | None) -> Iterator[XanesumWarning]:
     for k, p_value in enumerate(fit.components["p_value"]):
         if FALSE_ALARMS / NEAR_LIMIT < p_value < FALSE_ALARMS * NEAR_LIMIT:
             fate = "kept" if k < fit.rank else "left out"
-            ranks = f"{k} and {k + 1}" if k else "1"
+            compare = f"compare ranks {k} and {k + 1}" if k else "compare with rank 1"
             yield XanesumWarning(
                 f"component {k + 1} is close to the limit of detection (p = {p_value:.2g}) and was {fate}; "
-                f"do not rely on features that only it shows, or compare ranks {ranks}",
+                f"do not rely on features that only it shows, or {compare}",
                 parameter="rank",
             )
 

@@ -46,6 +46,8 @@ class Options:
             raise RecipeError("method 'sum' has no stage to leave out; without belongs to 'sum+'")
         if self.sigma is not None and not (np.isfinite(self.sigma) and self.sigma > 0):
             raise SigmaError(f"sigma must be a positive number, got {self.sigma}")
+        if self.sigma is not None:
+            object.__setattr__(self, "sigma", float(self.sigma))  # it may have come as an array without axes
 
     @property
     def noise_is_measured(self) -> bool:

@@ -313,7 +313,8 @@ def _flat(stack: xr.DataArray, given: ArrayLike | None) -> tuple[NDArray[np.floa
             return _three_axes(stack, flat, name), f"by {name}"
     raise StackError(
         "counts need a flat image or an I0 spectrum to become optical density; "
-        "if they are something else, give their quantity; otherwise give a flat, or I0 as a table",
+        "if they are something else, give their quantity; otherwise give a flat, "
+        "or I0 as a table of energies and counts",
         parameter="i0",
     )
 

@@ -16,6 +16,7 @@ from xanesum.streaming.interface import Averages, Progress, Rescaling, Survey, n
 __all__ = ["CheckpointedStack"]
 
 Arrays = dict[str, NDArray[Any]]
+FORM = "form 2"  # of the arrays that are kept; those of another form are not taken for them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,7 +94,7 @@ class CheckpointedStack:
         self.checkpoint.clear()
 
     def _remember(self, compute: Callable[[], Arrays], name: str, *arguments: ArrayLike) -> Arrays:
-        return self.checkpoint.remember(self.stack.request_digest(name, *arguments), compute)
+        return self.checkpoint.remember(self.stack.request_digest(f"{name}, {FORM}", *arguments), compute)
 
 
 def _arrays_of(averages: Averages) -> Arrays:

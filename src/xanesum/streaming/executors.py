@@ -166,7 +166,7 @@ class DeviceExecutor:
 
     def _blocks_of(self, stack: Blocks, parts: list[Part], progress: Progress) -> Iterator[tuple[Part, Any]]:
         """Yield every part and its values on the device; only parts that it does not hold are read."""
-        keys = {(str(part), id(stack.filling)): part for part in parts}
+        keys = {(str(part), id(stack.read), id(stack.filling)): part for part in parts}
         fresh = [part for key, part in keys.items() if self.backend.held(key) is None]
         values = values_of(stack, fresh, progress)
         for key, part in keys.items():

@@ -22,7 +22,11 @@ DEFAULT_DEVICE = "auto"
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a computation may use.  None of it changes a result beyond rounding."""
+    """What a computation may use.
+
+    None of it changes a result beyond rounding, except that with little memory the spectra are sought in
+    coarser averages.  A memory without limit (infinity) means most of the free memory.
+    """
 
     workspace: Workspace = IN_MEMORY  # limit of the memory, and a folder for stacks that do not fit
     checkpoint: Path | None = None  # folder that keeps the results of passes for a run that was killed

@@ -179,7 +179,7 @@ class _LiveScan:
         try:
             self.watched.factors = self.scan.add(arrival.frame, arrival.energy_ev)
         except StackError as error:
-            self.leave_out(f"{arrival.files[0].name}: {error}")
+            self.leave_out(f"{arrival.files[0].name}: {error.message}")
             return
         self.first = self.first or arrival
         self.watched.seconds.append(time.perf_counter() - started)
@@ -292,7 +292,7 @@ def arrivals(
             try:
                 yield _frame(folder, files, recipe, flat)
             except (ReadError, StackError) as error:
-                leave_out(str(error))
+                leave_out(error.message)
         yield None
 
 

@@ -6,7 +6,7 @@ import json
 import platform
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +22,7 @@ from xanesum.errors import EdgeError, ReadError, RecipeError, XanesumWarning
 from xanesum.flat_field.correct import correct_flat_drift
 from xanesum.method.denoising import denoise_with
 from xanesum.method.options import Options
+from xanesum.method.problem import Progress
 from xanesum.preprocess import prepare
 from xanesum.report.page import write_report
 from xanesum.report.texts import Facts
@@ -38,7 +39,6 @@ from xanesum.xanes import MAP_KINDS, chemical_map
 
 __all__ = ["RunResult", "check", "correct_scan", "denoise_scan", "load_result_or_scan", "map_result", "run"]
 
-Progress = Callable[[str, float], None]
 VERSIONS_OF = ("numpy", "scipy", "xarray", "h5py", "scikit-image", "pywavelets", "torch")
 
 
@@ -65,7 +65,7 @@ class RunResult:
     @property
     def map_problem(self) -> str:
         """Why there is no map; empty if there is one."""
-        return "" if self.map_error is None else str(self.map_error)
+        return "" if self.map_error is None else self.map_error.message
 
     @property
     def report(self) -> Path:
@@ -109,7 +109,7 @@ def _run(source: Path, folder: Path, recipe: Recipe, resources: Resources, progr
     started = time.perf_counter()
     progress("read", 0.0)
     notes: list[str] = []
-    with hear_notes(lambda note: notes.append(str(note)), pass_on=True):
+    with hear_notes(lambda note: notes.append(note.message), pass_on=True):
         stack, counted = load_scan(source, recipe.input, resources=resources)
         _require_room_for_draws(stack.shape, recipe, resources)
         stack, corrected = correct_scan(stack, recipe.denoise, resources=resources, progress=progress)
@@ -125,7 +125,7 @@ def _run(source: Path, folder: Path, recipe: Recipe, resources: Resources, progr
     seconds = time.perf_counter() - started
     effective = _effective_recipe(recipe, source.name, result)
     counted += corrected
-    problem = "" if map_error is None else str(map_error)
+    problem = "" if map_error is None else map_error.message
     facts = Facts(source.name, seconds, counted, problem, effective, tuple(dict.fromkeys(notes)))
     progress("write", 0.0)
     with staged_folder(folder, own=OWN_FILES) as temporary:
