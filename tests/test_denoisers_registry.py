@@ -169,6 +169,8 @@ def test_the_exact_form_is_that_of_a_rounding_denoiser_and_else_the_denoiser_its
 
     assert exact_form(bare) is bare
     assert exact_form(rounding) is rounding.exact
+    bare.exact = True  # no denoiser, whatever it means
+    assert exact_form(bare) is bare
 
 
 def test_what_a_denoiser_offers_is_seen_from_its_attributes():

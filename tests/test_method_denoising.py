@@ -333,3 +333,12 @@ def test_a_known_rounding_is_allowed_for(method, is_asked):
 
     assert bool(denoiser.asked) == is_asked
     np.testing.assert_allclose(denoiser.asked, 1.0, rtol=0.03)
+
+
+def test_a_sigma_without_axes_is_a_number():
+    given = stack_of(NOISY)[0, 0, 0] * 0 + 1  # as `part.std()` gives it
+
+    found = denoise(stack_of(NOISY), sigma=given, denoiser="wavelet").sigma
+
+    assert type(found) is float
+    assert found == 1.0

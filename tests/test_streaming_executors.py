@@ -327,6 +327,18 @@ def test_a_pass_that_was_finished_is_not_made_again(tmp_path, change):
     assert again.n_read == 0
 
 
+def test_results_of_another_form_are_not_taken(tmp_path, monkeypatch):
+    """A run that was killed may be resumed by a later version, whose arrays have other names."""
+    monkeypatch.setattr("xanesum.streaming.checkpointed_stack.FORM", "form 1")
+    checkpointed(in_blocks(), tmp_path).average(4)
+    monkeypatch.undo()
+    reader = Reader()
+
+    checkpointed(in_blocks(reader), tmp_path).average(4)
+
+    assert reader.n_read >= VALUES.size
+
+
 @pytest.mark.parametrize(
     "other",
     [

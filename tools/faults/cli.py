@@ -6,7 +6,7 @@ FAULTS = (
     Fault(
         "cli: messages name the Python parameter, not the flag",
         "cli/options.py",
-        "return str(note) if flag is None else",
+        "return note.message if flag is None else",
         "return str(note) if True else",
         "tests/test_cli.py",
     ),

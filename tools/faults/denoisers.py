@@ -6,8 +6,8 @@ FAULTS = (
     Fault(
         "exact form: the rounding form passed off as exact",
         "denoisers/registry.py",
-        "return denoiser.exact if isinstance(denoiser, RoundingDenoiser) else denoiser",
-        "return denoiser",
+        "exact = denoiser.exact if isinstance(denoiser, RoundingDenoiser) else denoiser",
+        "exact = denoiser",
         "tests/test_denoisers_registry.py",
     ),
     Fault(
