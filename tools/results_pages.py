@@ -690,6 +690,19 @@ def speed_plan() -> list[Row]:
     )
 
 
+def speed_versions() -> list[Row]:
+    return columns(
+        rows_of("speed-versions"),
+        [
+            ("stack", "stack", "{}"),
+            ("old (s)", "old, seconds", "{:.2f}"),
+            ("new (s)", "new, seconds", "{:.2f}"),
+            ("new over old", "new over old", "{:.2f}"),
+            ("pairs", "pairs", "{}"),
+        ],
+    )
+
+
 def speed_watch() -> list[Row]:
     return columns(
         rows_of("speed-watch"),
@@ -737,6 +750,7 @@ TABLES = {
     "probes": Table(probes, ("probes",)),
     "probes square": Table(probes_square, ("probes",)),
     **{f"speed {name}": Table(partial(speed, name), ("speed",)) for name in ("particle", "wedge")},
+    "speed versions": Table(speed_versions, ("speed-versions",)),
     "speed shares": Table(speed_shares, ("speed-steps",)),
     "speed steps": Table(speed_steps, ("speed-steps",)),
     "speed growth": Table(speed_growth, ("speed-growth",)),
