@@ -417,7 +417,7 @@ def test_a_run_on_a_cluster_gives_the_same_factors(tmp_path, monkeypatch):
     alone = run(scan, tmp_path / "alone", recipe=recipe(memory="1.3MB"))
 
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
+        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1"
     ) as cluster:
         options = recipe(memory="1.3MB", scheduler=cluster.scheduler_address)
         done = run(scan, tmp_path / "done", recipe=options)
