@@ -29,9 +29,9 @@ LAYERS = [
     "diagnostics",
     "phantom",
     "report",
+    "viewer",
     "workflow",
     "cli",
-    "viewer",
     "__main__",
 ]
 WITH_TORCH = {"denoisers/network.py", "denoisers/_networks.py"}
