@@ -67,7 +67,7 @@ def test_the_formula_is_inverted_for_any_exposure_and_dark(offset, exposure_s, f
     np.testing.assert_allclose(result.values, density, rtol=0, atol=FLOAT32_OD)
     assert result.attrs["quantity"] == "optical_density"
     assert result.dtype == np.float32
-    assert report.lines() == ["nothing was changed"]
+    assert report.lines() == ["no value, pixel or frame was left out"]
 
 
 @pytest.mark.parametrize("kind", ["one image", "image per energy", "I0 spectrum"])
@@ -338,7 +338,7 @@ def test_missing_values_and_blank_frames_get_weight_0():
 def test_a_clean_stack_gets_no_marks():
     stack = small_stack()
     result, report = mark_bad_values(stack)
-    assert report.lines() == ["nothing was changed"]
+    assert report.lines() == ["no value, pixel or frame was left out"]
     assert set(result.coords) == {"energy"}
     assert "missing_values" not in result.attrs
 
@@ -374,7 +374,7 @@ def structured_sample(seed=0, *, sigma=0.02, shape=(40, 120, 150)):
 def test_no_structure_is_taken_for_a_bad_pixel(seed, sigma):
     stack = structured_sample(seed, sigma=sigma)
     result, report = find_bad_pixels(stack)
-    assert report.lines() == ["nothing was changed"]
+    assert report.lines() == ["no value, pixel or frame was left out"]
     np.testing.assert_array_equal(result.values, stack.values)
 
 

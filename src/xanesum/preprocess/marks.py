@@ -54,7 +54,7 @@ class PreprocessReport:
             if count:
                 share = f" ({100 * count / self.n_values:.2g} %)" if "values" in text else ""
                 lines.append(f"{count} {text}{share}")
-        return lines or ["nothing was changed"]
+        return lines or ["no value, pixel or frame was left out"]
 
 
 LINES = {
