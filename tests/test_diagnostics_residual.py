@@ -162,6 +162,15 @@ def test_noise_of_counts_and_of_few_flats_is_no_lost_signal():
     assert found.size == pytest.approx(1, abs=0.03)
 
 
+def test_the_residual_is_in_units_of_the_noise_of_its_pixel():
+    pixel = np.linspace(0.5, 2.0, SHAPE[1]) * np.ones((SHAPE[0], 1))  # rms 1.32
+    noise = SIGMA * pixel * np.random.default_rng(5).standard_normal(CLEAN.shape)
+    uneven = make_stack((CLEAN + noise).astype(np.float32), ENERGY)
+    result = replace(RESULT, sigma_pixel=RESULT.sigma_pixel.copy(data=pixel))
+
+    assert examine_residual(uneven, result).size == pytest.approx(1, abs=0.02)
+
+
 def test_what_has_no_say_changes_nothing():
     mask, weight = np.ones(SHAPE, bool), np.ones(len(ENERGY))
     mask[:, :20], weight[7] = False, 0

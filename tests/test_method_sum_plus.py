@@ -570,3 +570,20 @@ def test_the_risk_of_uneven_noise_is_the_error_in_units_of_it():
         risks.append(found.risk.risk[2] - luck / known.full.stack.size + 1)
 
     assert np.mean(risks) == pytest.approx(np.mean(errors), rel=0.1)
+
+
+def test_the_denoiser_sees_even_noise_in_every_round():
+    _, known, _, spectra, _ = uneven_case()
+    seen = []
+
+    def watched(images, sigma, mask):
+        seen.append(images)
+        return wavelet(images, mask)
+
+    refine(replace(known, denoise_at=watched), spectra)
+
+    assert len(seen) > 4  # two refits, with a probe each, and the images
+    for images in seen:
+        detail = np.diff(np.diff(images, axis=1), axis=2) / 2  # of noise alone: the images are smooth
+        left, right = detail[:, :, :32].std(), detail[:, :, -32:].std()
+        assert right == pytest.approx(left, rel=0.1)  # 2.5 times as much if they were not divided

@@ -169,7 +169,7 @@ FAULTS = (
         "method/sum_plus.py",
         "    level = problem.coarse\n    noise = level.noise_of(spectra)\n",
         "    level = problem.coarse\n    noise = np.ones((len(spectra), 1, 1), np.float32)\n",
-        "tests/test_method_uneven.py",
+        "tests/test_method_sum_plus.py",
     ),
     Fault(
         "uneven noise: images not multiplied by it again",
