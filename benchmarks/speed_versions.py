@@ -43,6 +43,8 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--old", type=Path, metavar="FOLDER", help="source of the older version")
     options = parser.parse_args()
+    if options.old is None and options.quick:
+        options.old = REPO  # with itself, to show that all works
     if options.old is None:
         print("nothing to compare with: give the source of an older version with --old FOLDER")
         return
