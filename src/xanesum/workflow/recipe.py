@@ -123,7 +123,7 @@ class MapOptions(_Checked):
 
 @dataclass(frozen=True, slots=True)
 class ComputeOptions(_Checked):
-    """Resources of a run; they do not change the result beyond rounding."""
+    """Resources of a run.  With little memory, spectra are sought in coarser averages."""
 
     memory: str | None = None  # as "2GB"; None for most of the free memory
     work: str | None = None  # folder for temporary files; a killed run continues from it
