@@ -4,11 +4,11 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from scans import SEED, add_noise, low_rank
+from scans import SEED, add_noise, low_rank, smooth_images
 
 from xanesum.errors import RankError, StackError
 from xanesum.linalg.binning import average_pixels, block_means, interpolate_blocks
-from xanesum.linalg.imputation import fill_missing
+from xanesum.linalg.imputation import MissingValues, fill_known, fill_missing, filling_spectra
 from xanesum.linalg.subspace import fit_basis, inner_products, mean_signs, project, reconstruct
 
 
@@ -115,6 +115,87 @@ def test_a_whole_stack_is_not_copied_by_fill_missing():
     stack = low_rank()
 
     assert fill_missing(stack, rank=3) is stack
+
+
+def two_states(n_energies=40, shape=(60, 70)):
+    """A stack of two edges 1.5 eV apart, and a mask of pixels, of both states, that will miss the edge."""
+    energy = np.linspace(-20.0, 20.0, n_energies)
+    spectra = 0.5 * (1 + np.tanh((energy - np.array([[0.0], [1.5]])) / 2))
+    state = np.arange(shape[1]) % 2
+    thickness = 0.5 + np.abs(smooth_images(1, shape)[0])
+    block = np.zeros(shape, bool)
+    block[15:45, 10:50] = True
+    thickness[block] *= 3
+    clean = (spectra[state].T[:, None] * thickness).astype(np.float32)
+    return clean, block, slice(18, 23)
+
+
+def test_values_missing_in_a_region_are_filled_from_pixels_that_miss_nothing():
+    clean, block, missing = two_states()
+    spoiled = add_noise(clean, 0.05)
+    spoiled[missing, block] = np.nan
+
+    filled = fill_missing(spoiled, rank=5)
+
+    error = (filled - clean)[missing, block]
+    # the error of least squares on the 35 energies left, with the two spectra known
+    spectra = fit_basis(clean, 2, rng=fresh()).spectra
+    known, wanted = np.delete(spectra, missing, axis=1), spectra[:, missing]
+    variance = np.einsum("ke,kl,le->e", wanted, np.linalg.inv(known @ known.T), wanted)
+    assert np.sqrt(np.mean(error**2)) < 1.1 * 0.05 * np.sqrt(variance.mean())
+    assert abs(error.mean()) < 0.01
+
+
+def test_spectra_of_noise_alone_do_not_fill():
+    clean, _, _ = two_states()
+
+    spectra = filling_spectra(add_noise(clean, 0.05), rank=5)
+
+    assert len(spectra) == 2
+    assert np.linalg.norm(spectra, axis=1)[1] > 3e-3  # three times its strength, in units of 1000 sigma
+
+
+def test_a_block_is_filled_as_the_whole_is():
+    clean, block, missing = two_states()
+    spoiled = add_noise(clean, 0.05)
+    spoiled[missing, block] = np.nan
+    spectra = filling_spectra(spoiled, rank=3)
+
+    whole = fill_known(spoiled, spectra, np.ones(block.shape, bool))
+    part = fill_known(spoiled[:, 20:30], spectra, np.ones((10, block.shape[1]), bool))
+
+    np.testing.assert_allclose(part, whole[:, 20:30], atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [7, 60])
+def test_errors_grow_where_values_are_missing(rows):
+    """Coefficients of filled pixels, from many draws of the noise, against the growth that is stated."""
+    clean, block, missing = two_states()
+    spoiled = add_noise(clean, 0.05)
+    spoiled[missing, block] = np.nan
+    filling = filling_spectra(spoiled, rank=5)
+    spectra = fit_basis(clean, 2, rng=fresh()).spectra
+    blocks = ((slice(y, min(y + rows, 60)), spoiled[:, y : y + rows]) for y in range(0, 60, rows))
+    growth = MissingValues.of_blocks(spoiled.shape, np.ones(block.shape, bool), blocks).noise_growth(
+        spectra, filling
+    )
+
+    errors = []
+    for seed in range(20):
+        drawn = np.where(np.isfinite(spoiled), add_noise(clean, 0.05, seed), np.float32(np.nan))
+        filled = fill_known(drawn, filling, np.ones(block.shape, bool))
+        errors.append(project(spectra, filled - clean) / 0.05)
+    errors = np.array(errors)
+
+    np.testing.assert_array_equal(growth[:, ~block], 1)
+    assert (growth[:, block] > 1.2).all()
+    # any mixture of the two coefficients: its error is at most that of independent ones with these factors
+    for mixture in (np.array([1.0, 0.0]), np.array([0.0, 1.0]), np.array([0.6, 0.8]), np.array([0.8, -0.6])):
+        measured = np.sqrt(np.mean(np.tensordot(mixture, errors, (0, 1))[:, block] ** 2))
+        stated = np.sqrt(np.mean(np.tensordot(mixture**2, growth**2, 1)[block]))
+        assert measured < 1.05 * stated
+    worst = np.linalg.eigvalsh(np.cov(errors[:, :, block].transpose(1, 0, 2).reshape(2, -1)))[-1]
+    assert worst > 0.4 * np.max(growth[:, block] ** 2)  # not much larger than needed
 
 
 def test_a_sign_makes_the_mean_positive():

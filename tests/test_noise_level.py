@@ -11,7 +11,9 @@ from xanesum.noise.level import (
     count_above_noise,
     estimate_sigma,
     marchenko_pastur_median,
+    noise_rank,
     noise_reach,
+    sigma_of_pixels,
     sigma_per_energy,
     wavelet_sigma,
 )
@@ -64,6 +66,41 @@ def test_masked_pixels_do_not_count():
 
 def test_no_noise_gives_zero():
     assert estimate_sigma(low_rank(shape=(80, 90)), rng=fresh()) < 1e-4
+
+
+def interpolated(stack, n_energies):
+    """A stack interpolated linearly along energy to more energies."""
+    place = np.linspace(0, len(stack) - 1, n_energies)
+    below = np.minimum(place.astype(int), len(stack) - 2)
+    share = (place - below)[:, None, None]
+    return ((1 - share) * stack[below] + share * stack[below + 1]).astype(np.float32)
+
+
+@pytest.mark.parametrize("n_energies", [41, 52, 100])
+def test_sigma_of_a_stack_interpolated_along_energy(n_energies):
+    clean = low_rank((50.0, 5.0), 40, (80, 90))
+    fine, noisy = interpolated(clean, n_energies), interpolated(add_noise(clean, 1.0), n_energies)
+    rms = float(np.std(noisy - fine))
+
+    assert estimate_sigma(noisy, rng=fresh()) == pytest.approx(rms, rel=0.04)
+    assert noise_rank(noisy.reshape(n_energies, -1)) == 40
+
+
+def test_noise_of_full_rank_is_not_taken_for_interpolated():
+    """Not even where the noise of energies differs by a factor of 20."""
+    stack = add_noise(low_rank((50.0,), 40, (80, 90)), 1.0).reshape(40, -1)
+    uneven = stack * np.geomspace(1, 20, 40, dtype=np.float32)[:, None]
+
+    assert noise_rank(stack) == noise_rank(uneven) == 40
+    # the same number as ever for noise of full rank: the median of the values that are no signal's
+    values = np.linalg.svd(stack.astype(float), compute_uv=False)[1:] ** 2
+    expected = np.sqrt(np.median(values) / (stack.shape[1] * marchenko_pastur_median(39 / stack.shape[1])))
+    assert sigma_of_pixels(stack) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_stack_without_noise_has_no_noise_rank():
+    for n_states in (3, 10):
+        assert noise_rank(low_rank(np.geomspace(9, 1, n_states), 40).reshape(40, -1)) == 40
 
 
 def test_sigma_per_energy_follows_the_frames():

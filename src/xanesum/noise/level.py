@@ -18,6 +18,7 @@ __all__ = [
     "finest_diagonal",
     "marchenko_pastur_median",
     "median_sigma",
+    "noise_rank",
     "noise_reach",
     "sigma_of_pixels",
     "sigma_per_energy",
@@ -34,6 +35,12 @@ PIXELS_PER_ENERGY = 20  # pixels of the sample for each of E energies: relative 
 MIN_PIXELS = 4000  # pixels of the sample, at least
 N_TURNS = 20  # of counting the signal's singular values and measuring the noise; two or three are enough
 ABOVE_NOISE = 1.02  # a signal's singular value exceeds the largest one of noise by this factor
+
+# --- Noise of less than full rank, as of stacks that were interpolated along energy
+GAP = 1e-4  # an eigenvalue this many times smaller than the one before it ends the noise
+UNEVEN = 3.0  # a signal's eigenvalue exceeds the mean one of such noise by this factor
+ROUNDING = 1e-12  # eigenvalues below this part of the largest are rounding of float32
+FLAT = 1e3  # eigenvalues of noise differ by less than this factor, from the middle one to the last
 
 # --- Reach of the noise
 REACH_PIXELS = 50_000  # pixels of the strip in which the correlation of the noise is measured
@@ -111,11 +118,48 @@ def sigma_sample(n_energies: int, mask: NDArray[np.bool_], rng: np.random.Genera
 
 
 def sigma_of_pixels(pixels: NDArray[np.floating]) -> float:
-    """Return sigma of the noise in pixels (E, n) from `sigma_sample`."""
-    unused = np.random.default_rng(0)  # the Gram route draws nothing
+    """Return sigma of the noise in pixels (E, n) from `sigma_sample`.
+
+    It is the root mean square of the noise of a value, also if the noise has less than full rank, see
+    `noise_rank`.
+    """
     pixels = pixels[:: -(-len(pixels) // MOST_ENERGIES)]
-    values = fit_basis(pixels[:, None, :], rng=unused, route="gram").singular_values ** 2
-    return _sigma_from_spectrum(values, pixels.shape[1])
+    return _sigma_from_spectrum(_eigenvalues(pixels), pixels.shape[1])
+
+
+def noise_rank(pixels: NDArray[np.floating]) -> int:
+    """Return how many of the E energies of pixels (E, n) have noise of their own; E for white noise.
+
+    Where frames were interpolated along energy, their noise is a mixture of that of fewer frames.  It is then
+    correlated along energy.  The images of smooth spectra have more noise than sigma of a value tells: about
+    the root of ``E / noise_rank`` times as much.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (E, n)
+        Some thousands of pixels, from `sigma_sample`.
+    """
+    return _rank_of_noise(_eigenvalues(pixels))
+
+
+def _eigenvalues(pixels: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the squared singular values of pixels (E, n), descending."""
+    unused = np.random.default_rng(0)  # the Gram route draws nothing
+    return fit_basis(pixels[:, None, :], rng=unused, route="gram").singular_values ** 2
+
+
+def _rank_of_noise(values: NDArray[np.float64]) -> int:
+    """Return the number of eigenvalues (E,), descending, of signal and noise; the others are rounding.
+
+    Noise ends where the eigenvalues fall to next to nothing at once.  So few values that only signal can be
+    meant, or values that fall over many decades as those of signals do, do not count as noise.
+    """
+    end = MIN_ENERGIES + np.flatnonzero(values[MIN_ENERGIES:] <= GAP * values[MIN_ENERGIES - 1 : -1])
+    if not end.size:
+        return len(values)
+    last = values[end[0] - 1]
+    is_noise = ROUNDING * values[0] < last and values[end[0] // 2] < FLAT * last
+    return int(end[0]) if is_noise else len(values)
 
 
 def marchenko_pastur_median(beta: float) -> float:
@@ -331,6 +375,9 @@ def _sigma_of_few_energies(
 
 def _sigma_from_spectrum(values: NDArray[np.float64], n_pixels: int) -> float:
     """Return sigma from the squared singular values (E,), descending, of a matrix (E, n_pixels)."""
+    rank = _rank_of_noise(values)
+    if rank < len(values):
+        return _sigma_of_low_rank(values, rank, n_pixels)
     n_signal = 0
     sigma = 0.0
     for _ in range(N_TURNS):
@@ -342,3 +389,20 @@ def _sigma_from_spectrum(values: NDArray[np.float64], n_pixels: int) -> float:
             break
         n_signal = found
     return sigma
+
+
+def _sigma_of_low_rank(values: NDArray[np.float64], rank: int, n_pixels: int) -> float:
+    """Return the rms noise of a value from squared singular values (E,), of which `rank` are not rounding.
+
+    The values of the noise differ, as interpolation damps some more than others.  So their mean is taken, and
+    only values far above it count as signal.  The noise in the signal's dimensions is taken as this mean.
+    """
+    n_signal, mean = 0, float(np.median(values[:rank]))
+    for _ in range(N_TURNS):
+        largest = UNEVEN * mean * (1 + np.sqrt(rank / n_pixels)) ** 2
+        found = min(int(np.count_nonzero(values > largest)), rank // 2)
+        mean = float(np.mean(values[found:rank]))
+        if found == n_signal:
+            break
+        n_signal = found
+    return float(np.sqrt(mean / n_pixels * rank / len(values)))

@@ -1,11 +1,12 @@
 """Maps of the edge: half-step energy and white-line position of every pixel, of a result or of a stack.
 
-Their standard errors are computed in `half_step_errors` and `white_line_errors`.
+Their standard errors are computed in `half_step_errors`, and in `white_line_errors` of `peaks`.  The error of
+the edge energy e0, which moves the pre- and post-edge lines of all pixels, is added in `_dataset`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,10 +20,11 @@ from xanesum.xanes.normalization import (
     EdgeRanges,
     Range,
     edge_ranges,
-    find_e0_ev,
+    find_edge,
     flattening_operator,
     step_operator,
 )
+from xanesum.xanes.peaks import Peaks, white_line_errors
 from xanesum.xanes.pixel_spectra import PixelSpectra, pixel_spectra_of
 
 __all__ = [
@@ -32,16 +34,16 @@ __all__ = [
     "half_step_energy",
     "half_step_errors",
     "white_line",
-    "white_line_errors",
 ]
 
 MAP_KINDS = ("auto", "half_step", "white_line")
 MAP_NAMES = {"half_step": "half_step_energy_ev", "white_line": "white_line_ev"}
 ERROR_NAMES = {"half_step": "half_step_sigma_ev", "white_line": "white_line_sigma_ev"}
-WHITE_LINE_EV = (-5.0, 15.0)  # range, relative to e0, in which the white line is looked for
 MIN_STEP = 0.1  # least edge step of a pixel with a map value, as a share of the stack's 95th percentile ...
 MIN_STEP_SIGMAS = 3.0  # ... and in units of its own standard error
 BLOCK_PIXELS = 16_384  # pixels that are mapped together
+E0_MOVE_EV = 0.25  # e0 is moved by this much each way, to see how the map follows ...
+E0_PIXELS = 256  # ... in about this many pixels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,21 +56,44 @@ class Crossing:
     share: NDArray[np.float64]  # (p,), part of the way to the next energy, 0 to 1
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Peak:
-    """The maximum of the spectra of p pixels."""
-
-    energy_ev: NDArray[np.float64]  # (p,), NaN where the maximum is at an end
-    curvature: NDArray[np.float64]  # (p,), second derivative, unit of the stack per eV squared
-    height: NDArray[np.float32]  # (p,), unit of the stack
-    index: NDArray[np.int64]  # (p,), of the middle one of three energies
-
-
 class _Step(NamedTuple):
     """The edge step of every pixel, or the height of the white line in its place."""
 
     height: NDArray[np.float32]  # (P,), unit of the stack
     error: NDArray[np.float64]  # (P,), standard error; NaN where unknown
+
+
+class _Edge(NamedTuple):
+    """The edge of a map, and how well its energy is known."""
+
+    ranges: EdgeRanges
+    sigma_ev: float  # standard error of e0; 0 if it was given, NaN if unknown
+    given: tuple[Range | None, Range | None]  # ranges that the user gave
+
+
+# from ranges and the images of p pixels to the map's values (p,)
+Positions = Callable[[EdgeRanges, NDArray[np.float32]], NDArray[np.float64]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _HalfSteps:
+    """The search for half-step energies with given ranges."""
+
+    energies: NDArray[np.float64]  # (W,), of the window between the lines, eV
+    operator: NDArray[np.float64]  # (W, E), from a spectrum to its flattened form
+    flattening: NDArray[np.float32]  # (W, K), the same from the images
+
+    @classmethod
+    def of(cls, spectra: PixelSpectra, ranges: EdgeRanges) -> _HalfSteps:
+        window = _half_step_window(spectra.energy_ev, ranges)
+        operator = flattening_operator(spectra.energy_ev, ranges, window)
+        return cls(spectra.energy_ev[window], operator, spectra.apply(operator))
+
+    def find(self, images: NDArray[np.float32], step: NDArray[np.float32]) -> Crossing:
+        """Return the crossings in the pixels of `images` (K, p), whose edge step is `step` (p,)."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            flattened = (self.flattening @ images) / step
+        return _last_crossing(self.energies, flattened)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,7 +127,7 @@ def half_step_energy(
     data : Denoised or DataArray (energy, y, x)
         A result, which is fast because it has few components, or any stack.
     e0_ev : float, optional
-        Edge energy; the steepest rise of the mean spectrum by default.
+        Edge energy; the half-step energy of the mean spectrum by default, see `find_edge`.
     pre_ev, post_ev : (float, float), optional
         Ranges in eV of the pre- and post-edge lines; see `edge_ranges` for the defaults.
 
@@ -113,7 +138,9 @@ def half_step_energy(
         where unknown, see `half_step_errors`); ``exposure_gain`` (variance without denoising over variance
         with it: without denoising, an exposure longer by this factor would have been needed); ``edge_step``
         (unit of the stack); ``mask`` (pixels in which the map means something).
-        Attributes: ``kind``, ``e0_ev``, ``pre_ev``, ``post_ev``.
+        Attributes: ``kind``, ``e0_ev``, ``pre_ev``, ``post_ev``; ``e0_sigma_ev`` (standard error of e0; 0 if
+        it was given, NaN where unknown) and ``sigma_by_e0_ev`` (the part of it in the errors of the map, the
+        same in all pixels).
 
     Raises
     ------
@@ -123,22 +150,24 @@ def half_step_energy(
         If a stack breaks the rules.
     """
     spectra = pixel_spectra_of(data)
-    ranges = _ranges(spectra, e0_ev, pre_ev, post_ev)
-    window = _half_step_window(spectra.energy_ev, ranges)
+    edge = _edge(spectra, e0_ev, pre_ev, post_ev)
+    ranges = edge.ranges
+    crossings = _HalfSteps.of(spectra, ranges)
     step = _step(spectra, ranges)
     values = _MapValues.unknown(spectra.mask.size)
-    operator = flattening_operator(spectra.energy_ev, ranges, window)
-    above_half = operator - 0.5 * step_operator(spectra.energy_ev, ranges)  # zero at the crossing
-    flattening = spectra.apply(operator)
+    above_half = crossings.operator - 0.5 * step_operator(spectra.energy_ev, ranges)  # zero at the crossing
     for pixels in _pixel_blocks(spectra.mask.size):
-        with np.errstate(divide="ignore", invalid="ignore"):
-            flattened = (flattening @ spectra.images[:, pixels]) / step.height[pixels]
-        crossing = _last_crossing(spectra.energy_ev[window], flattened)
+        crossing = crossings.find(spectra.images[:, pixels], step.height[pixels])
         values.energy_ev[pixels] = crossing.energy_ev
         values.error_ev[pixels], values.exposure_gain[pixels] = half_step_errors(
             spectra, above_half, crossing, step.height[pixels], pixels
         )
-    return _dataset(spectra, ranges, "half_step", values, step)
+
+    def positions(moved: EdgeRanges, images: NDArray[np.float32]) -> NDArray[np.float64]:
+        height = spectra.apply(step_operator(spectra.energy_ev, moved)) @ images
+        return _HalfSteps.of(spectra, moved).find(images, height).energy_ev
+
+    return _dataset(spectra, edge, "half_step", values, step, positions)
 
 
 def half_step_errors(
@@ -186,76 +215,32 @@ def white_line(
     pre_ev: Range | None = None,
     post_ev: Range | None = None,
 ) -> xr.Dataset:
-    """Map the position of the white line: the maximum from 5 eV below e0 to 15 eV above, by a parabola.
+    """Map the position of the white line: the maximum from 5 eV below e0 to 15 eV above; see `Peaks`.
 
     Takes and returns the same as `half_step_energy`, with ``white_line_ev`` and ``white_line_sigma_ev``.  If
     the scan has no pre-edge or no post-edge range, ``edge_step`` is the height of the white line.
     """
     spectra = pixel_spectra_of(data)
-    ranges = _ranges(spectra, e0_ev, pre_ev, post_ev)
-    window = _window(spectra.energy_ev, ranges.e0_ev + WHITE_LINE_EV[0], ranges.e0_ev + WHITE_LINE_EV[1])
-    if np.count_nonzero(window) < 3:
-        raise EdgeError(
-            f"fewer than three energies near the edge at {ranges.e0_ev:.1f} eV; no white line to map"
-        )
-    operator = flattening_operator(spectra.energy_ev, ranges, window)
-    energies = spectra.energy_ev[window]
-    flattening = spectra.apply(operator)
+    edge = _edge(spectra, e0_ev, pre_ev, post_ev)
+    ranges = edge.ranges
+    peaks = Peaks.of(spectra, ranges)
     n_pixels = spectra.mask.size
     values = _MapValues.unknown(n_pixels)
-    height, height_error = np.zeros(n_pixels, np.float32), np.zeros(n_pixels)
+    with_lines = ranges.pre_ev is not None and ranges.post_ev is not None
+    step = _step(spectra, ranges) if with_lines else _Step(np.zeros(n_pixels, np.float32), np.zeros(n_pixels))
     for pixels in _pixel_blocks(n_pixels):
-        peak = _peak(energies, flattening @ spectra.images[:, pixels])
-        values.energy_ev[pixels], height[pixels] = peak.energy_ev, peak.height
-        ones = np.ones(len(peak.index))
-        at_peak = ((peak.index, ones), (peak.index, 0 * ones))
-        height_error[pixels] = spectra.error_of_pairs(operator, at_peak, pixels)
+        peak = peaks.find(spectra.images[:, pixels])
+        values.energy_ev[pixels] = peak.energy_ev
         values.error_ev[pixels], values.exposure_gain[pixels] = white_line_errors(
-            spectra, operator, energies, peak, pixels
+            spectra, peaks, peak, pixels
         )
-    if ranges.pre_ev is not None and ranges.post_ev is not None:
-        step = _step(spectra, ranges)
-    else:
-        step = _Step(height, height_error)
-    return _dataset(spectra, ranges, "white_line", values, step)
+        if not with_lines:
+            step.height[pixels], step.error[pixels] = peak.height, peaks.height_errors(spectra, peak, pixels)
 
+    def positions(moved: EdgeRanges, images: NDArray[np.float32]) -> NDArray[np.float64]:
+        return Peaks.of(spectra, moved).find(images).energy_ev
 
-def white_line_errors(
-    spectra: PixelSpectra,
-    operator: NDArray[np.float64],
-    energies: NDArray[np.float64],
-    peak: Peak,
-    pixels: slice,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Compute the standard error of the white line's position in eV, and the exposure gain, of some pixels.
-
-    At the maximum the slope is zero.  The error of the slope, from the energies below and above it,
-    divided by the curvature, is the error of the position.
-
-    Parameters
-    ----------
-    spectra : PixelSpectra
-    operator : ndarray, shape (W, E)
-        Matrix from a spectrum to its flattened form at the energies of the window.
-    energies : ndarray, shape (W,)
-        These energies, eV.
-    peak : Peak
-        Of these pixels.
-    pixels : slice
-        The p pixels that are meant.
-
-    Returns
-    -------
-    error_ev, exposure_gain : ndarray, shape (p,)
-        Both NaN for a stack, whose errors are not known.
-    """
-    ones = np.ones(len(peak.index))
-    pairs = ((peak.index + 1, ones), (peak.index - 1, -ones))
-    error = spectra.error_of_pairs(operator, pairs, pixels)
-    gain = spectra.gain_of_pairs(error, operator, pairs, pixels)
-    width = energies[peak.index + 1] - energies[peak.index - 1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return error / (width * np.abs(peak.curvature)), gain
+    return _dataset(spectra, edge, "white_line", values, step, positions)
 
 
 def chemical_map(data: Denoised | xr.DataArray, *, kind: str = "auto", **options: Any) -> xr.Dataset:
@@ -277,21 +262,47 @@ def chemical_map(data: Denoised | xr.DataArray, *, kind: str = "auto", **options
     if kind not in MAP_KINDS:
         raise EdgeError(f"map kind must be one of {', '.join(MAP_KINDS)}, got {kind!r}")
     if kind == "auto":
-        ranges = _ranges(
-            pixel_spectra_of(data), **{"e0_ev": None, "pre_ev": None, "post_ev": None, **options}
-        )
+        edge = _edge(pixel_spectra_of(data), **{"e0_ev": None, "pre_ev": None, "post_ev": None, **options})
+        ranges = edge.ranges
         kind = "white_line" if ranges.pre_ev is None or ranges.post_ev is None else "half_step"
     return half_step_energy(data, **options) if kind == "half_step" else white_line(data, **options)
 
 
-def _ranges(
-    spectra: PixelSpectra, e0_ev: float | None, pre_ev: Range | None, post_ev: Range | None
-) -> EdgeRanges:
+def _edge(spectra: PixelSpectra, e0_ev: float | None, pre_ev: Range | None, post_ev: Range | None) -> _Edge:
     """Return the ranges of the lines; the edge is found in the mean spectrum unless it is given."""
     if not spectra.mask.any():
         raise EdgeError("no usable pixel is left, so there is no edge to map")
-    e0 = find_e0_ev(spectra.energy_ev, spectra.mean_spectrum) if e0_ev is None else float(e0_ev)
-    return edge_ranges(spectra.energy_ev, e0, pre_ev=pre_ev, post_ev=post_ev)
+    sigma = 0.0
+    if e0_ev is None:
+        found = find_edge(spectra.energy_ev, spectra.mean_spectrum)
+        e0_ev, sigma = found.e0_ev, spectra.error_of_mean(found.influence)
+    return _Edge(
+        edge_ranges(spectra.energy_ev, float(e0_ev), pre_ev=pre_ev, post_ev=post_ev),
+        sigma,
+        (pre_ev, post_ev),
+    )
+
+
+def _influence_of_e0(spectra: PixelSpectra, edge: _Edge, positions: Positions) -> float:
+    """Return by how much the map moves with e0, eV per eV: root mean square over a sample of pixels.
+
+    All pixels move alike, for the pre- and post-edge lines of all begin and end at the same energies.
+    """
+    used = np.flatnonzero(spectra.mask)
+    images = spectra.images[:, used[:: -(-len(used) // E0_PIXELS)]]
+    found = []
+    for move in (-E0_MOVE_EV, E0_MOVE_EV):
+        try:
+            pre_ev, post_ev = edge.given
+            e0_ev = edge.ranges.e0_ev + move
+            moved = edge_ranges(spectra.energy_ev, e0_ev, pre_ev=pre_ev, post_ev=post_ev)
+            found.append(positions(moved, images))
+        except EdgeError:  # no such edge in the scan
+            return float("nan")
+    change = (found[1] - found[0]) / (2 * E0_MOVE_EV)
+    change = np.sort(np.abs(change[np.isfinite(change)]))
+    middle = change[: -(-len(change) * 9 // 10)]  # without pixels that jump to another crossing
+    return float(np.sqrt(np.mean(middle**2))) if middle.size else float("nan")
 
 
 def _half_step_window(energy_ev: NDArray[np.float64], ranges: EdgeRanges) -> NDArray[np.bool_]:
@@ -352,35 +363,24 @@ def _last_crossing(energies: NDArray[np.float64], flattened: NDArray[np.floating
     return Crossing(energy_ev, slope, index, share)
 
 
-def _peak(energies: NDArray[np.float64], shape: NDArray[np.float32]) -> Peak:
-    """Return the maximum of each column of `shape` (W, p), from a parabola through three points."""
-    index = np.argmax(shape, axis=0)
-    column = np.arange(shape.shape[1])
-    middle = np.clip(index, 1, len(energies) - 2)
-    at, below, above = energies[middle], energies[middle - 1], energies[middle + 1]
-    f0, f1, f2 = (shape[middle + i, column].astype(np.float64) for i in (-1, 0, 1))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        left, right = (f1 - f0) / (at - below), (f2 - f1) / (above - at)
-        curvature = (right - left) / ((above - below) / 2)
-        position = (at + below) / 2 - left / curvature
-    position = np.where((index == middle) & (curvature < 0), np.clip(position, below, above), np.nan)
-    return Peak(position, curvature, shape[index, column], middle)
-
-
 def _dataset(
     spectra: PixelSpectra,
-    ranges: EdgeRanges,
+    edge: _Edge,
     kind: str,
     values: _MapValues,
     step: _Step,
+    positions: Positions,
 ) -> xr.Dataset:
     """Return the maps as images (Y, X), and the mask of the pixels in which they mean something."""
-    shape, source = spectra.mask.shape, spectra.source
+    shape, source, ranges = spectra.mask.shape, spectra.source, edge.ranges
     mask = spectra.mask & _step_is_real(step, spectra.mask)
     mask &= np.isfinite(values.energy_ev).reshape(shape)
+    common = 0.0
+    if edge.sigma_ev > 0:
+        common = float(np.nan_to_num(_influence_of_e0(spectra, edge, positions))) * edge.sigma_ev
     maps: dict[str, NDArray[Any]] = {
         MAP_NAMES[kind]: values.energy_ev,  # in float64: an edge at 8 keV moves by parts of an eV
-        ERROR_NAMES[kind]: values.error_ev.astype(np.float32),
+        ERROR_NAMES[kind]: np.hypot(values.error_ev, common).astype(np.float32),
         "exposure_gain": values.exposure_gain.astype(np.float32),
         "edge_step": step.height.astype(np.float32),
         "mask": mask,
@@ -390,4 +390,6 @@ def _dataset(
         coords={name: source[name] for name in ("y", "x") if name in source.coords},
     )
     dataset.attrs = {"kind": kind, "e0_ev": ranges.e0_ev, "pre_ev": ranges.pre_ev, "post_ev": ranges.post_ev}
+    dataset.attrs |= {"e0_sigma_ev": edge.sigma_ev, "sigma_by_e0_ev": common}
+    dataset.attrs |= {"intervals_hold": not spectra.reasons, "reasons": list(spectra.reasons)}
     return dataset

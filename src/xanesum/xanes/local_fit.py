@@ -1,0 +1,46 @@
+"""Smooth values and slopes of spectra: a polynomial fitted near each of many energies."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["local_fits"]
+
+# The weights vanish at the nearest energy but this many (plus the degree), or farther away.  So at least as
+# many energies count as the polynomial has coefficients, and the weights change smoothly with `at_ev`.
+MORE_ENERGIES = 3
+SPACINGS = 2.0  # the half width is at least this many local distances of energies, so both sides count
+
+
+def local_fits(
+    energy_ev: NDArray[np.float64], at_ev: NDArray[np.float64], half_width_ev: float, degree: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return two matrices (J, E): they take a spectrum to its smooth values and slopes at J energies.
+
+    A polynomial is fitted near each of these energies.  The weight of a point falls with its distance, as
+    ``1 - (distance / half width)**2``.  Where energies are sparse, the half width grows.
+
+    Parameters
+    ----------
+    energy_ev : ndarray, shape (E,)
+        Increasing; at least ``degree + 1`` of them.
+    at_ev : ndarray, shape (J,)
+    half_width_ev : float
+    degree : int
+        Of the polynomial: 1 or 2.
+    """
+    offset = energy_ev - at_ev[:, None]
+    n_near = min(degree + MORE_ENERGIES, len(energy_ev))
+    farthest = np.partition(np.abs(offset), n_near - 1, axis=1)[:, n_near - 1]
+    if n_near < degree + MORE_ENERGIES:
+        farthest *= 2  # all of the few energies count
+    gaps = np.diff(energy_ev)
+    spacing = np.interp(at_ev, energy_ev, np.maximum(np.r_[gaps, gaps[-1]], np.r_[gaps[0], gaps]))
+    width = np.maximum(np.maximum(farthest, SPACINGS * spacing), half_width_ev)[:, None]
+    scaled = offset / width
+    weight = np.maximum(1 - scaled**2, 0)
+    powers = scaled[:, None] ** np.arange(degree + 1)[:, None]  # (J, degree + 1, E)
+    weighted = powers * weight[:, None]
+    fits = np.linalg.solve(weighted @ np.swapaxes(powers, 1, 2), weighted)
+    return fits[:, 0], fits[:, 1] / width
