@@ -8,7 +8,7 @@ from xanesum.flat_field.correct import correct_flat_drift
 from xanesum.io import write_stack
 from xanesum.phantom import expose, simulate
 from xanesum.preprocess import prepare
-from xanesum.stack import usable_weight
+from xanesum.stack import make_stack, usable_weight
 from xanesum.workflow.pipeline import run
 from xanesum.workflow.recipe import DEFAULT_RECIPE
 from xanesum.xanes import half_step_energy
@@ -59,15 +59,43 @@ def test_the_scan_itself_is_not_written_to():
     np.testing.assert_array_equal(stack.values, STACK.values)
 
 
-def test_it_is_looked_for_where_an_image_was_divided_by():
+def test_without_a_flat_only_the_level_is_looked_for():
     spectrum = DRIFTING.stack.drop_vars("flat").assign_coords(i0=("energy", np.full(60, 2000.0)))
     by_spectrum = prepare(spectrum)[0]
 
     assert STACK.attrs["flat_field"]
     assert not by_spectrum.attrs["flat_field"]
-    assert correct_flat_drift(by_spectrum, **QUICK)[1] is None
+    level = correct_flat_drift(by_spectrum, **QUICK)[1]
+    assert len(level.fields) == 1
+    assert level.kind == "level"
     assert correct_flat_drift(STACK, drift="none", **QUICK)[1] is None
-    assert correct_flat_drift(by_spectrum, drift="always", **QUICK)[1] is not None
+    small = by_spectrum[:, ::2, ::2]
+    assert len(correct_flat_drift(small, drift="always", **QUICK)[1].fields) > 30
+
+
+def test_a_badly_known_incident_intensity_is_a_level_in_each_frame():
+    rng = np.random.default_rng(4)
+    clean = make_stack(STEADY.density, PHANTOM.energy_ev)
+    noisy = clean.values + 0.05 * rng.standard_normal(clean.shape)
+    level = 0.02 * rng.standard_normal((len(clean), 1, 1))
+
+    steady = correct_flat_drift(clean.copy(data=noisy.astype(np.float32)), **QUICK)
+    corrected, found = correct_flat_drift(clean.copy(data=(noisy + level).astype(np.float32)), **QUICK)
+
+    assert steady[1] is None
+    assert found.rms == pytest.approx(0.02, rel=0.2)
+    assert rms(changing(corrected.values - noisy)) < 0.15 * 0.02
+
+
+def test_the_error_that_is_left_comes_with_the_stack():
+    left = changing(CORRECTED.values - prepare(STEADY.stack)[0].values)  # the noise of counts is alike
+    error = CORRECTED.coords["drift_sigma"]
+
+    assert error.dims == ("y", "x")
+    assert error.dtype == np.float32
+    assert "drift_doubt" not in CORRECTED.attrs
+    assert "drift_sigma" not in STACK.coords
+    assert 0 < float(error.mean()) < rms(left)
 
 
 def test_what_is_missing_or_left_out_stays_so_and_has_no_say():

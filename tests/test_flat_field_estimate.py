@@ -112,7 +112,7 @@ def test_a_constant_change_is_not_taken_for_one_of_the_spectra(seed):
 
     for spectrum in (seen[0], seen[1] - seen[0] * (seen[1] @ seen[0]) / (seen[0] @ seen[0])):
         here, before = (np.tensordot(spectrum, values, axes=1) for values in (left, drift))
-        assert rms(here) < 0.35 * rms(before)
+        assert rms(here) < 0.45 * rms(before)
 
 
 def test_what_looks_like_the_samples_spectrum_is_removed_too():
@@ -210,3 +210,21 @@ def test_where_no_spectrum_is_known_nothing_breaks():
     found = estimate_drift(stack, np.zeros((0, len(ENERGY))), FIELDS, SIGMA, ENERGY)
 
     assert found.rms == pytest.approx(DRIFT, rel=0.3)
+
+
+def test_a_film_that_drift_hides_is_no_empty_pixel_or_told():
+    """Where drift is stronger than the film's edge, the film is removed as drift: this must be said."""
+    seen = []
+    for seed in range(4):
+        steps = fresh(seed).standard_normal(len(ENERGY))
+        level = 0.004 * np.cumsum(steps)[:, None, None] * np.ones(SHAPE)
+        found = found_in(with_noise(CLEAN + 0.06 * edge(8341.0)[:, None, None] + level))
+        seen.append("empty" if found.empty.any() and not found.doubt else "film")
+
+    assert seen.count("film") >= 3
+
+
+def test_empty_pixels_are_seldom_doubted():
+    doubts = [found_in(with_noise(CLEAN + drifting(seed), seed)).doubt for seed in range(3)]
+
+    assert sum(map(bool, doubts)) <= 1

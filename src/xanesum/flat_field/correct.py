@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser, get_denoiser
 from xanesum.errors import RecipeError, XanesumWarning
-from xanesum.flat_field.estimate import DriftOfPixels, FlatDrift, estimate_drift, remove_smooth, smooth_fields
+from xanesum.flat_field.estimate import estimate_drift
+from xanesum.flat_field.fields import ORDER, DriftOfPixels, FlatDrift, remove_smooth, smooth_fields
 from xanesum.method.denoising import denoise_with
 from xanesum.method.intake import prepare_stack
 from xanesum.method.options import Options
@@ -24,7 +25,7 @@ __all__ = ["DEFAULT_DRIFT", "DRIFTS", "correct_flat_drift"]
 
 DRIFTS = ("auto", "always", "none")
 DEFAULT_DRIFT = "auto"
-NEGLIGIBLE = 0.1  # a drift below this share of the noise level stays; errors of the spectra look the same
+NEGLIGIBLE = 0.02  # a drift, or an error of it, below this share of the noise level stays
 MIN_ENERGIES = 20  # with fewer energies, spectra and drift look alike
 
 
@@ -48,8 +49,9 @@ def correct_flat_drift(
     stack : DataArray, dims (energy, y, x)
         Optical density, as `xanesum.preprocess.prepare` returns it.
     drift : {"auto", "always", "none"}
-        "auto" looks for drift where frames were divided by an image without the sample, as in full-field
-        microscopy (``attrs["flat_field"]``).  A scanned probe has none.
+        "auto" looks for smooth drift where frames were divided by an image without the sample, as in
+        full-field microscopy (``attrs["flat_field"]``).  In other optical density, as of a scanned probe, it
+        looks for a level only, one number in each frame.  "always" looks for smooth drift in any stack.
     denoiser : str or Denoiser
         For the spectra.
     resources : Resources
@@ -62,7 +64,10 @@ def correct_flat_drift(
     Returns
     -------
     stack : DataArray
-        A new stack without the drift; the same stack where the drift is negligible.
+        A new stack without the drift; the same stack where there is none that can be removed.
+        Coordinate ``drift_sigma`` (y, x), if not negligible, is the standard error of what the correction
+        leaves, in optical density, along a spectrum of norm 1 (as at one energy, and independent of the
+        others).  ``attrs["drift_doubt"]``, if present, says why drift may be left, in one sentence.
     drift : FlatDrift or None
         The drift that was removed, at energies of weight above 0.
 
@@ -75,44 +80,63 @@ def correct_flat_drift(
     """
     if drift not in DRIFTS:
         raise RecipeError(f"flat drift must be one of {', '.join(DRIFTS)}, got {drift!r}")
-    looked_for = drift == "always" or (drift == "auto" and stack.attrs.get("flat_field", False))
-    if not looked_for or np.count_nonzero(usable_weight(stack)) < MIN_ENERGIES:
+    order = _order_of_drift(stack, drift)
+    if order is None or np.count_nonzero(usable_weight(stack)) < MIN_ENERGIES:
         return stack, None
     rng = np.random.default_rng(0) if rng is None else rng
-    found = _find_drift(stack, denoiser, resources, rng, progress)
-    if found is None:
+    found, scale, sigma = _find_drift(stack, order, denoiser, resources, rng, progress)
+    if found.doubt:  # also of a stack that stays as it is
+        stack = stack.copy(deep=False)
+        stack.attrs["drift_doubt"] = found.doubt
+    if found.rms <= NEGLIGIBLE * sigma:
         return stack, None
-    removed, of_pixels = found
+    return _cleaned(stack, found, scale, sigma), found
+
+
+def _cleaned(stack: xr.DataArray, found: FlatDrift, scale: int, sigma: float) -> xr.DataArray:
+    """Return the stack without the drift that was found, and with the error of it."""
+    of_pixels = found.in_pixels(scale, usable_weight(stack))
     cleaned = with_frames(stack, _Without(of_pixels, usable_mask(stack)))
-    note = f"smooth drift of the illumination removed, {removed.rms:.4f} rms in optical density"
-    return add_history(cleaned, note), removed
+    error = found.error_in_pixels(scale, stack.shape[1:])
+    if error.max() > NEGLIGIBLE * sigma:
+        cleaned = cleaned.assign_coords(drift_sigma=(stack.dims[1:], error))
+    note = f"smooth drift of the illumination removed, {found.rms:.4f} rms in optical density"
+    return add_history(cleaned, note)
+
+
+def _order_of_drift(stack: xr.DataArray, drift: str) -> int | None:
+    """Return the highest order of the fields that may drift; None where none is looked for."""
+    if drift == "always" or (drift == "auto" and stack.attrs.get("flat_field", False)):
+        return ORDER
+    is_density = stack.attrs.get("quantity") == "optical_density"
+    return 0 if drift == "auto" and is_density else None
 
 
 def _find_drift(
     stack: xr.DataArray,
+    order: int,
     denoiser: str | Denoiser,
     resources: Resources,
     rng: np.random.Generator,
     progress: Progress,
-) -> tuple[FlatDrift, DriftOfPixels] | None:
-    """Return the drift in averages and in single pixels; None where it is negligible."""
+) -> tuple[FlatDrift, int, float]:
+    """Return the drift in averages over blocks, the side of these blocks, and the noise of a pixel."""
     progress("drift", 0.0)
     with resources.executor() as executor:
         prepared = prepare_stack(
             stack, resources, executor, rng=rng, progress=lambda _, share: progress("drift", share)
         )
     used, means, mask = usable_weight(stack), prepared.means(), prepared.averages.mask
-    fields = smooth_fields(mask.shape, mask=mask)
+    fields = smooth_fields(mask.shape, mask=mask, order=order)
     sample = _without_smooth(stack, means, fields, mask)
     options, small_work = Options(without=("mirrors",)), resources.for_small_work()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XanesumWarning)  # about components of this stack, not of the result
         found = denoise_with(sample, options, get_denoiser(denoiser), small_work, rng=rng)
+    del sample
     energy_ev = stack.energy.values[used].astype(float)
     drift = estimate_drift(means, found.spectra.values, fields, found.sigma, energy_ev, mask=mask)
-    if drift.rms < NEGLIGIBLE * found.sigma * prepared.scale:
-        return None
-    return drift, drift.in_pixels(prepared.scale, used)
+    return drift, prepared.scale, found.sigma * prepared.scale
 
 
 def _without_smooth(
