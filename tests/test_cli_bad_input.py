@@ -211,7 +211,7 @@ def test_interrupt_in_the_middle_leaves_nothing(verb, capsys, monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("xanesum.method.sum_plus.blend_by_risk", interrupt)
+    monkeypatch.setattr("xanesum.method.blending.blend_by_risk", interrupt)
 
     assert cli.main([verb, scan, *VERBS[verb]]) == 130
     assert "interrupted; nothing was written" in capsys.readouterr().err

@@ -1,7 +1,5 @@
 """The risk against the truth, and its divergence against brute force."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scans import add_noise, low_rank, smooth_images
@@ -17,7 +15,6 @@ from xanesum.method.sure import (
     Response,
     blend_by_risk,
     image_response,
-    local_risk,
     monte_carlo_divergence,
 )
 
@@ -281,59 +278,6 @@ def test_pure_noise_is_blended_to_nothing():
 # --- risk of every pixel
 
 
-def half_smoothed(images):
-    """A linear denoiser that smooths the left half only."""
-    left = np.arange(images.shape[2]) < images.shape[2] // 2
-    return np.where(left, np.stack([gaussian_filter(image, 1.0) for image in images]), images)
-
-
-def local_risk_of(noisy, denoise, seed=0, mask=None, n_probes=4):
-    denoised = denoise(noisy)
-    response = image_response(noisy, denoised, denoise, SIGMA, rng=fresh(seed), mask=mask, n_probes=n_probes)
-    blend = blend_by_risk(noisy, denoised, response.divergence, SIGMA, mask=mask, weigh=False)
-    return blend, local_risk(blend, response, SIGMA, mask=mask)
-
-
-def test_a_pixel_that_is_smoothed_has_the_variance_that_is_left():
-    noisy = fresh(1).standard_normal((1, 80, 120)).astype(np.float32)
-    kernel = gaussian_filter(np.pad([[1.0]], 8), 1.0)
-
-    _, found = local_risk_of(noisy, half_smoothed)
-
-    assert found[0, :, :50].mean() == pytest.approx(np.sum(kernel**2), rel=0.1)
-    np.testing.assert_allclose(found[0, :, 70:], 1, rtol=0.1)
-    assert found[0, :, :50].std() < 0.5 * found[0, :, :50].mean()
-
-
-def test_one_probe_tells_as_much_as_four_of_a_larger_region():
-    noisy = fresh(1).standard_normal((1, 80, 120)).astype(np.float32)
-
-    four, one = (local_risk_of(noisy, half_smoothed, n_probes=n)[1][0, :, :50] for n in (4, 1))
-
-    assert one.std() < 1.3 * four.std()
-    assert one.mean() == pytest.approx(four.mean(), rel=0.1)
-
-
-def test_where_the_risk_is_more_than_the_variance_all_pixels_have_their_share():
-    blurred_away = 3 * (np.indices((80, 120)).sum(axis=0) % 2 * 2 - 1) * (np.arange(120) < 60)
-    noisy = (fresh(1).standard_normal((1, 80, 120)) + blurred_away).astype(np.float32)
-
-    blend, found = local_risk_of(noisy, half_smoothed)
-
-    assert blend.risk[0] == pytest.approx(9 / 2 + 0.54, rel=0.1)
-    assert found.mean() == pytest.approx(blend.risk[0], rel=1e-4)
-
-
-def test_pixels_outside_the_mask_have_no_risk_and_no_say():
-    mask = np.arange(120) >= 90
-    noisy = np.where(mask, fresh(1).standard_normal((1, 80, 120)), 0).astype(np.float32)
-
-    _, found = local_risk_of(noisy, half_smoothed, mask=np.broadcast_to(mask, (80, 120)))
-
-    assert not found[..., :90].any()
-    np.testing.assert_allclose(found[..., 90:], 1, rtol=0.1)
-
-
 def test_the_response_to_all_probes_is_the_mean_of_equal_parts():
     noisy = fresh(1).standard_normal((2, 10, 12)).astype(np.float32)
     parts = [image_response(noisy, shrink(noisy), shrink, SIGMA, rng=fresh(i), n_probes=2) for i in (0, 1)]
@@ -374,12 +318,3 @@ def test_a_squared_change_is_that_for_noise_of_one_however_long_the_probe():
     found = image_response(noisy, weaker(noisy), weaker, 60.0, rng=fresh(2), turn=0.6).square
 
     np.testing.assert_allclose(found.mean(axis=(1, 2)), [0.25, 0.01], rtol=1e-3)
-
-
-def test_halves_of_a_noisy_and_an_unchanged_image_have_all_of_its_noise():
-    noisy = fresh(1).standard_normal((1, 40, 50)).astype(np.float32)
-    response = image_response(noisy, noisy, lambda images: images, SIGMA, rng=fresh())
-    blend = blend_by_risk(noisy, noisy, response.divergence, SIGMA)
-    halves = replace(blend, noisy=np.array([0.5]), denoised=np.array([0.5]), risk=np.array([0.0]))
-
-    np.testing.assert_allclose(local_risk(halves, response, SIGMA), 1, rtol=1e-3)

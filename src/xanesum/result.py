@@ -36,8 +36,13 @@ ARRAYS = (
     "sigma_energy",
     "sigma_common",
     "sigma_pixel",
+    "sigma_drift",
     "error_images",
     "error_mixing",
+    "error_spectra",
+    "error_freedom",
+    "hidden_spectrum",
+    "hidden_size",
 )
 
 
@@ -52,18 +57,30 @@ class Denoised:
     sigma_energy: xr.DataArray  # (energy,), noise level at each energy, unit of the stack
     sigma_common: xr.DataArray  # (energy,), level of additional noise that all energies share, or 0
     sigma_pixel: xr.DataArray  # (y, x), noise level of each pixel, relative to their mean; 1 for even noise
+    sigma_drift: xr.DataArray  # (y, x), error by removed drift of the light, at one energy, unit of the stack
     # The errors of the coefficients are sums of independent errors, given by two arrays:
     error_images: xr.DataArray  # (source, y, x), float32, standard error of each source
     error_mixing: xr.DataArray  # (component, source), factor of each source in a component
+    # (source, energy), standard error of the spectrum of each source before it was smoothed along energy ...
+    error_spectra: xr.DataArray
+    error_freedom: xr.DataArray  # ... and the share of its variance that was left, 0 to 1
+    hidden_spectrum: xr.DataArray  # (energy,), of a component that noise may hide ...
+    hidden_size: xr.DataArray  # ... and (y, x), the standard deviation of its image, unit of the stack
     # along rank: risk, standard_error, difference_error (from the least risk), divergence, chosen
     risk: xr.Dataset
     attrs: dict[str, Any]  # of the stack: quantity, pixel_size_nm, history
     provenance: dict[str, Any]  # method, options, versions, hash of the input, seconds
+    reasons: tuple[str, ...] = ()  # why the stated errors may not hold, as far as it is known
 
     @property
     def rank(self) -> int:
         """Number of components kept; may be 0."""
         return int(self.spectra.sizes["component"])
+
+    @property
+    def intervals_hold(self) -> bool:
+        """Whether nothing is known that speaks against the stated errors."""
+        return not self.reasons
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -159,6 +176,7 @@ class Denoised:
             process["program"] = "xanesum"
             process["attrs"] = json.dumps(self.attrs, default=_plain)
             process["provenance"] = json.dumps(self.provenance, default=_plain)
+            process["reasons"] = json.dumps(self.reasons)
         return Path(path)
 
     def _filled_spectra(self) -> NDArray[np.float32]:
@@ -196,6 +214,7 @@ def load_result(path: str | Path) -> Denoised:
                 risk=_read_table(entry["risk"], "rank"),
                 attrs=json.loads(entry["process/attrs"].asstr()[()]),
                 provenance=json.loads(entry["process/provenance"].asstr()[()]),
+                reasons=tuple(json.loads(entry["process/reasons"].asstr()[()])),
             )
     except FileNotFoundError as error:
         raise ReadError(f"{path}: no such file") from error

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import gamma, norm
+from scipy.stats import norm
 
 from xanesum.linalg.binning import block_sums
+from xanesum.linalg.largest_eigenvalue import TW_MEAN, TW_STD, tracy_widom_tail
 
 __all__ = [
     "FALSE_ALARM",
@@ -21,9 +22,6 @@ __all__ = [
 ]
 
 FALSE_ALARM = 0.01  # accepted probability of an alarm where there is only noise
-# shape, scale and shift of a gamma law that is close to the Tracy-Widom law of order 1
-TW_GAMMA = (46.446, 0.186054, 9.84801)
-TW_MEAN, TW_STD = -1.2065336, 1.2680340  # mean and standard deviation of that Tracy-Widom law
 EULER = 0.5772156649  # the Euler-Mascheroni constant: mean of a Gumbel law of width 1
 
 
@@ -111,8 +109,7 @@ def singular_tail(value: float, null_samples: NDArray[np.float64]) -> float:
     distribution", J. Multivariate Anal. 129 (2014) 69-81.
     """
     scaled = TW_MEAN + TW_STD * (value - null_samples.mean()) / max(float(null_samples.std(ddof=1)), 1e-30)
-    shape, scale, shift = TW_GAMMA
-    return float(gamma.sf(scaled + shift, shape, scale=scale))
+    return tracy_widom_tail(scaled)
 
 
 def average_tail(value: float, null_samples: NDArray[np.float64]) -> float:

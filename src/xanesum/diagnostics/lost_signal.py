@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,13 @@ from xanesum.diagnostics.whiteness import neighbour_correlations, variance_infla
 from xanesum.flat_field.estimate import smooth_fields
 from xanesum.storage.memory import N_THREADS
 
-__all__ = ["N_FLIPS", "PLACES", "LostSignal", "SignFlips", "StrongestAverage", "find_strongest"]
+__all__ = ["N_FLIPS", "PLACES", "SCALES", "LostSignal", "SignFlips", "StrongestAverage", "find_strongest"]
 
 PLACES = {  # where signal is looked for, and what it means if it is found there
     "component": "a component is missing",
     "shift": "a shift of the edge is missing",
     "smoothed": "an image was smoothed too much",
+    "spot": "a small particle is missing",
 }
 SCALES = {  # sides, in pixels, of the square regions over which the residual is averaged
     "component": (4, 8, 16, 32),
@@ -34,6 +35,7 @@ SCALES = {  # sides, in pixels, of the square regions over which the residual is
     "smoothed": (8, 16, 32),  # the finest detail of a denoised image is always a compromise
 }
 MIN_REGIONS = 12  # a scale with fewer regions than this is not judged
+MIN_IMAGES = 20  # images of noise from which the law of their largest average can be told
 N_FLIPS = 40  # random sign patterns, each of which shows what noise alone would give
 SMOOTH_SHARE = (
     0.5  # an image counts as smooth if smooth fields hold more than this share of its sum of squares
@@ -108,7 +110,9 @@ class StrongestAverage:
     weights: NDArray[np.float64] = field(default_factory=lambda: np.zeros((1, 0)))  # (1, n), of the images
 
 
-def find_strongest(place: str, images: NDArray[np.float32], flips: SignFlips) -> StrongestAverage:
+def find_strongest(
+    place: str, images: NDArray[np.float32], flips: SignFlips, noise: NDArray[np.float32]
+) -> StrongestAverage:
     """Return what stands out most in averages of images (n, Y', X') over square regions.
 
     Parameters
@@ -119,6 +123,8 @@ def find_strongest(place: str, images: NDArray[np.float32], flips: SignFlips) ->
         In units of the noise.
     flips : SignFlips
         What noise alone would give.
+    noise : ndarray, shape (m, Y', X')
+        Images of the noise itself.  Where neighbours are correlated, single averages are compared with these.
     """
     scales = [side // flips.block_px for side in SCALES[place] if side >= flips.block_px]
     scales = [side for side in scales if np.count_nonzero(flips.mask) >= MIN_REGIONS * side**2]
@@ -134,6 +140,12 @@ def find_strongest(place: str, images: NDArray[np.float32], flips: SignFlips) ->
     n_threads = int(np.clip(scales[0] ** 2 // 4, 1, N_THREADS))
     with ThreadPoolExecutor(n_threads) as threads:
         null_samples = np.array(list(threads.map(statistics, flips.signs)))
+    if place != "component" and any(flips.correlations) and len(noise) >= MIN_IMAGES:
+        drawn = list(region_averages(noise, flips.mask, scales))
+        null_samples = np.array(
+            [[largest_average(each[i : i + 1]) for each in drawn] for i in range(len(noise))]
+        )
+        flips = replace(flips, correlations=([], []))
     p_values = []
     for scale, value, samples in zip(scales, seen, null_samples.T, strict=True):
         inflation = variance_inflation(flips.correlations, scale)

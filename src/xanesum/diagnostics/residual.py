@@ -9,9 +9,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xanesum.diagnostics.extreme_values import FALSE_ALARM
+from xanesum.diagnostics.intervals import CORRELATED_WORDS, reasons_against
 from xanesum.diagnostics.lost_signal import (
     N_FLIPS,
     PLACES,
+    SCALES,
     LostSignal,
     SignFlips,
     StrongestAverage,
@@ -19,7 +22,9 @@ from xanesum.diagnostics.lost_signal import (
 )
 from xanesum.diagnostics.whiteness import Whiteness, measure_whiteness
 from xanesum.linalg.binning import block_sums
+from xanesum.method.evidence import CONFIRMED_SIGMAS, SPOT_DIRECTIONS, Spot, beside, strongest_spot
 from xanesum.method.spectra import orthonormal_rows
+from xanesum.method.weak_spectra import LikelySpectra
 from xanesum.noise.common import CommonNoise
 from xanesum.result import Denoised
 from xanesum.stack import usable_mask, usable_weight
@@ -27,12 +32,12 @@ from xanesum.storage.memory import RESIDUAL_COPIES, RESIDUAL_SHARE, available_me
 
 __all__ = ["PLACES", "LostSignal", "ResidualReport", "Whiteness", "examine_residual"]
 
+N_NOISE = 12  # of these averages show what noise does in small spots
 N_GROUPS = 64  # groups of neighbouring energies; a missing component is looked for in their averages
 N_SAMPLED = 20_000  # pixels whose correlation along energy is measured
 BLOCK_FRAMES = 16  # frames of the residual that are computed together, at most
 BLOCKS_PX = (1, 2, 4, 8, 16, 32)  # sides of the blocks that are summed where memory is short, finest first
 PART_PX = 512  # longest side of the part in which whiteness is then measured
-SIZE_TOLERANCE = 0.05  # relative difference of residual and noise level that is accepted
 GROUP_SHARE = 0.5  # least part of a group's spectrum, as its length, orthogonal to the result's
 Part = tuple[slice, slice]  # rows and columns
 
@@ -44,40 +49,33 @@ class ResidualReport:
     whiteness: Whiteness
     lost: LostSignal
     size: float  # rms of the residual apart from the spectra, over the noise level; 1 if that level is right
+    reasons: tuple[str, ...] = ()  # why the stated errors of a map may not hold, one sentence each
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether there was a residual to test; false where there are as many components as energies."""
+        return self.lost.scale_px > 0
+
+    @property
+    def intervals_hold(self) -> bool:
+        """Whether nothing speaks against the stated errors."""
+        return not self.reasons
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know before trusting the result; empty if all is well."""
-        return tuple(self._notes())
-
-    def _notes(self) -> Iterator[str]:
-        if self.lost.found:
-            slowly = self.lost.place == "component" and self.lost.is_smooth
-            source = "the sample, or of illumination that changed" if slowly else "the sample"
-            yield (
-                f"the residual holds something of {source}: {PLACES[self.lost.place]} (chance that it is "
-                f"noise {self.lost.p_value:.1g}, over {self.lost.scale_px} x {self.lost.scale_px} px); see "
-                "the residual in the report, and compare with more components"
-            )
         white = self.whiteness
-        if not white.is_white:
-            along = ", ".join(f"{value:+.3f} along {name}" for name, value in white.along.items())
-            yield (
-                f"the residual is correlated from neighbour to neighbour: {along}; noise is not independent, "
-                "as after resampling, or the sample or the illumination moved; errors of the map are too "
-                "small"
-            )
-        if abs(self.size - 1) > SIZE_TOLERANCE:
-            yield (
-                f"the residual is {self.size:.2f} times the stated noise level; "
-                "errors of the map are wrong by the same factor"
-            )
+        if white.is_white or any(CORRELATED_WORDS in reason for reason in self.reasons):
+            return self.reasons
+        return (*self.reasons, f"{CORRELATED_WORDS}: {white.in_words}; errors of the map allow for it")
 
     @property
     def figures(self) -> dict[str, object]:
         """Everything but the image and the spectrum of lost signal, for a file."""
         white, lost = self.whiteness, self.lost
         return {
+            "intervals_hold": self.intervals_hold,
+            "reasons": list(self.reasons),
             "residual_over_sigma": self.size,
             "residual_correlation": white.along,
             "residual_correlation_of_chance": dict(zip(white.along, white.standard_error, strict=True)),
@@ -136,14 +134,16 @@ def examine_residual(
     single = seen.part[:, seen.part_mask]
     size = float(np.sqrt(np.mean(np.square(single, dtype=np.float64)))) if single.size else np.nan
     flips = SignFlips.draw(seen.images["component"], seen.mask, block_px=seen.block_px, rng=rng)
-    found = {place: find_strongest(place, images, flips) for place, images in seen.images.items()}
+    noise = seen.images["component"]
+    found = {place: find_strongest(place, seen.images[place], flips, noise) for place in SCALES}
+    found["spot"] = _smallest(residual, seen, spectra, whitening)
     lost = _lost_signal(residual, found, spectra, whitening)
     if size * float(residual.sigma.mean()) < _rounding_error(residual):
         lost = LostSignal(dict.fromkeys(found, 1.0), lost.place, lost.scale_px, lost.image, lost.spectrum)
     white = whitening.restored(seen.pixels.T.astype(np.float64)).T
-    return ResidualReport(
-        measure_whiteness(seen.part, seen.part_mask, white, spectra["smoothed"]), lost, size
-    )
+    whiteness = measure_whiteness(seen.part, seen.part_mask, white, spectra["smoothed"])
+    reasons = dict.fromkeys(reasons_against(stack, result, whiteness, lost, size))
+    return ResidualReport(whiteness, lost, size, tuple(reasons))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -229,6 +229,48 @@ def _project(
     return _Projections(by_place, counts >= counts.max() / 2, block_px, part, part_mask, pixels)
 
 
+def _smallest(
+    residual: _Residual,
+    seen: _Projections,
+    spectra: dict[str, NDArray[np.float64]],
+    whitening: CommonNoise,
+) -> StrongestAverage:
+    """Return the smallest region that stands out along likely spectra; none where pixels are not at hand."""
+    rows, images = spectra["spot"], seen.images["spot"]
+    noise = seen.images["component"][:N_NOISE]
+    spot = strongest_spot(images, noise, seen.mask) if seen.block_px == 1 and len(rows) else None
+    if spot is None:
+        return StrongestAverage()
+    along = spot.values @ rows
+    p_value = spot.p_value
+    if p_value < FALSE_ALARM and not _in_both_halves(residual, spot, along, spectra["smoothed"], whitening):
+        p_value = 1.0  # a cosmic ray, or a pixel that is wrong in one frame
+    image = np.tensordot(spot.values / np.linalg.norm(spot.values), images, axes=1).astype(np.float32)
+    return StrongestAverage(p_value, spot.side_px, image, spot.values[None] / spot.side_px)
+
+
+def _in_both_halves(
+    residual: _Residual,
+    spot: Spot,
+    along: NDArray[np.float64],
+    fitted: NDArray[np.float64],
+    whitening: CommonNoise,
+) -> bool:
+    """Return whether even and odd energies both show a spot along a spectrum (E,)."""
+    y, x = spot.part
+    pixels = np.concatenate(
+        [block[:, y, x].reshape(len(block), -1) for _, block in residual.blocks(BLOCK_FRAMES)]
+    )
+    here = residual.mask[y, x].ravel()
+    spectrum = whitening.restored(pixels[:, here].sum(axis=1)[None].astype(np.float64))[0]
+    odd = np.arange(len(along)) % 2 == 1
+    for half in (odd, ~odd):
+        likely = beside(half * along, orthonormal_rows(half * fitted))
+        if float(likely @ spectrum) / np.sqrt(max(int(np.count_nonzero(here)), 1)) < CONFIRMED_SIGMAS:
+            return False
+    return True
+
+
 def _fullest_part(mask: NDArray[np.bool_]) -> Part:
     """Return the part, of at most `PART_PX` each way, with the most pixels that count."""
     sizes = [min(n, PART_PX) for n in mask.shape]
@@ -250,7 +292,9 @@ def _lost_signal(
     whitening: CommonNoise,
 ) -> LostSignal:
     """Return the place with the strongest evidence, and the spectrum there in the unit of the stack."""
-    place = min(found, key=lambda name: found[name].p_value)
+    # a component that is spread over the images makes spots, too
+    spread_out = [name for name in found if name != "spot" and len(found) * found[name].p_value < FALSE_ALARM]
+    place = min(spread_out or found, key=lambda name: found[name].p_value)
     most = found[place]
     spectrum = np.zeros(len(residual.stack))
     if most.scale_px:
@@ -292,7 +336,20 @@ def _directions(residual: _Residual, whitening: CommonNoise) -> dict[str, NDArra
         "component": _group_spectra(within),
         "shift": _shift_spectrum(residual, spectra, within),
         "smoothed": within,
+        "spot": _likely_spectra(residual, spectra, within),
     }
+
+
+def _likely_spectra(
+    residual: _Residual, spectra: NDArray[np.float64], within: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return likely spectra (n, E) of a small foreign particle, orthonormal, orthogonal to `within`."""
+    energy_ev = residual.stack.energy.values[residual.used].astype(float)
+    if not len(spectra) or len(energy_ev) - len(within) < 2:
+        return np.zeros((0, len(energy_ev)))
+    sizes = np.sum(np.square(residual.result.coefficients.values, dtype=np.float64), axis=(1, 2))
+    strong = spectra[int(np.argmax(sizes))]
+    return LikelySpectra.beside(within, strong, energy_ev).by_weight[:SPOT_DIRECTIONS]
 
 
 def _group_spectra(within: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -37,13 +37,24 @@ class Whiteness:
         return {"x": self.x, "y": self.y, "energy": self.energy}
 
     @property
-    def is_white(self) -> bool:
-        """Whether no correlation is both significant and large enough to matter."""
-        parts = zip(self.along.values(), self.standard_error, strict=True)
-        return all(
-            not abs(value) > max(WHITE_CORRELATION, norm.isf(FALSE_ALARM / 6) * error)
-            for value, error in parts
+    def correlated_along(self) -> tuple[str, ...]:
+        """The axes along which a correlation is both significant and large enough to matter."""
+        parts = zip(self.along.items(), self.standard_error, strict=True)
+        return tuple(
+            axis
+            for (axis, value), error in parts
+            if abs(value) > max(WHITE_CORRELATION, norm.isf(FALSE_ALARM / 6) * error)
         )
+
+    @property
+    def is_white(self) -> bool:
+        """Whether there is no such axis."""
+        return not self.correlated_along
+
+    @property
+    def in_words(self) -> str:
+        """The three correlations, in words."""
+        return ", ".join(f"{value:+.3f} along {name}" for name, value in self.along.items())
 
 
 def measure_whiteness(

@@ -14,6 +14,8 @@ from xanesum.errors import RankError, StackError
 from xanesum.storage.memory import BLOCK_BYTES
 
 __all__ = [
+    "FEW_PIXELS",
+    "GRAM_LIMIT",
     "ROUTES",
     "Basis",
     "StackSource",
@@ -21,6 +23,7 @@ __all__ = [
     "gram_basis",
     "gram_matrix",
     "inner_products",
+    "leading_of_gram",
     "mean_signs",
     "project",
     "reconstruct",
@@ -189,9 +192,14 @@ def gram_basis(
     n_energies = stack.shape[0]
     if isinstance(stack, np.ndarray) and rank is not None and stack[0].size < FEW_PIXELS * n_energies:
         return _basis_of_few_pixels(stack, rank, mask)
-    gram = gram_matrix(stack, mask)
+    return leading_of_gram(gram_matrix(stack, mask), rank)
+
+
+def leading_of_gram(gram: NDArray[np.float64], rank: int | None) -> Basis:
+    """Return the `rank` leading spectra, or all E, of a Gram matrix (E, E)."""
+    n_energies = len(gram)
     wanted = None if rank is None else (n_energies - rank, n_energies - 1)
-    values, vectors = eigh(gram, subset_by_index=wanted, overwrite_a=True, check_finite=False)
+    values, vectors = eigh(gram, subset_by_index=wanted, check_finite=False)
     spectra = np.ascontiguousarray(vectors[:, ::-1].T)
     return Basis(spectra, np.sqrt(np.maximum(values[::-1], 0)), len(spectra) == n_energies)
 

@@ -9,11 +9,13 @@ import hashlib
 import time
 import warnings
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser, exact_form, get_denoiser
 from xanesum.denoisers.protocol import Fingerprinted, KnownRounding
@@ -33,6 +35,9 @@ from xanesum.streaming.resources import DEFAULT_DEVICE, Resources
 
 __all__ = ["denoise", "denoise_with"]
 
+OWN_COMPONENT = 0.95  # a frame is unlike all others if components hold this part of its energy alone ...
+MIN_ENERGIES = 12  # ... where there are so many energies that this is not expected ...
+DENSE = 0.4  # ... and they are closer than this part of the width of the edge
 NEAR_LIMIT = 5.0  # a p-value within this factor of the limit is worth a warning
 
 
@@ -150,6 +155,9 @@ def denoise_with(
         model = _measured_noise(stack, prepared, problem, options)
         whitened = model.whiten(problem)
         fit = _fitted(whitened, options)
+        growth = prepared.noise_growth(fit.spectra)
+        if growth is not None:  # pixels that lack values have larger errors
+            fit = replace(fit, errors=fit.errors * growth)
         levels = model.levels(whitened, fit)
         fit = model.unwhiten(fit, whitened.full)
         prepared.blocks.clear()
@@ -166,7 +174,7 @@ def denoise_with(
         "seconds": round(time.perf_counter() - started, 3),
         **package_versions(),
     }
-    return label(stack, fit, levels, provenance)
+    return label(stack, fit, levels, provenance, reasons=tuple(_reasons(stack, prepared, fit, options)))
 
 
 def _measured_noise(
@@ -174,6 +182,8 @@ def _measured_noise(
 ) -> NoiseModel:
     """Return how the noise departs from white; white where that is not asked for or not measurable."""
     if not options.noise_is_measured or not prepared.sigma > prepared.sigma_floor:
+        return NoiseModel()
+    if prepared.noise_rank < len(prepared.blocks):  # interpolated noise cannot be told apart by energies
         return NoiseModel()
     divided = bool(stack.attrs.get("flat_field", False))
     return measure_noise(problem, divided_by_flat=divided, law=_noise_law(stack))
@@ -188,6 +198,41 @@ def _fitted(problem: Problem, options: Options) -> Fit:
     for warning in _warnings(fit, options.rank):
         warnings.warn(warning, stacklevel=4)
     return fit
+
+
+def _reasons(stack: xr.DataArray, prepared: PreparedStack, fit: Fit, options: Options) -> Iterator[str]:
+    """Yield why the errors of the result may not hold, as far as the residual is not needed to tell."""
+    if doubt := stack.attrs.get("drift_doubt"):
+        yield str(doubt)
+    n_energies = len(prepared.blocks)
+    if prepared.noise_rank < n_energies:
+        yield (
+            f"the noise of {n_energies} energies is that of {prepared.noise_rank} frames: the stack was "
+            "interpolated along energy; denoise the frames as they were measured"
+        )
+    if options.rank is None and fit.rank >= MAX_RANK:
+        yield f"{MAX_RANK} components, the most that are tried, are not enough"
+    energy_ev = stack.energy.values[usable_weight(stack)].astype(float)
+    alone = _frame_alone(fit.spectra[: fit.rank], energy_ev)
+    if alone is not None:
+        yield (
+            f"the frame at {energy_ev[alone]:.1f} eV is unlike all others, it needs a component of its own; "
+            "leave it out"
+        )
+
+
+def _frame_alone(spectra: NDArray[np.float64], energy_ev: NDArray[np.float64]) -> int | None:
+    """Return the index of a frame that components of spectra (K, E) hold alone; None where there is none.
+
+    Where an edge lies between two energies, chemistry may change one frame only.
+    """
+    if not len(spectra) or len(energy_ev) < MIN_ENERGIES:
+        return None
+    share = np.sum(spectra**2, axis=0)
+    most = int(np.argmax(share))
+    width_ev = np.ptp(spectra[0]) / max(float(np.abs(np.gradient(spectra[0], energy_ev)).max()), 1e-30)
+    spacing_ev = np.gradient(energy_ev)[most]
+    return most if share[most] > OWN_COMPONENT and spacing_ev < DENSE * width_ev else None
 
 
 def _warnings(fit: Fit, rank: int | None) -> Iterator[XanesumWarning]:

@@ -27,12 +27,21 @@ class Fit:
     rank: int  # components to keep
     facts: dict[str, object] = field(default_factory=dict)  # other choices, for the record
     mixing: NDArray[np.float64] | None = None  # (rank, rank), from sources of error to images; None: identity
+    spectrum_errors: NDArray[np.float64] | None = None  # (K, E), before smoothing; None: as in `components`
+    hidden_spectrum: NDArray[np.float64] | None = None  # (E,), of what noise may hide; None: not known
+    hidden_size: NDArray[np.float32] | None = None  # (Y, X), standard deviation of its image
+    freedom: NDArray[np.float64] | None = None  # (K, E), share of that variance left by smoothing; None: 1
 
     def times(self, noise: NDArray[np.float32]) -> Fit:
         """Return the fit of images that had been divided by their noise, (K, Y, X)."""
         return replace(self, images=self.images * noise, errors=self.errors * noise)
 
-    def unwhiten(self, spectra: NDArray[np.float64], sigma_pixel: NDArray[np.float64]) -> Fit:
+    def unwhiten(
+        self,
+        spectra: NDArray[np.float64],
+        sigma_pixel: NDArray[np.float64],
+        sigma_energy: NDArray[np.float64] | float = 1.0,
+    ) -> Fit:
         """Return the fit in terms of the stack before it was whitened.
 
         The spectra are made orthonormal again, in their order.  The image of a component takes up shares of
@@ -45,6 +54,8 @@ class Fit:
             The first spectra, in the stack before.
         sigma_pixel : ndarray, shape (Y, X)
             The divisor of each pixel.
+        sigma_energy : ndarray, shape (E,), optional
+            The divisor of each energy.
         """
         rank = len(spectra)
         columns, mixing = np.linalg.qr(spectra.T)  # spectra.T @ images = columns @ (mixing @ images)
@@ -55,6 +66,20 @@ class Fit:
             images=np.tensordot(mixing.astype(np.float32), images, axes=1),
             errors=errors,
             mixing=mixing,
+            spectrum_errors=self.errors_of_spectra[:rank] * sigma_energy,
+            hidden_spectrum=None if self.hidden_spectrum is None else self.hidden_spectrum * sigma_energy,
+            hidden_size=None
+            if self.hidden_size is None
+            else self.hidden_size * sigma_pixel.astype(np.float32),
+        )
+
+    @property
+    def errors_of_spectra(self) -> NDArray[np.float64]:
+        """Standard error (K, E) of the spectrum of each source of error, before smoothing."""
+        if self.spectrum_errors is not None:
+            return self.spectrum_errors
+        return np.outer(
+            self.components["spectrum_error"][: len(self.spectra)], np.ones(self.spectra.shape[1])
         )
 
 

@@ -17,11 +17,10 @@ from xanesum.denoisers import Denoiser
 from xanesum.denoisers.protocol import KnownRounding
 from xanesum.errors import RankError, StackError
 from xanesum.linalg.binning import block_sums, coarse_scale
-from xanesum.linalg.imputation import fill_missing
-from xanesum.linalg.subspace import fit_basis
+from xanesum.linalg.imputation import MissingValues, fill_known, filling_spectra
 from xanesum.method.options import Options
 from xanesum.method.problem import AnyLevel, Level, Problem, Progress
-from xanesum.noise.level import estimate_sigma, sigma_of_pixels, sigma_sample
+from xanesum.noise.level import estimate_sigma, noise_rank, sigma_of_pixels, sigma_sample
 from xanesum.stack import check_stack, refuse_values, usable_mask, usable_weight
 from xanesum.storage.checkpoint import Checkpoint, digest_of
 from xanesum.storage.lazy import chunks_of, is_lazy, whole_chunks
@@ -50,6 +49,21 @@ class PreparedStack:
     digest: str  # of the values
     sigma: float  # noise level, unit of the stack
     sigma_floor: float  # noise level of float32's own rounding
+    missing: MissingValues | None  # None: no value is missing
+    filling: NDArray[np.float64]  # (F, E), spectra from which missing values were filled
+    noise_rank: int  # energies with noise of their own; fewer than E where frames were interpolated
+
+    @property
+    def image_excess(self) -> float:
+        """Noise of images of smooth spectra over sigma; more than 1 where frames were interpolated."""
+        return float(np.sqrt(len(self.blocks) / self.noise_rank))
+
+    def noise_growth(self, spectra: NDArray[np.float64]) -> NDArray[np.float32] | None:
+        """Return the factor (K, Y, X) by which errors of images grow where values are missing; None: 1.
+
+        The images are those of orthonormal `spectra` (K, E).
+        """
+        return None if self.missing is None else self.missing.noise_growth(spectra, self.filling)
 
     def means(self) -> NDArray[np.float32]:
         """Return the means (E, Y', X') over the usable pixels of each block; 0 where there are none."""
@@ -99,18 +113,23 @@ def prepare_stack(
     survey, averages = blocks.survey(pixels, scale, partial(progress, "read"))
     refuse_values(stack, survey.n_bad, survey.blank)
     sample = survey.sample
+    missing, filling = None, np.zeros((0, len(used)))
     if survey.n_missing:
-        sample = fill_missing(sample[:, None], rank=MISSING_RANK)
-        basis = fit_basis(sample, min(MISSING_RANK, len(used), len(pixels)), rng=rng)
-        sample = sample[:, 0]
-        blocks = blocks.filled(basis.spectra)
+        filling = filling_spectra(sample[:, None], rank=MISSING_RANK)
+        sample = fill_known(sample[:, None], filling, np.ones((1, len(pixels)), bool))[:, 0]
+        missing = MissingValues.of_blocks(blocks.shape, mask, blocks.blocks())
+        blocks = blocks.filled(filling)
         averages = blocks.average(scale, partial(progress, "average"))
     floor = NOISE_FLOOR * float(np.sqrt(averages.sum_of_squares / (len(used) * np.count_nonzero(mask))))
+    own = len(used)
     if for_sigma.size:
-        sigma = sigma_of_pixels(sample[:, np.isin(pixels, for_sigma)])
+        sample = sample[:, np.isin(pixels, for_sigma)]
+        sigma, own = sigma_of_pixels(sample), noise_rank(sample)
     else:
         sigma = estimate_sigma(averages.values, mask=averages.mask, rng=rng)
-    return PreparedStack(blocks, averages, scale, survey.digest, max(sigma, floor), floor)
+    return PreparedStack(
+        blocks, averages, scale, survey.digest, max(sigma, floor), floor, missing, filling, own
+    )
 
 
 def pose_problem(
@@ -131,11 +150,11 @@ def pose_problem(
     """
     _check_rank(options.rank, prepared.blocks)
     progress("noise", 0.0)
-    sigma = prepared.sigma if options.sigma is None else options.sigma
+    sigma = prepared.sigma * prepared.image_excess if options.sigma is None else options.sigma
     values, mask = prepared.averages.values, prepared.averages.mask
     coarse_sigma = sigma
     if prepared.scale > 1 and options.sigma is None and sigma_sample(len(values), mask, rng).size:
-        found = estimate_sigma(values, mask=mask, rng=rng)
+        found = estimate_sigma(values, mask=mask, rng=rng) * prepared.image_excess
         if found > SIGMA_TOLERANCE * sigma:  # noise of neighbours is alike
             coarse_sigma = found
     coarse = Level(values, mask, coarse_sigma)
@@ -152,7 +171,7 @@ def pose_problem(
         rng,
         options.n_probes,
         progress,
-        denoiser.rounding if isinstance(denoiser, KnownRounding) else None,
+        rounding=denoiser.rounding if isinstance(denoiser, KnownRounding) else None,
     )
 
 

@@ -20,7 +20,14 @@ from xanesum.stack import usable_weight
 __all__ = ["label", "package_versions"]
 
 
-def label(stack: xr.DataArray, fit: Fit, noise: NoiseLevels, provenance: Mapping[str, object]) -> Denoised:
+def label(
+    stack: xr.DataArray,
+    fit: Fit,
+    noise: NoiseLevels,
+    provenance: Mapping[str, object],
+    *,
+    reasons: tuple[str, ...] = (),
+) -> Denoised:
     """Return the kept components of a fit to the usable frames of `stack`, labelled; other frames get 0.
 
     Parameters
@@ -33,9 +40,15 @@ def label(stack: xr.DataArray, fit: Fit, noise: NoiseLevels, provenance: Mapping
         At the E' usable energies.
     provenance : mapping
         The origin of the result, for the record.
+    reasons : tuple of str
+        Why the stated errors may not hold, a sentence each.
     """
     rank, sign = fit.rank, mean_signs(fit.images[: fit.rank])
     mixing = np.eye(rank) if fit.mixing is None else fit.mixing
+    freedom = np.ones_like(fit.spectra) if fit.freedom is None else fit.freedom
+    drift = stack["drift_sigma"].values if "drift_sigma" in stack.coords else np.zeros(stack.shape[1:])
+    hidden = np.zeros(len(noise.energy)) if fit.hidden_spectrum is None else fit.hidden_spectrum
+    hidden_size = np.zeros(stack.shape[1:], np.float32) if fit.hidden_size is None else fit.hidden_size
     common = np.zeros(len(noise.energy)) if noise.common is None else noise.common
     pixel = np.ones(stack.shape[1:]) if noise.pixel is None else noise.pixel
     energy = {"energy": stack.energy, **({"weight": stack["weight"]} if "weight" in stack.coords else {})}
@@ -60,11 +73,19 @@ def label(stack: xr.DataArray, fit: Fit, noise: NoiseLevels, provenance: Mapping
             _at_used(stack, common, 0.0), dims="energy", coords={"energy": stack.energy}
         ),
         sigma_pixel=xr.DataArray(pixel, dims=("y", "x"), coords=pixels),
+        sigma_drift=xr.DataArray(drift.astype(np.float32), dims=("y", "x"), coords=pixels),
         error_images=xr.DataArray(fit.errors[:rank], dims=("source", "y", "x"), coords=pixels),
         error_mixing=xr.DataArray(mixing * sign[:, None], dims=("component", "source")),
+        error_spectra=_of_sources(stack, fit.errors_of_spectra[:rank]),
+        error_freedom=_of_sources(stack, freedom[:rank]),
+        hidden_spectrum=xr.DataArray(
+            _at_used(stack, hidden, 0.0), dims="energy", coords={"energy": stack.energy}
+        ),
+        hidden_size=xr.DataArray(hidden_size, dims=("y", "x"), coords=pixels),
         risk=_risk_table(fit.risk, rank),
         attrs=dict(stack.attrs),
         provenance=dict(provenance),
+        reasons=reasons,
     )
 
 
@@ -80,6 +101,12 @@ def _at_used(stack: xr.DataArray, values: NDArray[np.float64], fill: float) -> N
     at_all = np.full((*values.shape[:-1], len(used)), fill)
     at_all[..., used] = values
     return at_all
+
+
+def _of_sources(stack: xr.DataArray, values: NDArray[np.float64]) -> xr.DataArray:
+    return xr.DataArray(
+        _at_used(stack, values, 0.0), dims=("source", "energy"), coords={"energy": stack.energy}
+    )
 
 
 def _components_table(fit: Fit) -> xr.Dataset:

@@ -171,7 +171,8 @@ class NoiseModel:
             spectra = self.common.restored(spectra)
         if self.factors is None:
             return fit.unwhiten(spectra, np.ones(fit.images.shape[1:]))
-        return fit.unwhiten(spectra * (self.factors.sigma_energy / whitened.sigma), self.factors.sigma_pixel)
+        energy = self.factors.sigma_energy / whitened.sigma
+        return fit.unwhiten(spectra * energy, self.factors.sigma_pixel, energy)
 
     def levels(self, whitened: Problem, fit: Fit) -> NoiseLevels:
         """Return the noise levels of the stack before it was whitened; `fit` is of the whitened problem."""

@@ -38,6 +38,7 @@ class Level(Generic[Values]):
     sigma: float  # noise level, unit of the stack
     image_noise: NoiseOfImages | None = None  # noise of images relative to sigma; None: 1 everywhere
     known_sum_of_squares: float | None = None  # over all energies and pixels that count; None: not yet known
+    breadth: float = 1.0  # noise of broad detail over that of pixels; above 1 where neighbours are alike
 
     @property
     def n_energies(self) -> int:
@@ -106,7 +107,8 @@ class Problem:
         self, images: NDArray[np.float32], level: AnyLevel, *, mask: NDArray[np.bool_] | None = None
     ) -> NDArray[np.float32]:
         """Return `images` (K, Y, X) of a level denoised; `mask` is the level's own by default."""
-        return self.denoise_at(images, level.sigma, level.mask if mask is None else mask)
+        sigma = level.breadth * level.sigma
+        return self.denoise_at(images, sigma, level.mask if mask is None else mask)
 
     def denoise_mirrored(
         self, images: NDArray[np.float32], level: AnyLevel, view: View = ()

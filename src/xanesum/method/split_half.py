@@ -11,10 +11,20 @@ from scipy.stats import norm
 from scipy.stats import t as student_t
 
 from xanesum.linalg.binning import average_pixels, block_sums
-from xanesum.linalg.subspace import fit_basis, inner_products, project
+from xanesum.linalg.subspace import (
+    FEW_PIXELS,
+    GRAM_LIMIT,
+    fit_basis,
+    gram_matrix,
+    inner_products,
+    leading_of_gram,
+    project,
+)
 
 __all__ = [
+    "COMMON_SCALE",
     "SCALES",
+    "GramsByScale",
     "HalfSpectra",
     "Halves",
     "choose_scale",
@@ -27,6 +37,8 @@ SCALES = (1, 2, 4, 8, 16, 32)
 COMMON_SCALE = 4  # pixels each way that are averaged in the half that judges the other's spectra
 FEW_ENERGIES = 10  # energies beyond the components; with fewer, the scatter comes from the known sigma
 MaskedMap = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]
+# scale -> inner products of all pairs of frames (E, E), and the number of averages that they are summed over
+GramsByScale = dict[int, tuple[NDArray[np.float64], int]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +56,7 @@ class HalfSpectra:
     scale: int
     spectra: tuple[NDArray[np.float64], NDArray[np.float64]]  # (K, E) each, strongest first
     agreement: dict[int, float]  # scale -> sum of squares along one half's spectra in the other half
+    grams: GramsByScale  # of both halves together; empty where there are too many energies
 
 
 def split_pixels(
@@ -106,14 +119,28 @@ def choose_scale(
     common = [average_pixels(half, COMMON_SCALE, mask=halves.mask) for half in halves.stacks]
     found: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
     agreement: dict[int, float] = {}
+    grams: GramsByScale = {}
     for scale, averaged in _averages(halves, scales):
         if averaged[0][0].size < rank:
             break
-        first, second = (fit_basis(values, rank, rng=rng).spectra for values in averaged)
+        (first, gram), (second, other) = (_leading(values, rank, rng) for values in averaged)
         found[scale] = (first, second)
         agreement[scale] = (_squares_along(first, common[1]) + _squares_along(second, common[0])) / 2
+        if gram is not None and other is not None:
+            n_averages = sum(int(np.count_nonzero(values.any(axis=0))) for values in averaged)
+            grams[scale] = (gram + other, n_averages)
     best = max(agreement, key=lambda scale: agreement[scale])
-    return HalfSpectra(best, found[best], agreement)
+    return HalfSpectra(best, found[best], agreement, grams)
+
+
+def _leading(
+    stack: NDArray[np.float32], rank: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Return the leading spectra (K, E), and the Gram matrix (E, E) unless energies are too many."""
+    gram = gram_matrix(stack, None) if len(stack) <= GRAM_LIMIT else None
+    if gram is None or stack[0].size < FEW_PIXELS * len(stack):
+        return fit_basis(stack, rank, rng=rng).spectra, gram
+    return leading_of_gram(gram, rank).spectra, gram
 
 
 def _averages(halves: Halves, scales: Sequence[int]) -> Iterator[tuple[int, list[NDArray[np.float32]]]]:

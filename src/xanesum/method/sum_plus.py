@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,24 +13,29 @@ from scipy.optimize import linear_sum_assignment
 
 from xanesum.linalg.binning import average_pixels
 from xanesum.linalg.subspace import fit_basis, project
+from xanesum.method.blending import blended_images, with_broad_noise
+from xanesum.method.evidence import Search
 from xanesum.method.fit import MAX_RANK, Fit, image_squares, shares_of_signal
+from xanesum.method.local_risk import image_risk, local_risk
 from xanesum.method.problem import AnyLevel, Level, Problem, View
 from xanesum.method.spectra import Smoothed, orthonormal_rows, refit_spectra, shrink_spectra, smooth_spectra
 from xanesum.method.split_half import (
     COMMON_SCALE,
     SCALES,
+    GramsByScale,
     choose_scale,
     component_p_values,
     split_axis,
     split_pixels,
 )
-from xanesum.method.sure import Blend, Response, blend_by_risk, image_response, local_risk, rank_risk
+from xanesum.method.sure import Blend, rank_risk
 from xanesum.noise.level import count_above_noise, noise_reach
 
-__all__ = ["FALSE_ALARMS", "fit_pilot", "fit_sum_plus", "probes_for", "refine", "views_for"]
+__all__ = ["FALSE_ALARMS", "N_WAYS", "fit_pilot", "fit_sum_plus", "probes_for", "refine", "views_for"]
 
 FIRST_RANK = 6  # components that are sought at first; more as long as all of them are real
 FALSE_ALARMS = 0.01  # probability of taking any component of pure noise for real
+N_WAYS = 4  # ways to find a component; each may be wrong in this part of the cases
 N_REFITS = 2  # rounds in which the spectra are fitted again
 PROBED_PIXELS = 600_000  # probed pixels (probes x image size) enough to estimate an image's risk
 FEW_VIEWS_PIXELS = 400_000  # image size from which two mirror images are enough, to save time
@@ -52,9 +58,38 @@ def fit_sum_plus(problem: Problem, rank: int | None, *, without: Collection[str]
         Names of `xanesum.method.options.STAGES` that are left out.
     """
     problem.progress("subspace", 0.0)
-    spectra, p_values, scale = _find_spectra(problem, rank, without)
-    n_real = len(p_values) if rank is not None else _last_below(p_values, FALSE_ALARMS)
-    return refine(problem, spectra[:n_real], p_values=p_values, scale=scale, without=without)
+    found = _find_spectra(problem, rank, without)
+    n_real = len(found.p_values) if rank is not None else _last_below(found.p_values, FALSE_ALARMS)
+    spectra, p_values = found.spectra[:n_real], found.p_values
+    if found.reach or problem.coarse.sigma > problem.full.sigma:
+        problem = with_broad_noise(problem, found.spectra)
+    fitted = _fit_spectra(problem, spectra, p_values, without)
+    if rank is None and "evidence" not in without:
+        fitted = _with_more(problem, fitted, found.grams, without)
+    fit = _with_images(problem, fitted, found.scale, without)
+    kept = fit.spectra[: fit.rank]
+    hidden = Search.of(problem, {}, kept).hidden(kept, fit.images[: fit.rank])
+    facts = {**fit.facts, "noise_reach_px": found.reach}
+    return replace(fit, hidden_spectrum=hidden.spectrum, hidden_size=hidden.size, facts=facts)
+
+
+def _with_more(problem: Problem, fitted: _Spectra, grams: GramsByScale, without: Collection[str]) -> _Spectra:
+    """Return spectra with the components that all of the data show beside them.
+
+    After each of them all spectra are fitted again, so that none is sought in what an imprecise one leaves.
+    """
+    search = Search.of(problem, grams, fitted.spectra)
+    while len(fitted.spectra) < MAX_RANK:
+        n_before = len(fitted.spectra)
+        best = search.best(fitted.spectra, FALSE_ALARMS / N_WAYS)
+        if best is None or best.p_value >= FALSE_ALARMS / N_WAYS:
+            break
+        spectra = np.vstack([fitted.spectra, best.spectrum])
+        p_values = np.insert(fitted.p_values, n_before, N_WAYS * best.p_value)
+        fitted = _fit_spectra(problem, spectra, p_values, without)
+        if len(fitted.spectra) <= n_before:  # one of them has no weight beside the others
+            return _Spectra.as_found(spectra, p_values)
+    return fitted
 
 
 def fit_pilot(problem: Problem) -> Fit:
@@ -109,40 +144,71 @@ def refine(
     without : collection of str
         Names of stages that are left out.  Without "refit" the spectra stay as they are.
     """
-    n_refits = 0 if "refit" in without else N_REFITS
-    weigh, candidates = "weights" not in without, spectra
-    degrees_of_freedom = np.full(len(spectra), float(problem.coarse.n_energies))
-    for turn in range(n_refits):
-        problem.progress("components", turn / (n_refits + 1))
-        smoothed = _refit(problem, spectra, without)
-        if smoothed is None:
-            break
-        spectra = orthonormal_rows(smoothed.spectra)
-        degrees_of_freedom = smoothed.degrees_of_freedom[: len(spectra)]
-    problem.progress("components", n_refits / (n_refits + 1))
-    level = problem.full
+    evidence = np.full(len(spectra), np.nan) if p_values is None else p_values
+    return _with_images(problem, _fit_spectra(problem, spectra, evidence, without), scale, without)
+
+
+def _with_images(problem: Problem, fitted: _Spectra, scale: int, without: Collection[str]) -> Fit:
+    """Return a fit with the denoised and weighed images of fitted spectra."""
+    problem.progress("components", N_REFITS / (N_REFITS + 1))
+    spectra, level = fitted.spectra, problem.full
     noise = level.noise_of(spectra)
     noisy = project(spectra, level.stack) * level.mask / noise
     views = AS_IT_IS if "mirrors" in without else views_for(level.mask.size)
     n_probes = probes_for(level.mask.size, problem.n_probes)
-    blend, images, response = _blended(problem, level, noisy, n_probes=n_probes, views=views, weigh=weigh)
+    blend, images, response = blended_images(
+        problem, level, spectra, noisy, n_probes=n_probes, views=views, weigh="weights" not in without
+    )
     problem.progress("components", 1.0)
-    errors = np.sqrt(local_risk(blend, response, level.sigma, mask=level.mask))
+    errors = np.sqrt(local_risk(blend, response, noisy, images, level.sigma, mask=level.mask))
     # the risk compares with the stack, in which these images count in units of their noise
     sum_of_squares = level.sum_of_squares + float(np.sum(image_squares(noisy) - image_squares(noisy * noise)))
-    evidence = _matched(p_values, candidates, spectra)
-    found = _Refined(spectra, degrees_of_freedom, noisy, images, errors, blend, evidence)
-    fit = found.summary(level, sum_of_squares, scale)
+    fit = _Refined(fitted, noisy, images, errors, blend).summary(level, sum_of_squares, scale)
     return fit.times(level.noise_of(fit.spectra))
 
 
-def _refit(problem: Problem, spectra: NDArray[np.float64], without: Collection[str]) -> Smoothed | None:
-    """Return spectra fitted to the denoised images of `spectra` (K, E); None where no image has a weight."""
+class _Spectra(NamedTuple):
+    """Spectra fitted to images."""
+
+    spectra: NDArray[np.float64]  # (K, E), orthonormal
+    freedom: NDArray[np.float64]  # (K, E), share of the noise that smoothing left at each energy
+    degrees_of_freedom: NDArray[np.float64]  # (K,), free numbers of each spectrum
+    p_values: NDArray[np.float64]  # (T,), evidence for these spectra, then for those that were left out
+
+    @classmethod
+    def as_found(cls, spectra: NDArray[np.float64], p_values: NDArray[np.float64]) -> _Spectra:
+        """Return spectra (K, E) that are not fitted, and so not smoothed."""
+        n_spectra, n_energies = spectra.shape
+        return cls(spectra, np.ones_like(spectra), np.full(n_spectra, float(n_energies)), p_values)
+
+    def ordered(self, order: NDArray[np.intp]) -> _Spectra:
+        """Return the spectra in another order."""
+        p_values = np.concatenate([self.p_values[: len(order)][order], self.p_values[len(order) :]])
+        return _Spectra(self.spectra[order], self.freedom[order], self.degrees_of_freedom[order], p_values)
+
+
+def _fit_spectra(
+    problem: Problem, spectra: NDArray[np.float64], p_values: NDArray[np.float64], without: Collection[str]
+) -> _Spectra:
+    """Fit spectra (K, E) to the images that they give, in turns; those without a weight fall away."""
+    fitted = _Spectra.as_found(spectra, p_values)
+    for turn in range(0 if "refit" in without else N_REFITS):
+        problem.progress("components", turn / (N_REFITS + 1))
+        found = _refit(problem, fitted, without)
+        if found is None:
+            break
+        fitted = found
+    return fitted
+
+
+def _refit(problem: Problem, before: _Spectra, without: Collection[str]) -> _Spectra | None:
+    """Return spectra fitted to the denoised images of those before; None where no image has a weight."""
+    spectra = before.spectra
     level = problem.coarse
     noise = level.noise_of(spectra)
     noisy = project(spectra, level.stack) * level.mask / noise
-    blend, images, _ = _blended(
-        problem, level, noisy, n_probes=EARLY_PROBES, views=AS_IT_IS, weigh="weights" not in without
+    blend, images, _ = blended_images(
+        problem, level, spectra, noisy, n_probes=EARLY_PROBES, views=AS_IT_IS, weigh="weights" not in without
     )
     alive = blend.noisy + blend.denoised > 0
     if not alive.any():
@@ -158,36 +224,51 @@ def _refit(problem: Problem, spectra: NDArray[np.float64], without: Collection[s
     smoothed = Smoothed(found, np.ones_like(found))
     if "smoothing" not in without:
         smoothed = smooth_spectra(found, level.sigma, problem.energy_ev)
+    freedom = smoothed.noise  # a spectrum that is set to 0 may still be wrong by its noise
     if "shrinkage" not in without:
         smoothed = shrink_spectra(smoothed, level.sigma)
-    return smoothed
+    rows = orthonormal_rows(smoothed.spectra)
+    p_values = _matched(before.p_values, spectra, rows)
+    return _Spectra(rows, freedom[: len(rows)], smoothed.degrees_of_freedom[: len(rows)], p_values)
 
 
-def _find_spectra(
-    problem: Problem, rank: int | None, without: Collection[str]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-    """Return candidate spectra (K, E), their p-values (K,), NaN where unknown, and the scale of averaging."""
+class _Found(NamedTuple):
+    """Spectra that halves of the pixels show."""
+
+    spectra: NDArray[np.float64]  # (K, E), strongest first
+    p_values: NDArray[np.float64]  # (K,), NaN where unknown
+    scale: int  # of averaging
+    grams: GramsByScale
+    reach: int  # pixels over which the noise is correlated; 0 if it is white
+
+
+def _find_spectra(problem: Problem, rank: int | None, without: Collection[str]) -> _Found:
+    """Return candidate spectra from averages at the scale on which two halves of the pixels agree best."""
     level = problem.coarse
     limit = min(level.n_energies, int(level.mask.sum()))
     axis = split_axis(level.stack.shape)
-    reach = noise_reach(level.stack, axis, rank=min(FIRST_RANK, limit), mask=level.mask, rng=problem.rng)
-    halves = split_pixels(level.stack, mask=level.mask, gap=reach)
+    reaches = {
+        each: noise_reach(level.stack, each, rank=min(FIRST_RANK, limit), mask=level.mask, rng=problem.rng)
+        for each in (axis, 3 - axis)
+    }
+    halves = split_pixels(level.stack, mask=level.mask, gap=reaches[axis])
     n_wanted = min(FIRST_RANK if rank is None else rank, limit)
     while True:
-        scale, p_values = 1, np.full(n_wanted, np.nan)
+        scale, p_values, grams = 1, np.full(n_wanted, np.nan), {}
         comparable = halves.mask.any() and halves.mask.size >= n_wanted
         if comparable and not {"averaging", "evidence"} <= set(without):
             scales = (1,) if "averaging" in without else SCALES
             found = choose_scale(halves, n_wanted, scales=scales, rng=problem.rng)
-            scale = found.scale
+            scale, grams = found.scale, found.grams
             if rank is None and "evidence" not in without:
                 denoise = partial(_denoise_half, problem, level)
-                p_values = component_p_values(halves, found, denoise, level.sigma)
+                p_values = np.minimum(1, N_WAYS * component_p_values(halves, found, denoise, level.sigma))
         if rank is not None or not p_values[-1] < FALSE_ALARMS or n_wanted >= min(MAX_RANK, limit):
             break
         n_wanted = min(2 * n_wanted, MAX_RANK, limit)
     averaged = average_pixels(level.stack, scale, mask=level.mask)
-    return fit_basis(averaged, n_wanted, rng=problem.rng).spectra, p_values, scale
+    spectra = fit_basis(averaged, n_wanted, rng=problem.rng).spectra
+    return _Found(spectra, p_values, scale, grams, max(reaches.values()))
 
 
 def _denoise_half(
@@ -206,51 +287,10 @@ def _last_below(p_values: NDArray[np.float64], level: float) -> int:
     return int(real[-1]) + 1 if real.size else 0
 
 
-def _blended(
-    problem: Problem,
-    level: AnyLevel,
-    noisy: NDArray[np.float32],
-    *,
-    n_probes: int,
-    views: Sequence[View],
-    weigh: bool,
-) -> tuple[Blend, NDArray[np.float32], Response]:
-    """Return weights of least risk for images (K, Y, X), the images mixed by them, and the response.
-
-    The denoised image is the mean over `views`.  The probes are shared out among the views.
-    """
-    if not len(noisy):
-        none, no_probe = np.zeros(0), np.zeros((n_probes, 0))
-        return Blend(none, none, none, no_probe), noisy, Response(no_probe, noisy, noisy)
-    rounding = 0.0 if problem.rounding is None else problem.rounding(noisy, level.sigma)
-    denoised, responses = np.zeros_like(noisy), []
-    for n, view in enumerate(views):
-        seen = problem.denoise_mirrored(noisy, level, view)
-        denoised += seen / np.float32(len(views))
-        if n >= n_probes:
-            continue
-        found = image_response(
-            noisy,
-            seen,
-            partial(problem.denoise_mirrored, level=level, view=view),
-            level.sigma,
-            rng=problem.rng,
-            mask=level.mask,
-            n_probes=max(1, n_probes // len(views)),
-            rounding=rounding,
-        )
-        responses.append(found)
-    response = Response.mean(responses)
-    blend = blend_by_risk(noisy, denoised, response.divergence, level.sigma, mask=level.mask, weigh=weigh)
-    return blend, blend.apply(noisy, denoised), response
-
-
 def _matched(
-    p_values: NDArray[np.float64] | None, candidates: NDArray[np.float64], spectra: NDArray[np.float64]
+    p_values: NDArray[np.float64], candidates: NDArray[np.float64], spectra: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return p-values for `spectra` (K, E), each of the candidate (C, E) most like it, then all others."""
-    if p_values is None:
-        return np.full(len(spectra), np.nan)
     own, of = linear_sum_assignment(-np.square(spectra @ candidates.T))
     matched = np.full(len(spectra), np.nan)
     matched[own] = p_values[of]
@@ -261,13 +301,11 @@ def _matched(
 class _Refined:
     """Spectra and images after the last round, in any order."""
 
-    spectra: NDArray[np.float64]  # (K, E), orthonormal
-    degrees_of_freedom: NDArray[np.float64]  # (K,), free numbers of each spectrum
+    fitted: _Spectra
     noisy: NDArray[np.float32]  # (K, Y, X), in units of their noise
     images: NDArray[np.float32]  # (K, Y, X), blended
     errors: NDArray[np.float32]  # (K, Y, X), standard errors
     blend: Blend
-    p_values: NDArray[np.float64]  # (T,), T >= K
 
     def summary(self, level: AnyLevel, sum_of_squares: float, scale: int) -> Fit:
         """Order the components by the squares of their images, and tabulate them.
@@ -283,16 +321,16 @@ class _Refined:
         """
         order = np.argsort(-image_squares(self.images), kind="stable")
         n_kept, blend = len(order), self.blend
-        spectra, degrees_of_freedom = self.spectra[order], self.degrees_of_freedom[order]
+        fitted = self.fitted.ordered(order)
         noisy, images = self.noisy[order], self.images[order]
         own, tiny = image_squares(images), np.finfo(float).tiny
         # spectra fitted to the stack are part of the map: each free number of theirs counts like a pixel
-        fitted = np.maximum(degrees_of_freedom - 2 * np.arange(n_kept) - 1, 0)
+        free = np.maximum(fitted.degrees_of_freedom - 2 * np.arange(n_kept) - 1, 0)
         risk = rank_risk(
             sum_of_squares,
             noisy,
             image_squares(images - noisy),
-            blend.divergence[:, order] + fitted,
+            blend.divergence[:, order] + free,
             sigma=level.sigma,
             keep=level.mask,
             n_energies=level.n_energies,
@@ -301,16 +339,27 @@ class _Refined:
             "singular_value": np.sqrt(image_squares(noisy)),
             "share": shares_of_signal(level, images, risk),
             "spectrum_error": level.sigma
-            * np.sqrt(degrees_of_freedom / level.n_energies / np.maximum(own, tiny)),
+            * np.sqrt(fitted.degrees_of_freedom / level.n_energies / np.maximum(own, tiny)),
             "noisy_risk": np.full(n_kept, level.sigma**2),
-            "risk": np.maximum(blend.risk[order], 0),
+            "risk": image_risk(np.square(self.errors[order]), level.mask),
             "weight_noisy": blend.noisy[order],
             "weight_denoised": blend.denoised[order],
         }
-        n_left_out = len(self.p_values) - n_kept
+        n_left_out = len(fitted.p_values) - n_kept
         components = {
             name: np.pad(values, (0, n_left_out), constant_values=np.nan) for name, values in columns.items()
         }
-        components["p_value"] = np.concatenate([self.p_values[:n_kept][order], self.p_values[n_kept:]])
+        components["p_value"] = fitted.p_values
         rank = int(np.count_nonzero(blend.noisy + blend.denoised > 0))
-        return Fit(spectra, images, self.errors[order], risk, components, rank, {"scale": scale})
+        errors = np.outer(level.sigma / np.sqrt(np.maximum(own, tiny)), np.ones(level.n_energies))
+        return Fit(
+            fitted.spectra,
+            images,
+            self.errors[order],
+            risk,
+            components,
+            rank,
+            {"scale": scale},
+            spectrum_errors=errors,
+            freedom=fitted.freedom,
+        )

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 from xanesum.errors import SigmaError
+from xanesum.method.bands import pyramid
 from xanesum.method.options import DEFAULT_PROBES
 
 __all__ = [
@@ -20,10 +20,10 @@ __all__ = [
     "ImageMap",
     "RankRisk",
     "Response",
+    "band_products",
     "blend_by_risk",
     "choose_rank",
     "image_response",
-    "local_risk",
     "monte_carlo_divergence",
     "random_signs",
     "rank_risk",
@@ -36,8 +36,6 @@ __all__ = [
 PROBE_STEP = 0.05
 TURN = 0.15  # sine of the angle by which noise is turned into a probe; rounding is small compared with it
 SUM_ROUNDING = 1e-10  # relative error of a sum of squares over some hundred thousand values of float32
-REGION_PX = 1.5  # width (standard deviation) of the average of a pixel's risk over its neighbours ...
-REGION_PROBES = 4  # ... with this many probes; with fewer probes the region is larger
 ImageMap = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
@@ -135,13 +133,24 @@ class Response(NamedTuple):
     divergence: NDArray[np.float64]  # (n_probes, K), trace of the Jacobian, by each probe
     own: NDArray[np.float32]  # (K, Y, X), change times the pixel's sign; its mean is the Jacobian's diagonal
     square: NDArray[np.float32]  # (K, Y, X), squared change; its mean is the variance of the denoised pixel
+    # the same two by bands of detail, from fine to coarse, summed over pixels, means over the probes:
+    band_divergence: NDArray[np.float64]  # (B, K)
+    band_square: NDArray[np.float64]  # (B, K)
+    counts: NDArray[np.float64]  # (B,), sum of squares of noise of standard deviation 1 in each band
 
     @classmethod
     def mean(cls, responses: Sequence[Response]) -> Response:
         """Return the response with the probes of all, each of which has as many."""
-        divergence, own, square = zip(*responses, strict=True)
+        divergence, own, square, *bands = zip(*responses, strict=True)
         n = np.float32(len(responses))
-        return cls(np.concatenate(divergence), sum(own[1:], own[0]) / n, sum(square[1:], square[0]) / n)
+        of_pixels = (sum(each[1:], each[0]) / n for each in (own, square))
+        return cls(np.concatenate(divergence), *of_pixels, *(np.mean(each, axis=0) for each in bands))
+
+    @classmethod
+    def empty(cls, n_probes: int, shape: tuple[int, ...]) -> Response:
+        """Return the response of no image of a shape (Y, X)."""
+        none, bands = np.zeros((0, *shape), np.float32), np.zeros((1, 0))
+        return cls(np.zeros((n_probes, 0)), none, none, bands, bands, np.full(1, float(shape[0] * shape[1])))
 
 
 def image_response(
@@ -155,6 +164,7 @@ def image_response(
     n_probes: int = DEFAULT_PROBES,
     turn: float = TURN,
     rounding: float | NDArray[np.float64] = 0.0,
+    probes: NDArray[np.float32] | None = None,
 ) -> Response:
     """Probe the denoiser's Jacobian for each image, without changing the level of its noise.
 
@@ -180,6 +190,9 @@ def image_response(
         Sine of the angle, 0 to 1.
     rounding : float or ndarray, shape (K,)
         Rms rounding error of the denoiser in units of sigma.  Its share in the squared change is subtracted.
+    probes : ndarray of float32, shape (n_probes, K, Y, X), optional
+        Noise like that of the images, of standard deviation 1, for noise that is not white; random signs by
+        default.
     """
     length = np.float32(step_length(sigma, turn))
     keep = np.ones(noisy.shape[1:], bool) if mask is None else mask
@@ -189,48 +202,43 @@ def image_response(
     spread = rounded_off.astype(np.float32)[:, None, None] * keep
     divergence = np.zeros((n_probes, len(noisy)))
     own, square = np.zeros_like(noisy), np.zeros_like(noisy)
+    by_band, counts = band_products(own, own, keep)
+    of_squares, power_of_noise = by_band.copy(), np.zeros_like(counts)
     for p in range(n_probes):
-        probe = random_signs(noisy.shape, rng) * keep
+        probe = (random_signs(noisy.shape, rng) if probes is None else probes[p]) * keep
         move = np.asarray(length * probe - less_noise, np.float32)
         change = np.where(keep, denoise(noisy + move) - denoised, 0)
         along = probe * change / length
         divergence[p] = np.sum(along, axis=(1, 2), dtype=np.float64)
         own += along / np.float32(n_probes)
-        square += (change**2 - spread) / (np.float32(n_probes) * _mean_square(move, n_pixels))
-    return Response(divergence, own, square)
+        power = _mean_square(move, n_pixels)
+        square += (change**2 - spread) / (np.float32(n_probes) * power)
+        by_band += band_products(probe, change, keep)[0] / (length * n_probes)
+        rounded = counts[:, None] * rounded_off
+        of_squares += (band_products(change, change, keep)[0] - rounded) / (n_probes * power[:, 0, 0])
+        if probes is not None:  # how much noise is in each band
+            power_of_noise += band_products(probe, probe, keep)[0].mean(axis=1) / n_probes
+    return Response(
+        divergence, own, square, by_band, of_squares, counts if probes is None else power_of_noise
+    )
 
 
-def local_risk(
-    blend: Blend, response: Response, sigma: float, *, mask: NDArray[np.bool_] | None = None
-) -> NDArray[np.float32]:
-    """Return the expected squared error of each pixel of blended images, shape (K, Y, X).
+def band_products(
+    first: NDArray[np.float32], second: NDArray[np.float32], mask: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the inner products (B, K) of two sets of images, band by band, and the numbers in a band (B,).
 
-    The variance of a pixel follows from the denoiser's response to the probes, averaged over neighbours.
-    Where an image has detail, the denoiser keeps noise and also makes most of its other errors.  So the
-    variance is scaled up where the blend's risk exceeds its mean.  It is not scaled down: an estimated risk
-    can be too small by chance.
-
-    Parameters
-    ----------
-    blend : Blend
-    response : Response
-        Of the denoiser of this blend.
-    sigma : float
-        Noise level of the images.
-    mask : ndarray of bool, shape (Y, X), optional
-        Pixels that count; 0 elsewhere.
+    Their sum over the bands is the inner product of the images; see `xanesum.method.bands`.
     """
-    keep = np.ones(response.own.shape[1:], bool) if mask is None else mask
-    region = REGION_PX * np.sqrt(max(1.0, REGION_PROBES / len(response.divergence)))
-    share = np.maximum(gaussian_filter(keep.astype(np.float32), region), np.float32(1e-6))
-    a, b = (w[:, None, None].astype(np.float32) for w in (blend.noisy, blend.denoised))
-    gain = np.where(keep, a**2 + 2 * a * b * response.own + b**2 * response.square, np.float32(0))
-    expected = np.zeros_like(response.own)
-    for out, image, risk in zip(expected, gain, blend.risk, strict=True):
-        variance = sigma**2 * np.maximum(gaussian_filter(image, region), 0) / share
-        mean = float(variance[keep].mean())
-        out[keep] = (variance * max(1.0, float(risk) / mean if mean > 0 else 1.0))[keep]
-    return expected
+    products, counts = [], []
+    weights = mask.astype(np.float32)
+    for (ours, count), (theirs, _) in zip(pyramid(first, weights), pyramid(second, weights), strict=True):
+        products.append(np.sum(ours * theirs, axis=(1, 2), dtype=np.float64))
+        counts.append(float(count))
+    within, n_within = np.array(products), np.array(counts)
+    within[:-1] -= within[1:]
+    n_within[:-1] -= n_within[1:]
+    return within, n_within
 
 
 def blend_by_risk(

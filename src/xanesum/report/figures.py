@@ -151,9 +151,11 @@ def map_pictures(maps: xr.Dataset) -> list[Picture]:
     ]
     if np.isfinite(sigma).any():
         top = _limits(sigma, 0, 95)[1]
-        title = "Standard error of the map"
+        holds = maps.attrs["intervals_hold"]
+        title = "Standard error of the map" if holds else "Stated error of the map, which does not hold"
+        cmap = "cividis" if holds else "gray"
         pictures.append(
-            draw_image(sigma, title, "standard error (eV)", limits=(0, top), cmap="cividis", extend="max")
+            draw_image(sigma, title, "standard error (eV)", limits=(0, top), cmap=cmap, extend="max")
         )
     return pictures
 

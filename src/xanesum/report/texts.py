@@ -64,10 +64,20 @@ def headline(
         ("Components (K)", str(result.rank)),
         ("Noise reduction, estimated", _reduction(result)),
         *_exposure(maps),
-        ("Signal in the residual", "yes, see below" if trust.lost.found else "none found"),
+        ("Signal in the residual", _signal_left(trust)),
+        (
+            "Errors of the map",
+            "hold as far as tests tell" if trust.intervals_hold else "do not hold, see below",
+        ),
         ("Denoiser", str(result.provenance.get("denoiser", "?"))),
         ("Time", f"{facts.seconds:.1f} s"),
     ]
+
+
+def _signal_left(trust: ResidualReport) -> str:
+    if not trust.is_tested:
+        return "cannot be tested"
+    return "yes, see below" if trust.lost.found else "none found"
 
 
 def _evenness(result: Denoised) -> list[tuple[str, str]]:
@@ -228,7 +238,7 @@ def _median_gain(maps: xr.Dataset | None) -> float | None:
 def trust_lines(trust: ResidualReport, maps: xr.Dataset | None) -> list[tuple[bool, str]]:
     """Return sentences, and whether each is a warning."""
     lines = [(True, _sentence(note)) for note in trust.notes]
-    if not trust.lost.found:
+    if trust.is_tested and not trust.lost.found:
         lines.append(
             (
                 False,

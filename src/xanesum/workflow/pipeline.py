@@ -7,7 +7,7 @@ import platform
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -114,12 +114,12 @@ def _run(source: Path, folder: Path, recipe: Recipe, resources: Resources, progr
         _require_room_for_draws(stack.shape, recipe, resources)
         stack, corrected = correct_scan(stack, recipe.denoise, resources=resources, progress=progress)
         result = denoise_scan(stack, recipe.denoise, resources=resources, progress=progress)
+        progress("trust", 0.0)
+        rng = np.random.default_rng(recipe.denoise.seed)
+        trust = examine_residual(stack, result, memory=resources.memory, rng=rng)
+        result = replace(result, reasons=trust.reasons)
         progress("map", 0.0)
         maps, map_error = _map_or_reason(result, recipe, resources, progress)
-    progress("trust", 0.0)
-    trust = examine_residual(
-        stack, result, memory=resources.memory, rng=np.random.default_rng(recipe.denoise.seed)
-    )
     for note in trust.notes:  # the report shows them in a section of their own
         warnings.warn(note, XanesumWarning, stacklevel=3)
     seconds = time.perf_counter() - started

@@ -1,0 +1,67 @@
+"""Reasons for which the stated errors of a map may not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import xarray as xr
+
+from xanesum.diagnostics.lost_signal import PLACES, LostSignal
+from xanesum.diagnostics.whiteness import Whiteness
+from xanesum.result import Denoised
+from xanesum.stack import usable_weight
+
+__all__ = ["CORRELATED_WORDS", "reasons_against"]
+
+SIZE_TOLERANCE = 0.05  # relative difference of residual and noise level that is accepted
+LEAST_FREE = 2  # energies beyond the components that a test of the residual needs
+CORRELATED_WORDS = "the residual is correlated from neighbour to neighbour"
+
+
+def reasons_against(
+    stack: xr.DataArray, result: Denoised, whiteness: Whiteness, lost: LostSignal, size: float
+) -> Iterator[str]:
+    """Yield what speaks against the stated errors, a sentence each.
+
+    Parameters
+    ----------
+    stack : DataArray, dims (energy, y, x)
+        The stack that was denoised.
+    result : Denoised
+    whiteness : Whiteness
+        Of the residual.
+    lost : LostSignal
+        Of the residual.
+    size : float
+        Rms of the residual over the noise level.
+    """
+    yield from result.reasons
+    n_energies = int(np.count_nonzero(usable_weight(stack)))
+    if n_energies - result.rank < LEAST_FREE:
+        yield (
+            f"{result.rank} components of {n_energies} energies leave no residual, so errors and lost signal "
+            "cannot be tested; use fewer components"
+        )
+        return
+    if not lost.scale_px:
+        yield "the images are too small for a test of the residual, so lost signal cannot be told from noise"
+    if lost.found:
+        slowly = lost.place == "component" and lost.is_smooth
+        source = "the sample, or of illumination that changed" if slowly else "the sample"
+        yield (
+            f"the residual holds something of {source}: {PLACES[lost.place]} (chance that it is "
+            f"noise {lost.p_value:.1g}, over {lost.scale_px} x {lost.scale_px} px); see "
+            "the residual in the report, and compare with more components"
+        )
+    allowed_for = ("x", "y") if result.provenance.get("noise_reach_px") else ()
+    if set(whiteness.correlated_along) - set(allowed_for):
+        yield (
+            f"{CORRELATED_WORDS}: {whiteness.in_words}; noise is not independent, as after resampling, or "
+            "the sample or the illumination moved; errors of the map are too small"
+        )
+    if abs(size - 1) > SIZE_TOLERANCE:
+        yield (
+            f"the residual is {size:.2f} times the stated noise level; "
+            "errors of the map are wrong by the same factor"
+        )
