@@ -185,8 +185,9 @@ def correct_scan(
     if removed is None:
         return stack, ()
     means = "empty pixels" if removed.empty.any() else "its spectra only, as too few pixels are empty"
+    kinds = {"level": "a level in each frame", "slow": "slow flat drift"}
     text = (
-        f"flat drift of {removed.rms:.3f} rms (optical density) was removed; "
+        f"{kinds.get(removed.kind, 'flat drift')} of {removed.rms:.3f} rms (optical density) was removed; "
         f"it was separated from the sample by {means}"
     )
     return stack, (text,)

@@ -184,7 +184,8 @@ def _spectrum_errors(
         yield SpectrumError(_smoothed_covariance(error, free), np.abs(source))
     hidden = result.hidden_spectrum.values[used]
     if result.sigma_drift.values.any():
-        yield SpectrumError(np.eye(len(hidden)), result.sigma_drift.values.ravel(), is_common=False)
+        spectra = result.spectra.values[:, used]  # of drift along others nothing is left in the result
+        yield SpectrumError(spectra.T @ spectra, result.sigma_drift.values.ravel())
     if result.hidden_size.values.any():
         yield SpectrumError(np.outer(hidden, hidden), result.hidden_size.values.ravel(), is_common=False)
 
