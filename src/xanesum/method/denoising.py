@@ -213,7 +213,7 @@ def _reasons(stack: xr.DataArray, prepared: PreparedStack, fit: Fit, options: Op
     if options.rank is None and fit.rank >= MAX_RANK:
         yield f"{MAX_RANK} components, the most that are tried, are not enough"
     energy_ev = stack.energy.values[usable_weight(stack)].astype(float)
-    alone = _frame_alone(fit.spectra[: fit.rank], energy_ev)
+    alone = _frame_alone(fit.spectra[: fit.rank], fit.images[: fit.rank], prepared.sigma, energy_ev)
     if alone is not None:
         yield (
             f"the frame at {energy_ev[alone]:.1f} eV is unlike all others, it needs a component of its own; "
@@ -221,8 +221,10 @@ def _reasons(stack: xr.DataArray, prepared: PreparedStack, fit: Fit, options: Op
         )
 
 
-def _frame_alone(spectra: NDArray[np.float64], energy_ev: NDArray[np.float64]) -> int | None:
-    """Return the index of a frame that components of spectra (K, E) hold alone; None where there is none.
+def _frame_alone(
+    spectra: NDArray[np.float64], images: NDArray[np.float32], sigma: float, energy_ev: NDArray[np.float64]
+) -> int | None:
+    """Return the index of a frame that components hold alone, beyond its noise; None where there is none.
 
     Where an edge lies between two energies, chemistry may change one frame only.
     """
@@ -232,7 +234,9 @@ def _frame_alone(spectra: NDArray[np.float64], energy_ev: NDArray[np.float64]) -
     most = int(np.argmax(share))
     width_ev = np.ptp(spectra[0]) / max(float(np.abs(np.gradient(spectra[0], energy_ev)).max()), 1e-30)
     spacing_ev = np.gradient(energy_ev)[most]
-    return most if share[most] > OWN_COMPONENT and spacing_ev < DENSE * width_ev else None
+    own = images[int(np.argmax(spectra[:, most] ** 2))]
+    stands_out = float(np.sqrt(np.mean(np.square(own, dtype=np.float64)))) > sigma
+    return most if share[most] > OWN_COMPONENT and spacing_ev < DENSE * width_ev and stands_out else None
 
 
 def _warnings(fit: Fit, rank: int | None) -> Iterator[XanesumWarning]:
