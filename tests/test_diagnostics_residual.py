@@ -91,6 +91,8 @@ def test_a_component_that_is_missing_is_reported_with_its_place_and_spectrum():
     lost = found.lost
 
     assert lost.found
+    spread_out = {place: p_value for place, p_value in lost.p_values.items() if place != "spot"}
+    assert min(spread_out, key=spread_out.get) == lost.place
     assert lost.place in ("component", "shift")
     assert any("is missing" in note for note in found.notes)
     y, x = np.unravel_index(np.argmax(np.abs(lost.image)), lost.image.shape)
