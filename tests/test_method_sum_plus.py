@@ -184,7 +184,9 @@ WITH_A_WEAK_ONE = add_noise(edge_and_shift(20.0, 0.6)[2], 1.0, 2)
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_each_stage_has_an_effect(stage):
+def test_each_stage_has_an_effect(stage, monkeypatch):
+    if stage == "refit":  # spectra of another search lie outside the averages' span
+        monkeypatch.setattr(Search, "best", lambda *_: None)
     full, less = (
         fit_sum_plus(problem_of(WITH_A_WEAK_ONE, lopsided), None, without=left_out)
         for left_out in ((), (stage,))
@@ -202,8 +204,8 @@ def test_each_stage_has_an_effect(stage):
         np.testing.assert_array_equal(less.components["weight_noisy"][: less.rank], 0)
     elif stage == "refit":
         averaged = average_pixels(WITH_A_WEAK_ONE, less.facts["scale"])
-        span = fit_basis(averaged, 2, rng=fresh()).spectra  # those that halves show
-        np.testing.assert_allclose(np.linalg.norm(less.spectra[:2] @ span.T, axis=1), 1)
+        span = fit_basis(averaged, less.rank, rng=fresh()).spectra
+        np.testing.assert_allclose(np.linalg.norm(less.spectra @ span.T, axis=1), 1)
 
 
 def test_images_are_means_over_four_denoised_mirror_images():

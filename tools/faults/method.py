@@ -349,8 +349,8 @@ FAULTS = (
     Fault(
         "bands: detail counted in every coarser band too",
         "method/bands.py",
-        "within[:-1] -= within[1:]",
-        "within[:-1] -= 0 * within[1:]",
+        "return np.concatenate([sums[:-1] - sums[1:], sums[-1:]])",
+        "return sums",
         "tests/test_method_bands.py",
     ),
     Fault(

@@ -22,7 +22,7 @@ from xanesum.diagnostics.lost_signal import (
 )
 from xanesum.diagnostics.whiteness import Whiteness, measure_whiteness
 from xanesum.linalg.binning import block_sums
-from xanesum.method.evidence import CONFIRMED_SIGMAS, SPOT_DIRECTIONS, Spot, beside, strongest_spot
+from xanesum.method.evidence import CONFIRMED_SIGMAS, SPOT_DIRECTIONS, Spot, in_halves, strongest_spot
 from xanesum.method.spectra import orthonormal_rows
 from xanesum.method.weak_spectra import LikelySpectra
 from xanesum.noise.common import CommonNoise
@@ -263,12 +263,8 @@ def _in_both_halves(
     )
     here = residual.mask[y, x].ravel()
     spectrum = whitening.restored(pixels[:, here].sum(axis=1)[None].astype(np.float64))[0]
-    odd = np.arange(len(along)) % 2 == 1
-    for half in (odd, ~odd):
-        likely = beside(half * along, orthonormal_rows(half * fitted))
-        if float(likely @ spectrum) / np.sqrt(max(int(np.count_nonzero(here)), 1)) < CONFIRMED_SIGMAS:
-            return False
-    return True
+    averages = in_halves(along, fitted) @ spectrum / np.sqrt(max(int(np.count_nonzero(here)), 1))
+    return bool(averages.min() > CONFIRMED_SIGMAS)
 
 
 def _fullest_part(mask: NDArray[np.bool_]) -> Part:

@@ -64,9 +64,7 @@ class EigenvalueTest:
         value, second, self.spectrum = largest_eigenvalue(rest)
         share = np.clip(1 - np.sum(known**2, axis=0), 0.05, 1)  # of each energy's noise that is left
         alone = np.diag(rest)
-        if (
-            1 / np.sum(self.spectrum**4) > SPREAD
-        ):  # what stands out would raise the noise that it is compared with
+        if 1 / np.sum(self.spectrum**4) > SPREAD:  # signal would raise the noise that it is compared with
             alone = alone - max(value - second, 0.0) * self.spectrum**2
         variance = np.sort(np.maximum(alone, 0) / share)[len(known) :] / n_samples
         self.noise = float(variance.mean()) if variance.size else 0.0

@@ -21,7 +21,7 @@ from scipy.stats import norm
 
 from xanesum.linalg.binning import block_sums
 
-__all__ = ["BANDS_PX", "Bands", "chance_of_gain", "most_likely", "possible_power", "pyramid"]
+__all__ = ["BANDS_PX", "Bands", "apart", "chance_of_gain", "most_likely", "possible_power", "pyramid"]
 
 BANDS_PX = (1, 2, 4, 8, 16, 32)  # sides of the blocks, each twice that before
 CORRELATED = 0.7  # a band has fewer numbers if the noise says less than this share of them; more is chance
@@ -49,6 +49,11 @@ def pyramid(
         yield np.asarray(sums / size, np.float32), int(np.count_nonzero(squares))
 
 
+def apart(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what each band adds to the next coarser one, from sums (B, ...) over all that is as coarse."""
+    return np.concatenate([sums[:-1] - sums[1:], sums[-1:]])
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Bands:
     """Inner products of some images, apart for each band of detail, from fine to coarse."""
@@ -70,9 +75,7 @@ class Bands:
             flat = averages.reshape(len(images), -1).astype(np.float64)
             grams.append(flat @ flat.T)
             counts.append(float(count))
-        within, n_within = np.array(grams), np.array(counts)
-        within[:-1] -= within[1:]
-        n_within[:-1] -= n_within[1:]
+        within, n_within = apart(np.array(grams)), apart(np.array(counts))
         known = n_within > 0
         return cls(within[known], n_within[known])
 

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, uniform_filter
 from scipy.stats import chi2
 
-from xanesum.linalg.binning import block_sums
 from xanesum.linalg.largest_eigenvalue import EigenvalueTest
 from xanesum.linalg.subspace import gram_matrix, project
-from xanesum.method.bands import BANDS_PX, Bands, chance_of_gain, most_likely, possible_power
+from xanesum.method.bands import BANDS_PX, Bands, chance_of_gain, most_likely, possible_power, pyramid
 from xanesum.method.problem import AnyLevel, Level, Problem
 from xanesum.method.spectra import orthonormal_rows, smooth_spectra
 from xanesum.method.split_half import GramsByScale
@@ -34,6 +33,7 @@ __all__ = [
     "Search",
     "Spot",
     "beside",
+    "in_halves",
     "noise_rows",
     "strongest_spot",
 ]
@@ -193,9 +193,7 @@ class Search:
         if spot is None:
             return Candidate(rows[0], 1.0, "spot")
         spectrum = beside(spot.values @ rows, known)
-        odd = np.arange(len(spectrum)) % 2 == 1
-        halves = np.stack([beside(half * spectrum, orthonormal_rows(half * known)) for half in (odd, ~odd)])
-        images = self._images(halves, level)
+        images = self._images(in_halves(spectrum, known), level)
         y, x = spot.part
         here = level.mask[y, x]
         averages = images[:, y, x][:, here].sum(axis=1) / np.sqrt(max(int(np.count_nonzero(here)), 1))
@@ -258,14 +256,10 @@ def _averaged_grams(
     level: Level[NDArray[np.float32]],
 ) -> Iterator[tuple[int, tuple[NDArray[np.float64], int]]]:
     """Yield each scale beyond single pixels, with the inner products of frames averaged over such blocks."""
-    sums, counts, before = np.where(level.mask, level.stack, np.float32(0)), level.mask.astype(np.float32), 1
-    for scale in BANDS_PX[1:]:
-        sums, counts = (block_sums(each, scale // before) for each in (sums, counts))
-        before = scale
-        if np.count_nonzero(counts) < MIN_BLOCKS:
-            return
-        averages = np.asarray(sums / np.sqrt(np.maximum(counts, 1)), np.float32)
-        yield scale, (gram_matrix(averages, None), int(np.count_nonzero(counts)))
+    scales, weights = BANDS_PX[1:], level.mask.astype(np.float32)
+    for scale, (averages, n_blocks) in zip(scales, pyramid(level.stack, weights, scales), strict=False):
+        if n_blocks >= MIN_BLOCKS:
+            yield scale, (gram_matrix(averages, None), n_blocks)
 
 
 def _by_eigenvalue(
@@ -337,6 +331,12 @@ def beside(spectrum: NDArray[np.float64], known: NDArray[np.float64]) -> NDArray
     rest = spectrum - (spectrum @ known.T) @ known
     size = float(np.linalg.norm(rest))
     return np.asarray(rest / size) if size > 0 else rest
+
+
+def in_halves(spectrum: NDArray[np.float64], known: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a spectrum (E,) at odd and at even energies alone, each beside `known` (K, E) there, (2, E)."""
+    odd = np.arange(len(spectrum)) % 2 == 1
+    return np.stack([beside(half * spectrum, orthonormal_rows(half * known)) for half in (odd, ~odd)])
 
 
 def noise_rows(

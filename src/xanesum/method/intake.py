@@ -19,7 +19,7 @@ from xanesum.errors import RankError, StackError
 from xanesum.linalg.binning import block_sums, coarse_scale
 from xanesum.linalg.imputation import MissingValues, fill_known, filling_spectra
 from xanesum.method.options import Options
-from xanesum.method.problem import AnyLevel, Level, Problem, Progress
+from xanesum.method.problem import NOISE_FLOOR, AnyLevel, Level, Problem, Progress
 from xanesum.noise.level import estimate_sigma, noise_rank, sigma_of_pixels, sigma_sample
 from xanesum.stack import check_stack, refuse_values, usable_mask, usable_weight
 from xanesum.storage.checkpoint import Checkpoint, digest_of
@@ -36,7 +36,6 @@ __all__ = ["PreparedStack", "all_values", "pose_problem", "prepare_stack"]
 MISSING_RANK = 5  # components of the fit that replaces missing values
 FILLING_PIXELS = 20_000  # pixels from which its spectra are found
 SIGMA_TOLERANCE = 1.05  # averages of white noise may have this many times its level by chance
-NOISE_FLOOR = 1e-6  # least sigma relative to the root mean square; below it rounding of float32 is larger
 
 
 @dataclass(frozen=True, slots=True, eq=False)

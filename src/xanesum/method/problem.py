@@ -17,8 +17,20 @@ from xanesum.method.options import DEFAULT_PROBES
 from xanesum.method.sure import stack_sum_of_squares
 from xanesum.streaming.interface import StackInBlocks
 
-__all__ = ["AnyLevel", "DenoiserAt", "Level", "NoiseOfImages", "Problem", "Progress", "Rounding", "View"]
+__all__ = [
+    "NOISE_FLOOR",
+    "AnyLevel",
+    "DenoiserAt",
+    "Level",
+    "NoiseOfImages",
+    "Problem",
+    "Progress",
+    "Rounding",
+    "View",
+]
 
+NOISE_FLOOR = 1e-6  # least sigma relative to the root mean square; below it rounding of float32 is larger
+ROUNDING = 1.01  # times that level, at most, is rounding
 View = tuple[int, ...]  # axes of an image that are mirrored: 0 for y, 1 for x
 NoiseOfImages = Callable[[NDArray[np.float64]], NDArray[np.float32]]  # spectra (K, E) -> (K, Y, X)
 Rounding = Callable[
@@ -51,6 +63,12 @@ class Level(Generic[Values]):
         if self.known_sum_of_squares is not None:
             return self.known_sum_of_squares
         return stack_sum_of_squares(np.asarray(self.stack), self.mask)
+
+    @property
+    def is_rounding(self) -> bool:
+        """Whether the noise is no more than the rounding of float32, which is not white."""
+        n_values = self.n_energies * max(int(np.count_nonzero(self.mask)), 1)
+        return self.sigma <= ROUNDING * NOISE_FLOOR * float(np.sqrt(self.sum_of_squares / n_values))
 
     def noise_of(self, spectra: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return the noise of the images of `spectra` (K, E), relative to sigma: (K, Y, X), or (K, 1, 1)."""

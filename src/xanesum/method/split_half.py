@@ -56,7 +56,7 @@ class HalfSpectra:
     scale: int
     spectra: tuple[NDArray[np.float64], NDArray[np.float64]]  # (K, E) each, strongest first
     agreement: dict[int, float]  # scale -> sum of squares along one half's spectra in the other half
-    grams: GramsByScale  # of both halves together; empty where there are too many energies
+    grams: GramsByScale  # of the single pixels of both halves; empty where there are too many energies
 
 
 def split_pixels(
@@ -126,7 +126,7 @@ def choose_scale(
         (first, gram), (second, other) = (_leading(values, rank, rng) for values in averaged)
         found[scale] = (first, second)
         agreement[scale] = (_squares_along(first, common[1]) + _squares_along(second, common[0])) / 2
-        if gram is not None and other is not None:
+        if scale == 1 and gram is not None and other is not None:
             n_averages = sum(int(np.count_nonzero(values.any(axis=0))) for values in averaged)
             grams[scale] = (gram + other, n_averages)
     best = max(agreement, key=lambda scale: agreement[scale])

@@ -64,7 +64,7 @@ def fit_sum_plus(problem: Problem, rank: int | None, *, without: Collection[str]
     if found.reach or problem.coarse.sigma > problem.full.sigma:
         problem = with_broad_noise(problem, found.spectra)
     fitted = _fit_spectra(problem, spectra, p_values, without)
-    if rank is None and "evidence" not in without:
+    if rank is None and "evidence" not in without and not problem.coarse.is_rounding:
         fitted = _with_more(problem, fitted, found.grams, without)
     fit = _with_images(problem, fitted, found.scale, without)
     kept = fit.spectra[: fit.rank]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xanesum.errors import SigmaError
-from xanesum.method.bands import pyramid
+from xanesum.method.bands import apart, pyramid
 from xanesum.method.options import DEFAULT_PROBES
 
 __all__ = [
@@ -235,10 +235,7 @@ def band_products(
     for (ours, count), (theirs, _) in zip(pyramid(first, weights), pyramid(second, weights), strict=True):
         products.append(np.sum(ours * theirs, axis=(1, 2), dtype=np.float64))
         counts.append(float(count))
-    within, n_within = np.array(products), np.array(counts)
-    within[:-1] -= within[1:]
-    n_within[:-1] -= n_within[1:]
-    return within, n_within
+    return apart(np.array(products)), apart(np.array(counts))
 
 
 def blend_by_risk(
