@@ -17,7 +17,7 @@ from _speed import RANK, Row, parser_of, report
 
 VARIED = ("pixels", "energies", "components")
 SIDES, ENERGIES, RANKS = [300, 600, 1200], [60, 240, 960], [2, 8, 32]
-QUICK_SIDES, QUICK_ENERGIES, QUICK_RANKS = [48, 96], [20, 80], [2, 8]
+QUICK = [(96, 96, 20), (96, 96, 80)]  # with --quick
 
 
 def main() -> None:
@@ -38,12 +38,13 @@ def growth(options: argparse.Namespace, folder: Path) -> list[Row]:
 
 def cases(quick: bool) -> dict[str, list[tuple[tuple[int, int, int], int]]]:
     """Return sizes (rows, columns, energies) and ranks, by the quantity that varies."""
-    sides, energies, ranks = (QUICK_SIDES, QUICK_ENERGIES, QUICK_RANKS) if quick else (SIDES, ENERGIES, RANKS)
-    side, n_energies = sides[1], energies[1]
+    if quick:
+        return {"energies": [(size, RANK) for size in QUICK]}
+    side, n_energies = SIDES[1], ENERGIES[1]
     return {
-        "pixels": [((n, n, n_energies), RANK) for n in sides],
-        "energies": [((side, side, n), RANK) for n in energies],
-        "components": [((side, side, n_energies), rank) for rank in ranks],
+        "pixels": [((n, n, n_energies), RANK) for n in SIDES],
+        "energies": [((side, side, n), RANK) for n in ENERGIES],
+        "components": [((side, side, n_energies), rank) for rank in RANKS],
     }
 
 

@@ -18,3 +18,10 @@ def real_data():
     if not folder.is_dir():
         pytest.skip(f"no folder {folder}; XANESUM_TEST_DATA can name one with real scans")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _pictures_unseen(request, monkeypatch):
+    """Draw the pictures of a report, but save none where no test looks at them: it takes seconds a run."""
+    if request.path.name != "test_report.py":
+        monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_, **__: None)

@@ -129,7 +129,8 @@ def _find_drift(
     used, means, mask = usable_weight(stack), prepared.means(), prepared.averages.mask
     fields = smooth_fields(mask.shape, mask=mask, order=order)
     sample = _without_smooth(stack, means, fields, mask)
-    options, small_work = Options(without=("mirrors",)), resources.for_small_work()
+    # only the spectra are used: their images need no precise risk
+    options, small_work = Options(n_probes=1, without=("mirrors",)), resources.for_small_work()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XanesumWarning)  # about components of this stack, not of the result
         found = denoise_with(sample, options, get_denoiser(denoiser), small_work, rng=rng)

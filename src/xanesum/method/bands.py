@@ -30,6 +30,8 @@ N_STARTS = 3  # sets of bands from which the search begins
 MOST_TURNS = 40  # of the search, at most
 SETTLED = 1e-8  # change of the spectrum at which it stops
 N_DRAWS = 24  # of noise, to see which gains it gives
+FEW_DRAWS = 6  # enough where noise often gives as much, ...
+OFTEN = 0.2  # which is this probability at least
 HIDDEN = 0.5  # share of the power that noise could hide in a band which is taken to be there
 LEAST_WIDTH = 1.0  # of the law of these gains: a likelihood ratio of noise falls no faster
 EULER = 0.5772156649  # the Euler-Mascheroni constant: mean of a Gumbel law of width 1
@@ -168,12 +170,15 @@ def chance_of_gain(
     rng : numpy.random.Generator
         Draws the noise.
     """
-    drawn = []
-    for _ in range(N_DRAWS):
+    drawn: list[float] = []
+    p_value = 1.0
+    while len(drawn) < FEW_DRAWS or (len(drawn) < N_DRAWS and p_value < OFTEN):
         grams = np.array([_wishart(max(1, round(count)), len(root), rng) for count in counts])
         drawn.append(most_likely(Bands(grams, counts), root)[0])
-    width = max(float(np.std(drawn, ddof=1)) * np.sqrt(6) / np.pi, LEAST_WIDTH)
-    return float(-np.expm1(-np.exp(-(gain - np.mean(drawn)) / width - EULER)))
+        if len(drawn) >= FEW_DRAWS:
+            width = max(float(np.std(drawn, ddof=1)) * np.sqrt(6) / np.pi, LEAST_WIDTH)
+            p_value = float(-np.expm1(-np.exp(-(gain - np.mean(drawn)) / width - EULER)))
+    return p_value
 
 
 def _wishart(n_samples: int, size: int, rng: np.random.Generator) -> NDArray[np.float64]:
