@@ -132,16 +132,18 @@ def _drift_by_empty(view: ScanView, empty: NDArray[np.bool_], inside: DriftInEmp
     part, smooth, known = view.part, view.smooth, view.known
     n_free = len(smooth) - known.shape[1]
     variance = covariance_of_drift(beside(known, smooth), n_free, part, inside.variance)
+    steps = float(np.sum(np.diff(inside.amounts, axis=0) ** 2))
+    slow = steps < 2 * (1 - SLOW) * float(np.sum(inside.amounts[1:] ** 2))
+    if slow:  # of a ramp little is left beside a line
+        variance += np.diag(np.maximum(inside.variance - np.diag(variance), 0))
     inside = inside.with_prior(variance)
     expected = part.noise.mean() * (np.eye(len(variance)) + part.spread) + inside.covariance
     known = with_beyond(known, smooth - inside.amounts, expected)
-    rest = expected_amounts(smooth - inside.amounts, inside.covariance, part)
-    amounts = inside.amounts + beside(known, rest)
+    rest = expected_amounts(known, smooth - inside.amounts, inside.covariance, part)
+    amounts = inside.amounts + rest
     along = (
         drift_along_spectra(view.images, view.fields, variance, view.sigma, view.mask, pairs=False)
         - view.directions @ inside.amounts
     )
     amounts = amounts + view.directions[1:].T @ along[1:]
-    steps = float(np.sum(np.diff(inside.amounts, axis=0) ** 2))
-    slow = steps < 2 * (1 - SLOW) * float(np.sum(inside.amounts[1:] ** 2))
     return FlatDrift(view.fields, amounts, empty, kind_of(np.diag(variance), slow), inside.covariance)

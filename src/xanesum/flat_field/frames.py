@@ -25,6 +25,7 @@ MOST_BEYOND = 6  # directions beyond the spectra that are left alone, at most
 EDGE_EV = (-12.0, 25.0)  # eV around the steepest rise within which spectra of species differ most
 STEP_EV = 2.0  # eV, half width of a step
 LEAST_LEFT = 0.05  # part of an energy's noise that is left beside the spectra, at least
+LEAST_CHANGE = 0.03  # of a spectrum along energy, relative to that of the others
 LEAST_ROUGH = 0.2  # sum of squares of a rough image, as a share of its noise, at least
 
 
@@ -119,7 +120,8 @@ def _smooth_part(
     of_noise = float(n_pixels) * float(np.mean(variance))
     size, turn = np.linalg.eigh(inner_products(sample, sample) - of_noise * np.eye(len(spectra)))
     size = np.maximum(size, LEAST_ROUGH * of_noise)
-    of_sample = (amounts - amounts.mean(axis=0)).T @ spectra.T @ turn / np.sqrt(size)
+    changes = np.linalg.pinv((spectra.T - spectra.mean(axis=1)), rcond=LEAST_CHANGE)
+    of_sample = (changes @ (amounts - amounts.mean(axis=0))).T @ turn / np.sqrt(size)
     return SmoothPart(amounts, noise, of_sample @ of_sample.T, inflation)
 
 
@@ -188,11 +190,15 @@ def with_beyond(
 
 
 def expected_amounts(
-    amounts: NDArray[np.float64], variance: NDArray[np.float64], part: SmoothPart
+    known: NDArray[np.float64], amounts: NDArray[np.float64], variance: NDArray[np.float64], part: SmoothPart
 ) -> NDArray[np.float64]:
-    """Return the amounts (E, M) that are expected of drift with this covariance (M, M), in noise."""
-    found = np.zeros_like(amounts)
-    grown = np.eye(len(variance)) + part.spread
-    for e, noise in enumerate(part.noise):
-        found[e] = variance @ np.linalg.solve(variance + noise * grown, amounts[e])
-    return found
+    """Return the amounts (E, M) beside `known` (E, n) that are expected of drift with this covariance (M, M).
+
+    What is known is taken away first: the noise differs from energy to energy, so that part of it would stay.
+    """
+    rest, grown = beside(known, amounts), np.eye(len(variance)) + part.spread
+    found = [
+        variance @ np.linalg.solve(variance + noise * grown, row)
+        for noise, row in zip(part.noise, rest, strict=True)
+    ]
+    return beside(known, np.array(found))

@@ -128,7 +128,7 @@ def _beside_spectra(
     if not slow:
         left_alone = _with_predictable(left_alone, smooth, noise)
     certain = not at_edge.shape[1] and left_alone.shape[1] == known.shape[1]
-    return beside(left_alone, expected_amounts(smooth, variance, part)), certain
+    return expected_amounts(left_alone, smooth, variance, part), certain
 
 
 def _without(part: SmoothPart, images: NDArray[np.float64]) -> SmoothPart:

@@ -37,6 +37,7 @@ __all__ = ["denoise", "denoise_with"]
 
 OWN_COMPONENT = 0.95  # a frame is unlike all others if components hold this part of its energy alone ...
 MIN_ENERGIES = 12  # ... where there are so many energies that this is not expected ...
+STANDS_OUT = 2.5  # ... their image is so many times its error ...
 DENSE = 0.4  # ... and they are closer than this part of the width of the edge
 NEAR_LIMIT = 5.0  # a p-value within this factor of the limit is worth a warning
 
@@ -213,7 +214,7 @@ def _reasons(stack: xr.DataArray, prepared: PreparedStack, fit: Fit, options: Op
     if options.rank is None and fit.rank >= MAX_RANK:
         yield f"{MAX_RANK} components, the most that are tried, are not enough"
     energy_ev = stack.energy.values[usable_weight(stack)].astype(float)
-    alone = _frame_alone(fit.spectra[: fit.rank], fit.images[: fit.rank], prepared.sigma, energy_ev)
+    alone = _frame_alone(fit.spectra[: fit.rank], fit.images[: fit.rank], fit.errors[: fit.rank], energy_ev)
     if alone is not None:
         yield (
             f"the frame at {energy_ev[alone]:.1f} eV is unlike all others, it needs a component of its own; "
@@ -222,9 +223,12 @@ def _reasons(stack: xr.DataArray, prepared: PreparedStack, fit: Fit, options: Op
 
 
 def _frame_alone(
-    spectra: NDArray[np.float64], images: NDArray[np.float32], sigma: float, energy_ev: NDArray[np.float64]
+    spectra: NDArray[np.float64],
+    images: NDArray[np.float32],
+    errors: NDArray[np.float32],
+    energy_ev: NDArray[np.float64],
 ) -> int | None:
-    """Return the index of a frame that components hold alone, beyond its noise; None where there is none.
+    """Return the index of a frame that components hold alone, beyond their errors; None where there is none.
 
     Where an edge lies between two energies, chemistry may change one frame only.
     """
@@ -234,8 +238,11 @@ def _frame_alone(
     most = int(np.argmax(share))
     width_ev = np.ptp(spectra[0]) / max(float(np.abs(np.gradient(spectra[0], energy_ev)).max()), 1e-30)
     spacing_ev = np.gradient(energy_ev)[most]
-    own = images[int(np.argmax(spectra[:, most] ** 2))]
-    stands_out = float(np.sqrt(np.mean(np.square(own, dtype=np.float64)))) > sigma
+    own = int(np.argmax(spectra[:, most] ** 2))
+    size, error = (
+        float(np.sqrt(np.mean(np.square(each[own], dtype=np.float64)))) for each in (images, errors)
+    )
+    stands_out = size > STANDS_OUT * error
     return most if share[most] > OWN_COMPONENT and spacing_ev < DENSE * width_ev and stands_out else None
 
 

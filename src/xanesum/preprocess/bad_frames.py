@@ -17,6 +17,9 @@ TO_EACH_SIDE = 3  # neighbours on each side; a good frame is a mixture of these
 OUTSTANDING = 6.0  # a bad frame's misfit exceeds the median misfit by this factor, ...
 OF_SIGNAL = 0.15  # ... and exceeds this part of the frame's own root mean square
 OUTSIDE = 0.8  # part of its pixels beyond all values in the neighbours; changes by chemistry lie between them
+EXPLAINED = 1.2  # one number for all pixels makes the misfit of a bad frame so many times smaller, ...
+ORDINARY = 1.5  # ... to at most so many times the median misfit, ...
+LONE = 8.0  # ... and this number is so many times larger than is usual
 MIN_FRAMES = 12  # with fewer frames, nothing is judged
 DEPENDENT = 1e-10  # eigenvalues below this part of the largest belong to frames that are mixtures of others
 
@@ -30,7 +33,10 @@ def find_bad_frames(stack: xr.DataArray) -> tuple[xr.DataArray, PreprocessReport
     neighbours, as different light changes all pixels in one direction.  With coarse energy steps, chemistry
     can also appear in one frame only: an edge at a different energy in every pixel, or a line of one
     species.  That does not change all pixels in one direction.
-    A bad frame within the edge is not found, as its values lie between those below and above.
+
+    A frame is bad too if one number, added to all its pixels, makes it an ordinary mixture of its neighbours,
+    and the number is much larger than in other frames.  So a bad frame is found within the edge, where its
+    values lie between those below and above.
 
     Parameters
     ----------
@@ -66,13 +72,21 @@ def _bad_among(frames: NDArray[np.float64]) -> list[int]:
     """Return the indices of bad frames among the frames (E, P)."""
     every = np.arange(len(frames))
     about = [_others(e, every) for e in range(len(frames))]
-    products = frames @ frames.T / frames.shape[1]
-    misfit = np.array([_misfit(products, e, others) for e, others in enumerate(about)])
-    limit = np.maximum(OUTSTANDING * np.median(misfit), OF_SIGNAL * np.sqrt(np.diag(products)))
+    size = np.full(frames.shape[1], np.sqrt(np.mean(frames**2)))
+    with_level = np.vstack([frames, size])  # an image of the level, after all frames
+    products = with_level @ with_level.T / frames.shape[1]
+    misfit = np.array([_misfit(products, e, others)[0] for e, others in enumerate(about)])
+    limit = np.maximum(OUTSTANDING * np.median(misfit), OF_SIGNAL * np.sqrt(np.diag(products)[:-1]))
+    levels = np.array(
+        [_misfit(products, e, np.append(others, len(frames))) for e, others in enumerate(about)]
+    )
+    ordinary, usual = np.median(levels[:, 0]), np.median(np.abs(levels[:, 1]))
 
     def stands_out(e: int, others: NDArray[np.intp]) -> bool:
-        stands = _misfit(products, e, others) > limit[e]
-        return bool(stands and _outside(frames[e], frames[others]) > OUTSIDE)
+        misfit = _misfit(products, e, others)[0]
+        left, level = _misfit(products, e, np.append(others, len(frames)))
+        explained = misfit > EXPLAINED * left and left < ORDINARY * ordinary and abs(level) > LONE * usual
+        return bool(explained or (misfit > limit[e] and _outside(frames[e], frames[others]) > OUTSIDE))
 
     suspects = [  # each neighbour is left out once, as a bad one could explain this frame
         e
@@ -89,11 +103,15 @@ def _others(e: int, frames: NDArray[np.intp]) -> NDArray[np.intp]:
     return np.concatenate([before[-TO_EACH_SIDE:], after[:TO_EACH_SIDE]])
 
 
-def _misfit(products: NDArray[np.float64], e: int, others: NDArray[np.intp]) -> float:
-    """Return the rms residual of frame `e` from a mixture of others, by mean products of frames (E, E)."""
+def _misfit(products: NDArray[np.float64], e: int, others: NDArray[np.intp]) -> tuple[float, float]:
+    """Return the rms residual of frame `e` from a mixture of others, and the amount of the last of them.
+
+    All follows from the mean products of frames (E, E).
+    """
     among, with_own = products[np.ix_(others, others)], products[others, e]
     mixture = np.linalg.pinv(among, rcond=DEPENDENT, hermitian=True) @ with_own
-    return float(np.sqrt(max(products[e, e] - 2 * mixture @ with_own + mixture @ among @ mixture, 0.0)))
+    square = products[e, e] - 2 * mixture @ with_own + mixture @ among @ mixture
+    return float(np.sqrt(max(square, 0.0))), float(mixture[-1])
 
 
 def _outside(frame: NDArray[np.float64], others: NDArray[np.float64]) -> float:
