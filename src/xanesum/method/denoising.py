@@ -39,6 +39,7 @@ OWN_COMPONENT = 0.95  # a frame is unlike all others if components hold this par
 MIN_ENERGIES = 12  # ... where there are so many energies that this is not expected ...
 STANDS_OUT = 2.5  # ... their image is so many times its error ...
 DENSE = 0.4  # ... and they are closer than this part of the width of the edge
+STEEP = 0.4  # part of the edge between two energies; a frame left out between them is missed
 NEAR_LIMIT = 5.0  # a p-value within this factor of the limit is worth a warning
 
 
@@ -214,12 +215,31 @@ def _reasons(stack: xr.DataArray, prepared: PreparedStack, fit: Fit, options: Op
     if options.rank is None and fit.rank >= MAX_RANK:
         yield f"{MAX_RANK} components, the most that are tried, are not enough"
     energy_ev = stack.energy.values[usable_weight(stack)].astype(float)
+    missed = _frame_missed(stack, fit.spectra)
+    if missed is not None:
+        yield (
+            f"the frame at {missed:.1f} eV, within the edge, was left out, so the course of the edge is not "
+            "known there; take this energy again"
+        )
     alone = _frame_alone(fit.spectra[: fit.rank], fit.images[: fit.rank], fit.errors[: fit.rank], energy_ev)
     if alone is not None:
         yield (
             f"the frame at {energy_ev[alone]:.1f} eV is unlike all others, it needs a component of its own; "
             "leave it out"
         )
+
+
+def _frame_missed(stack: xr.DataArray, spectra: NDArray[np.float64]) -> float | None:
+    """Return the energy of a frame of weight 0 between energies that hold much of the edge; None without."""
+    used, energy_ev = usable_weight(stack), stack.energy.values.astype(float)
+    if used.all() or not len(spectra):
+        return None
+    strong = np.interp(energy_ev, energy_ev[used], spectra[0])
+    below = np.maximum.accumulate(np.where(used, np.arange(len(used)), 0))
+    above = np.minimum.accumulate(np.where(used, np.arange(len(used)), len(used) - 1)[::-1])[::-1]
+    rise = np.where(used, 0, np.abs(strong[above] - strong[below]))
+    most = int(np.argmax(rise))
+    return float(energy_ev[most]) if rise[most] > STEEP * np.ptp(strong) else None
 
 
 def _frame_alone(

@@ -14,6 +14,8 @@ REGION_PX = 1.5  # width (standard deviation) of the average of a pixel's risk o
 REGION_PROBES = 4  # ... with this many probes; with fewer probes the region is larger
 FINE_BANDS = 2  # bands whose detail may be lost at borders, where the denoiser keeps noise
 AT_BORDERS = 0.3  # uncertainty of the share that is lost there, before looking; the expected share is 1
+THICKNESSES = (0.5, 0.75, 0.9, 0.95, 0.98, 0.99)  # shares of the pixels, by thickness, that are compared
+SURELY = 2.5  # standard errors from which on they differ
 BY_CHANCE = 0.5  # standard errors by which the estimated risk of a band must exceed its variance
 
 
@@ -55,17 +57,16 @@ def local_risk(
     excess /= max(int(np.count_nonzero(keep)), 1)
     thickness = _thickness(images, keep)
     expected = np.zeros_like(noisy)
-    for out, image, risk, lost in zip(expected, gain, stein, excess.T, strict=True):
+    for out, image, risk, bands in zip(expected, gain, stein, excess.T, strict=True):
         variance = sigma**2 * np.maximum(gaussian_filter(image, region), 0) / share
-        fine, coarse = lost[:FINE_BANDS].sum(), lost[FINE_BANDS:].sum()
+        fine, coarse = bands[:FINE_BANDS].sum(), bands[FINE_BANDS:].sum()
         mean = float(variance[keep].mean())
         borders = variance / np.float32(mean) if mean > 0 else np.ones_like(variance)
-        if fine > 0:
-            at_borders = _share_at_borders(
-                (risk - variance)[keep], fine, borders[keep], thickness[keep], sigma
-            )
-            borders = at_borders * borders + (1 - at_borders) * thickness
-        out[keep] = (variance + np.float32(fine) * borders + np.float32(coarse) * thickness)[keep]
+        seen, where, thick = (each[keep].astype(np.float64) for each in (risk - variance, borders, thickness))
+        at_borders = fine * _share_at_borders(seen, fine, where, thick, sigma) if fine > 0 else 0.0
+        along = _along_thickness(seen - at_borders * where, thick, sigma)
+        lost = at_borders * where + max(fine - at_borders + coarse, along) * thick
+        out[keep] = variance[keep] + np.maximum(lost + _beside(seen - lost, thick, sigma), 0)
     return expected
 
 
@@ -103,17 +104,17 @@ def image_risk(expected: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArra
 
 
 def _share_at_borders(
-    risk: NDArray[np.float32],
+    seen: NDArray[np.float64],
     lost: float,
-    borders: NDArray[np.float32],
-    thickness: NDArray[np.float32],
+    borders: NDArray[np.float64],
+    thickness: NDArray[np.float64],
     sigma: float,
-) -> np.float32:
+) -> float:
     """Return which share of the lost detail is at borders, the rest being where the sample is thick.
 
     Parameters
     ----------
-    risk : ndarray, shape (P,)
+    seen : ndarray, shape (P,)
         Stein's estimate for each pixel without its variance: the lost detail, and noise.
     lost : float
         Its mean.
@@ -122,10 +123,29 @@ def _share_at_borders(
     sigma : float
         Noise level of the image.
     """
-    between = (borders - thickness).astype(np.float64)
+    between = borders - thickness
     scatter = 2 * sigma**4 / lost**2  # of the square of noise
-    seen = np.sum(between * (risk / lost - thickness)) / scatter + 1 / AT_BORDERS**2
-    return np.float32(np.clip(seen / (np.sum(between**2) / scatter + 1 / AT_BORDERS**2), 0, 1))
+    share = np.sum(between * (seen / lost - thickness)) / scatter + 1 / AT_BORDERS**2
+    return float(np.clip(share / (np.sum(between**2) / scatter + 1 / AT_BORDERS**2), 0, 1))
+
+
+def _along_thickness(seen: NDArray[np.float64], thickness: NDArray[np.float64], sigma: float) -> float:
+    """Return how much detail is lost in proportion to the thickness, beyond chance; thick pixels tell it."""
+    size = float(np.sqrt(np.sum(thickness**2)))
+    return float(thickness @ seen / size**2 - BY_CHANCE * np.sqrt(2) * sigma**2 / size)
+
+
+def _beside(seen: NDArray[np.float64], thickness: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+    """Return how much more or less detail is lost (P,) than was expected, in pixels of like thickness.
+
+    Where little of an image is sample, the mean over all pixels hides what is lost there.
+    """
+    part = np.searchsorted(np.quantile(thickness, THICKNESSES), thickness, side="right")
+    counts = np.maximum(np.bincount(part), 1)
+    mean = np.bincount(part, seen) / counts
+    chance = np.sqrt(2 / counts) * sigma**2
+    by_more = np.sign(mean) * (np.abs(mean) - BY_CHANCE * chance)
+    return np.asarray(np.where(np.abs(mean) > SURELY * chance, by_more, 0)[part])
 
 
 def _thickness(images: NDArray[np.float32], keep: NDArray[np.bool_]) -> NDArray[np.float32]:
