@@ -141,9 +141,9 @@ def _drift_by_empty(view: ScanView, empty: NDArray[np.bool_], inside: DriftInEmp
     known = with_beyond(known, smooth - inside.amounts, expected)
     rest = expected_amounts(known, smooth - inside.amounts, inside.covariance, part)
     amounts = inside.amounts + rest
-    along = (
-        drift_along_spectra(view.images, view.fields, variance, view.sigma, view.mask, pairs=False)
-        - view.directions @ inside.amounts
+    drift = np.tensordot((view.directions @ inside.amounts).astype(np.float32), view.fields, axes=1)
+    along = drift_along_spectra(
+        view.images - drift, view.fields, inside.covariance, view.sigma, view.mask, pairs=False
     )
     amounts = amounts + view.directions[1:].T @ along[1:]
     return FlatDrift(view.fields, amounts, empty, kind_of(np.diag(variance), slow), inside.covariance)

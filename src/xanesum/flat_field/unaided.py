@@ -32,7 +32,6 @@ __all__ = ["FALSE_ALARMS", "SLOW", "drift_by_spectra", "kind_of"]
 
 FALSE_ALARMS = 1e-4  # probability of finding drift where there is none
 HINT = 0.01  # the same below the edge, where drift must be seen too
-SPREAD = 2.0  # the spectra's error counts so many times where it looks like drift
 AT_EDGE = (
     1.6  # an image belongs to the sample if its steps at the edge are so many times the largest of drift
 )
@@ -77,12 +76,9 @@ def drift_by_spectra(view: ScanView) -> FlatDrift:
     prior = fit_prior(part, orders, free) if at_edge.shape[1] else whole
     apart = fit_prior(_apart_from_sample(view, part), orders, free).p_value
     if free_below.shape[1] < MIN_FREE:
-        seen = fit_prior(replace(part, spread=SPREAD * part.spread), orders, free).p_value
+        seen = fit_prior(part, orders, free).p_value
         return replace(none, doubt=DOUBTS["hidden"]) if min(apart, seen) < FALSE_ALARMS else none
-    p_below, p_hidden = (
-        fit_prior(replace(each, spread=SPREAD * part.spread), orders, free_below).p_value
-        for each in (part, view.part)
-    )
+    p_below, p_hidden = (fit_prior(each, orders, free_below).p_value for each in (part, view.part))
     slow = prior.memory > SLOW and prior.evidence_of_memory > SURELY_SLOW
     is_found = p_below < FALSE_ALARMS or (apart < FALSE_ALARMS and p_below < HINT)
     if not is_found or (slow and _is_one_image(view, part, free)):

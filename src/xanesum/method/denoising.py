@@ -39,7 +39,7 @@ OWN_COMPONENT = 0.95  # a frame is unlike all others if components hold this par
 MIN_ENERGIES = 12  # ... where there are so many energies that this is not expected ...
 STANDS_OUT = 2.5  # ... their image is so many times its error ...
 DENSE = 0.4  # ... and they are closer than this part of the width of the edge
-STEEP = 0.4  # part of the edge between two energies; a frame left out between them is missed
+STEEP = 0.15  # part of the edge between two energies; a frame left out between them is missed
 NEAR_LIMIT = 5.0  # a p-value within this factor of the limit is worth a warning
 
 
