@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scans import add_noise, edge_spectrum, smooth_images
 
-from xanesum.diagnostics.intervals import CORRELATED_WORDS, LEAST_FREE, SIZE_TOLERANCE, reasons_against
+from xanesum.diagnostics.intervals import CORRELATED_WORDS, LEAST_FREE, LEAST_SIZE, MOST_SIZE, reasons_against
 from xanesum.diagnostics.lost_signal import PLACES, LostSignal
 from xanesum.diagnostics.residual import ResidualReport, examine_residual
 from xanesum.diagnostics.whiteness import Whiteness
@@ -122,7 +122,12 @@ def test_a_small_correlation_is_no_reason():
 
 @pytest.mark.parametrize(
     ("size", "told"),
-    [(1 + 1.1 * SIZE_TOLERANCE, True), (1 - 1.1 * SIZE_TOLERANCE, True), (1 + 0.9 * SIZE_TOLERANCE, False)],
+    [
+        (MOST_SIZE + 0.01, True),
+        (MOST_SIZE - 0.01, False),
+        (LEAST_SIZE + 0.01, False),
+        (LEAST_SIZE - 0.01, True),
+    ],
 )
 def test_a_wrong_noise_level_is_a_reason(size, told):
     found = reasons(size=size)
@@ -158,6 +163,49 @@ def test_a_drift_that_may_be_the_sample_is_told_in_its_own_words():
 
     assert result.reasons == ("the drift looks like the sample",)
     assert reasons(stack=doubt, result=result) == ["the drift looks like the sample"]
+
+
+@pytest.mark.parametrize(("e", "is_missed"), [(10, True), (3, False), (17, False)])
+def test_a_frame_left_out_within_the_edge_is_missed(e, is_missed):
+    weight = np.where(np.arange(20) == e, 0.0, 1.0)
+    stack = STACK.assign_coords(weight=("energy", weight))
+
+    found = denoise(stack, rank=1, denoiser="none").reasons
+
+    assert [f"{ENERGY[e]:.1f} eV, within the edge, was left out" in each for each in found] == [
+        True
+    ] * is_missed
+
+
+# --- drift that was not removed
+
+
+def scan_with_level(level):
+    """A small sample amid empty pixels, whose frames each have a level of their own."""
+    inside = np.zeros((40, 48))
+    inside[8:30, 8:36] = THICKNESS[:22, :28] / 10
+    energy = np.linspace(8320.0, 8360.0, 30)
+    clean = edge_spectrum(energy, 8340.0)[:, None, None] * inside
+    levels = level * np.random.default_rng(2).standard_normal((30, 1, 1))
+    return make_stack(add_noise((clean + levels).astype(np.float32), 0.1), energy)
+
+
+@pytest.mark.parametrize(("level", "is_told"), [(0.0, False), (0.03, True)])
+def test_a_level_of_the_frames_that_nobody_removed_is_told(level, is_told):
+    stack = scan_with_level(level)
+    result = denoise(stack, denoiser="wavelet", n_probes=1)
+
+    found = reasons(stack=stack, result=result)
+
+    assert ["the light of the frames changes by 0.0" in each for each in found] == [True] * is_told
+
+
+@pytest.mark.parametrize("attribute", ["drift_removed", "drift_doubt"])
+def test_where_drift_was_removed_or_is_in_doubt_it_is_not_looked_for_again(attribute):
+    stack = scan_with_level(0.03)
+    result = denoise(stack, denoiser="wavelet", n_probes=1)
+
+    assert reasons(stack=stack.assign_attrs({attribute: "0.03"}), result=result) == []
 
 
 @pytest.mark.filterwarnings("ignore:1 components, the most that are tried")

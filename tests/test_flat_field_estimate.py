@@ -228,3 +228,45 @@ def test_empty_pixels_are_seldom_doubted():
     doubts = [found_in(with_noise(CLEAN + drifting(seed), seed)).doubt for seed in range(3)]
 
     assert sum(map(bool, doubts)) <= 1
+
+
+# --- where pixels are empty
+
+
+def error_of(found, true):
+    """Rms of what is left of a drift (E, Y, X), without its mean over the energies."""
+    everything = (slice(0, len(true)), slice(0, SHAPE[0]), slice(0, SHAPE[1]))
+    drift = found.in_pixels(1, np.ones(len(true), bool)).of(*everything)
+    left = true - drift
+    return rms(left - left.mean(axis=0))
+
+
+def test_a_ramp_is_seen_by_empty_pixels():
+    """Beside a line, nothing is left of it in pixels with sample."""
+    ramp = np.linspace(-DRIFT, DRIFT, len(ENERGY))[:, None, None] * np.ones(SHAPE)
+
+    found = found_in(with_noise(CLEAN + ramp))
+
+    assert found.kind
+    assert error_of(found, ramp) < 0.1 * rms(ramp)
+
+
+def test_noise_that_differs_by_energy_leaves_no_sample_in_the_drift():
+    """What the spectra explain is taken away first, or part of a thick sample would stay."""
+    uneven = np.linspace(0.3, 2.0, len(ENERGY))[:, None, None]
+    level = DRIFT * fresh(3).standard_normal((len(ENERGY), 1, 1)) * np.ones(SHAPE)
+    noisy = 20 * CLEAN + level + SIGMA * uneven * fresh(4).standard_normal(CLEAN.shape)
+
+    found = found_in(noisy.astype(np.float32))
+
+    assert error_of(found, level) < 0.1 * rms(level)
+
+
+def test_chemistry_is_no_level_of_the_light():
+    """Signal that does not grow with thickness is the same in all of the sample, as a level is."""
+    chemistry = 0.5 * np.exp(-0.5 * ((ENERGY - 8345) / 2) ** 2)[:, None, None] * (CLEAN[-1] > 0)
+    level = DRIFT * fresh(3).standard_normal((len(ENERGY), 1, 1)) * np.ones(SHAPE)
+
+    found = found_in(with_noise(CLEAN + chemistry + level), n_spectra=3)
+
+    assert error_of(found, level) < 0.1 * rms(level)

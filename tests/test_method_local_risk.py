@@ -203,3 +203,20 @@ def test_no_image_has_no_risk():
     found = local_risk(Blend(none, none, none, np.zeros((4, 0))), response, nothing, nothing, SIGMA)
 
     assert found.shape == (0, *SHAPE)
+
+
+def test_detail_lost_in_a_small_thick_sample_is_counted_there():
+    """The mean over all pixels hides it, and it need not grow with the thickness."""
+    sample = (np.indices((80, 120)).sum(axis=0) % 2 * 2 - 1) * ((np.indices((80, 120)) < 22).all(axis=0))
+    thickness = np.abs(sample) * np.where((np.indices((80, 120)) < 4).all(axis=0), 300.0, 30.0)
+    noisy = fresh(1).standard_normal((2, 80, 120)) + np.stack([thickness, 1.5 * sample])
+
+    def strong_only(images):
+        kept = np.array(images)
+        kept[-1] = 0
+        return kept
+
+    _, found = local_risk_of(noisy.astype(np.float32), strong_only)
+
+    assert found[1, :22, :22].mean() == pytest.approx(1.5**2, rel=0.3)
+    assert found[1, 22:].mean() < 0.1

@@ -638,6 +638,25 @@ def test_frames_of_other_light_are_left_out(which, spoil):
     assert f"{len(which)} frames were illuminated differently" in result.attrs["history"][-1]
 
 
+@pytest.mark.parametrize("which", [15, 16, 18])
+def test_a_frame_of_other_light_within_the_edge_is_left_out(which):
+    """Its values lie between those below and above the edge: only the number that all pixels share tells."""
+    values = scan_of_two_species()
+    values[which] += 0.3
+
+    result, report = find_bad_frames(density_stack(values))
+
+    assert np.flatnonzero(~usable_weight(result)).tolist() == [which]
+    assert report.n_bad_frames == 1
+
+
+def test_a_level_that_changes_in_every_frame_makes_no_bad_frame():
+    values = scan_of_two_species()
+    values += 0.1 * np.random.default_rng(5).standard_normal((len(values), 1, 1))
+
+    assert find_bad_frames(density_stack(values))[1].n_bad_frames == 0
+
+
 def test_an_edge_that_lies_elsewhere_in_every_pixel_is_no_bad_frame():
     e0 = np.linspace(8330.0, 8334.0, 40) + np.zeros((30, 1))
     energy = 8300 + 8.0 * np.arange(30)  # the whole edge passes within one step

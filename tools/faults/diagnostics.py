@@ -104,8 +104,8 @@ FAULTS = (
     Fault(
         "intervals: noise that is less than stated is no reason",
         "diagnostics/intervals.py",
-        "abs(size - 1) > SIZE_TOLERANCE",
-        "size - 1 > SIZE_TOLERANCE",
+        "not LEAST_SIZE <= size <= MOST_SIZE",
+        "not size <= MOST_SIZE",
         "tests/test_diagnostics_intervals.py",
     ),
     Fault(

@@ -202,7 +202,7 @@ FAULTS = (
     Fault(
         "local risk: what is lost is no error",
         "method/local_risk.py",
-        "(variance + np.float32(fine) * where + np.float32(coarse) * thickness)[keep]",
+        "variance[keep] + np.maximum(lost + _beside(seen - lost, thick, sigma), 0)",
         "variance[keep]",
         "tests/test_method_local_risk.py",
     ),
@@ -321,9 +321,23 @@ FAULTS = (
     Fault(
         "local risk: lost coarse detail follows the noise, not the sample",
         "method/local_risk.py",
-        "np.float32(coarse) * thickness)",
-        "np.float32(coarse) * where)",
+        "max(fine - at_borders + coarse, along) * thick",
+        "max(fine - at_borders + coarse, along) * where",
         "tests/test_method_local_risk.py",
+    ),
+    Fault(
+        "local risk: a small sample has the mean loss of all pixels",
+        "method/local_risk.py",
+        "np.maximum(lost + _beside(seen - lost, thick, sigma), 0)",
+        "lost",
+        "tests/test_method_local_risk.py",
+    ),
+    Fault(
+        "reasons: a frame left out within the edge is not missed",
+        "method/denoising.py",
+        "rise[most] > STEEP * np.ptp(strong)",
+        "False",
+        "tests/test_diagnostics_intervals.py",
     ),
     Fault(
         "local risk: noise that is gone counts as lost",
@@ -342,8 +356,8 @@ FAULTS = (
     Fault(
         "local risk: lost detail of all of the image in one band",
         "method/local_risk.py",
-        "lost[:FINE_BANDS].sum(), lost[FINE_BANDS:].sum()",
-        "lost.sum(), 0.0",
+        "bands[:FINE_BANDS].sum(), bands[FINE_BANDS:].sum()",
+        "bands.sum(), 0.0",
         "tests/test_method_local_risk.py",
     ),
     Fault(

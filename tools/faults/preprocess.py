@@ -6,8 +6,22 @@ FAULTS = (
     Fault(
         "bad frames: any misfit, chemistry too",
         "preprocess/bad_frames.py",
-        "bool(stands and _outside(frames[e], frames[others]) > OUTSIDE)",
-        "bool(stands)",
+        "(misfit > limit[e] and _outside(frames[e], frames[others]) > OUTSIDE)",
+        "misfit > limit[e]",
+        "tests/test_preprocess.py",
+    ),
+    Fault(
+        "bad frames: within the edge none is found",
+        "preprocess/bad_frames.py",
+        "bool(explained or (",
+        "bool(False or (",
+        "tests/test_preprocess.py",
+    ),
+    Fault(
+        "bad frames: any level that explains much, though all frames have one",
+        "preprocess/bad_frames.py",
+        " and abs(level) > LONE * usual",
+        "",
         "tests/test_preprocess.py",
     ),
     Fault(

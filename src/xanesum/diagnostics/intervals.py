@@ -9,12 +9,13 @@ import xarray as xr
 
 from xanesum.diagnostics.lost_signal import PLACES, LostSignal
 from xanesum.diagnostics.whiteness import Whiteness
+from xanesum.flat_field.remaining import remaining_drift
 from xanesum.result import Denoised
 from xanesum.stack import usable_weight
 
 __all__ = ["CORRELATED_WORDS", "reasons_against"]
 
-SIZE_TOLERANCE = 0.05  # relative difference of residual and noise level that is accepted
+LEAST_SIZE, MOST_SIZE = 0.9, 1.05  # of the residual over the noise level: too large errors harm less
 LEAST_FREE = 2  # energies beyond the components that a test of the residual needs
 CORRELATED_WORDS = "the residual is correlated from neighbour to neighbour"
 
@@ -44,6 +45,12 @@ def reasons_against(
             "cannot be tested; use fewer components"
         )
         return
+    drift = remaining_drift(stack, result)
+    if drift:
+        yield (
+            f"the light of the frames changes by {drift:.2g} (rms, optical density), which was not removed; "
+            "remove it before denoising, as correct_flat_drift does"
+        )
     if not lost.scale_px:
         yield "the images are too small for a test of the residual, so lost signal cannot be told from noise"
     if lost.found:
@@ -60,7 +67,7 @@ def reasons_against(
             f"{CORRELATED_WORDS}: {whiteness.in_words}; noise is not independent, as after resampling, or "
             "the sample or the illumination moved; errors of the map are too small"
         )
-    if abs(size - 1) > SIZE_TOLERANCE:
+    if not LEAST_SIZE <= size <= MOST_SIZE:
         yield (
             f"the residual is {size:.2f} times the stated noise level; "
             "errors of the map are wrong by the same factor"

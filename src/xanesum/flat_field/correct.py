@@ -21,7 +21,7 @@ from xanesum.stack import add_history, usable_mask, usable_weight
 from xanesum.storage.lazy import with_frames
 from xanesum.streaming.resources import DEFAULT_RESOURCES, Resources
 
-__all__ = ["DEFAULT_DRIFT", "DRIFTS", "correct_flat_drift"]
+__all__ = ["DEFAULT_DRIFT", "DRIFTS", "MIN_ENERGIES", "NEGLIGIBLE", "correct_flat_drift", "order_of_drift"]
 
 DRIFTS = ("auto", "always", "none")
 DEFAULT_DRIFT = "auto"
@@ -67,7 +67,8 @@ def correct_flat_drift(
         A new stack without the drift; the same stack where there is none that can be removed.
         Coordinate ``drift_sigma`` (y, x), if not negligible, is the standard error of what the correction
         leaves, in optical density, along a spectrum of norm 1 (as at one energy, and independent of the
-        others).  ``attrs["drift_doubt"]``, if present, says why drift may be left, in one sentence.
+        others).  ``attrs["drift_removed"]`` is the rms of what was removed.  ``attrs["drift_doubt"]``, if
+        present, says why drift may be left, in one sentence.
     drift : FlatDrift or None
         The drift that was removed, at energies of weight above 0.
 
@@ -80,7 +81,7 @@ def correct_flat_drift(
     """
     if drift not in DRIFTS:
         raise RecipeError(f"flat drift must be one of {', '.join(DRIFTS)}, got {drift!r}")
-    order = _order_of_drift(stack, drift)
+    order = order_of_drift(stack, drift)
     if order is None or np.count_nonzero(usable_weight(stack)) < MIN_ENERGIES:
         return stack, None
     rng = np.random.default_rng(0) if rng is None else rng
@@ -100,11 +101,12 @@ def _cleaned(stack: xr.DataArray, found: FlatDrift, scale: int, sigma: float) ->
     error = found.error_in_pixels(scale, stack.shape[1:])
     if error.max() > NEGLIGIBLE * sigma:
         cleaned = cleaned.assign_coords(drift_sigma=(stack.dims[1:], error))
+    cleaned = cleaned.assign_attrs(drift_removed=found.rms)
     note = f"smooth drift of the illumination removed, {found.rms:.4f} rms in optical density"
     return add_history(cleaned, note)
 
 
-def _order_of_drift(stack: xr.DataArray, drift: str) -> int | None:
+def order_of_drift(stack: xr.DataArray, drift: str) -> int | None:
     """Return the highest order of the fields that may drift; None where none is looked for."""
     if drift == "always" or (drift == "auto" and stack.attrs.get("flat_field", False)):
         return ORDER

@@ -37,6 +37,7 @@ __all__ = ["denoise", "denoise_with"]
 
 OWN_COMPONENT = 0.95  # a frame is unlike all others if components hold this part of its energy alone ...
 MIN_ENERGIES = 12  # ... where there are so many energies that this is not expected ...
+SHARED = 0.7  # ... and not of its neighbours too, as chemistry does ...
 STANDS_OUT = 2.5  # ... their image is so many times its error ...
 DENSE = 0.4  # ... and they are closer than this part of the width of the edge
 STEEP = 0.15  # part of the edge between two energies; a frame left out between them is missed
@@ -263,7 +264,9 @@ def _frame_alone(
         float(np.sqrt(np.mean(np.square(each[own], dtype=np.float64)))) for each in (images, errors)
     )
     stands_out = size > STANDS_OUT * error
-    return most if share[most] > OWN_COMPONENT and spacing_ev < DENSE * width_ev and stands_out else None
+    beside = np.delete(share[max(most - 1, 0) : most + 2], min(most, 1)).max()
+    is_alone = share[most] > OWN_COMPONENT and beside < SHARED
+    return most if is_alone and spacing_ev < DENSE * width_ev and stands_out else None
 
 
 def _warnings(fit: Fit, rank: int | None) -> Iterator[XanesumWarning]:
