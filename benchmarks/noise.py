@@ -343,7 +343,7 @@ def risk(phantom: Phantom, density: float, dose: float) -> Row:
     divided = (
         1.0 if factors is None else even.sigma / (factors.sigma_energy[:, None, None] * factors.sigma_pixel)
     )
-    drawn, missed = (values - wanted) * divided, wanted * divided
+    missed = wanted * divided
     estimated = float(fit.risk.risk[fit.rank]) / even.sigma**2
 
     def mean_square(rest: NDArray[np.floating], image: NDArray[np.floating]) -> float:
@@ -353,13 +353,12 @@ def risk(phantom: Phantom, density: float, dose: float) -> Row:
         total += np.sum(((image - along) / noise)[:, mask] ** 2)
         return float(total / (len(rest) * mask.sum() * even.sigma**2))
 
-    luck = mean_square(drawn, 0 * fit.images) - 1
     true = mean_square(missed, fit.images)
     errors = {
         f"sigma, {name}: rms error": sigma_error(shape, problem.full, variance, mask)
         for name, shape in (("from the stack", from_stack), ("by the law", by_law))
     }
-    return {"K": fit.rank, "true risk": true, "estimate": (estimated - luck) / true - 1, **errors}
+    return {"K": fit.rank, "true risk": true, "estimate": estimated / true - 1, **errors}
 
 
 def moments_of_logarithm(

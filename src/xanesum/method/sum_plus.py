@@ -335,13 +335,17 @@ class _Refined:
             keep=level.mask,
             n_energies=level.n_energies,
         )
+        rank = int(np.count_nonzero(blend.noisy + blend.denoised > 0))
+        of_images = image_risk(np.square(self.errors[order]), level.mask)
+        of_spectra = level.sigma**2 * fitted.degrees_of_freedom / np.count_nonzero(level.mask)
+        risk = risk.anchored(rank, float(np.sum((blend.risk[order] + of_spectra)[:rank])) / level.n_energies)
         columns = {
             "singular_value": np.sqrt(image_squares(noisy)),
             "share": shares_of_signal(level, images, risk),
             "spectrum_error": level.sigma
             * np.sqrt(fitted.degrees_of_freedom / level.n_energies / np.maximum(own, tiny)),
             "noisy_risk": np.full(n_kept, level.sigma**2),
-            "risk": image_risk(np.square(self.errors[order]), level.mask),
+            "risk": of_images,
             "weight_noisy": blend.noisy[order],
             "weight_denoised": blend.denoised[order],
         }
@@ -350,7 +354,6 @@ class _Refined:
             name: np.pad(values, (0, n_left_out), constant_values=np.nan) for name, values in columns.items()
         }
         components["p_value"] = fitted.p_values
-        rank = int(np.count_nonzero(blend.noisy + blend.denoised > 0))
         errors = np.outer(level.sigma / np.sqrt(np.maximum(own, tiny)), np.ones(level.n_energies))
         return Fit(
             fitted.spectra,

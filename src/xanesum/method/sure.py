@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -101,6 +101,14 @@ class RankRisk:
     def chosen(self) -> int:
         """The smallest number of components whose risk cannot be told from the least."""
         return choose_rank(self.risk, self.difference_error)
+
+    def anchored(self, rank: int, risk: float) -> RankRisk:
+        """Return the same with a risk that is known at one number of components; differences stay.
+
+        The mean square of the residual less that of the noise is small against both, so that an error of
+        sigma of a thousandth may be larger than the risk.  The risks of the images do not have it.
+        """
+        return replace(self, risk=self.risk + (risk - self.risk[rank]))
 
 
 def choose_rank(risk: NDArray[np.float64], difference_error: NDArray[np.float64]) -> int:
