@@ -177,6 +177,13 @@ def test_a_frame_left_out_within_the_edge_is_missed(e, is_missed):
     ] * is_missed
 
 
+@pytest.mark.parametrize(("share", "is_told"), [(0.05, True), (0.005, False)])
+def test_many_values_too_dark_for_a_logarithm_are_told(share, is_told):
+    found = denoise(STACK.assign_attrs(dark_share=share), rank=1, denoiser="none").reasons
+
+    assert ["5 % of the values are too dark for a logarithm" in each for each in found] == [True] * is_told
+
+
 # --- drift that was not removed
 
 

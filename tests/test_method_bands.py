@@ -271,12 +271,11 @@ def test_a_chance_falls_with_the_gain():
 
 
 def test_a_component_stronger_than_noise_is_as_large_as_it_is_seen():
-    """Half of it, as for powers that noise could hide."""
     counts = np.array([1000.0, 250.0])
     along = np.array([0.0, 1.0])
     grams = np.array([np.diag([count, 3 * count]) for count in counts])
 
-    assert possible_power(Bands(grams, counts), along) == pytest.approx(0.5 * 2 * 1250, rel=1e-3)
+    assert possible_power(Bands(grams, counts), along) == pytest.approx(2 * 1250, rel=1e-3)
 
 
 def test_noise_may_hide_a_part_of_its_scatter():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scans import edge_spectrum
 
-from xanesum.method.weak_spectra import LikelySpectra
+from xanesum.method.weak_spectra import LikelySpectra, shift_beside
 
 ENERGY = np.linspace(8300.0, 8400.0, 80)
 WHITE_LINE = np.exp(-(((ENERGY - 8345.0) / 3) ** 2))
@@ -115,3 +115,33 @@ def test_a_spectrum_without_an_edge_has_finite_directions(strong):
 
     assert np.isfinite(likely.rows).all()
     assert np.isfinite(likely.root).all()
+
+
+# --- the shift
+
+
+def test_the_shift_is_the_slope_beside_what_is_known():
+    shift = shift_beside(FLAT[:1], STRONG, ENERGY)
+
+    np.testing.assert_allclose(shift @ FLAT[:1].T, 0, atol=1e-12)
+    assert np.linalg.norm(shift) == pytest.approx(1)
+    moved = np.interp(ENERGY - 0.3, ENERGY, STRONG) - STRONG
+    assert part_within(shift, moved, FLAT[:1]) > 0.9
+
+
+def test_many_energies_beyond_the_edge_do_not_make_it_a_step():
+    """The likeliest spectrum of such a scan is broad, and a map does not see it."""
+    energy = np.linspace(8300.0, 8700.0, 320)
+    strong = 0.2 + edge_spectrum(energy, 8340.0)
+    known = strong[None] / np.linalg.norm(strong)
+
+    shift = shift_beside(known, strong, energy)[0]
+
+    near = np.abs(energy - 8340) < 15
+    assert np.sum(shift[near] ** 2) > 0.8
+
+
+def test_where_the_shift_is_known_there_is_none():
+    known = np.linalg.qr(np.stack([STRONG, np.gradient(STRONG, ENERGY)]).T).Q.T
+
+    assert shift_beside(known, STRONG, ENERGY) is None

@@ -201,6 +201,28 @@ def test_counts_about_zero_are_taken_as_linear_instead_of_lost():
     np.testing.assert_allclose(density[bright], np.log(400 / counts[bright]), atol=1e-6)
 
 
+def test_the_share_of_values_too_dark_for_a_logarithm_comes_with_the_density():
+    counts, true = dark_scan()
+    flat = np.full(true.shape[1:], 400.0)
+
+    dark, bright = (to_optical_density(counts_stack(each), flat=flat) for each in (counts, counts + 200))
+
+    assert dark[0].attrs["dark_share"] == pytest.approx(dark[1].n_linear / counts.size)
+    assert dark[0].attrs["dark_share"] > 0.1
+    assert bright[0].attrs["dark_share"] == 0
+
+
+def test_pixels_that_are_left_out_are_not_dark():
+    counts, true = dark_scan()
+    counts += 200
+    counts[:, :3, :3] = 0
+
+    result, _ = to_optical_density(counts_stack(counts), flat=np.full(true.shape[1:], 400.0))
+
+    assert not usable_mask(result)[:3, :3].any()
+    assert result.attrs["dark_share"] == 0
+
+
 def test_linear_and_logarithm_meet():
     counts, true = dark_scan()
     density = to_optical_density(counts_stack(counts), flat=np.full(true.shape[1:], 400.0))[0].values

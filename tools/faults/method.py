@@ -438,6 +438,20 @@ FAULTS = (
         "tests/test_method_weak_spectra.py",
     ),
     Fault(
+        "hidden: along the likeliest spectrum, which no map may see",
+        "method/weak_spectra.py",
+        "return rest[None] / size if size > REST * float(np.linalg.norm(shift)) else None",
+        "return LikelySpectra.beside(known, strong, energy_ev).by_weight[:1]",
+        "tests/test_method_weak_spectra.py",
+    ),
+    Fault(
+        "dark values: nobody is told",
+        "method/denoising.py",
+        "if dark_share > MOST_DARK:",
+        "if False:",
+        "tests/test_diagnostics_intervals.py",
+    ),
+    Fault(
         "weak spectra: width of the edge in energies, not in eV",
         "method/weak_spectra.py",
         "slope = np.gradient(strong, energy_ev)",

@@ -41,6 +41,7 @@ SHARED = 0.7  # ... and not of its neighbours too, as chemistry does ...
 STANDS_OUT = 2.5  # ... their image is so many times its error ...
 DENSE = 0.4  # ... and they are closer than this part of the width of the edge
 STEEP = 0.15  # part of the edge between two energies; a frame left out between them is missed
+MOST_DARK = 0.015  # share of values without a logarithm that is accepted
 NEAR_LIMIT = 5.0  # a p-value within this factor of the limit is worth a warning
 
 
@@ -216,6 +217,12 @@ def _reasons(stack: xr.DataArray, prepared: PreparedStack, fit: Fit, options: Op
     if options.rank is None and fit.rank >= MAX_RANK:
         yield f"{MAX_RANK} components, the most that are tried, are not enough"
     energy_ev = stack.energy.values[usable_weight(stack)].astype(float)
+    dark_share = float(stack.attrs.get("dark_share", 0.0))
+    if dark_share > MOST_DARK:
+        yield (
+            f"{100 * dark_share:.2g} % of the values are too dark for a logarithm, so the map may be wrong "
+            "where the sample is thick; expose longer, or take a thinner sample"
+        )
     missed = _frame_missed(stack, fit.spectra)
     if missed is not None:
         yield (

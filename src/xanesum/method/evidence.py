@@ -21,7 +21,7 @@ from xanesum.method.bands import BANDS_PX, Bands, chance_of_gain, most_likely, p
 from xanesum.method.problem import AnyLevel, Level, Problem
 from xanesum.method.spectra import orthonormal_rows, smooth_spectra
 from xanesum.method.split_half import GramsByScale
-from xanesum.method.weak_spectra import LikelySpectra
+from xanesum.method.weak_spectra import LikelySpectra, shift_beside
 from xanesum.noise.level import finest_diagonal, median_sigma
 
 __all__ = [
@@ -52,7 +52,7 @@ SURELY = 3.0  # standard errors by which the noise of energies must scatter more
 FEWEST_PIXELS = 1000  # with fewer, the noise is taken as even
 LEAST_SHARE = 0.05  # part of an energy's variance that the known spectra must leave for that
 THICKNESS_PX = 1.5  # the image of the thickness is blurred by this, as noise must not weigh pixels
-LEAST_WEIGHT = 1e-3  # of a pixel, relative to the largest
+THIN, THICK = 0.15, 98.0  # pixels count if they are this part as thick as this percentile of them
 CONFIRMED_SIGMAS = 2.3  # size of a spot in each half of the energies: no single frame makes one
 
 
@@ -127,15 +127,17 @@ class Search:
     def hidden(self, known: NDArray[np.float64], images: NDArray[np.float32]) -> Hidden:
         """Return what may be hidden beside `known` (K, E) with `images` (K, Y, X), strongest first.
 
-        It is sought along the likeliest spectrum, which is that of a shift, and in proportion to the
-        thickness of the sample, the strongest image.
+        It is sought along the spectrum of a shift, which moves the map most, or the likeliest one if all of
+        the shift is known, and in proportion to the thickness of the sample, the strongest image.
         """
         apart = orthonormal_rows(known / self.noise)
         size = np.zeros(images.shape[1:], np.float32)
         if not len(known) or known.shape[1] - len(known) < 2:
             return Hidden(np.zeros(known.shape[1]), size)
         strong, weights = self._strongest(apart[0])
-        likeliest = LikelySpectra.beside(apart, strong, self.problem.energy_ev).by_weight[:1]
+        likeliest = shift_beside(apart, strong, self.problem.energy_ev)
+        if likeliest is None:
+            likeliest = LikelySpectra.beside(apart, strong, self.problem.energy_ev).by_weight[:1]
         _, _, bands = self._seen(likeliest, apart, weights)
         thickness = np.abs(images[0]).astype(np.float64)
         total = float(np.sum(thickness**2))
@@ -216,8 +218,8 @@ class Search:
         strong = smooth_spectra(first[None] * size, level.sigma, self.problem.energy_ev).spectra[0]
         share = np.maximum(gaussian_filter(level.mask.astype(np.float32), THICKNESS_PX), 1e-3)
         thickness = np.where(level.mask, np.abs(gaussian_filter(image[0], THICKNESS_PX)) / share, 0)
-        least = LEAST_WEIGHT * max(float(thickness.max()), float(np.finfo(np.float32).tiny))
-        return strong, np.where(level.mask, np.maximum(thickness, least), 0).astype(np.float32)
+        limit = THIN * float(np.percentile(thickness[level.mask], THICK)) if level.mask.any() else 0.0
+        return strong, np.where(thickness > limit, thickness, 0).astype(np.float32)
 
 
 def _is_in_memory(level: AnyLevel) -> bool:

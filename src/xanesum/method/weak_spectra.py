@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LikelySpectra"]
+__all__ = ["LikelySpectra", "shift_beside"]
 
 NEAR, FAR = 0.7, 5.0  # lengths over which a weak spectrum changes, in widths of the edge
 WIDTH_EV = 1.0, 8.0  # limits of that width; the lifetime of a core hole alone gives about 1 eV
@@ -15,6 +15,7 @@ FLAT = 0.05  # of the largest slope; weak spectra may have as much where the str
 LEVEL = 0.15  # a weak spectrum changes by this part of the strong one too, as white lines do, ...
 SLOW = 0.3  # ... and slowly with this part of its variance, as backgrounds do
 KEPT = 0.999  # share of the prior variance that is kept
+REST = 0.3  # part of the spectrum of a shift beside the known ones that is not theirs
 DEPENDENT = 1e-3  # directions smaller than this part of the largest lie within the known spectra
 
 
@@ -44,6 +45,19 @@ class LikelySpectra:
     def by_weight(self) -> NDArray[np.float64]:
         """The same directions (M, E), turned so that the likeliest is first."""
         return np.asarray(np.linalg.svd(self.root)[0].T @ self.rows)
+
+
+def shift_beside(
+    known: NDArray[np.float64], strong: NDArray[np.float64], energy_ev: NDArray[np.float64]
+) -> NDArray[np.float64] | None:
+    """Return the spectrum (1, E) of a shift of `strong` (E,) beside `known` (K, E), orthonormal.
+
+    None where the known spectra hold most of it.
+    """
+    shift = np.gradient(strong, energy_ev)
+    rest = shift - (shift @ known.T) @ known
+    size = float(np.linalg.norm(rest))
+    return rest[None] / size if size > REST * float(np.linalg.norm(shift)) else None
 
 
 def _prior_root(strong: NDArray[np.float64], energy_ev: NDArray[np.float64]) -> NDArray[np.float64]:

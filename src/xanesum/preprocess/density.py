@@ -63,7 +63,7 @@ def to_optical_density(
     linear in the counts.  Other values without a logarithm, such as those of a defective pixel, and saturated
     values become NaN and are counted in ``attrs["missing_values"]``.  A frame or pixel with more than half of
     such values, or a pixel without light in more than half of the frames, is left out (coordinates `weight`
-    and `mask`).
+    and `mask`).  ``attrs["dark_share"]`` is the share of the values that are too dark for a logarithm.
 
     Where the noise law of the counts is known (coordinates `noise_gain` and `noise_read_variance`, see
     `xanesum.noise.detector.law_coords`), it is passed on with the optical density.
@@ -116,11 +116,13 @@ def to_optical_density(
         result = with_frames(
             result, lambda values, _, y, x: np.where(lightless[y, x], np.float32(np.nan), values)
         )
+    too_dark = report.n_linear + report.n_not_positive - int(n_without_light[lightless].sum())
     report = _saturated_by_reader(stack, report)
     for name in ("unit", "saturation_counts", "saturated_values", "missing_values"):
         result.attrs.pop(name, None)
     result.attrs["quantity"] = "optical_density"
     result.attrs["flat_field"] = references.is_image
+    result.attrs["dark_share"] = max(0, too_dark) / stack.size
     result = _with_light(result, references, floor)
     result, marked = mark(result)
     return noted(result, report + marked, f"{quantity} to optical density ({references.description})")
