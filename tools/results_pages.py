@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 from _common import RESULTS, print_table
+from _random_tables import tables as random_tables
 from _show import show_by_sigma, whole_chain
 
 REPO = Path(__file__).resolve().parents[1]
@@ -327,6 +328,19 @@ def detection() -> list[Row]:
             }
         table.append(line)
     return table
+
+
+def detection_limit() -> list[Row]:
+    return columns(
+        rows_of("detection-limit"),
+        [
+            ("chemistry", "chemistry", "{}"),
+            ("radius or size of grains (px)", "size (px)", "{:g}"),
+            ("`sum+`", "sum+", "{:.2f}"),
+            ("SVD", "SVD", "{:.2f}"),
+            ("ratio", "ratio", "{:.2f}"),
+        ],
+    )
 
 
 def detection_half() -> list[Row]:
@@ -722,7 +736,26 @@ def speed_watch() -> list[Row]:
     )
 
 
+def random_scans(file: str, title: str) -> list[Row]:
+    """Return one of the tables of scans drawn at random."""
+    return random_tables(rows_of(file))[title]
+
+
 TABLES = {
+    **{
+        f"random {name}": Table(partial(random_scans, "random-scans-report", title), ("random-scans-report",))
+        for name, title in {
+            "intervals": "Errors and intervals, by noise and drift",
+            "drift": "Drift of the light: its cost, and harm of the correction",
+            "chemistry": "Chemistry missed",
+            "particles": "Foreign particles",
+            "edge": "Energy of the edge",
+            "white line": "White line",
+            "tenths": "Coverage in tenths of the stated error",
+            "worst intervals": "Worst intervals",
+            "worst errors": "Worst map errors over true spectra",
+        }.items()
+    },
     **{f"quality {name}": Table(partial(quality, name), ("quality",)) for name in ("particle", "wedge")},
     "denoisers": Table(denoisers, ("denoisers",)),
     "denoisers variants": Table(variants, ("denoisers-variants",)),
@@ -734,6 +767,7 @@ TABLES = {
     "subspace grid": Table(grid, ("subspace-grid",)),
     "subspace cost": Table(cost, ("subspace-cost",)),
     "detection": Table(detection, ("detection", "detection-beside")),
+    "detection limit": Table(detection_limit, ("detection-limit",)),
     "detection half": Table(detection_half, ("detection", "detection-beside")),
     "details": Table(details, ("details",)),
     "details ways": Table(details_ways, ("details-ways",)),
