@@ -7,6 +7,9 @@ PACKAGE := $(VENV)/.installed-package
 DEVELOP := $(VENV)/.installed-develop
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
+# One process a core is enough.  It is set here, since plug-ins of pytest load numpy before any code of a test.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test check bench mutants
@@ -21,7 +24,7 @@ demo: $(PACKAGE) ## simulate a noisy scan, clean it, map it; prints where the re
 	echo "report: $$report"
 
 test: $(DEVELOP) ## run all tests on two processes; note the lines they run
-	$(BIN)/python -m pytest -n 2 --cov --cov-report= --cov-fail-under=0
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --cov --cov-report= --cov-fail-under=0
 
 check: $(DEVELOP) ## style, types, unused code, layers, documentation, coverage of the tests
 	$(BIN)/ruff check .

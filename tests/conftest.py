@@ -3,9 +3,6 @@
 import os
 from pathlib import Path
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # one process a core is enough; read when numpy and torch are loaded
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import pytest
 
 REPO = Path(__file__).resolve().parents[1]

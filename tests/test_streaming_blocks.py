@@ -340,7 +340,8 @@ def test_the_risk_is_that_of_the_whole_stack():
         for each in (averaged, replace(single, rng=averaged.rng))
     ]
     assert fits[0].risk.risk[2] == pytest.approx(fits[1].risk.risk[2], rel=0.03)
-    assert fits[0].risk.risk[0] == pytest.approx(fits[1].risk.risk[0], rel=1e-6)
+    gains = [fit.risk.risk[0] - fit.risk.risk[2] for fit in fits]  # by the components, of the sum of squares
+    assert gains[0] == pytest.approx(gains[1], rel=1e-3)
     assert averaged.on_the_coarse_level().full.stack is averages.values
 
 
