@@ -177,6 +177,20 @@ def test_a_frame_left_out_within_the_edge_is_missed(e, is_missed):
     ] * is_missed
 
 
+@pytest.mark.parametrize(("frames", "is_told"), [((20,), True), ((19, 20, 21), False), ((), False)])
+def test_a_frame_with_a_component_of_its_own_is_told(frames, is_told):
+    """Where neighbours have components too, it may be chemistry."""
+    energy = np.linspace(8320.0, 8360.0, 40)
+    spectrum = 1 / (1 + np.exp(-(energy - 8340) / 2))
+    values = add_noise((spectrum[:, None, None] * THICKNESS).astype(np.float32), 0.5)
+    for e, image in zip(frames, smooth_images(3, SHAPE, seed=5), strict=False):
+        values[e] += 4 * image
+
+    found = denoise(make_stack(values, energy), rank=1 + len(frames), denoiser="none").reasons
+
+    assert ["is unlike all others" in each for each in found] == [True] * is_told
+
+
 @pytest.mark.parametrize(("share", "is_told"), [(0.05, True), (0.005, False)])
 def test_many_values_too_dark_for_a_logarithm_are_told(share, is_told):
     found = denoise(STACK.assign_attrs(dark_share=share), rank=1, denoiser="none").reasons

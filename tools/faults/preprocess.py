@@ -6,8 +6,8 @@ FAULTS = (
     Fault(
         "bad frames: any misfit, chemistry too",
         "preprocess/bad_frames.py",
-        "(misfit > limit[e] and _outside(frames[e], frames[others]) > OUTSIDE)",
-        "misfit > limit[e]",
+        "(alone > limit[e] and _outside(frames[e], frames[others]) > OUTSIDE)",
+        "alone > limit[e]",
         "tests/test_preprocess.py",
     ),
     Fault(

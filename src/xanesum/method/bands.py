@@ -33,10 +33,7 @@ N_DRAWS = 24  # of noise, to see which gains it gives
 FEW_DRAWS = 6  # enough where noise often gives as much, ...
 OFTEN = 0.2  # which is this probability at least
 HIDDEN = 0.5  # share of the power that noise could hide in a band which is taken to be there ...
-SEEN = (
-    1.0,
-    3.0,
-)  # ... if less than the first of these numbers of standard deviations is seen; all from the second on
+SEEN = 1.0, 3.0  # ... if less than the first number of standard deviations is seen; all from the second on
 LEAST_WIDTH = 1.0  # of the law of these gains: a likelihood ratio of noise falls no faster
 EULER = 0.5772156649  # the Euler-Mascheroni constant: mean of a Gumbel law of width 1
 

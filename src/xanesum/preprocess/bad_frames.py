@@ -83,10 +83,10 @@ def _bad_among(frames: NDArray[np.float64]) -> list[int]:
     ordinary, usual = np.median(levels[:, 0]), np.median(np.abs(levels[:, 1]))
 
     def stands_out(e: int, others: NDArray[np.intp]) -> bool:
-        misfit = _misfit(products, e, others)[0]
+        alone = _misfit(products, e, others)[0]
         left, level = _misfit(products, e, np.append(others, len(frames)))
-        explained = misfit > EXPLAINED * left and left < ORDINARY * ordinary and abs(level) > LONE * usual
-        return bool(explained or (misfit > limit[e] and _outside(frames[e], frames[others]) > OUTSIDE))
+        explained = alone > EXPLAINED * left and left < ORDINARY * ordinary and abs(level) > LONE * usual
+        return bool(explained or (alone > limit[e] and _outside(frames[e], frames[others]) > OUTSIDE))
 
     suspects = [  # each neighbour is left out once, as a bad one could explain this frame
         e
