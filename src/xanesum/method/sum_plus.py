@@ -64,21 +64,20 @@ def fit_sum_plus(problem: Problem, rank: int | None, *, without: Collection[str]
     if found.reach or problem.coarse.sigma > problem.full.sigma:
         problem = with_broad_noise(problem, found.spectra)
     fitted = _fit_spectra(problem, spectra, p_values, without)
+    search = Search.of(problem, found.grams, fitted.spectra)
     if rank is None and "evidence" not in without and not problem.coarse.is_rounding:
-        fitted = _with_more(problem, fitted, found.grams, without)
+        fitted = _with_more(problem, fitted, search, without)
     fit = _with_images(problem, fitted, found.scale, without)
-    kept = fit.spectra[: fit.rank]
-    hidden = Search.of(problem, {}, kept).hidden(kept, fit.images[: fit.rank])
+    hidden = search.hidden(fit.spectra[: fit.rank], fit.images[: fit.rank])
     facts = {**fit.facts, "noise_reach_px": found.reach}
     return replace(fit, hidden_spectrum=hidden.spectrum, hidden_size=hidden.size, facts=facts)
 
 
-def _with_more(problem: Problem, fitted: _Spectra, grams: GramsByScale, without: Collection[str]) -> _Spectra:
+def _with_more(problem: Problem, fitted: _Spectra, search: Search, without: Collection[str]) -> _Spectra:
     """Return spectra with the components that all of the data show beside them.
 
     After each of them all spectra are fitted again, so that none is sought in what an imprecise one leaves.
     """
-    search = Search.of(problem, grams, fitted.spectra)
     while len(fitted.spectra) < MAX_RANK:
         n_before = len(fitted.spectra)
         best = search.best(fitted.spectra, FALSE_ALARMS / N_WAYS)

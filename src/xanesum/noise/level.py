@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pywt
 from numpy.typing import NDArray
 from scipy.integrate import quad
 from scipy.linalg import solve
@@ -226,7 +225,16 @@ def finest_diagonal(
     touched = bad[:-1:2, :-1:2] | bad[1::2, :-1:2] | bad[:-1:2, 1::2] | bad[1::2, 1::2]
     ny, nx = 2 * touched.shape[0], 2 * touched.shape[1]
     keep = ~touched if not touched.all() else np.ones_like(touched)
-    return np.array([pywt.dwt2(frame[:ny, :nx], "haar")[1][2][keep] for frame in stack])
+    return np.array([_diagonal_of(frame[:ny, :nx])[keep] for frame in stack])
+
+
+def _diagonal_of(frame: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return the finest diagonal Haar coefficients of a frame with even sides.
+
+    `pywt.dwt2` computes those of all directions, in ten times the time.
+    """
+    upper, lower = frame[::2], frame[1::2]
+    return np.asarray((upper[:, ::2] - upper[:, 1::2] - lower[:, ::2] + lower[:, 1::2]) / 2)
 
 
 def sigma_per_energy(
