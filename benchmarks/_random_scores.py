@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
 __all__ = [
+    "beside_background",
     "common_rmse",
     "detectability",
     "map_scores",
@@ -22,6 +23,7 @@ __all__ = [
 ]
 
 BORDER_PX = 3
+MOSTLY = 0.5  # share of the square of a spectrum
 MIN_PIXELS = 10  # of a share that is worth a number
 BLOCK_PIXELS = 16_384  # pixels that are multiplied together
 VALUES = {"half step": "half_step_energy_ev", "white line": "white_line_ev"}  # of a map, by its kind
@@ -51,6 +53,15 @@ def map_scores(found: xr.Dataset, truth: xr.Dataset, kind: str, border: Mask) ->
         "offset (eV)": float(np.median(error[where])) if where.any() else None,
         "true spread (eV)": float(np.std(values_of(truth, kind)[where])) if where.any() else None,
     }
+
+
+def beside_background(spectra: NDArray[np.float64], true: NDArray[np.float64]) -> int:
+    """Return how many of orthonormal spectra (K, E) lie mostly beside the true ones and a constant.
+
+    What is alike at all energies is in the data: the noise of the flats, and the mean of the drift.
+    """
+    known = np.linalg.qr(np.vstack([true, np.ones((1, true.shape[1]))]).T)[0]
+    return int(np.count_nonzero(np.sum((spectra @ known) ** 2, axis=1) < MOSTLY))
 
 
 def common_rmse(

@@ -217,6 +217,7 @@ def false_alarms(rows: list[Row]) -> list[Row]:
             "noise, drift": kind,
             "scans": len(group),
             "failed": sum(row["false components"] is None for row in group),
+            "with more than one component": sum((row["components"] or 0) > 1 for row in group),
             "with false components": sum(bool(row["false components"]) for row in group),
             "called lost": sum(bool(row.get("lost")) for row in group),
             "called not white": sum(row.get("white") is False for row in group),

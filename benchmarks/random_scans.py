@@ -27,6 +27,7 @@ import xarray as xr
 from _common import commit, load, print_table, save
 from _random_scenes import Label, Scan, describe, draw_label, draw_scan, prepared
 from _random_scores import (
+    beside_background,
     common_rmse,
     detectability,
     map_scores,
@@ -260,9 +261,16 @@ def judged(label: Label) -> Row:
 def false_alarms(label: Label) -> Row:
     """Return what the program finds in a scan of one species."""
     began = time.perf_counter()
-    outcome = run_program(draw_scan(label))
+    scan = draw_scan(label)
+    outcome = run_program(scan)
     row: Row = {"label": label, "description": describe(label), **said(outcome)}
-    row["false components"] = None if outcome.result is None else max(outcome.result.rank - 1, 0)
+    row |= dict.fromkeys(("components", "false components"))
+    if outcome.result is not None:
+        found = outcome.result.spectra.values[: outcome.result.rank]
+        row |= {
+            "components": len(found),
+            "false components": beside_background(found, spectra_of(scan.clean.values)),
+        }
     row["seconds"] = outcome.seconds | {"all": round(time.perf_counter() - began, 1)}
     return plain(row)
 

@@ -13,7 +13,7 @@ import pytest
 import random_scans
 import xarray as xr
 from _random_scenes import DRIFTS, describe, draw_label, draw_scan, prepared
-from _random_scores import detectability, map_scores, near_borders, particle_scores
+from _random_scores import beside_background, detectability, map_scores, near_borders, particle_scores
 from _random_tables import is_disowned_in_vain, is_silent, tables
 
 from xanesum import half_step_energy
@@ -362,6 +362,16 @@ def test_contrast_is_what_one_spectrum_cannot_hold():
     )
     edge = two.sigma * (np.sqrt(48 * 50) + np.sqrt(40))
     assert detectability(two)["over noise edge"] == pytest.approx(size[1] / edge, rel=1e-3)
+
+
+def test_a_component_is_false_beside_the_true_spectra_and_a_constant():
+    true, other = np.eye(6)[:1], np.eye(6)[1:2]
+    constant = np.array([[0.0, 1, 1, 1, 1, 1]]) / np.sqrt(5)
+    beside = np.array([[0.0, 1, -1, 0, 0, 0]]) / np.sqrt(2)
+
+    assert beside_background(np.vstack([true, constant]), true) == 0
+    assert beside_background(np.vstack([true, constant, beside]), true) == 1
+    assert beside_background(np.vstack([true, other]), true) == 1  # a fifth of it is constant
 
 
 def test_borders_are_where_the_chemistry_changes():
