@@ -169,13 +169,30 @@ def test_where_noise_is_a_good_part_of_the_counts_the_variance_is_known_too(leve
     camera = Detector(gain=0.144, read_variance=11.0)
     law = CountVariance(np.full(1, 0.144), np.full(1, 11.0), np.full((1, 1), 400.0), np.ones(1), floor)
     counts = camera.read(np.full((500, 500), level), rng=fresh()).astype(float)
-    logarithm = hybrid(counts, floor) if floor else np.log(counts)
+    half = 0.144 / 2
+    logarithm = hybrid(counts, floor, half) if floor else np.log(counts + half)
     found = law.at(0, np.full((1, 1), np.log(400.0) - logarithm.mean()))
     assert found[0, 0] == pytest.approx(logarithm.var(), rel=0.015)
 
 
-def hybrid(counts, floor):
-    return np.where(counts < floor, np.log(floor) + counts / floor - 1, np.log(np.maximum(counts, floor)))
+def hybrid(counts, floor, half):
+    line = np.log(floor + half) + (counts - floor) / (floor + half)
+    return np.where(counts < floor, line, np.log(np.maximum(counts, floor) + half))
+
+
+@pytest.mark.parametrize(("photons", "gain"), [(10, 1.0), (30, 1.0), (30, 0.2), (300, 5.0)])
+def test_the_mean_density_of_few_photons_is_the_true_one(photons, gain):
+    """Without the half photon it is too large by 1 / (2 n): 0.050 of 10 photons."""
+    counts = gain * fresh().poisson(photons, (4, 300, 300))
+    flat = np.full((300, 300), 400.0 * gain)
+    stack = make_stack(counts.astype(np.float32), 8300.0 + np.arange(4), quantity="counts")
+    law = {name: ("energy", np.full(4, value)) for name, value in zip(LAW, (gain, 0.0), strict=True)}
+    with_law, without = (
+        float(prepare(each, flat=flat, bad_pixels=False)[0].mean()) - np.log(400 / photons)
+        for each in (stack.assign_coords(law), stack)
+    )
+    assert without == pytest.approx(1 / (2 * photons), rel=0.25)
+    assert abs(with_law) < 0.1 * without
 
 
 def test_the_noise_in_the_dark_is_that_of_the_law_where_counts_only_sometimes_reach_it():

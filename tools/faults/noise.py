@@ -34,8 +34,8 @@ FAULTS = (
     Fault(
         "dark counts: logarithm and line do not meet",
         "noise/detector.py",
-        "np.log(linear_below) + counts[linear] / linear_below - 1",
-        "np.log(linear_below) + counts[linear] / linear_below",
+        "(counts[linear] - linear_below) / least",
+        "counts[linear] / least",
         "tests/test_preprocess.py",
     ),
     Fault(
@@ -153,7 +153,7 @@ FAULTS = (
     Fault(
         "law: noise of a logarithm as that of its counts",
         "noise/variance.py",
-        "logarithms = log_of_counts(counts, linear_below, counts < linear_below)",
+        "logarithms = log_of_counts(counts, gain / 2, linear_below, counts < linear_below)",
         "logarithms = counts / np.maximum(mean, linear_below)[:, None]",
         "tests/test_noise_law.py",
     ),
@@ -161,7 +161,21 @@ FAULTS = (
         "law: the density of the mean counts for the mean density",
         "noise/variance.py",
         "return first, second - first**2",
-        "return log_of_counts(mean, linear_below, mean < linear_below), second - first**2",
+        "return log_of_counts(mean, gain / 2, linear_below, mean < linear_below), second - first**2",
+        "tests/test_noise_law.py",
+    ),
+    Fault(
+        "law: the logarithm of the counts, and not of half a photon more",
+        "noise/detector.py",
+        "np.log(counts + half_photon, out=",
+        "np.log(counts, out=",
+        "tests/test_noise_law.py",
+    ),
+    Fault(
+        "law: half a photon only where some counts are low",
+        "preprocess/density.py",
+        "log_reference - np.log(counts + half_photon)",
+        "log_reference - np.log(counts)",
         "tests/test_noise_law.py",
     ),
 )

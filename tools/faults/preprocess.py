@@ -90,8 +90,8 @@ FAULTS = (
     Fault(
         "preprocess: optical density with the wrong sign",
         "preprocess/density.py",
-        "return log_reference - np.log(counts), np.False_, PreprocessReport()",
-        "return np.log(counts) - log_reference, np.False_, PreprocessReport()",
+        "return log_reference - np.log(counts + half_photon), np.False_, PreprocessReport()",
+        "return np.log(counts + half_photon) - log_reference, np.False_, PreprocessReport()",
         "tests/test_preprocess.py",
     ),
     Fault(

@@ -303,10 +303,15 @@ def _misfit(
 
 
 def log_of_counts(
-    counts: NDArray[np.float64], linear_below: float, linear: NDArray[np.bool_]
+    counts: NDArray[np.float64], half_photon: float, linear_below: float, linear: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Return the logarithm of counts, and where `linear` holds, its tangent at `linear_below`."""
-    logarithms = np.log(counts, out=np.empty(counts.shape), where=~linear)
+    """Return the logarithm of counts plus half a photon; where `linear` holds, its tangent at `linear_below`.
+
+    The mean of the logarithm of n photons is too small by 1 / (2 n), that of n + 1/2 only by a term in
+    1 / n**2.  The bias would change with the thickness of the sample, and look like one more component.
+    """
+    logarithms = np.log(counts + half_photon, out=np.empty(counts.shape), where=~linear)
     if linear.any():
-        logarithms[linear] = np.log(linear_below) + counts[linear] / linear_below - 1
+        least = linear_below + half_photon
+        logarithms[linear] = np.log(least) + (counts[linear] - linear_below) / least
     return logarithms

@@ -103,7 +103,7 @@ def _scatter_of_logarithm(
     counts = mean[:, None] + noise[:, None] * nodes
     if not is_linear:
         counts = np.maximum(counts, LOWEST * mean[:, None])
-    logarithms = log_of_counts(counts, linear_below, counts < linear_below)
+    logarithms = log_of_counts(counts, gain / 2, linear_below, counts < linear_below)
     first, second = (logarithms**power @ weights / weights.sum() for power in (1, 2))
     return first, second - first**2
 

@@ -135,17 +135,25 @@ def _fill_density(
     n_without_light = np.zeros(stack.shape[1:], np.int64)
     report = PreprocessReport(n_values=stack.size)
     same = references.log_flat(0, limit) if references.is_one else None
+    half_photon = _half_photon(stack)
 
     def density_of(e: int, frame: NDArray[np.float64]) -> _Density:
         log_flat = references.log_flat(e, limit) if same is None else same
         counts, log_times = frame - _at(references.pedestal, e), float(_at(references.log_times, e))
-        return _frame_density(frame, counts, log_flat + log_times, limit, floor)
+        return _frame_density(frame, counts, log_flat + log_times, limit, floor, half_photon[e])
 
     for e, (density, without_light, counted) in enumerate(each_frame(stack, density_of)):
         frames[e] = density
         n_without_light += without_light
         report += counted
     return n_without_light, report
+
+
+def _half_photon(stack: xr.DataArray) -> NDArray[np.float64]:
+    """Return the counts (E,) of half a photon, 0 where the noise law is not known."""
+    if "noise_gain" not in stack.coords:
+        return np.zeros(len(stack))
+    return np.maximum(np.asarray(stack["noise_gain"].values, np.float64), 0.0) / 2
 
 
 def _with_light(stack: xr.DataArray, references: _References, floor: float) -> xr.DataArray:
@@ -216,12 +224,13 @@ def _frame_density(
     log_reference: NDArray[np.float64],
     limit: float,
     floor: float,
+    half_photon: float,
 ) -> _Density:
     """Return the optical density of one frame (NaN where lost), pixels without light, and the losses."""
     least = max(floor, np.nextafter(0.0, 1.0))
     # false where a value is NaN
     if counts.min() >= least and frame.max() < limit and np.isfinite(log_reference).all():
-        return log_reference - np.log(counts), np.False_, PreprocessReport()
+        return log_reference - np.log(counts + half_photon), np.False_, PreprocessReport()
     log_reference = np.broadcast_to(log_reference, frame.shape)
     finite = np.isfinite(frame)
     saturated = finite & (frame >= limit)
@@ -235,7 +244,7 @@ def _frame_density(
     without_light = ((counts <= 0) | (low & ~(around < DARK))) & is_exposed
     measured = finite & ~saturated & ~not_positive
     log_counts = np.full(frame.shape, np.nan)
-    log_counts[measured] = log_of_counts(counts[measured], floor, linear[measured])
+    log_counts[measured] = log_of_counts(counts[measured], half_photon, floor, linear[measured])
     counted = PreprocessReport(
         n_not_finite=int(np.count_nonzero(~finite)),
         n_saturated=int(np.count_nonzero(saturated)),
