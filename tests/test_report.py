@@ -361,3 +361,13 @@ def test_axes_of_averages_count_pixels_of_the_image(monkeypatch, px):
     axes = drawn.axes[0]
     assert axes.get_xlim() == (-0.5, 7 * px - 0.5)
     assert axes.get_ylim() == (5 * px - 0.5, -0.5)
+
+
+@pytest.mark.parametrize("shape", [(20, 200), (200, 20), (60, 60)])
+def test_no_label_of_a_picture_is_cut_off(shape):
+    image = np.linspace(8342.1, 8342.9, shape[0] * shape[1]).reshape(shape)
+    picture = report.draw_image(image, "map", "half-step energy (eV)", limits=(8342.1, 8342.9))
+    encoded = picture.source.removeprefix("data:image/png;base64,")
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("L"))
+    for border in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
+        assert border.min() == 255  # white

@@ -38,4 +38,11 @@ FAULTS = (
         'result.components["noisy_risk"].values[: result.rank].sum()',
         "tests/test_report.py",
     ),
+    Fault(
+        "report: labels of low pictures cut off",
+        "report/figures.py",
+        "LEAST_RATIO = 0.48",
+        "LEAST_RATIO = 0.2",
+        "tests/test_report.py",
+    ),
 )

@@ -40,6 +40,7 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # Okabe-Ito, f
 N_PIXELS = 5  # pixels whose spectra are shown
 MAX_RESIDUAL_FRAMES = 100  # energies at which the residual of every pixel is summed
 WIDTH_IN = 4.2  # width of a figure in inches
+LEAST_RATIO = 0.48  # height over width; lower pictures would cut off the label of the colour bar
 
 
 class Picture(NamedTuple):
@@ -57,6 +58,7 @@ def make_picture(draw: Callable[[Figure, Axes], None], caption: str, *, ratio: f
     figure = Figure(figsize=(WIDTH_IN, WIDTH_IN * ratio), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     draw(figure, figure.add_subplot())
+    figure.draw_without_rendering()  # the layout is right only once the tick labels are known
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return Picture("data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"), caption)
@@ -83,9 +85,10 @@ def draw_image(
         shown = axes.imshow(image, cmap=cmap, vmin=limits[0], vmax=limits[1], extent=extent)
         shown.set_cmap(shown.get_cmap().with_extremes(bad="#b5b5b5" if cmap != "gray" else "#c4534f"))
         axes.set(xlabel="x (px)", ylabel="y (px)")
-        figure.colorbar(shown, ax=axes, label=label, extend=extend)
+        bar = figure.colorbar(shown, ax=axes, label=label, extend=extend)
+        bar.formatter.set_useOffset(False)  # type: ignore[attr-defined]  # 8342.5, not 0.5 with a note above
 
-    return make_picture(draw, caption, ratio=float(np.clip(0.74 * height / width + 0.12, 0.35, 1.2)))
+    return make_picture(draw, caption, ratio=float(np.clip(0.74 * height / width + 0.12, LEAST_RATIO, 1.2)))
 
 
 def _limits(values: Image, low: float = 0.5, high: float = 99.5) -> tuple[float, float]:
