@@ -756,6 +756,9 @@ TABLES = {
             "worst errors": "Worst map errors over true spectra",
         }.items()
     },
+    "random false alarms": Table(
+        partial(random_scans, "random-noise-report", "False alarms, one species"), ("random-noise-report",)
+    ),
     **{f"quality {name}": Table(partial(quality, name), ("quality",)) for name in ("particle", "wedge")},
     "denoisers": Table(denoisers, ("denoisers",)),
     "denoisers variants": Table(variants, ("denoisers-variants",)),
