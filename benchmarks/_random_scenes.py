@@ -20,7 +20,18 @@ from xanesum import make_stack
 from xanesum.noise.detector import law_coords
 from xanesum.preprocess import prepare
 
-__all__ = ["DRIFTS", "Label", "Scan", "describe", "draw_label", "draw_scan", "prepared"]
+__all__ = [
+    "DRIFTS",
+    "Content",
+    "Label",
+    "Scan",
+    "describe",
+    "draw_content",
+    "draw_label",
+    "draw_scan",
+    "measured_scan",
+    "prepared",
+]
 
 Label = dict[str, Any]
 
@@ -182,26 +193,53 @@ def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
 # --- the scan
 
 
-def draw_scan(label: Label) -> Scan:
-    """Make the scan of a label."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Content:
+    """What a scan shows, before noise."""
+
+    energy_ev: NDArray[np.float64]  # (E,)
+    spectra: NDArray[np.float64]  # (K, E), optical density of a thickness of 1, with what lies below the edge
+    images: NDArray[np.float64]  # (K, Y, X), thickness of each species
+    particle: NDArray[np.bool_] | None  # (Y, X), pixels of a foreign particle
+    seeds: tuple[int, int]  # of noise and of faults
+
+    @property
+    def density(self) -> NDArray[np.float32]:
+        """Optical density (E, Y, X) of the sample at rest."""
+        return np.tensordot(self.spectra.T, self.images, axes=1).astype(np.float32)
+
+
+def draw_content(label: Label) -> Content:
+    """Draw the sample and its spectra."""
     rng = np.random.default_rng([label["base"], label["index"], AFTER_LABEL])
     e0_ev = edge_energy(label["spectra"], rng)
     energy_ev = _energies(label, e0_ev, rng)
     images, particle = draw_sample(label, rng)
     spectra = label["step"] * draw_spectra(label, energy_ev, e0_ev, rng)
     background = label["step"] * label["background"] * (energy_ev / e0_ev) ** -2.8
-    density = np.tensordot(spectra.T + background[:, None], images, axes=1).astype(np.float32)
-    clean = make_stack(density, energy_ev)
     noise_seed, fault_seed = rng.integers(2**62, size=2).tolist()
+    return Content(energy_ev, spectra + background, images, particle, (noise_seed, fault_seed))
+
+
+def draw_scan(label: Label) -> Scan:
+    """Make the scan of a label."""
+    content = draw_content(label)
+    return measured_scan(label, content, content.density)
+
+
+def measured_scan(label: Label, content: Content, density: NDArray[np.float32]) -> Scan:
+    """Return the scan of frames of some optical density (E, Y, X), with noise and faults."""
+    clean = make_stack(density, content.energy_ev)
     make = _counted if label["noise"] == "counted" else _white
+    noise_seed, fault_seed = content.seeds
 
     def measured(*, drifts: bool) -> xr.DataArray:  # with the same noise and the same faults
         stack = make(clean, label, np.random.default_rng(noise_seed), drifts=drifts)
         return _with_faults(stack, label, np.random.default_rng(fault_seed))
 
     steady = measured(drifts=False) if label["drift"] != "none" else None
-    sigma = _typical_sigma(clean, images.sum(axis=0), label)
-    return Scan(label, clean, measured(drifts=True), steady, images, particle, sigma)
+    sigma = _typical_sigma(clean, content.images.sum(axis=0), label)
+    return Scan(label, clean, measured(drifts=True), steady, content.images, content.particle, sigma)
 
 
 def prepared(scan: Scan, *, steady: bool = False) -> xr.DataArray:

@@ -8,9 +8,9 @@ import pytest
 import xanesum
 
 PUBLIC = {
-    "Denoised", "Recipe", "XanesumError", "XanesumWarning", "__version__", "chemical_map", "denoise",
-    "half_step_energy", "load_result", "make_stack", "read_stack", "run", "simulate", "white_line",
-    "write_stack",
+    "Denoised", "Recipe", "Shifts", "XanesumError", "XanesumWarning", "__version__", "align", "chemical_map",
+    "denoise", "estimate_shifts", "half_step_energy", "load_result", "make_stack", "read_shifts",
+    "read_stack", "run", "simulate", "white_line", "write_stack",
 }  # fmt: skip
 
 
@@ -51,12 +51,15 @@ def test_importing_the_package_loads_nothing_heavy():
     [
         "import xanesum.method.denoising",
         "import xanesum.phantom.simulate",
+        "import xanesum.align.estimate",
+        "from xanesum import estimate_shifts",
         "import xanesum.workflow.pipeline, xanesum.cli.main",
         "import xanesum as xs; xs.denoise; xs.run; import xanesum.method.denoising",
         "from xanesum.method.denoising import denoise",
     ],
 )
 def test_functions_stay_functions_whatever_was_imported_before(first):
-    code = f"{first}; import xanesum as xs; print(*(callable(f) for f in (xs.denoise, xs.run, xs.simulate)))"
+    functions = "(xs.denoise, xs.run, xs.simulate, xs.align)"
+    code = f"{first}; import xanesum as xs; print(*(callable(f) for f in {functions}))"
 
-    assert python(code) == "True True True"
+    assert python(code) == "True True True True"

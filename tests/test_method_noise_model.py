@@ -216,6 +216,7 @@ def test_errors_cover_noise_that_is_shared():
     assert 0.55 < np.mean(np.abs(off) < predicted) < 0.85
 
 
+@pytest.mark.filterwarnings("ignore:component . is close to the limit")
 def test_a_given_sigma_says_that_nothing_is_shared():
     stack, _ = scan(100.0)
 

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import tifffile
 from io_files import write_ssrl
+from scan_motion import scan_of
 
+from xanesum.align import Shifts, read_shifts
 from xanesum.cli.main import main
 from xanesum.errors import ReadError, RecipeError, StackError, WriteError
 from xanesum.io import read_stack, write_stack
@@ -18,7 +20,7 @@ from xanesum.preprocess import to_optical_density
 from xanesum.stack import make_stack
 from xanesum.workflow.live import arrivals, watch
 from xanesum.workflow.pipeline import run
-from xanesum.workflow.recipe import DEFAULT_RECIPE
+from xanesum.workflow.recipe import DEFAULT_RECIPE, read_recipe
 
 PHANTOM = simulate("particle", shape=(48, 64), n_energies=40)
 EXPOSED = expose(PHANTOM, 2000.0, flat_drift=0.0, rng=np.random.default_rng(3)).stack
@@ -329,6 +331,7 @@ def test_the_command_follows_a_scan_that_is_being_written(tmp_path, flat, monkey
     out = capsys.readouterr().out
     assert code == 0
     assert "map of 10 frames" in out
+    assert "\nmotion of the sample: " in out  # of a map; that of the end is told with the preprocessing
     assert "26 frames, 0 left out" in out
     assert (tmp_path / "out" / "report.html").exists()
 
@@ -352,3 +355,129 @@ def run_of_the_same(tmp_path, flat):
     counts = make_stack(EXPOSED.values[:15].astype(np.uint16), EXPOSED.energy.values[:15], quantity="counts")
     counts = counts.assign_coords(flat=(("y", "x"), tifffile.imread(flat)))
     return run(write_stack(counts, tmp_path / "same.h5"), tmp_path / "same", recipe=RECIPE)
+
+
+@pytest.fixture(scope="module")
+def moving():
+    return scan_of("brine", sigma=10.0, jitter_px=3.0, shape=(48, 56))
+
+
+@pytest.fixture
+def moving_folder(moving, tmp_path):
+    folder = tmp_path / "moving"
+    folder.mkdir()
+    for frame, energy in zip(moving.stack.values, moving.stack.energy.values, strict=True):
+        write_stack(make_stack(frame[None], [energy]), folder / f"{energy:.2f}eV.h5")
+    return folder
+
+
+def shifts_of(scan, chosen=slice(None)):
+    energy_ev = scan.stack.energy.values[chosen]
+    n = len(energy_ev)
+    return Shifts(
+        energy_ev,
+        scan.motion.shifts_px[chosen],
+        np.zeros((n, 2, 2)),
+        np.full(n, "aligned"),
+        ("",) * n,
+        0,
+        np.ones(n),
+        float("nan"),
+    )
+
+
+class Kept(Instant):
+    """A run that is over at once, and says what recipe it got, and the shifts that this one names."""
+
+    recipes: ClassVar[list] = []
+    shifts: ClassVar[list] = []
+
+    def __init__(self, command, **options):
+        super().__init__(command)
+        recipe = read_recipe(command[command.index("--recipe") + 1])
+        self.recipes.append(recipe)
+        name = recipe.align.shifts
+        self.shifts.append(None if name in ("auto", "none") else read_shifts(name))
+        self.n = len(read_stack(command[command.index("run") + 1]))
+
+    def communicate(self):
+        return f"preprocessing: motion of the sample: seen in {self.n} frames\nother", ""
+
+
+@pytest.fixture
+def kept(monkeypatch):
+    monkeypatch.setattr("xanesum.workflow.live.subprocess.Popen", Kept)
+    Kept.recipes.clear()
+    Kept.shifts.clear()
+    return Kept
+
+
+def follow(folder, out, shifts="auto"):
+    said = []
+    recipe = RECIPE.updated({"align": {"shifts": str(shifts)}})
+    return watch(folder, out, n_frames=40, tell=said.append, settled_s=0.0, recipe=recipe), said
+
+
+def test_frames_of_a_sample_that_moves_are_moved_back_for_every_map(moving_folder, moving, tmp_path, kept):
+    watched, said = follow(moving_folder, tmp_path / "out")
+
+    assert [recipe.align.shifts for recipe in kept.recipes] == ["auto"] * 3
+    told = [line for line in said if line.startswith("motion of the sample")]
+    assert told == [f"motion of the sample: seen in {n} frames" for n in (10, 20, 30)]
+    error = read_shifts(tmp_path / "out" / "shifts.csv").shifts_px - moving.motion.shifts_px
+    error -= error[moving.strong].mean(axis=0)
+    assert np.abs(error[moving.strong]).max() < 0.3
+    assert any("frames were moved back" in line for line in watched.last.counted)
+
+
+def test_nobody_moves_frames_where_that_is_asked_for(moving_folder, tmp_path, kept):
+    watched, _ = follow(moving_folder, tmp_path / "out", "none")
+
+    assert {recipe.align.shifts for recipe in kept.recipes} == {"none"}
+    assert not any("motion" in line for line in watched.last.counted)
+
+
+def test_shifts_of_a_file_are_those_of_the_frames_so_far(moving_folder, moving, tmp_path, kept):
+    path = shifts_of(moving).write_shifts(tmp_path / "given.csv")
+
+    watched, _ = follow(moving_folder, tmp_path / "out", path)
+
+    assert [len(each.energy_ev) for each in kept.shifts] == [10, 20, 30]
+    for each in kept.shifts:
+        at = np.searchsorted(moving.stack.energy.values, each.energy_ev - 0.05)
+        np.testing.assert_allclose(each.shifts_px, moving.motion.shifts_px[at], atol=1e-6)
+        assert (each.flag == "aligned").all()
+    assert any("(shifts of given.csv)" in line for line in watched.last.counted)
+    found = read_shifts(tmp_path / "out" / "shifts.csv")
+    np.testing.assert_allclose(found.shifts_px, moving.motion.shifts_px, atol=1e-6)
+
+
+def test_a_frame_without_a_shift_is_left_out(moving_folder, moving, tmp_path, kept):
+    path = shifts_of(moving, slice(0, 39)).write_shifts(tmp_path / "given.csv")
+
+    watched, _ = follow(moving_folder, tmp_path / "out", path)
+
+    assert watched.n_frames == 40
+    flag = read_shifts(tmp_path / "out" / "shifts.csv").flag
+    assert flag.tolist() == ["aligned"] * 39 + ["left out"]
+
+
+def test_shifts_without_energies_are_used_at_the_end(moving_folder, moving, tmp_path, kept):
+    np.savetxt(tmp_path / "table.txt", -moving.motion.shifts_px)
+
+    watched, said = follow(moving_folder, tmp_path / "out", tmp_path / "table.txt")
+
+    assert said[0].startswith("the shifts of table.txt have no energies, so frames are moved back at the end")
+    assert {recipe.align.shifts for recipe in kept.recipes} == {"none"}
+    assert any("(shifts of table.txt)" in line for line in watched.last.counted)
+
+
+@pytest.mark.parametrize("content", [None, "energy_ev,dy_px\n", "Transformation\nAFFINE\n"])
+def test_a_wrong_file_of_shifts_is_refused_before_the_scan(moving_folder, tmp_path, content):
+    path = tmp_path / "shifts.csv"
+    if content is not None:
+        path.write_text(content)
+
+    with pytest.raises(ReadError, match=r"shifts\.csv"):
+        follow(moving_folder, tmp_path / "out", path)
+    assert not (tmp_path / "out").exists()

@@ -4,6 +4,7 @@ A name that a benchmark uses needs no line here.  Everything below is public: a 
 """
 
 import xanesum
+from xanesum.align import Shifts
 from xanesum.denoisers.bm3d import BM3DDenoiser
 from xanesum.preprocess import PreprocessReport
 from xanesum.workflow.incremental import IncrementalScan
@@ -11,6 +12,7 @@ from xanesum.workflow.incremental import IncrementalScan
 # Python itself calls these.
 xanesum.__getattr__
 xanesum.__dir__
+xanesum.__class__
 
 # Shown to whoever asks: the docstring of the class sends readers to it.
 BM3DDenoiser.licence
@@ -29,3 +31,6 @@ PreprocessReport.n_dropped_frames
 
 # The clean result of a scan that is still being taken, for programs that feed the frames themselves.
 IncrementalScan.denoised
+
+# The shifts as a file, for programs that call `estimate_shifts` themselves.
+Shifts.write_shifts

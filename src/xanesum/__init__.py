@@ -5,12 +5,15 @@ The names below are loaded when first used, so that importing the package costs 
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from xanesum.align import Shifts, align, estimate_shifts, read_shifts
     from xanesum.errors import XanesumError, XanesumWarning
     from xanesum.io import read_stack, write_stack
     from xanesum.method.denoising import denoise
@@ -24,13 +27,17 @@ if TYPE_CHECKING:
 _HOME = {
     "Denoised": "result",
     "Recipe": "workflow.recipe",
+    "Shifts": "align",
     "XanesumError": "errors",
     "XanesumWarning": "errors",
+    "align": "align",
     "chemical_map": "xanes",
     "denoise": "method.denoising",
+    "estimate_shifts": "align",
     "half_step_energy": "xanes",
     "load_result": "result",
     "make_stack": "stack",
+    "read_shifts": "align",
     "read_stack": "io",
     "run": "workflow.pipeline",
     "simulate": "phantom",
@@ -41,20 +48,35 @@ _HOME = {
 __all__ = [
     "Denoised",
     "Recipe",
+    "Shifts",
     "XanesumError",
     "XanesumWarning",
     "__version__",
+    "align",
     "chemical_map",
     "denoise",
+    "estimate_shifts",
     "half_step_energy",
     "load_result",
     "make_stack",
+    "read_shifts",
     "read_stack",
     "run",
     "simulate",
     "white_line",
     "write_stack",
 ]
+
+
+class _Package(ModuleType):
+    """The package; a room that has the name of a function does not hide it (`align`)."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,8 @@ from xanesum.errors import EnergyError, StackError, XanesumWarning
 __all__ = [
     "DIMS",
     "QUANTITIES",
+    "SHIFT_COORDS",
+    "SHIFT_ERRORS",
     "add_history",
     "check_stack",
     "load_stack",
@@ -24,6 +26,8 @@ __all__ = [
 ]
 
 DIMS = ("energy", "y", "x")
+SHIFT_ERRORS = ("shift_sigma_y_px", "shift_sigma_x_px")  # standard errors of the shifts of an aligned stack
+SHIFT_COORDS = ("shift_y_px", "shift_x_px", *SHIFT_ERRORS)  # by which its frames were moved back
 QUANTITIES = ("counts", "transmission", "optical_density", "intensity")
 KEV_LIMIT = 100.0  # smaller energies are keV: no microscope works below 100 eV, and none above 100 keV
 NAMED = 5  # energies that a message names, at most

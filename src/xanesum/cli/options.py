@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, TypeVar
 
+from xanesum.align.growth import MAGNIFICATIONS
 from xanesum.errors import XanesumError, XanesumWarning
 from xanesum.flat_field.correct import DRIFTS
 from xanesum.method.options import NOISES
@@ -15,6 +16,8 @@ from xanesum.workflow.recipe import DEFAULT_RECIPE, Recipe, read_recipe
 from xanesum.xanes import MAP_KINDS
 
 __all__ = [
+    "ALIGN",
+    "ALIGN_ALONE",
     "COMPUTE",
     "DENOISE",
     "INPUT",
@@ -54,6 +57,36 @@ PARTS: OptionTable = (
         "input.allow_missing",
         {"action": "store_true", "help": "leave out values that are NaN and frames that are all zero"},
     ),
+)
+ALIGN: OptionTable = (
+    (
+        "--align",
+        "align.shifts",
+        {
+            "metavar": "auto|none|FILE",
+            "help": "whether to move frames (auto: where the sample surely moved), or a file of shifts",
+        },
+    ),
+    (
+        "--magnification",
+        "align.magnification",
+        {
+            "choices": MAGNIFICATIONS,
+            "help": "whether the image grows with energy: fit: linearly; energy: by the law of a zone plate",
+        },
+    ),
+    (
+        "--max-shift",
+        "align.max_shift_px",
+        {
+            "metavar": "PX",
+            "help": "largest shift that is sought, in pixels (default: a quarter of the field)",
+        },
+    ),
+)
+ALIGN_ALONE: OptionTable = (  # where aligning is all that is done
+    ("--use", "align.shifts", {"metavar": "FILE", "help": "file of shifts instead of those found"}),
+    *ALIGN[1:],
 )
 DENOISE: OptionTable = (
     (
@@ -196,6 +229,7 @@ def number(text: str) -> float:
 
 PARSERS: dict[str, Callable[[str], Any]] = {
     "input.roi": region,
+    "align.max_shift_px": number,
     "denoise.rank": whole_number,
     "denoise.sigma": number,
     "denoise.seed": whole_number,

@@ -18,7 +18,9 @@ from xanesum.cli.options import with_flag
 from xanesum.diagnostics.check import Finding
 from xanesum.errors import XanesumWarning
 from xanesum.report.numbers import plain
+from xanesum.report.texts import Motion
 from xanesum.result import Denoised
+from xanesum.workflow.motion import MOTION_LINE
 from xanesum.workflow.notes import hear_notes
 from xanesum.workflow.pipeline import RunResult
 from xanesum.workflow.plan import UNCERTAIN, Plan
@@ -42,6 +44,7 @@ GB = 1e9  # bytes
 STEPS = {  # names of steps in the work -> what the progress bar shows
     "simulate": "simulating a scan",
     "read": "reading",
+    "align": "looking for motion of the sample",
     "drift": "estimating the drift of the illumination",
     "noise": "estimating the noise",
     "subspace": "finding components",
@@ -176,6 +179,12 @@ def print_preprocessing(changes: Sequence[str]) -> None:
     """Print what preprocessing changed and left out."""
     for line in changes:
         print(f"preprocessing: {line}")
+
+
+def print_motion(motion: Motion | None) -> None:
+    """Print what was found about the motion of the sample; nothing where nobody looked."""
+    if motion is not None:
+        print(f"{MOTION_LINE} {motion.text}")
 
 
 def print_run(done: RunResult, folder: Path, seconds: float, flags: Mapping[str, str]) -> None:

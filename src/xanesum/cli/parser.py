@@ -9,6 +9,8 @@ from typing import Any
 
 from xanesum.cli import verbs
 from xanesum.cli.options import (
+    ALIGN,
+    ALIGN_ALONE,
     COMPUTE,
     DENOISE,
     INPUT,
@@ -65,14 +67,18 @@ def _add_judging(group: Any) -> None:
     check = _add_verb(group, "check", verbs.check, "judge a scan before it is denoised")
     _add_scan(check, (*INPUT, *PARTS, MEMORY))
     plan = _add_verb(group, "plan", verbs.plan, "predict time, memory and disk space of a run")
-    _add_scan(plan, (*INPUT, *PARTS, *DENOISE, *COMPUTE))
+    _add_scan(plan, (*INPUT, *PARTS, *ALIGN, *DENOISE, *COMPUTE))
     for parser, what in ((check, "verdict"), (plan, "plan")):
         parser.add_argument("--json", action="store_true", help=f"print the {what} as JSON")
 
 
 def _add_working(group: Any) -> None:
     """Add the verbs that denoise a scan."""
-    to_denoise = (*INPUT, *PARTS, *DENOISE, *COMPUTE)
+    to_denoise = (*INPUT, *PARTS, *ALIGN, *DENOISE, *COMPUTE)
+    align = _add_verb(group, "align", verbs.align, "write the scan with its frames moved back")
+    _add_scan(align, (*INPUT, *PARTS, *ALIGN_ALONE, MEMORY))
+    _add_output(align, "FILE (.h5, .tif)")
+    align.add_argument("--shifts", dest="table", metavar="FILE", help="table of shifts to write (.csv)")
     denoise = _add_verb(group, "denoise", verbs.denoise, "write the clean stack")
     _add_scan(denoise, to_denoise)
     _add_output(denoise, "FILE (.h5, .tif)")

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from xanesum.cli.options import DENOISE, INPUT, PARTS, recipe_of
+from xanesum.cli.options import ALIGN, DENOISE, INPUT, PARTS, recipe_of
 from xanesum.cli.output import (
     info_lines,
     map_sentence,
     one_line,
     plan_lines,
     print_end,
+    print_motion,
     print_preprocessing,
     print_run,
     progress_bar,
@@ -37,13 +38,16 @@ from xanesum.result import Denoised
 from xanesum.storage.atomic import staged_folder
 from xanesum.workflow import loading, pipeline
 from xanesum.workflow.live import watch as follow_scan
+from xanesum.workflow.motion import align_scan
 from xanesum.workflow.outputs import check_output
 from xanesum.workflow.pipeline import load_result_or_scan
 from xanesum.workflow.plan import plan_run
 from xanesum.workflow.resources import allocate
 from xanesum.xanes import MAP_NAMES
 
-__all__ = ["check", "demo", "denoise", "info", "map_", "plan", "run", "simulate_scan", "watch"]
+__all__ = ["align", "check", "demo", "denoise", "info", "map_", "plan", "run", "simulate_scan", "watch"]
+
+TABLE_SUFFIXES = (".csv",)
 
 
 def info(arguments: argparse.Namespace) -> None:
@@ -98,15 +102,38 @@ def denoise(arguments: argparse.Namespace) -> None:
     check_output(arguments.output, inputs=inputs, suffixes=STACK_SUFFIXES)
     with progress_bar() as progress, allocate(recipe.compute, beside=Path(arguments.output)) as resources:
         stack, changes = loading.load_scan(arguments.scan, recipe.input, resources=resources)
+        stack, motion = align_scan(stack, recipe.align, resources=resources, progress=progress)
         stack, corrections = pipeline.correct_scan(
             stack, recipe.denoise, resources=resources, progress=progress
         )
         result = pipeline.denoise_scan(stack, recipe.denoise, resources=resources, progress=progress)
         progress("write", 0.0)
         write_stack(result.reconstruct(), arguments.output)
-    print_preprocessing(changes + corrections)
+    print_preprocessing(changes)
+    print_motion(motion)
+    print_preprocessing(corrections)
     print(result_sentence(result))
     print_end(started, "clean stack", arguments.output)
+
+
+def align(arguments: argparse.Namespace) -> None:
+    """Write the scan as optical density, with its frames moved back to where the sample was."""
+    recipe, started = recipe_of(arguments), time.perf_counter()
+    table = arguments.table
+    inputs = loading.input_files(arguments.scan, recipe)
+    check_output(arguments.output, inputs=inputs, suffixes=STACK_SUFFIXES)
+    if table is not None:
+        check_output(table, inputs=[*inputs, arguments.output], suffixes=TABLE_SUFFIXES)
+    with progress_bar() as progress, allocate(recipe.compute, beside=Path(arguments.output)) as resources:
+        stack, changes = loading.load_scan(arguments.scan, recipe.input, resources=resources)
+        stack, motion = align_scan(stack, recipe.align, resources=resources, progress=progress)
+        progress("write", 0.0)
+        write_stack(stack, arguments.output)
+        if table is not None and motion is not None and motion.shifts is not None:
+            motion.shifts.write_shifts(table)
+    print_preprocessing(changes)
+    print_motion(motion)
+    print_end(started, "aligned scan", arguments.output, *([] if table is None else [table]))
 
 
 def map_(arguments: argparse.Namespace) -> None:
@@ -114,7 +141,7 @@ def map_(arguments: argparse.Namespace) -> None:
     recipe, started = recipe_of(arguments), time.perf_counter()
     inputs = loading.input_files(arguments.scan, recipe)
     check_output(arguments.output, inputs=inputs, suffixes=STACK_SUFFIXES)
-    given = [flag for flag, target, _ in (*INPUT, *PARTS, *DENOISE) if target in vars(arguments)]
+    given = [flag for flag, target, _ in (*INPUT, *PARTS, *ALIGN, *DENOISE) if target in vars(arguments)]
     with progress_bar() as progress, allocate(recipe.compute, beside=Path(arguments.output)) as resources:
         data = load_result_or_scan(
             arguments.scan,

@@ -5,15 +5,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
-from skimage.registration import phase_cross_correlation
 
-from xanesum.errors import EdgeError, XanesumWarning
+from xanesum.align import align, estimate_shifts
+from xanesum.align.shifts import ALIGNED
+from xanesum.errors import EdgeError, StackError, XanesumWarning
 from xanesum.flat_field.correct import correct_flat_drift
 from xanesum.linalg.binning import average_pixels
 from xanesum.linalg.imputation import fill_missing
@@ -29,12 +29,9 @@ VERDICTS = ("good", "note", "bad")  # nothing to mend; worth knowing; to be mend
 FILLED_RANK = 5  # components from which missing values are filled
 CROP_PX = 128  # side of the part that is denoised to measure the gain
 COARSE_PX = 96  # shorter side of the coarse images in which flat-field drift is looked for
-N_GROUPS = 8  # groups of frames, whose means are compared to see whether the sample moves
-MOTION_PX = 512  # longest side of the part in which they are compared
-FINE_PX = 1.0, 6.0  # smallest and largest detail by which they are compared
-SUBPIXEL = 20  # shifts are measured to this fraction of a pixel
-CERTAIN = 4.0  # a shift counts if it is this many times as large as noise alone would make it
-MOVED_NOTE_PX, MOVED_BAD_PX = 0.3, 1.0  # motion that is noted, and that is bad
+MOTION_PX = 256  # longest side of the part in which motion is looked for
+BY_CHANCE = 0.01  # motion counts if a sample at rest would seem to move as much no more often than this
+MOVED = ("moved_px", "moved_px_error", "p_still")  # figures about motion
 DRIFT_NOTE, DRIFT_BAD = (
     0.25,
     3.0,
@@ -75,13 +72,14 @@ def check_scan(
         ``default_rng(0)`` by default.
     """
     scan = _usable_part(stack, np.random.default_rng(0) if rng is None else rng)
+    motion, at_rest = _motion(scan)
     return (
         _dose(scan, open_counts),
         _energies(scan),
         _left_out(stack),
         _light(scan),
-        _motion(scan),
-        _gain(scan),
+        motion,
+        _gain(at_rest),
     )
 
 
@@ -200,40 +198,29 @@ def _light(scan: _Scan) -> Finding:
     return Finding("light", verdict, text, {"drift_rms": rms, "drift_over_sigma": rms / sigma})
 
 
-def _motion(scan: _Scan) -> Finding:
-    """Measure the shift of groups of successive frames against the mean of all.
-
-    Even and odd frames are measured apart: both saw the same motion, so their difference is due to noise.
-    """
+def _motion(scan: _Scan) -> tuple[Finding, _Scan]:
+    """Estimate the shifts in the middle of the images; return that part aligned, or all of it if at rest."""
     part = tuple(
         slice((n - min(n, MOTION_PX)) // 2, (n - min(n, MOTION_PX)) // 2 + min(n, MOTION_PX))
         for n in scan.mask.shape
     )
-    window = np.outer(*(np.hanning(p.stop - p.start + 2)[1:-1] for p in part))
-    halves = [_fine_images(scan.values[first::2, part[0], part[1]], window) for first in (0, 1)]
-    reference = np.sum([*halves[0], *halves[1]], axis=0)
-    register: Any = phase_cross_correlation
-    options = {"upsample_factor": SUBPIXEL, "normalization": None}
-    shifts = np.array([[register(reference, each, **options)[0] for each in half] for half in halves])
-    noise_px = float(np.sqrt(np.mean(np.square(shifts[0] - shifts[1])) / 2))
-    moved_px = float(np.linalg.norm(np.ptp(shifts.mean(axis=0), axis=0)))
-    if moved_px < CERTAIN * noise_px:
-        moved_px = 0.0
-    verdict = "bad" if moved_px > MOVED_BAD_PX else "note" if moved_px > MOVED_NOTE_PX else "good"
-    text = "stands still"
-    if verdict != "good":
-        text = f"moves by up to {moved_px:.2g} px during the scan; align the frames before anything else"
-    return Finding("sample", verdict, text, {"moved_px": moved_px, "moved_px_by_chance": noise_px})
-
-
-def _fine_images(values: NDArray[np.float32], window: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-    """Return the means of groups of successive frames, without noise and smooth light, each of norm 1."""
-    images = []
-    for group in np.array_split(values, min(N_GROUPS, len(values))):
-        mean = group.mean(axis=0)
-        fine = (gaussian_filter(mean, FINE_PX[0]) - gaussian_filter(mean, FINE_PX[1])) * window
-        images.append(fine / max(float(np.linalg.norm(fine)), np.finfo(float).tiny))
-    return images
+    middle = scan.stack_of(scan.values[:, part[0], part[1]], scan.mask[part])
+    unknown = dict.fromkeys(MOVED)
+    try:
+        shifts = estimate_shifts(middle)
+    except StackError as problem:
+        return Finding("sample", "note", f"motion is not known: {problem.message}", unknown), scan
+    own = shifts.flag == ALIGNED
+    if not own.any():
+        text = "motion is not known: no frame shows enough of the sample"
+        return Finding("sample", "note", text, unknown), scan
+    moved_px = float(np.linalg.norm(np.ptp(shifts.shifts_px[own], axis=0)))
+    error_px = float(np.sqrt(2) * np.median(np.linalg.norm(shifts.sigma_px[own], axis=1)))  # of a difference
+    figures = dict(zip(MOVED, (moved_px, error_px, shifts.p_still), strict=True))
+    if not shifts.p_still < BY_CHANCE:
+        return Finding("sample", "good", "stands still", figures | {"moved_px": 0.0}), scan
+    text = f"moves by up to {moved_px:.2g} px (error {error_px:.1g}); its frames are aligned first"
+    return Finding("sample", "note", text, figures), _usable_part(align(middle, shifts), scan.rng)
 
 
 def _gain(scan: _Scan) -> Finding:

@@ -17,7 +17,7 @@ import xarray as xr
 from xanesum.errors import ReadError, XanesumWarning
 from xanesum.io.hdf5 import has_keys, numbers, open_h5, reader, scalar_text, stack_dataset
 from xanesum.io.scan import Format, Scan, reading
-from xanesum.stack import DIMS, QUANTITIES, check_stack
+from xanesum.stack import DIMS, QUANTITIES, SHIFT_COORDS, check_stack
 from xanesum.storage.atomic import atomic_path
 
 __all__ = ["FORMAT", "SUFFIXES", "write"]
@@ -29,6 +29,7 @@ DATA = "entry/data/data"
 COORDS = (
     *("mask", "weight", "i0", "monitor", "flat", "dark", "exposure_s", "flat_exposure_s"),
     *("noise_gain", "noise_read_variance", "light", "light_energy"),
+    *SHIFT_COORDS,
 )
 IN_PROCESS = ("history", "options")  # attributes that are kept in NXprocess; the others are with the data
 

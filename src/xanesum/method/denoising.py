@@ -206,8 +206,9 @@ def _fitted(problem: Problem, options: Options) -> Fit:
 
 def _reasons(stack: xr.DataArray, prepared: PreparedStack, fit: Fit, options: Options) -> Iterator[str]:
     """Yield why the errors of the result may not hold, as far as the residual is not needed to tell."""
-    if doubt := stack.attrs.get("drift_doubt"):
-        yield str(doubt)
+    for name in ("drift_doubt", "motion_doubt"):
+        if doubt := stack.attrs.get(name):
+            yield str(doubt)
     n_energies = len(prepared.blocks)
     if prepared.noise_rank < n_energies:
         yield (

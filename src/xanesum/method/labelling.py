@@ -15,7 +15,7 @@ from xanesum.method.fit import Fit
 from xanesum.method.noise_model import NoiseLevels
 from xanesum.method.sure import RankRisk
 from xanesum.result import Denoised
-from xanesum.stack import usable_weight
+from xanesum.stack import SHIFT_COORDS, usable_weight
 
 __all__ = ["label", "package_versions"]
 
@@ -51,7 +51,7 @@ def label(
     hidden_size = np.zeros(stack.shape[1:], np.float32) if fit.hidden_size is None else fit.hidden_size
     common = np.zeros(len(noise.energy)) if noise.common is None else noise.common
     pixel = np.ones(stack.shape[1:]) if noise.pixel is None else noise.pixel
-    energy = {"energy": stack.energy, **({"weight": stack["weight"]} if "weight" in stack.coords else {})}
+    energy = {name: stack[name] for name in ("energy", "weight", *SHIFT_COORDS) if name in stack.coords}
     pixels = {name: stack[name] for name in ("y", "x", "mask") if name in stack.coords}
     return Denoised(
         spectra=xr.DataArray(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from xanesum.errors import SigmaError
 from xanesum.noise.detector import law_coords
 from xanesum.phantom import parameters as p
+from xanesum.phantom.motion import MovingPhantom
 from xanesum.phantom.simulate import Phantom
 from xanesum.stack import make_stack
 
@@ -45,7 +46,7 @@ class Exposure:
 
 
 def expose(
-    phantom: Phantom,
+    phantom: Phantom | MovingPhantom,
     open_counts: float,
     *,
     detector: Detector | None = None,
@@ -58,8 +59,8 @@ def expose(
 
     Parameters
     ----------
-    phantom : Phantom
-        Its largest value is scaled to `peak_density`.
+    phantom : Phantom or MovingPhantom
+        The value 255 of its stack is scaled to `peak_density`.  A sample may move; light and detector stay.
     open_counts : float
         Mean counts of an exposure without the sample.
     detector : Detector, optional

@@ -12,9 +12,9 @@ from xanesum.errors import EnergyError, SigmaError
 from xanesum.phantom import parameters as p
 from xanesum.phantom.scenes import draw_scene
 from xanesum.phantom.spectra import energy_grid_ev, state_spectra
-from xanesum.stack import make_stack
+from xanesum.stack import add_history, make_stack
 
-__all__ = ["Phantom", "simulate"]
+__all__ = ["Phantom", "simulate", "with_white_noise"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,11 +47,7 @@ class Phantom:
         SigmaError
             If `sigma` is negative or not finite.
         """
-        if not (np.isfinite(sigma) and sigma >= 0):
-            raise SigmaError(f"sigma must be a number from 0 on, got {sigma}")
-        stack = self.clean()
-        for frame in stack.values:
-            frame += np.float32(sigma) * rng.standard_normal(frame.shape, dtype=np.float32)
+        stack = with_white_noise(self.clean(), sigma, rng=rng)
         stack.attrs["history"] = [f"phantom {self.kind}, sigma {sigma:g}"]
         return stack
 
@@ -60,6 +56,21 @@ class Phantom:
         small = np.linalg.qr(self.spectra.T)[1]
         flat = self.images.reshape(len(self.images), -1).astype(np.float64)
         return np.sqrt(np.maximum(np.linalg.eigvalsh(small @ (flat @ flat.T) @ small.T)[::-1], 0))
+
+
+def with_white_noise(stack: xr.DataArray, sigma: float, *, rng: np.random.Generator) -> xr.DataArray:
+    """Add white Gaussian noise of standard deviation `sigma` to the values of `stack` itself; return it.
+
+    Raises
+    ------
+    SigmaError
+        If `sigma` is negative or not finite.
+    """
+    if not (np.isfinite(sigma) and sigma >= 0):
+        raise SigmaError(f"sigma must be a number from 0 on, got {sigma}")
+    for frame in stack.values:
+        frame += np.float32(sigma) * rng.standard_normal(frame.shape, dtype=np.float32)
+    return add_history(stack, f"white noise, sigma {sigma:g}")
 
 
 def simulate(

@@ -15,8 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from xanesum.align import Shifts
+from xanesum.align.shifts import ALIGNED, LEFT_OUT
 from xanesum.diagnostics.residual import ResidualReport
-from xanesum.report.texts import MAP_LABELS, MAX_COMPONENTS, unit_of
+from xanesum.report.texts import MAP_LABELS, MAX_COMPONENTS, Motion, unit_of
 from xanesum.result import Denoised
 from xanesum.stack import usable_mask, usable_weight
 
@@ -29,6 +31,7 @@ __all__ = [
     "lost_pictures",
     "make_picture",
     "map_pictures",
+    "motion_pictures",
     "residual_pictures",
     "risk_picture",
     "sigma_picture",
@@ -171,6 +174,48 @@ def _histogram(values: Image, label: str, limits: tuple[float, float]) -> Pictur
         axes.set(xlabel=label, ylabel="pixels")
 
     return make_picture(draw, f"Histogram of the map: {label}")
+
+
+# --- motion
+
+
+def motion_pictures(motion: Motion, stack: xr.DataArray) -> list[Picture]:
+    """Show the shift of each frame with its error, and the mean frame before and after."""
+    if motion.shifts is None:
+        return []
+    pictures = [_shift_picture(motion.shifts)]
+    if motion.before is not None:
+        after = _masked(stack, stack.values[usable_weight(stack)].mean(axis=0))
+        limits = _limits(after)
+        pictures += [
+            draw_image(image, f"Mean of all frames, {what}", unit_of(stack), limits=limits, extend="both")
+            for image, what in (
+                (motion.before, "as measured"),
+                (after, "moved back; red pixels were not seen in all of them"),
+            )
+        ]
+    return pictures
+
+
+def _shift_picture(shifts: Shifts) -> Picture:
+    """Show the shift of each frame with its standard error; circles are open where it is not its own."""
+    own, used = shifts.flag == ALIGNED, shifts.flag != LEFT_OUT
+
+    def draw(figure: Figure, axes: Axes) -> None:
+        for axis, name in enumerate(("y", "x")):
+            shift, error = shifts.shifts_px[:, axis], shifts.sigma_px[:, axis]
+            for which, fill in ((own, COLORS[axis]), (used & ~own, "none")):
+                axes.errorbar(
+                    shifts.energy_ev[which], shift[which], error[which], fmt="o", ms=3, lw=0.8,
+                    color=COLORS[axis], mfc=fill, label=f"along {name}" if fill != "none" else None,
+                )  # fmt: skip
+        spread = np.abs(shifts.shifts_px[own if own.any() else used]).max()
+        axes.set_ylim(-1.5 * spread - 0.1, 1.5 * spread + 0.1)
+        axes.set(xlabel="photon energy (eV)", ylabel="shift (px)")
+        axes.legend(frameon=False, fontsize=8)
+
+    caption = "Shift of each frame with its standard error; open: placed between its neighbours"
+    return make_picture(draw, caption)
 
 
 # --- spectra

@@ -71,6 +71,8 @@ def _content(
         "map_problem": facts.map_problem if maps is None else "",
         "map_text": "" if maps is None else texts.map_text(maps),
         "maps": [] if maps is None else figures.map_pictures(maps),
+        "motion_text": "" if facts.motion is None else facts.motion.text,
+        "motion": [] if facts.motion is None else figures.motion_pictures(facts.motion, stack),
         "spectra": figures.spectrum_pictures(stack, clean, pixels),
         "components_text": texts.components_text(result),
         "components": figures.component_pictures(result),

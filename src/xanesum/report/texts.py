@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
+from xanesum.align import Shifts
 from xanesum.diagnostics.residual import PLACES, ResidualReport
 from xanesum.report.numbers import chance_text, error_text, plain, times
 from xanesum.result import Denoised
@@ -16,6 +18,7 @@ __all__ = [
     "MAP_LABELS",
     "MAX_COMPONENTS",
     "Facts",
+    "Motion",
     "component_rows",
     "components_text",
     "headline",
@@ -36,6 +39,16 @@ MAP_LABELS = {  # kind of map -> name of the map, name of its standard error, la
 MAX_COMPONENTS = 6  # components that are shown as figures
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Motion:
+    """Motion of the sample from frame to frame, and what was done about it."""
+
+    shifts: Shifts | None  # None: they are not known
+    before: NDArray[np.float32] | None  # (Y, X), mean frame before frames were moved; None: they were not
+    is_removed: bool
+    text: str  # what was found and done
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What the report says about a run, besides its results."""
@@ -46,6 +59,7 @@ class Facts:
     map_problem: str  # why there is no map; empty if there is one
     recipe: str  # effective recipe, TOML
     notes: tuple[str, ...] = ()  # what was corrected or should be known; shown first
+    motion: Motion | None = None  # None: nobody looked
 
 
 def headline(

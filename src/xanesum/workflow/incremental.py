@@ -70,6 +70,11 @@ class IncrementalScan:
     def __len__(self) -> int:
         return len(self._energy)
 
+    @property
+    def energies(self) -> list[float]:
+        """Energies of the frames so far in eV, increasing."""
+        return sorted(self._energy)
+
     def add(self, frame: ArrayLike, energy_ev: float) -> RunningFactors:
         """Add a frame and return the components of all frames so far.
 

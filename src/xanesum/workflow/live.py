@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xanesum.align.shifts import Shifts, has_energies, read_shifts
 from xanesum.errors import EnergyError, ReadError, RecipeError, StackError, WriteError
 from xanesum.io import describe, read_exposures, read_stack, write_stack
 from xanesum.io.ssrl import all_there, energy_of
@@ -24,9 +25,10 @@ from xanesum.preprocess import to_optical_density
 from xanesum.stack import usable_mask
 from xanesum.workflow.incremental import FEWEST, IncrementalScan, RunningFactors
 from xanesum.workflow.loading import cut_scan
+from xanesum.workflow.motion import AUTO, MOTION_LINE, NONE
 from xanesum.workflow.outputs import check_output
 from xanesum.workflow.pipeline import RunResult, run
-from xanesum.workflow.recipe import DEFAULT_RECIPE, InputOptions, Recipe
+from xanesum.workflow.recipe import DEFAULT_RECIPE, AlignOptions, InputOptions, Recipe
 
 __all__ = ["Arrival", "Watched", "arrivals", "watch"]
 
@@ -80,6 +82,10 @@ def watch(
     files.  At the end everything is made as `xanesum.run` makes it.  A folder of SSRL is then read from its
     files, with all repeats and with the noise law that they give.
 
+    Frames of a sample that moves are moved back for every map, by shifts that are estimated anew from all
+    frames so far, or by those of the recipe's file.  A file without energies can be used at the end only.
+    The components after every frame are those of frames as they came.
+
     Parameters
     ----------
     folder : str or Path
@@ -112,7 +118,7 @@ def watch(
     folder, out_dir = Path(folder), Path(out_dir)
     _check_options(folder, out_dir, every, n_frames)
     with tempfile.TemporaryDirectory(prefix="xanesum-watch-") as place:
-        live = _LiveScan(folder, out_dir, recipe, every, tell, Path(place))
+        live = _LiveScan(folder, out_dir, recipe, every, tell, Path(place), _given_shifts(recipe.align, tell))
         coming = arrivals(folder, recipe, _mean_image(flat), settled_s, live.leave_out)
         try:
             live.follow(coming, n_frames, stop)
@@ -145,6 +151,7 @@ class _LiveScan:
     every: int
     tell: Tell
     place: Path  # temporary folder, for the frames of which a map is made
+    given: Shifts | None = None  # shifts of a file that has their energies
     watched: Watched = field(default_factory=Watched)
     scan: IncrementalScan = field(default_factory=lambda: IncrementalScan(allow_missing=True))
     first: Arrival | None = None
@@ -198,16 +205,28 @@ class _LiveScan:
     def write_scan(self) -> tuple[Path, Recipe]:
         """Write the frames so far; return the file, and the recipe for it."""
         scan = write_stack(_labelled(self.scan.stack(), self.first), self.place / f"{self.folder.name}.h5")
-        return scan, replace(self.recipe, input=InputOptions(allow_missing=True))
+        return scan, replace(self.with_shifts(), input=InputOptions(allow_missing=True))
+
+    def with_shifts(self) -> Recipe:
+        """Return the recipe, with shifts of a file for the frames that there are."""
+        energy_ev = np.array(self.scan.energies)
+        if self.given is None or np.array_equal(self.given.energy_ev, energy_ev):
+            return self.recipe
+        path = self.given.at(energy_ev).write_shifts(
+            self.place / f"{Path(self.recipe.align.shifts).stem}.csv"
+        )
+        return replace(self.recipe, align=replace(self.recipe.align, shifts=str(path)))
 
     def start_map(self) -> None:
         """Start a process that makes map and report of the frames so far."""
         scan, recipe = self.write_scan()
+        if self.given is None and recipe.align.shifts != AUTO:  # a file without energies is for all frames
+            recipe = replace(recipe, align=replace(recipe.align, shifts=NONE))
         (self.place / "recipe.toml").write_text(recipe.to_toml(), "utf-8")
         command = [sys.executable, "-m", "xanesum", "run", str(scan), "-o", str(self.out_dir)]
         self.process = subprocess.Popen(
             [*command, "--recipe", str(self.place / "recipe.toml")],
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -216,12 +235,15 @@ class _LiveScan:
         """Tell that the map is there, if it is; with `wait`, wait for it."""
         if self.process is None or not (wait or self.process.poll() is not None):
             return
-        errors = self.process.communicate()[1].strip().splitlines()
+        said, errors = (text.strip().splitlines() for text in self.process.communicate())
         if self.process.returncode:  # the next one may succeed
             self.tell(f"no map of {self.n_mapped} frames: {(errors or ['it failed'])[-1]}")
         else:
             self.watched.refreshed.append(self.n_mapped)
             self.tell(f"map of {self.n_mapped} frames: {self.out_dir / 'report.html'}")
+            for line in said:
+                if MOTION_LINE in line:
+                    self.tell(line[line.index(MOTION_LINE) :])
         self.process = None
 
     def abandon_map(self) -> None:
@@ -235,9 +257,28 @@ class _LiveScan:
         if len(self.scan) < FEWEST:
             raise StackError(f"{len(self.scan)} frames came, too few for a result; it takes {FEWEST}")
         is_ssrl = self.first is not None and energy_of(self.first.files[0]) is not None
-        scan, recipe = (self.folder, self.recipe) if is_ssrl else self.write_scan()
+        scan, recipe = (self.folder, self.with_shifts()) if is_ssrl else self.write_scan()
         self.watched.last = run(scan, self.out_dir, recipe=recipe)
         self.watched.refreshed.append(len(self.scan))
+
+
+def _given_shifts(options: AlignOptions, tell: Tell) -> Shifts | None:
+    """Return the shifts of the file that the options name, or None; tell if they are for a whole scan only.
+
+    Raises
+    ------
+    ReadError
+        If the file cannot be read.
+    """
+    if options.shifts in (AUTO, NONE):
+        return None
+    if has_energies(options.shifts):
+        return read_shifts(options.shifts)
+    tell(
+        f"the shifts of {Path(options.shifts).name} have no energies, so frames are moved back at the end; "
+        "maps until then are of frames as they came"
+    )
+    return None
 
 
 def _labelled(stack: xr.DataArray, like: Arrival | None) -> xr.DataArray:

@@ -18,7 +18,7 @@ from xanesum.result import Denoised
 from xanesum.storage.atomic import new_folder
 from xanesum.xanes import MAP_NAMES
 
-__all__ = ["OWN_FILES", "check_output", "write_results"]
+__all__ = ["OWN_FILES", "SHIFTS_FILE", "check_output", "write_results"]
 
 OWN_FILES = (  # files of a run; they are replaced if they exist, all others are left alone
     "clean.h5",
@@ -30,6 +30,8 @@ OWN_FILES = (  # files of a run; they are replaced if they exist, all others are
     "trust.json",
     "report.html",
 )
+
+SHIFTS_FILE = "shifts.csv"  # written if frames were moved; one of an earlier run is removed
 
 
 def check_output(
@@ -89,5 +91,5 @@ def write_results(
 
 def _would_replace(path: Path, source: Path, is_folder: bool) -> bool:
     beside = (energies_path(path), step_path(path)) if path.suffix.lower() in TIFF_SUFFIXES else ()
-    targets = [path / name for name in OWN_FILES] if is_folder else [path, *beside]
+    targets = [path / name for name in (*OWN_FILES, SHIFTS_FILE)] if is_folder else [path, *beside]
     return any(target.exists() and source.exists() and target.samefile(source) for target in targets)

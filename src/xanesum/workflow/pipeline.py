@@ -31,8 +31,9 @@ from xanesum.storage.atomic import staged_folder
 from xanesum.storage.memory import available_memory
 from xanesum.streaming.resources import DEFAULT_RESOURCES, Resources
 from xanesum.workflow.loading import fitting_part, input_files, load_scan, read_scan
+from xanesum.workflow.motion import MOTION_LINE, align_scan
 from xanesum.workflow.notes import hear_notes
-from xanesum.workflow.outputs import OWN_FILES, check_output, write_results
+from xanesum.workflow.outputs import OWN_FILES, SHIFTS_FILE, check_output, write_results
 from xanesum.workflow.recipe import DEFAULT_RECIPE, DenoiseOptions, Recipe
 from xanesum.workflow.resources import DENOISE_STEP, DRIFT_STEP, allocate
 from xanesum.xanes import MAP_KINDS, chemical_map
@@ -112,6 +113,7 @@ def _run(source: Path, folder: Path, recipe: Recipe, resources: Resources, progr
     with hear_notes(lambda note: notes.append(note.message), pass_on=True):
         stack, counted = load_scan(source, recipe.input, resources=resources)
         _require_room_for_draws(stack.shape, recipe, resources)
+        stack, motion = align_scan(stack, recipe.align, resources=resources, progress=progress)
         stack, corrected = correct_scan(stack, recipe.denoise, resources=resources, progress=progress)
         result = denoise_scan(stack, recipe.denoise, resources=resources, progress=progress)
         progress("trust", 0.0)
@@ -124,12 +126,15 @@ def _run(source: Path, folder: Path, recipe: Recipe, resources: Resources, progr
         warnings.warn(note, XanesumWarning, stacklevel=3)
     seconds = time.perf_counter() - started
     effective = _effective_recipe(recipe, source.name, result)
-    counted += corrected
+    counted += corrected if motion is None else (f"{MOTION_LINE} {motion.text}", *corrected)
     problem = "" if map_error is None else map_error.message
-    facts = Facts(source.name, seconds, counted, problem, effective, tuple(dict.fromkeys(notes)))
+    said = tuple(dict.fromkeys(notes))
+    facts = Facts(source.name, seconds, counted, problem, effective, motion=motion, notes=said)
     progress("write", 0.0)
-    with staged_folder(folder, own=OWN_FILES) as temporary:
+    with staged_folder(folder, own=(*OWN_FILES, SHIFTS_FILE)) as temporary:
         write_results(temporary, result, maps, trust, facts.recipe)
+        if motion is not None and motion.is_removed and motion.shifts is not None:
+            motion.shifts.write_shifts(temporary / SHIFTS_FILE)
         progress("report", 0.0)
         write_report(temporary / "report.html", stack, result, maps, trust, facts=facts)
         names = sorted(path.name for path in temporary.iterdir())
@@ -290,6 +295,7 @@ def load_result_or_scan(
         return result
     if as_is:
         return stack
+    stack = align_scan(stack, recipe.align, resources=resources, progress=progress)[0]
     stack = correct_scan(stack, recipe.denoise, resources=resources, progress=progress)[0]
     return denoise_scan(stack, recipe.denoise, resources=resources, progress=progress)
 

@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
+from xanesum.align.growth import MAGNIFICATIONS
 from xanesum.denoisers import DEFAULT_DENOISER
 from xanesum.errors import RecipeError
 from xanesum.flat_field.correct import DEFAULT_DRIFT
@@ -21,6 +22,7 @@ from xanesum.streaming.torch_backend import DEVICES
 
 __all__ = [
     "DEFAULT_RECIPE",
+    "AlignOptions",
     "ComputeOptions",
     "DenoiseOptions",
     "InputOptions",
@@ -106,6 +108,23 @@ class DenoiseOptions(_Checked):
 
 
 @dataclass(frozen=True, slots=True)
+class AlignOptions(_Checked):
+    """Options of `xanesum.estimate_shifts`, and whether frames are moved."""
+
+    shifts: str = "auto"  # auto: where the sample surely moved; none; or a file of shifts
+    magnification: str = "none"  # none, fit (linear in energy), energy (law of a zone plate)
+    max_shift_px: float | None = None  # largest shift from the mean; None: a quarter of the field
+
+    def __post_init__(self) -> None:
+        _Checked.__post_init__(self)
+        if self.magnification not in MAGNIFICATIONS:
+            raise RecipeError(
+                f"magnification must be one of {', '.join(MAGNIFICATIONS)}, got {self.magnification!r}",
+                parameter="magnification",
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class MapOptions(_Checked):
     """Options of `xanesum.chemical_map` and `xanesum.diagnostics.bootstrap`; None means automatic."""
 
@@ -155,6 +174,7 @@ class Recipe:
     denoise: DenoiseOptions = field(default_factory=DenoiseOptions)
     map: MapOptions = field(default_factory=MapOptions)
     compute: ComputeOptions = field(default_factory=ComputeOptions)
+    align: AlignOptions = field(default_factory=AlignOptions)
 
     def updated(self, sections: Mapping[str, Mapping[str, Any]]) -> Recipe:
         """Return a recipe in which the given options replace the own ones.

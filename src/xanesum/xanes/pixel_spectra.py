@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from xanesum.errors import EdgeError
 from xanesum.result import Denoised
-from xanesum.stack import load_stack, usable_mask, usable_weight
+from xanesum.stack import SHIFT_ERRORS, load_stack, usable_mask, usable_weight
 
 __all__ = ["PixelSpectra", "WeightedRow", "pixel_spectra_of"]
 
@@ -177,17 +177,35 @@ def _of_result(result: Denoised) -> PixelSpectra:
 def _spectrum_errors(
     result: Denoised, images: NDArray[np.float32], used: NDArray[np.bool_]
 ) -> Iterator[SpectrumError]:
-    """Yield the errors of the fitted spectra, of what noise may hide, and of drift that was removed."""
+    """Yield the errors of the fitted spectra, of shifts, of what noise may hide, and of removed drift."""
     sources = np.linalg.pinv(result.error_mixing.values).astype(np.float32) @ images
     of_spectra, freedom = result.error_spectra.values[:, used], result.error_freedom.values[:, used]
     for source, error, free in zip(sources, of_spectra, freedom, strict=True):
         yield SpectrumError(_smoothed_covariance(error, free), np.abs(source))
+    yield from _shift_errors(result, used)
     hidden = result.hidden_spectrum.values[used]
     if result.sigma_drift.values.any():
         spectra = result.spectra.values[:, used]  # of drift along others nothing is left in the result
         yield SpectrumError(spectra.T @ spectra, result.sigma_drift.values.ravel())
     if result.hidden_size.values.any():
         yield SpectrumError(np.outer(hidden, hidden), result.hidden_size.values.ravel(), is_common=False)
+
+
+def _shift_errors(result: Denoised, used: NDArray[np.bool_]) -> Iterator[SpectrumError]:
+    """Yield the errors that uncertain shifts of the frames bring, along y and along x.
+
+    A frame that is moved by too much differs by its slope times the error of its shift.  Slopes are those of
+    the strongest image, in proportion to its spectrum.  Of the difference, the part along the spectra of the
+    result is left.
+    """
+    if not set(SHIFT_ERRORS) <= set(result.spectra.coords):
+        return
+    spectra, image = result.spectra.values[:, used], result.coefficients.values[0]
+    along = spectra.T @ spectra
+    for name, slope in zip(SHIFT_ERRORS, np.gradient(image), strict=True):
+        variance = (spectra[0] * result.spectra[name].values[used]) ** 2
+        inside = np.where(usable_mask(result.coefficients), np.abs(slope), 0).astype(np.float32)
+        yield SpectrumError((along * variance) @ along, inside.ravel(), is_common=False)
 
 
 def _smoothed_covariance(error: NDArray[np.float64], freedom: NDArray[np.float64]) -> NDArray[np.float64]:

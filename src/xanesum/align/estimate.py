@@ -1,0 +1,322 @@
+"""Estimate how the sample moved from frame to frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xanesum.align import stages
+from xanesum.align.evidence import p_value_of_rest
+from xanesum.align.frames import Image, Level, binned, noise_of_frames
+from xanesum.align.growth import MAGNIFICATIONS, fitted_growth, undo_magnification, zone_plate_law
+from xanesum.align.pattern import standing_pattern
+from xanesum.align.refine import Whitening, refine
+from xanesum.align.shifts import ALIGNED, BY_DRIFT, LEFT_OUT, Shifts
+from xanesum.align.standing import begin
+from xanesum.align.state import State
+from xanesum.align.template import Template, add_up
+from xanesum.errors import RecipeError, StackError
+from xanesum.stack import check_stack, usable_mask, usable_weight
+
+__all__ = ["estimate_shifts"]
+
+Array = NDArray[np.float64]
+Progress = Callable[[str, float], None]
+
+LARGEST_SHARE = 0.25  # of the field that shifts are sought over, either way
+COARSEST, LEAST_PIXELS = 8, 24  # binning of the first search, and pixels of a frame that it must leave
+SMALLEST_PX = 16  # of a frame
+SPECTRAL, SPECTRAL_PIXELS = 4, 4000  # largest binning at which spectra are fitted, and pixels it must leave
+SPECTRA, MOST_SPECTRA = 3, 5  # of the model, at most; and at the end, when shifts are known
+ROUNDS = {4: 3, 2: 3, 1: 1}  # of regression at each binning, at most
+LAST_MOVE = 0.2  # of the error of the best frames by which shifts still move when a level is done
+FINE_SHARE = 0.01  # of the information near the highest frequencies of a level, from which a finer one counts
+NEAR_HIGHEST = 0.35  # cycles per pixel of a level
+AFRESH = 3  # rounds of search and regression after frames were left out
+GROWTH_ROUNDS = 2
+LEAST_THERE = 0.5  # of the values of a frame
+FEW_FRAMES = 8  # for which halves of the field are compared
+MANY_FRAMES = 10  # from which the mean frame hardly shows what a single frame does
+MAY_STAND = 0.01  # chance of rest from which the noise of a flat is looked for as its cause ...
+SURELY_MOVES = 1e-4  # ... and below which the sample is then said to move
+WEAK_PX = 1.0  # standard error from which a frame counts as placed by drift
+
+
+def estimate_shifts(
+    stack: xr.DataArray,
+    *,
+    max_shift: float | None = None,
+    magnification: str = "none",
+    progress: Progress | None = None,
+) -> Shifts:
+    """Estimate the shift of every frame against what all other frames expect of it.
+
+    The scan is its own template.  A model of at most three spectra and images is added up from all frames,
+    filtered against noise, and for each frame its own share is taken out (leave-one-out).  Shifts are sought
+    over the whole range at a coarse binning, then refined by regression at finer ones.  Frames that show too
+    little are placed by the drift of the others, with an error that says so.  Structure that stands still on
+    the detector is left out, as are frames that hold something else.
+
+    Parameters
+    ----------
+    stack : DataArray, dims (energy, y, x)
+        Optical density; NaN, and pixels and frames without weight, do not count.
+    max_shift : float, optional
+        Largest shift in pixels along y and x, from the mean; a quarter of the field by default.
+    magnification : {"none", "fit", "energy"}
+        Whether the image also grows: not; linear in energy, with one number that is fitted; or by the law of
+        a zone plate, in proportion to one over the energy.
+    progress : callable, optional
+        Called with the name of the step and the share that is done.
+
+    Returns
+    -------
+    Shifts
+
+    Raises
+    ------
+    StackError
+        If the stack has fewer than two usable frames, is too small, or holds counts.
+    RecipeError
+        If `max_shift` or `magnification` is impossible.
+    """
+    say = progress or _quiet
+    shifts = _estimated(_Scan.of(stack, max_shift, magnification), say)
+    if len(stack) <= FEW_FRAMES:
+        return _with_spread(shifts, stack, max_shift, magnification)
+    if not (
+        shifts.p_still >= MAY_STAND and stack.attrs.get("flat_field", False) and len(stack) >= MANY_FRAMES
+    ):
+        return shifts
+    raw = np.asarray(stack.values, np.float32)
+    rest = stack.copy(data=raw - standing_pattern(raw, usable_mask(stack), usable_weight(stack)))
+    again = _estimated(_Scan.of(rest, max_shift, magnification), say)
+    return again if again.p_still < SURELY_MOVES else shifts
+
+
+def _with_spread(shifts: Shifts, stack: xr.DataArray, max_shift: float | None, magnification: str) -> Shifts:
+    """Return the shifts of few frames with errors as large as the spread of those of halves of the field.
+
+    Few frames make no model of the chemistry.  What changes between them then counts as motion, over regions
+    that are larger than any in which the rest of the fit could show it.
+    """
+    middle = [size // 2 for size in stack.shape[1:]]
+    if min(middle) < SMALLEST_PX:
+        return shifts
+    halves = [
+        stack[:, : middle[0]],
+        stack[:, middle[0] :],
+        stack[:, :, : middle[1]],
+        stack[:, :, middle[1] :],
+    ]
+    apart = []
+    for half in halves:
+        try:
+            found = _estimated(_Scan.of(half, max_shift, magnification), _quiet)
+        except StackError:  # nothing usable there
+            continue
+        apart.append(found.shifts_px - shifts.shifts_px)
+    if not apart:
+        return shifts
+    difference = np.array(apart)
+    difference -= difference.mean(axis=1, keepdims=True)  # a common shift of all frames is none
+    spread = np.einsum("hei,hej->eij", difference, difference) / 2  # of the mean of two halves, both ways
+    return replace(shifts, covariance_px2=shifts.covariance_px2 + spread)
+
+
+def _estimated(scan: _Scan, say: Progress) -> Shifts:
+    """Return the shifts of a scan."""
+    if not stages.shows_sample(scan.levels, scan.state):
+        scan.reasons = [reason or "no frame shows a sample" for reason in scan.reasons]
+        return _shifts(scan, 1.0)
+    say("coarse search", 0.0)
+    scan.levels, scan.state = begin(scan.levels, scan.spectral, scan.state, scan.limit_px)
+    _leave_out_foreign(scan)
+    say("refinement", 0.2)
+    if scan.magnification == "fit" and len(scan.levels) > 1:
+        _refine(scan, [b for b in scan.levels if 1 < b <= scan.spectral], together=False)
+        _fit_growth(scan)
+    _refine(scan, [b for b in scan.levels if b <= scan.spectral])
+    say("evidence of motion", 0.9)
+    fine = min(2, scan.spectral)
+    p_still = p_value_of_rest(scan.levels[fine], scan.levels[scan.spectral], scan.state)
+    say("done", 1.0)
+    return _shifts(scan, p_still)
+
+
+def _quiet(step: str, share: float) -> None:
+    """Report nothing."""
+
+
+def _leave_out_foreign(scan: _Scan) -> None:
+    """Leave out frames that hold something else, and name them."""
+    foreign = stages.find_foreign(scan.levels[scan.spectral], scan.state)
+    if not foreign.any() or (scan.state.used & ~foreign).sum() < 2:
+        return
+    scan.state.used = scan.state.used & ~foreign
+    for e in np.flatnonzero(foreign):
+        scan.reasons[e] = "it holds something else than the other frames"
+    scan.state.spectra = np.where(scan.state.used, scan.state.spectra, 0)
+    level = scan.levels[scan.spectral]
+    for _ in range(AFRESH):  # what they did to the others' shifts must not become a spectrum
+        stages.improve(level, level, scan.state, most=1)
+        stages.seek_again(level, scan.state, scan.limit_px)
+
+
+def _refine(scan: _Scan, binnings: list[int], *, together: bool = True) -> None:
+    """Refine shifts from coarse to fine, as long as a finer level knows more."""
+    state, spectral = scan.state, scan.levels[scan.spectral]
+    whiten: Whitening | None = None
+    template: Template | None = None
+    binnings = [b for b in binnings if b < scan.spectral or b == min(binnings)]  # the coarser ones are done
+    for b in sorted(binnings, reverse=True):
+        if b == 1 and template is not None and not _needs_finer(template, whiten):
+            break
+        level = scan.levels[b]
+        turn = -1
+        while (turn := turn + 1) < ROUNDS[b] + (whiten is not None):
+            most = SPECTRA if b <= 2 else 1
+            refined, template, moved = stages.improve(level, spectral, state, most=most, whiten=whiten)
+            seeks = b == max(binnings) and turn < 2
+            if seeks:
+                stages.seek_vague(level, state, scan.limit_px)
+            colours = b <= 2 and turn > 0
+            before = whiten
+            whiten = Whitening.of(template.canvas, refined.power) if colours else whiten
+            best = float(np.quantile(state.own_sigma[state.used], 0.1))
+            if turn > 0 and moved < LAST_MOVE * best and (before is None) == (whiten is None):
+                break
+            if b > min(binnings) and turn > 0 and moved < best:
+                break
+    if together and template is not None:
+        level = scan.levels[template.canvas.binning]
+        stages.settle(level, spectral, state, most=MOST_SPECTRA, whiten=whiten)
+
+
+def _needs_finer(template: Template, whiten: Whitening | None) -> bool:
+    """Whether frequencies near the highest of a level tell of the shift: then still higher ones do too."""
+    canvas = template.canvas
+    told = canvas.radius**2 * np.sum(np.abs(template.coefficients) ** 2, axis=0) * canvas.pairs
+    if whiten is not None:
+        told = told * whiten.on(canvas) ** 2
+    return bool(told[canvas.radius > NEAR_HIGHEST].sum() > FINE_SHARE * told.sum())
+
+
+def _fit_growth(scan: _Scan) -> None:
+    """Fit a growth that is linear in energy, and take it out of the frames."""
+    for _ in range(GROWTH_ROUNDS):
+        level = scan.levels[2]
+        template = add_up(level, stages.canvas_for(level, scan.state), scan.state)
+        refined = refine(level, template, scan.state, magnified=True)
+        growth, sigma = fitted_growth(scan.energy_ev, refined, scan.state.used)
+        x = (scan.energy_ev - scan.energy_ev[0]) / np.ptp(scan.energy_ev) - 0.5
+        law = scan.growth * (1 + growth * x)
+        scan.growth, scan.growth_sigma = law, sigma
+        values = undo_magnification(scan.raw, law)
+        scan.levels = _levels(values, scan.levels[1].seen, scan.levels[1].noise)
+        _refine(scan, [2], together=False)
+
+
+def _shifts(scan: _Scan, p_still: float) -> Shifts:
+    """Return the result, in the coordinates of the frames as they were measured."""
+    state = scan.state
+    own = state.own_sigma.max(axis=1)
+    weak = state.vague | (own > WEAK_PX)
+    flag = np.where(state.used, np.where(weak, BY_DRIFT, ALIGNED), LEFT_OUT)
+    reasons = tuple(
+        reason or (f"its image alone gives the shift to {error:.1f} px" if low else "")
+        for reason, low, error in zip(scan.reasons, weak, np.minimum(own, scan.limit_px.max()), strict=True)
+    )
+    covariance = state.covariance.copy()
+    unknown = ~np.isfinite(covariance).all(axis=(1, 2)) | (np.trace(covariance, axis1=1, axis2=2) > 1e3)
+    covariance[unknown] = np.diag(scan.limit_px**2 / 3)
+    precision = np.where(state.used, 1 / np.trace(covariance, axis1=1, axis2=2), 0)
+    shifts = state.shifts * scan.growth[:, None]
+    shifts = shifts - precision @ shifts / precision.sum()
+    return Shifts(scan.energy_ev, shifts, covariance, flag, reasons, len(state.spectra), scan.growth, p_still)
+
+
+@dataclass(eq=False)
+class _Scan:
+    """The input, checked."""
+
+    energy_ev: Array
+    limit_px: Array  # (2,)
+    levels: dict[int, Level]
+    state: State
+    reasons: list[str]  # (E,) why a frame is left out
+    raw: Image  # (E, Y, X) as measured
+    growth: Array  # (E,) magnification that the levels no longer have
+    magnification: str = "none"
+    growth_sigma: float = 0.0
+
+    @property
+    def spectral(self) -> int:
+        """Binning at which spectra are fitted."""
+        enough = [b for b, level in self.levels.items() if np.prod(level.shape) >= SPECTRAL_PIXELS]
+        return min(SPECTRAL, max(enough, default=1))
+
+    @classmethod
+    def of(cls, stack: xr.DataArray, max_shift: float | None, magnification: str) -> _Scan:
+        check_stack(stack, min_energies=2)
+        quantity = stack.attrs["quantity"]
+        if quantity in ("counts", "transmission"):
+            raise StackError(
+                f"expected optical density, got {quantity}; convert it first, in xanesum.preprocess.prepare, "
+                "since flats belong to the detector and not to the sample"
+            )
+        if magnification not in MAGNIFICATIONS:
+            raise RecipeError(
+                f"magnification must be one of {', '.join(MAGNIFICATIONS)}, got {magnification!r}",
+                parameter="magnification",
+            )
+        shape = np.array(stack.shape[1:])
+        if shape.min() < SMALLEST_PX:
+            raise StackError(
+                f"frames must have at least {SMALLEST_PX} pixels each way, got {stack.shape[1:]}"
+            )
+        limit = np.minimum(shape * LARGEST_SHARE if max_shift is None else max_shift, 0.45 * shape)
+        if not (np.isfinite(limit).all() and limit.min() >= 1):
+            raise RecipeError(f"max_shift must be at least 1 pixel, got {max_shift}", parameter="max_shift")
+        raw = np.asarray(stack.values, np.float32)
+        energy_ev = np.asarray(stack.energy.values, np.float64)
+        growth = zone_plate_law(energy_ev) if magnification == "energy" else np.ones(len(energy_ev))
+        values = undo_magnification(raw, growth) if magnification == "energy" else raw
+        levels, state, reasons = _prepared(values, usable_mask(stack), usable_weight(stack))
+        return cls(energy_ev, limit, levels, state, reasons, raw, growth, magnification)
+
+
+def _prepared(
+    values: Image, mask: NDArray[np.bool_], weight: NDArray[np.bool_]
+) -> tuple[dict[int, Level], State, list[str]]:
+    """Return the levels, the state at rest, and why frames are left out."""
+    n_mask = max(int(mask.sum()), 1)
+    there = np.array([np.count_nonzero(np.isfinite(frame) & mask) / n_mask for frame in values])
+    used = weight & (there >= LEAST_THERE)
+    if used.sum() < 2:
+        raise StackError(f"alignment needs at least 2 frames with values, the stack has {int(used.sum())}")
+    reasons = [
+        "" if ok else "its weight is 0" if not w else "more than half of its values are missing"
+        for ok, w in zip(used, weight, strict=True)
+    ]
+    levels = _levels(values, mask, noise_of_frames(values, mask))
+    small = levels[max(levels)]
+    offset = np.array(
+        [np.nanmean(frame[small.seen]) if ok else 0.0 for frame, ok in zip(small.values, used, strict=True)]
+    )
+    spectrum = np.sqrt(np.maximum(stages.powers(levels[max(levels)], offset), 0) + 1e-6) * used
+    state = State.at_rest(offset, used, spectrum[None] / np.linalg.norm(spectrum))
+    return levels, state, reasons
+
+
+def _levels(values: Image, seen: NDArray[np.bool_], noise: Array) -> dict[int, Level]:
+    """Return the frames at all binnings, finest first."""
+    complete = bool(all((np.isfinite(frame) | ~seen).all() for frame in values))
+    levels = {1: Level(values, seen, noise, 1, complete)}
+    while 2 * max(levels) <= COARSEST and min(values.shape[1:]) // (2 * max(levels)) >= LEAST_PIXELS:
+        levels[2 * max(levels)] = binned(levels[max(levels)], 2)
+    return levels
