@@ -27,6 +27,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from _common import RESULTS, print_table
 from _random_tables import tables as random_tables
 from _show import show_by_sigma, whole_chain
+from jitter import summary as jitter_summary
+from random_motion import summary as motion_summary
 
 REPO = Path(__file__).resolve().parents[1]
 PAGES = REPO / "docs" / "results"
@@ -741,7 +743,36 @@ def random_scans(file: str, title: str) -> list[Row]:
     return random_tables(rows_of(file))[title]
 
 
+def random_motion(file: str) -> list[Row]:
+    """Return how scans drawn at random were aligned."""
+    return motion_summary(rows_of(file))
+
+
+def jitter(file: str) -> list[Row]:
+    """Return how well frames that move are aligned, and the map over that of the scan at rest."""
+    return [
+        {
+            "scene": row["scene"],
+            "sigma": f"{row['sigma']:g}",
+            "jitter (px)": f"{row['jitter']:g}",
+            "seeds": row["seeds"],
+            "error of shifts (px)": f"{row['error px']:.3g}",
+            "over the bound": f"{row['over bound']:.2f}",
+            "over the stated": f"{row['z']:.2f}",
+            "map correlation": f"{row['map']:.4f}",
+            "over that at rest": f"{row['ratio']:.4f}",
+            "worst": f"{row['worst']:.4f}",
+        }
+        for row in jitter_summary(rows_of(file))
+    ]
+
+
 TABLES = {
+    "jitter": Table(partial(jitter, "jitter"), ("jitter",)),
+    **{
+        f"random {kind}": Table(partial(random_motion, f"random-{kind}-report"), (f"random-{kind}-report",))
+        for kind in ("moving", "still")
+    },
     **{
         f"random {name}": Table(partial(random_scans, "random-scans-report", title), ("random-scans-report",))
         for name, title in {

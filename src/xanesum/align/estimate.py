@@ -42,7 +42,7 @@ LEAST_THERE = 0.5  # of the values of a frame
 FEW_FRAMES = 8  # for which halves of the field are compared
 MANY_FRAMES = 10  # from which the mean frame hardly shows what a single frame does
 MAY_STAND = 0.01  # chance of rest from which the noise of a flat is looked for as its cause ...
-SURELY_MOVES = 1e-4  # ... and below which the sample is then said to move
+SURELY_MOVES = 1e-10  # ... and below which the sample is then said to move: drifting light may look like it
 WEAK_PX = 1.0  # standard error from which a frame counts as placed by drift
 
 
