@@ -34,6 +34,10 @@ __all__ = ["FlatDrift", "estimate_drift", "remove_smooth", "smooth_fields"]
 MIN_FREE_ENERGIES = 2  # energies beside the spectra, a constant and a line, at least
 FARTHEST = 2.0  # times larger than in empty pixels that drift may be in the whole image
 STRONGEST = 8.0  # times more power along the spectra than beside them that random drift may have
+FEW, FALSE_EDGES_OF_FEW = (
+    0.05,
+    1e-2,
+)  # share of empty pixels below which a less certain edge speaks against them
 SUSPECT, SUSPECT_EDGE = 0.02, 0.05  # such an edge, of this share of the sample's, is worth a word
 FILM = (
     "the light drifts, and the pixels taken for empty may hold a thin film, which the drift hides; the map "
@@ -85,8 +89,9 @@ def estimate_drift(
     empty = find_empty(view.images, fields, view.orders, keep, noise)
     if empty.any():
         inside = drift_in_empty(stack, empty, fields, view.orders, view.part.inflation)
-        emptiness = _emptiness(inside, view)
-        if emptiness > FALSE_EDGES:
+        surely = FALSE_EDGES if empty.mean() > FEW * keep.mean() else FALSE_EDGES_OF_FEW
+        emptiness = _emptiness(inside, view, surely)
+        if emptiness > surely:
             if inside.p_value > FALSE_ALARMS:
                 return none
             found = _drift_by_empty(view, empty, inside)
@@ -95,16 +100,22 @@ def estimate_drift(
     return drift_by_spectra(view)
 
 
-def _emptiness(inside: DriftInEmpty, view: ScanView) -> float:
-    """Return the probability of so much edge by drift alone, in pixels taken for empty; 1 if it is small."""
+def _emptiness(inside: DriftInEmpty, view: ScanView, surely: float) -> float:
+    """Return the probability of so much edge by drift alone, in pixels taken for empty; 1 if it is small.
+
+    An edge that the sample's own size does not make large counts if drift has it with probability `surely`.
+    """
     strong = float(np.percentile(np.linalg.norm(view.images, axis=0)[view.mask], STRONG))
     looked_for = np.linalg.qr(np.vstack([view.directions, view.step]).T).Q.T
     size, p_value = edge_in_empty(inside.seen, looked_for)
+    # a film has the spectrum of the sample, mostly: the strongest one alone is the sharper test
+    alone, p_alone = edge_in_empty(inside.seen, looked_for[:1])
+    size, p_value = np.append(size, alone), np.append(p_value, np.minimum(1, 2 * p_alone))
     without_line = beside(constant_and_line(view.energy_ev).T, inside.seen)
     of_steps = steps_at_edge(without_line, view.edge)
     found = float(np.min(p_value[size > LEAST_EDGE * strong], initial=1.0))
     large = float(np.min(p_value[size > SUSPECT_EDGE * strong], initial=1.0))
-    return min(found, of_steps) if min(found, of_steps) <= FALSE_EDGES else large
+    return min(found, of_steps) if min(found, of_steps) <= surely else large
 
 
 def _is_plausible(found: FlatDrift, view: ScanView) -> bool:
