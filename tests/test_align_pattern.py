@@ -36,6 +36,7 @@ def test_a_sample_at_rest_is_left_at_rest():
     found = estimate_shifts(stack)
 
     assert found.p_still > 0.01
+    assert np.median(found.sigma_px[scan.strong]) < 0.03  # ten times as much without the fine detail
     assert np.abs(errors_of(found, scan)[scan.strong]).max() < 0.1
 
 
