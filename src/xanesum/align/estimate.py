@@ -41,8 +41,7 @@ GROWTH_ROUNDS = 2
 LEAST_THERE = 0.5  # of the values of a frame
 FEW_FRAMES = 8  # for which halves of the field are compared
 MANY_FRAMES = 10  # from which the mean frame hardly shows what a single frame does
-MAY_STAND = 0.01  # chance of rest from which the noise of a flat is looked for as its cause ...
-SURELY_MOVES = 1e-10  # ... and below which the sample is then said to move: drifting light may look like it
+SURELY_MOVES = 1e-10  # chance of rest without the noise of the flat; drifting light may look like motion
 WEAK_PX = 1.0  # standard error from which a frame counts as placed by drift
 
 
@@ -57,9 +56,12 @@ def estimate_shifts(
 
     The scan is its own template.  A model of at most three spectra and images is added up from all frames,
     filtered against noise, and for each frame its own share is taken out (leave-one-out).  Shifts are sought
-    over the whole range at a coarse binning, then refined by regression at finer ones.  Frames that show too
+    over the whole range at a coarse binning, then refined by regression at finer ones.  At the end, shifts
+    and at most five spectra are fitted together.  Frames that show too
     little are placed by the drift of the others, with an error that says so.  Structure that stands still on
-    the detector is left out, as are frames that hold something else.
+    the detector is left out, as are frames that hold something else.  If nothing seems to move in a scan
+    that was divided by a flat, shifts are estimated again without the noise of the flat.  Of up to eight
+    frames, errors are as large as the spread between halves of the field.
 
     Parameters
     ----------
@@ -88,9 +90,7 @@ def estimate_shifts(
     shifts = _estimated(_Scan.of(stack, max_shift, magnification), say)
     if len(stack) <= FEW_FRAMES:
         return _with_spread(shifts, stack, max_shift, magnification)
-    if not (
-        shifts.p_still >= MAY_STAND and stack.attrs.get("flat_field", False) and len(stack) >= MANY_FRAMES
-    ):
+    if shifts.moves or not (stack.attrs.get("flat_field", False) and len(stack) >= MANY_FRAMES):
         return shifts
     raw = np.asarray(stack.values, np.float32)
     rest = stack.copy(data=raw - standing_pattern(raw, usable_mask(stack), usable_weight(stack)))
@@ -212,10 +212,10 @@ def _fit_growth(scan: _Scan) -> None:
         level = scan.levels[2]
         template = add_up(level, stages.canvas_for(level, scan.state), scan.state)
         refined = refine(level, template, scan.state, magnified=True)
-        growth, sigma = fitted_growth(scan.energy_ev, refined, scan.state.used)
+        growth, _ = fitted_growth(scan.energy_ev, refined, scan.state.used)
         x = (scan.energy_ev - scan.energy_ev[0]) / np.ptp(scan.energy_ev) - 0.5
         law = scan.growth * (1 + growth * x)
-        scan.growth, scan.growth_sigma = law, sigma
+        scan.growth = law
         values = undo_magnification(scan.raw, law)
         scan.levels = _levels(values, scan.levels[1].seen, scan.levels[1].noise)
         _refine(scan, [2], together=False)
@@ -252,7 +252,6 @@ class _Scan:
     raw: Image  # (E, Y, X) as measured
     growth: Array  # (E,) magnification that the levels no longer have
     magnification: str = "none"
-    growth_sigma: float = 0.0
 
     @property
     def spectral(self) -> int:

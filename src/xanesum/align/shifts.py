@@ -26,6 +26,7 @@ FLAGS: Final = (ALIGNED, BY_DRIFT, LEFT_OUT)
 COLUMNS: Final = ("energy_ev", "dy_px", "dx_px", "sigma_dy_px", "sigma_dx_px", "flag")
 OPTIONAL: Final = ("covariance_dy_dx_px2", "magnification", "reason")
 NO_SHIFT = "no shift is known at its energy"  # reason of a frame that is left out
+BY_CHANCE = 0.01  # chance of rest below which a sample moves
 SAME_EV = 0.05  # energies that differ by less are the same
 
 
@@ -46,6 +47,11 @@ class Shifts:
     rank: int  # number of spectra of the model; 0 where the shifts were read from a file
     magnification: Array  # (E,), 1 where none
     p_still: float  # probability of as much motion as seen where nothing moves; NaN where it is not known
+
+    @property
+    def moves(self) -> bool:
+        """Whether a sample at rest would seem to move as much in less than 1 % of all scans."""
+        return self.p_still < BY_CHANCE
 
     @property
     def sigma_px(self) -> Array:

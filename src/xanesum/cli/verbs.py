@@ -129,11 +129,11 @@ def align(arguments: argparse.Namespace) -> None:
         stack, motion = align_scan(stack, recipe.align, resources=resources, progress=progress)
         progress("write", 0.0)
         write_stack(stack, arguments.output)
-        if table is not None and motion is not None and motion.shifts is not None:
-            motion.shifts.write_shifts(table)
+        found = None if motion is None else motion.shifts  # None where the scan was too large to look
+        tables = [] if table is None or found is None else [found.write_shifts(table)]
     print_preprocessing(changes)
     print_motion(motion)
-    print_end(started, "aligned scan", arguments.output, *([] if table is None else [table]))
+    print_end(started, "aligned scan", arguments.output, *tables)
 
 
 def map_(arguments: argparse.Namespace) -> None:

@@ -30,7 +30,6 @@ FILLED_RANK = 5  # components from which missing values are filled
 CROP_PX = 128  # side of the part that is denoised to measure the gain
 COARSE_PX = 96  # shorter side of the coarse images in which flat-field drift is looked for
 MOTION_PX = 256  # longest side of the part in which motion is looked for
-BY_CHANCE = 0.01  # motion counts if a sample at rest would seem to move as much no more often than this
 MOVED = ("moved_px", "moved_px_error", "p_still")  # figures about motion
 DRIFT_NOTE, DRIFT_BAD = (
     0.25,
@@ -217,7 +216,7 @@ def _motion(scan: _Scan) -> tuple[Finding, _Scan]:
     moved_px = float(np.linalg.norm(np.ptp(shifts.shifts_px[own], axis=0)))
     error_px = float(np.sqrt(2) * np.median(np.linalg.norm(shifts.sigma_px[own], axis=1)))  # of a difference
     figures = dict(zip(MOVED, (moved_px, error_px, shifts.p_still), strict=True))
-    if not shifts.p_still < BY_CHANCE:
+    if not shifts.moves:
         return Finding("sample", "good", "stands still", figures | {"moved_px": 0.0}), scan
     text = f"moves by up to {moved_px:.2g} px (error {error_px:.1g}); its frames are aligned first"
     return Finding("sample", "note", text, figures), _usable_part(align(middle, shifts), scan.rng)

@@ -25,10 +25,10 @@ from xanesum.preprocess import to_optical_density
 from xanesum.stack import usable_mask
 from xanesum.workflow.incremental import FEWEST, IncrementalScan, RunningFactors
 from xanesum.workflow.loading import cut_scan
-from xanesum.workflow.motion import AUTO, MOTION_LINE, NONE
+from xanesum.workflow.motion import MOTION_LINE
 from xanesum.workflow.outputs import check_output
 from xanesum.workflow.pipeline import RunResult, run
-from xanesum.workflow.recipe import DEFAULT_RECIPE, AlignOptions, InputOptions, Recipe
+from xanesum.workflow.recipe import DEFAULT_RECIPE, NONE, AlignOptions, InputOptions, Recipe
 
 __all__ = ["Arrival", "Watched", "arrivals", "watch"]
 
@@ -220,7 +220,7 @@ class _LiveScan:
     def start_map(self) -> None:
         """Start a process that makes map and report of the frames so far."""
         scan, recipe = self.write_scan()
-        if self.given is None and recipe.align.shifts != AUTO:  # a file without energies is for all frames
+        if self.given is None and recipe.align.file is not None:  # a file without energies is for all frames
             recipe = replace(recipe, align=replace(recipe.align, shifts=NONE))
         (self.place / "recipe.toml").write_text(recipe.to_toml(), "utf-8")
         command = [sys.executable, "-m", "xanesum", "run", str(scan), "-o", str(self.out_dir)]
@@ -270,12 +270,12 @@ def _given_shifts(options: AlignOptions, tell: Tell) -> Shifts | None:
     ReadError
         If the file cannot be read.
     """
-    if options.shifts in (AUTO, NONE):
+    if options.file is None:
         return None
-    if has_energies(options.shifts):
-        return read_shifts(options.shifts)
+    if has_energies(options.file):
+        return read_shifts(options.file)
     tell(
-        f"the shifts of {Path(options.shifts).name} have no energies, so frames are moved back at the end; "
+        f"the shifts of {Path(options.file).name} have no energies, so frames are moved back at the end; "
         "maps until then are of frames as they came"
     )
     return None

@@ -43,8 +43,7 @@ def load_scan(
 def input_files(source: str | Path, recipe: Recipe) -> list[Path]:
     """Return the files that a run reads: the scan, energies beside it, and those that the recipe names."""
     source = Path(source)
-    shifts = None if recipe.align.shifts in ("auto", "none") else recipe.align.shifts
-    named = (recipe.input.energies, recipe.input.i0, recipe.input.mask, shifts)
+    named = (recipe.input.energies, recipe.input.i0, recipe.input.mask, recipe.align.file)
     return [source, *energies_candidates(source), *(Path(name) for name in named if name is not None)]
 
 

@@ -23,16 +23,14 @@ from xanesum.stack import DIMS, usable_mask, usable_weight
 from xanesum.storage.lazy import each_frame, is_lazy
 from xanesum.storage.scratch import Workspace
 from xanesum.streaming.resources import DEFAULT_RESOURCES, Resources
-from xanesum.workflow.recipe import AlignOptions
+from xanesum.workflow.recipe import NONE, AlignOptions
 
-__all__ = ["AUTO", "MOTION_LINE", "NONE", "align_scan", "moved_text"]
+__all__ = ["MOTION_LINE", "align_scan", "moved_text"]
 
-AUTO, NONE = "auto", "none"
 MOTION_LINE = "motion of the sample:"  # beginning of the line that says what was found and done
 UNCERTAIN_PX = 1.0  # median error of the shifts from which a map is said to be blurred
 SCALES = (2, 4, 8)  # sides of blocks of pixels, in whose averages shifts are sought where memory is little
 IN_PX = re.compile(r"(\d+\.?\d*) px")  # a length in a reason
-BY_CHANCE = 0.01  # frames are moved if a sample at rest would seem to move as much no more often than this
 
 
 def align_scan(
@@ -59,10 +57,10 @@ def align_scan(
     if options.shifts == NONE:
         return stack, None
     progress("align", 0.0)
-    if options.shifts != AUTO:
-        shifts = read_shifts(Path(options.shifts), stack.energy.values)
-        shifts.check_for(stack.energy.values, (stack.shape[1], stack.shape[2]), source=options.shifts)
-        return _moved(stack, shifts, f"shifts of {Path(options.shifts).name}", resources)
+    if options.file is not None:
+        shifts = read_shifts(Path(options.file), stack.energy.values)
+        shifts.check_for(stack.energy.values, (stack.shape[1], stack.shape[2]), source=options.file)
+        return _moved(stack, shifts, f"shifts of {Path(options.file).name}", resources)
     framed = resources.workspace.by_frames(stack)  # so that no part of a file is read twice
     scale = _scale(framed, resources.workspace)
     if scale is None:
@@ -73,7 +71,7 @@ def align_scan(
         return stack, Motion(None, None, False, text)
     shifts = _estimated(framed, scale, options, lambda step, share: progress("align", share))
     source = "estimated" if scale == 1 else f"estimated on averages of {scale} x {scale} pixels"
-    if shifts.p_still < BY_CHANCE:
+    if shifts.moves:
         return _moved(framed, shifts, source, resources)
     text = (
         f"none: a sample at rest would seem to move as much with a chance of {shifts.p_still:.2g} ({source})"

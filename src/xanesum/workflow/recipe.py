@@ -34,6 +34,7 @@ __all__ = [
 # a size in bytes, as "2GB"
 SIZE = re.compile(r"(?P<number>\d+(\.\d*)?)\s*(?P<unit>[KMGT]?i?B)?", re.IGNORECASE)
 UNITS = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}  # bytes; GiB counts as GB
+AUTO, NONE = "auto", "none"  # instead of a file of shifts
 Roi = tuple[int, int, int, int]  # y0, y1, x0, x1 in pixels; the ends are excluded
 Range = tuple[float, float]  # first and last energy, eV
 _UNFIT = object()  # a value of the wrong type
@@ -111,9 +112,14 @@ class DenoiseOptions(_Checked):
 class AlignOptions(_Checked):
     """Options of `xanesum.estimate_shifts`, and whether frames are moved."""
 
-    shifts: str = "auto"  # auto: where the sample surely moved; none; or a file of shifts
+    shifts: str = AUTO  # auto: where the sample surely moved; none; or a file of shifts
     magnification: str = "none"  # none, fit (linear in energy), energy (law of a zone plate)
     max_shift_px: float | None = None  # largest shift from the mean; None: a quarter of the field
+
+    @property
+    def file(self) -> str | None:
+        """The file of shifts; None if no file was named."""
+        return None if self.shifts in (AUTO, NONE) else self.shifts
 
     def __post_init__(self) -> None:
         _Checked.__post_init__(self)
