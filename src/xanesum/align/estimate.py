@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from xanesum.align import stages
 from xanesum.align.evidence import p_value_of_rest
-from xanesum.align.frames import Image, Level, binned, noise_of_frames
+from xanesum.align.frames import NOTHING, Image, Level, binned, noise_of_frames
 from xanesum.align.growth import MAGNIFICATIONS, fitted_growth, undo_magnification, zone_plate_law
-from xanesum.align.pattern import standing_pattern
+from xanesum.align.light import N_FIELDS
+from xanesum.align.pattern import Pattern, at_rest, beside_motion
 from xanesum.align.refine import Whitening, refine
 from xanesum.align.shifts import ALIGNED, BY_DRIFT, LEFT_OUT, Shifts
 from xanesum.align.standing import begin
@@ -32,7 +33,8 @@ COARSEST, LEAST_PIXELS = 8, 24  # binning of the first search, and pixels of a f
 SMALLEST_PX = 16  # of a frame
 SPECTRAL, SPECTRAL_PIXELS = 4, 4000  # largest binning at which spectra are fitted, and pixels it must leave
 SPECTRA, MOST_SPECTRA = 3, 5  # of the model, at most; and at the end, when shifts are known
-ROUNDS = {4: 3, 2: 3, 1: 1}  # of regression at each binning, at most
+ROUNDS = {4: 3, 2: 3, 1: 1}  # of regression at each binning, if shifts settle
+MOST_ROUNDS = 6  # at the finest one, if they do not beside light that drifts
 LAST_MOVE = 0.2  # of the error of the best frames by which shifts still move when a level is done
 FINE_SHARE = 0.01  # of the information near the highest frequencies of a level, from which a finer one counts
 NEAR_HIGHEST = 0.35  # cycles per pixel of a level
@@ -41,7 +43,10 @@ GROWTH_ROUNDS = 2
 LEAST_THERE = 0.5  # of the values of a frame
 FEW_FRAMES = 8  # for which halves of the field are compared
 MANY_FRAMES = 10  # from which the mean frame hardly shows what a single frame does
-SURELY_MOVES = 1e-10  # chance of rest without the noise of the flat; drifting light may look like motion
+MOVES_PX = 0.5  # of the sample, from which the noise of a flat shows beside it
+SMALL_SHARE = 0.05  # of the field
+HEAVY = 1.0  # power of a flat's noise in the sum of all frames, over that of theirs, from which it matters
+PATTERN_ROUNDS, PATTERN_SETTLED = 4, 0.3  # at most; and errors by which shifts still move when they are done
 WEAK_PX = 1.0  # standard error from which a frame counts as placed by drift
 
 
@@ -57,11 +62,11 @@ def estimate_shifts(
     The scan is its own template.  A model of at most three spectra and images is added up from all frames,
     filtered against noise, and for each frame its own share is taken out (leave-one-out).  Shifts are sought
     over the whole range at a coarse binning, then refined by regression at finer ones.  At the end, shifts
-    and at most five spectra are fitted together.  Frames that show too
-    little are placed by the drift of the others, with an error that says so.  Structure that stands still on
-    the detector is left out, as are frames that hold something else.  If nothing seems to move in a scan
-    that was divided by a flat, shifts are estimated again without the noise of the flat.  Of up to eight
-    frames, errors are as large as the spread between halves of the field.
+    and at most five spectra are fitted together.  Frames that show too little are placed by the drift of the
+    others, with an error that says so.  Structure that stands still on the detector is left out, and so are
+    frames that hold something else.  Where frames were divided by a flat, its noise and light that drifts are
+    told from the sample.  Of up to eight frames, errors are as large as the spread between halves of the
+    field.
 
     Parameters
     ----------
@@ -87,15 +92,11 @@ def estimate_shifts(
         If `max_shift` or `magnification` is impossible.
     """
     say = progress or _quiet
-    shifts = _estimated(_Scan.of(stack, max_shift, magnification), say)
+    scan = _Scan.of(stack, max_shift, magnification)
+    shifts = _estimated(scan, say)
     if len(stack) <= FEW_FRAMES:
         return _with_spread(shifts, stack, max_shift, magnification)
-    if shifts.moves or not (stack.attrs.get("flat_field", False) and len(stack) >= MANY_FRAMES):
-        return shifts
-    raw = np.asarray(stack.values, np.float32)
-    rest = stack.copy(data=raw - standing_pattern(raw, usable_mask(stack), usable_weight(stack)))
-    again = _estimated(_Scan.of(rest, max_shift, magnification), say)
-    return again if again.p_still < SURELY_MOVES else shifts
+    return shifts
 
 
 def _with_spread(shifts: Shifts, stack: xr.DataArray, max_shift: float | None, magnification: str) -> Shifts:
@@ -134,18 +135,49 @@ def _estimated(scan: _Scan, say: Progress) -> Shifts:
         scan.reasons = [reason or "no frame shows a sample" for reason in scan.reasons]
         return _shifts(scan, 1.0)
     say("coarse search", 0.0)
+    pattern = at_rest(scan.levels[1], scan.state) if scan.one_flat else None
+    if pattern is not None and pattern.weight > HEAVY:
+        scan.take_away(pattern)
     scan.levels, scan.state = begin(scan.levels, scan.spectral, scan.state, scan.limit_px)
     _leave_out_foreign(scan)
     say("refinement", 0.2)
     if scan.magnification == "fit" and len(scan.levels) > 1:
         _refine(scan, [b for b in scan.levels if 1 < b <= scan.spectral], together=False)
         _fit_growth(scan)
-    _refine(scan, [b for b in scan.levels if b <= scan.spectral])
+    finer = [b for b in scan.levels if b <= scan.spectral]
+    _refine(scan, finer)
+    if pattern is not None and pattern.weight > HEAVY:
+        _tell_pattern(scan, pattern, finer, say)
     say("evidence of motion", 0.9)
     fine = min(2, scan.spectral)
     p_still = p_value_of_rest(scan.levels[fine], scan.levels[scan.spectral], scan.state)
     say("done", 1.0)
     return _shifts(scan, p_still)
+
+
+def _tell_pattern(scan: _Scan, pattern: Pattern, binnings: list[int], say: Progress) -> None:
+    """Tell the noise of the flat from a sample that moves, and refine the shifts, until they settle."""
+    state = scan.state
+    for turn in range(PATTERN_ROUNDS):
+        if not _moves_little(scan):
+            return
+        say("noise of the flat", 0.5 + 0.1 * turn)
+        before = state.shifts
+        pattern = beside_motion(pattern, replace(scan.levels[1], pattern=NOTHING), state)
+        scan.take_away(pattern)
+        _refine(scan, binnings)
+        moved = np.abs(state.shifts - before) / state.own_sigma
+        if np.quantile(moved[state.used], 0.9) < PATTERN_SETTLED:
+            return
+
+
+def _moves_little(scan: _Scan) -> bool:
+    """Whether the sample moves, but by little of the field."""
+    sharp = scan.state.shifts[scan.state.used & ~scan.state.vague]
+    if not len(sharp):
+        return False
+    small = np.abs(sharp).max(axis=0) < SMALL_SHARE * np.array(scan.levels[1].shape)
+    return bool(small.all() and np.sqrt(np.mean(sharp**2)) > MOVES_PX)
 
 
 def _quiet(step: str, share: float) -> None:
@@ -177,8 +209,8 @@ def _refine(scan: _Scan, binnings: list[int], *, together: bool = True) -> None:
         if b == 1 and template is not None and not _needs_finer(template, whiten):
             break
         level = scan.levels[b]
-        turn = -1
-        while (turn := turn + 1) < ROUNDS[b] + (whiten is not None):
+        turn, settles = -1, b > min(binnings) or state.offset.shape[1] == 1
+        while (turn := turn + 1) < (ROUNDS[b] + (whiten is not None) if settles else MOST_ROUNDS):
             most = SPECTRA if b <= 2 else 1
             refined, template, moved = stages.improve(level, spectral, state, most=most, whiten=whiten)
             seeks = b == max(binnings) and turn < 2
@@ -188,6 +220,7 @@ def _refine(scan: _Scan, binnings: list[int], *, together: bool = True) -> None:
             before = whiten
             whiten = Whitening.of(template.canvas, refined.power) if colours else whiten
             best = float(np.quantile(state.own_sigma[state.used], 0.1))
+            settles = settles or moved < best
             if turn > 0 and moved < LAST_MOVE * best and (before is None) == (whiten is None):
                 break
             if b > min(binnings) and turn > 0 and moved < best:
@@ -252,12 +285,17 @@ class _Scan:
     raw: Image  # (E, Y, X) as measured
     growth: Array  # (E,) magnification that the levels no longer have
     magnification: str = "none"
+    one_flat: bool = False  # whether all frames were divided by one flat, and are many
 
     @property
     def spectral(self) -> int:
         """Binning at which spectra are fitted."""
         enough = [b for b, level in self.levels.items() if np.prod(level.shape) >= SPECTRAL_PIXELS]
         return min(SPECTRAL, max(enough, default=1))
+
+    def take_away(self, pattern: Pattern) -> None:
+        """Take a pattern away that stands still on the detector, in place of the one before."""
+        self.levels = {b: level.less(pattern.values) for b, level in self.levels.items()}
 
     @classmethod
     def of(cls, stack: xr.DataArray, max_shift: float | None, magnification: str) -> _Scan:
@@ -285,12 +323,15 @@ class _Scan:
         energy_ev = np.asarray(stack.energy.values, np.float64)
         growth = zone_plate_law(energy_ev) if magnification == "energy" else np.ones(len(energy_ev))
         values = undo_magnification(raw, growth) if magnification == "energy" else raw
-        levels, state, reasons = _prepared(values, usable_mask(stack), usable_weight(stack))
-        return cls(energy_ev, limit, levels, state, reasons, raw, growth, magnification)
+        by_flat = bool(stack.attrs.get("flat_field", False))
+        n_fields = N_FIELDS if by_flat else 1
+        levels, state, reasons = _prepared(values, usable_mask(stack), usable_weight(stack), n_fields)
+        one_flat = by_flat and len(raw) >= MANY_FRAMES and magnification == "none"
+        return cls(energy_ev, limit, levels, state, reasons, raw, growth, magnification, one_flat)
 
 
 def _prepared(
-    values: Image, mask: NDArray[np.bool_], weight: NDArray[np.bool_]
+    values: Image, mask: NDArray[np.bool_], weight: NDArray[np.bool_], n_fields: int
 ) -> tuple[dict[int, Level], State, list[str]]:
     """Return the levels, the state at rest, and why frames are left out."""
     n_mask = max(int(mask.sum()), 1)
@@ -304,9 +345,10 @@ def _prepared(
     ]
     levels = _levels(values, mask, noise_of_frames(values, mask))
     small = levels[max(levels)]
-    offset = np.array(
-        [np.nanmean(frame[small.seen]) if ok else 0.0 for frame, ok in zip(small.values, used, strict=True)]
-    )
+    offset = np.zeros((len(values), n_fields))
+    for e in np.flatnonzero(used):
+        there = small.seen & np.isfinite(small.values[e])
+        offset[e, 0] = small.values[e][there].mean()
     spectrum = np.sqrt(np.maximum(stages.powers(levels[max(levels)], offset), 0) + 1e-6) * used
     state = State.at_rest(offset, used, spectrum[None] / np.linalg.norm(spectrum))
     return levels, state, reasons
@@ -315,7 +357,7 @@ def _prepared(
 def _levels(values: Image, seen: NDArray[np.bool_], noise: Array) -> dict[int, Level]:
     """Return the frames at all binnings, finest first."""
     complete = bool(all((np.isfinite(frame) | ~seen).all() for frame in values))
-    levels = {1: Level(values, seen, noise, 1, complete)}
+    levels = {1: Level(values, seen, noise, 1, complete, (values.shape[1], values.shape[2]))}
     while 2 * max(levels) <= COARSEST and min(values.shape[1:]) // (2 * max(levels)) >= LEAST_PIXELS:
         levels[2 * max(levels)] = binned(levels[max(levels)], 2)
     return levels

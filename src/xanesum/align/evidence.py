@@ -37,6 +37,7 @@ def p_value_of_rest(level: Level, spectral: Level, state: State) -> float:
     """
     rest = State.at_rest(state.offset, state.used, state.spectra)
     rest.vague[:] = False
+    rest.light_sigma = state.light_sigma
     for _ in range(ROUNDS):
         model = add_up(spectral, canvas_for(spectral, rest), rest.with_spectra(rest.spectra[:1]))
         rest.spectra = fit_spectra(spectral, model, rest, most=MOST_SPECTRA)

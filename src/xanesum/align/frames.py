@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from xanesum.align.light import polynomials
 from xanesum.linalg.binning import block_means, block_sums
 
 __all__ = ["Canvas", "Level", "binned", "noise_of_frames", "tukey"]
@@ -24,6 +25,7 @@ SECOND_DIFFERENCES = 6.0
 NOISE_ROWS = 100  # of a frame, about, in which its noise is measured
 NOISE_SPAN = 4.0  # times the median noise, up or down, that the noise of a frame may be
 LEAST_NOISE = 1e-3  # of the strongest frame's spread: what counts as noise where there is none
+NOTHING = np.float32(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +37,8 @@ class Level:
     noise: NDArray[np.float64]  # (E,) standard deviation of a value
     binning: int
     complete: bool  # whether no value of a pixel that counts is missing
+    full: tuple[int, int]  # size (Y, X) of a frame at full resolution
+    pattern: Image | np.float32 = NOTHING  # (Y, X) what stands still on the detector
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -44,14 +48,37 @@ class Level:
     def __len__(self) -> int:
         return len(self.values)
 
-    def frame(self, e: int, offset: float) -> tuple[Image, NDArray[np.bool_]]:
-        """Return frame `e` less `offset`, over its noise, with 0 for what is missing; and what is there."""
+    def frame(self, e: int, offset: NDArray[np.float64]) -> tuple[Image, NDArray[np.bool_]]:
+        """Return frame `e` less its light and the pattern, over its noise, and what is there of it.
+
+        It is 0 where it is missing.
+        """
         there = self.seen if self.complete else self.seen & np.isfinite(self.values[e])
         scale = np.float32(1 / self.noise[e])
-        frame = (self.values[e] - np.float32(offset)) * scale
+        frame = (self.values[e] - self.pattern - self.light(offset)) * scale
         if self.complete and self.all_seen:
             return frame, there
         return np.where(there, frame, np.float32(0)), there
+
+    def light(self, offset: NDArray[np.float64]) -> Image | np.float32:
+        """Return the light of a frame: a constant, or the fields times the factors `offset`."""
+        if len(offset) == 1:
+            return np.float32(offset[0])
+        return np.tensordot(offset.astype(np.float32), self.fields[: len(offset)], axes=1)
+
+    @cached_property
+    def fields(self) -> Image:
+        """Fields (6, Y, X) that light changes by: 1, and all products of y and x up to the second degree."""
+        y, x = (
+            (self.binning * (np.arange(n) + 0.5) * 2 / size - 1)
+            for n, size in zip(self.shape, self.full, strict=True)
+        )
+        return polynomials(y[:, None], x)
+
+    def less(self, pattern: Image) -> Level:
+        """Return the same frames less a pattern (Y, X), given at full resolution; 0 where it is not known."""
+        n_y, n_x = (size * self.binning for size in self.shape)
+        return replace(self, pattern=block_means(pattern[:n_y, :n_x], self.binning, dtype=np.float32))
 
     @cached_property
     def all_seen(self) -> bool:
@@ -149,7 +176,7 @@ def binned(level: Level, scale: int) -> Level:
         enough = n_there >= LEAST_SHARE * np.maximum(counts, 1)
         out[...] = np.where(enough, sums / np.maximum(n_there, 1), np.nan)
         complete &= bool(enough[seen].all())
-    return Level(values, seen, level.noise / scale, level.binning * scale, complete)
+    return Level(values, seen, level.noise / scale, level.binning * scale, complete, level.full)
 
 
 def noise_of_frames(values: Image, seen: NDArray[np.bool_]) -> NDArray[np.float64]:

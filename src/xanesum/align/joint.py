@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xanesum.align.frames import Complex, Level
+from xanesum.align.light import in_sample, polynomials
 from xanesum.align.state import State
 from xanesum.align.template import Template, parts_of
 from xanesum.storage.memory import N_THREADS
@@ -37,7 +38,7 @@ class Joint:
     steps: Array  # (E, 2) px
     covariance: Array  # (E, 2, 2) px^2, where noise is white and the model is right
     spectra: Array  # (K, E), orthonormal
-    offset: Array  # (E,) constant of the frame beyond the known one, in units of the stack
+    offset: Array  # (E, 1 or 6) light of the frame beyond the known one, in units of the stack
     power: Array  # (Py, Pxh) mean power of what the model leaves of the known frames, over white noise
 
 
@@ -56,29 +57,56 @@ def joint_step(level: Level, template: Template, state: State, known: NDArray[np
     canvas = template.canvas
     images = template.coefficients
     basis = np.concatenate([images, canvas.d_y * images, canvas.d_x * images])
-    pulls, power = _pulls(level, template, state, basis, known)
-    normal = _normal(level, template, state.shifts[state.used], basis)
+    light = _Light.of(level, state)
+    pulls, power = _pulls(level, template, state, light, basis, known)
+    normal = _normal(level, template, state.shifts[state.used], basis, light.n_fields)
     spectra = template.spectra.astype(np.float64)
-    joined = _Joined.of(spectra, normal, pulls, known)
-    common, covariance = _common(joined, normal, len(spectra))
+    joined = _Joined.of(spectra, normal, pulls, light, known)
+    n, k = light.n_fields, len(spectra)
+    of_images, of_shifts = slice(n, n + k), slice(n + k, None)
+    common, covariance = _common(joined, normal[n - 1 :, n - 1 :], k)
     answers = np.stack([i @ (own - cross @ common) for i, own, cross in zip(*joined.per_frame, strict=True)])
-    k = len(spectra)
-    shifted = np.stack([(i @ cross)[k + 1 :] for i, _, cross in zip(*joined.per_frame, strict=True)])
-    own = joined.inverses[:, k + 1 :, k + 1 :] + shifted @ covariance @ shifted.transpose(0, 2, 1)
-    changed = spectra + np.where(known, answers[:, 1 : k + 1].T, 0)
+    shifted = np.stack([(i @ cross)[of_shifts] for i, _, cross in zip(*joined.per_frame, strict=True)])
+    own = joined.inverses[:, of_shifts, of_shifts] + shifted @ covariance @ shifted.transpose(0, 2, 1)
+    changed = spectra + np.where(known, answers[:, of_images].T, 0)
     return Joint(
-        answers[:, k + 1 :] * level.binning,
+        answers[:, of_shifts] * level.binning,
         own * level.binning**2,
-        _ordered(changed, normal[1 : k + 1, 1 : k + 1]),
-        answers[:, 0] * level.noise,
+        _ordered(changed, normal[of_images, of_images]),
+        np.einsum("eij,ei->ej", light.turns, answers[:, :n]) * level.noise[:, None],
         power,
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Light:
+    """Fields of light in the coordinates of the sample, and what is known of them before."""
+
+    turns: Array  # (E, n, n), fields of the sample's coordinates from those of the detector
+    precision: Array  # (E, n, n) of the factors before, in units of the noise
+    pull: Array  # (E, n), precision times the mean before
+
+    @property
+    def n_fields(self) -> int:
+        """Number of fields: 1, or 6."""
+        return len(self.pull[0])
+
+    @classmethod
+    def of(cls, level: Level, state: State) -> _Light:
+        n = state.offset.shape[1]
+        turns = in_sample(state.shifts, level.full, n)
+        held = np.full(n, 1 / state.light_sigma**2)
+        held[0] = 0
+        scale = level.noise**2
+        precision = (turns * held) @ turns.transpose(0, 2, 1) * scale[:, None, None]
+        pull = -np.einsum("eij,ej->ei", turns, held * state.offset) * level.noise[:, None]
+        return cls(turns, precision, pull)
+
+
 def _pulls(
-    level: Level, template: Template, state: State, basis: Complex, known: NDArray[np.bool_]
+    level: Level, template: Template, state: State, light: _Light, basis: Complex, known: NDArray[np.bool_]
 ) -> tuple[Array, Array]:
-    """Return the products of what the model leaves of each frame with 1, images and slopes; and its power."""
+    """Return the products of what the model leaves of each frame with light, images and slopes; its power."""
     canvas = template.canvas
     weights = (canvas.pairs / np.float32(np.prod(canvas.size))).astype(np.float32)
     dual = (basis * weights).conj().reshape(len(basis), -1)
@@ -96,7 +124,9 @@ def _pulls(
         back *= along_x.conj()
         products = (back.reshape(len(part), -1) @ dual.T).real
         power = np.sum(np.abs(back[known[part]]) ** 2, axis=0)
-        return np.column_stack([rests.sum(axis=(1, 2), dtype=np.float64), products]), power
+        with_fields = np.tensordot(rests, level.fields[: light.n_fields], axes=((1, 2), (1, 2)))
+        turned = np.einsum("eij,ej->ei", light.turns[part], with_fields.astype(np.float64))
+        return np.column_stack([turned, products]), power
 
     rows, total = [], np.zeros(canvas.radius.shape)
     for some, power in in_threads(of, parts_of(len(level)), n_threads=N_THREADS, n_ahead=N_THREADS):
@@ -105,24 +135,28 @@ def _pulls(
     return np.concatenate(rows), total / (known.sum() * np.sum(level.window.astype(np.float64) ** 2))
 
 
-def _normal(level: Level, template: Template, shifts: Array, basis: Complex) -> Array:
-    """Return the products of 1, images and slopes with each other, under the mean window of the frames."""
+def _normal(level: Level, template: Template, shifts: Array, basis: Complex, n_fields: int) -> Array:
+    """Return the products of fields, images and slopes with each other, under the frames' mean window."""
     canvas = template.canvas
     along_y, along_x = canvas.phases(-shifts)
     mixed = np.tensordot(along_y[:, :, 0], along_x[:, 0], axes=(0, 0)) / len(shifts)
     weight = canvas.plane(np.asarray(mixed * canvas.coefficients(level.window), np.complex64))
-    rows = np.concatenate([np.ones((1, *canvas.size), np.float32), canvas.plane(basis)])
+    y, x = (
+        (level.binning * (np.arange(n) - origin + 0.5)) * 2 / size - 1
+        for n, origin, size in zip(canvas.size, canvas.origin, level.full, strict=True)
+    )
+    rows = np.concatenate([polynomials(y[:, None], x)[:n_fields], canvas.plane(basis)])
     flat = rows.reshape(len(rows), -1)
     return np.asarray((flat * (weight * template.known).ravel()) @ flat.T, np.float64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Joined:
-    """Normal equations of each frame's constant, spectra and shift, and of the images common to all."""
+    """Normal equations of each frame's light, spectra and shift, and of the images common to all."""
 
-    inverses: Array  # (E, K + 3, K + 3) of each frame's own normal matrix
-    own: Array  # (E, K + 3) its right side
-    cross: Array  # (E, K + 3, 2 K^2)
+    inverses: Array  # (E, N + K + 2, N + K + 2) of each frame's own normal matrix
+    own: Array  # (E, N + K + 2) its right side
+    cross: Array  # (E, N + K + 2, 2 K^2)
     total: Array  # (2 K^2, 2 K^2) what is left for the images
     right: Array  # (2 K^2,)
 
@@ -131,21 +165,26 @@ class _Joined:
         return self.inverses, self.own, self.cross
 
     @classmethod
-    def of(cls, spectra: Array, normal: Array, pulls: Array, known: NDArray[np.bool_]) -> _Joined:
-        k, n = spectra.shape
-        per, shared = np.zeros((n, 1 + 3 * k, k + 3)), np.zeros((n, 1 + 3 * k, k, k, 2))
-        per[:, : k + 1, : k + 1] = np.eye(k + 1)
+    def of(
+        cls, spectra: Array, normal: Array, pulls: Array, light: _Light, known: NDArray[np.bool_]
+    ) -> _Joined:
+        k, n_frames = spectra.shape
+        n = light.n_fields
+        per, shared = np.zeros((n_frames, n + 3 * k, n + k + 2)), np.zeros((n_frames, n + 3 * k, k, k, 2))
+        per[:, : n + k, : n + k] = np.eye(n + k)
         for axis in (0, 1):
-            slopes = np.arange(k) + 1 + k * (1 + axis)
-            per[:, slopes, k + 1 + axis] = -spectra.T
+            slopes = np.arange(k) + n + k * (1 + axis)
+            per[:, slopes, n + k + axis] = -spectra.T
             for j, slope in enumerate(slopes):
                 shared[:, slope, :, j, axis] = spectra.T
-        shared = shared.reshape(n, 1 + 3 * k, -1)
+        shared = shared.reshape(n_frames, n + 3 * k, -1)
         weighed = per.transpose(0, 2, 1) @ normal
         matrix = weighed @ per
-        matrix[:, [k + 1, k + 2], [k + 1, k + 2]] += LEAST_INFORMATION
+        matrix[:, [n + k, n + k + 1], [n + k, n + k + 1]] += LEAST_INFORMATION
+        matrix[:, :n, :n] += light.precision
         inverses = np.asarray(np.linalg.pinv(matrix, rcond=1e-12, hermitian=True), np.float64)
         own = np.einsum("eij,ei->ej", per, pulls)
+        own[:, :n] += light.pull
         cross = weighed @ shared
         turned = cross.transpose(0, 2, 1) @ inverses
         total = shared.transpose(0, 2, 1) @ normal @ shared - turned @ cross

@@ -25,7 +25,7 @@ CLEAR_PX = 4  # pixels of the level at the border of what is there that a filter
 LEAST_INFORMATION = 1e-6  # on a shift, in pixels of the level, so that an error is never infinite
 FINE = 2  # binning up to which the power of what is left is wanted
 COLOURED = 2.0  # times the power at the highest frequencies from which residuals are filtered
-MODEL, CONSTANT, ALONG_Y, ALONG_X, GROWTH = range(5)  # columns of the regression
+MODEL, CONSTANT, ALONG_Y, ALONG_X, MORE = range(5)  # columns of the regression; more of them: growth, light
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +37,7 @@ class Refined:
     scatter: Array  # (E,) variance of the step by what is left over, in blocks, over that covariance
     growth: Array  # (E,) relative growth about the centre, once the shift is free
     growth_sigma: Array  # (E,) its standard error
-    offset: Array  # (E,) constant of the frame beyond the known one, in units of the stack
+    offset: Array  # (E, 1 or 6) light of the frame beyond the known one, in units of the stack
     excess: Array  # (E,) mean square of what is left, over the noise
     explained: Array  # (E,) share of the power beyond noise that the model explains
     clarity: Array  # (E,) contrast over its standard error
@@ -70,7 +70,11 @@ def refine(
         Whether a magnification of each frame is fitted too.
     """
     regression = Regression(
-        level, template, None if whiten is None else whiten.on(template.canvas), magnified
+        level,
+        template,
+        None if whiten is None else whiten.on(template.canvas),
+        magnified,
+        state.offset.shape[1],
     )
 
     def of(part: range) -> tuple[list[Row], Left]:
@@ -121,7 +125,9 @@ class Left:
 class Regression:
     """The regression of one frame; shared by all frames of a pass."""
 
-    def __init__(self, level: Level, template: Template, whiten: Image | None, magnified: bool) -> None:
+    def __init__(
+        self, level: Level, template: Template, whiten: Image | None, magnified: bool, n_fields: int
+    ) -> None:
         self.level, self.template, self.whiten = level, template, whiten
         self.canvas = template.canvas
         n_y, n_x = level.shape
@@ -131,6 +137,9 @@ class Regression:
         window = level.window
         self.window_power = float(np.sum(window.astype(np.float64) ** 2))
         self.clear = _cleared(level.seen)
+        self.n_fields = n_fields
+        self.tight = np.zeros(MORE + magnified + n_fields - 1)  # precision before, of what is found
+        self.tight[MODEL] = 1 / AMPLITUDE_SPREAD**2
 
     def of_frame(self, e: int, state: State, sums: Left) -> Row:
         """Return the row of `Refined` for one frame; add what the model leaves to `sums`."""
@@ -141,13 +150,19 @@ class Regression:
         counted = there & self.template.known_in_frame(state.shifts[e])
         columns = self._columns(expected, state.shifts[e] / level.binning)
         normal, pull, total = _products(columns, frame, counted)
-        solution = _solved(normal, pull)
+        tight = self.tight.copy()
+        more_fields = np.s_[len(tight) - self.n_fields + 1 :]
+        tight[more_fields] = (level.noise[e] / state.light_sigma) ** 2
+        held = tight.copy()
+        held[more_fields] *= -state.offset[e, 1:] / level.noise[e]
+        solution = _solved(normal, pull, tight, held)
         rest = (frame - np.tensordot(solution.astype(np.float32), columns, axes=1)) * counted
         n_counted = max(float(counted.sum()), 1.0)
         left = float(np.sum(rest**2, dtype=np.float64))
         beyond = total - pull[CONSTANT] ** 2 / max(normal[CONSTANT, CONSTANT], 1e-12) - n_counted
         explained = 1 - (left - n_counted) / beyond if beyond > 0 else 0.0
-        offset = float(solution[CONSTANT])
+        of_light = [CONSTANT, *range(len(solution) - self.n_fields + 1, len(solution))]
+        offset = solution[of_light]
         clarity = float(solution[MODEL] * np.sqrt(max(normal[MODEL, MODEL], 0)))
         if state.used[e] and level.binning <= FINE:
             coefficients = canvas.coefficients(rest * level.window)
@@ -160,22 +175,26 @@ class Regression:
             columns = self._whitened(columns, expected, state.shifts[e] / level.binning)
             rest = canvas.frames(canvas.coefficients(rest) * self.whiten)
             counted = counted & self.clear
-            more, normal, rest = _again(columns, rest, counted)
-            solution = solution + np.where(np.arange(len(solution)) == CONSTANT, 0, more)
+            more, normal, rest = _again(columns, rest, counted, tight)
+            more[of_light] = 0
+            solution = solution + more
+        normal[more_fields, more_fields] += np.diag(tight[more_fields])
         step = self._step(solution, normal, columns, rest)
         return (*step, offset * level.noise[e], left / n_counted, explained, clarity)
 
     def _columns(self, expected: Complex, shift: Array) -> Image:
-        """Return the columns (4 or 5, Y, X): a shift moves content, so slopes have the other sign."""
+        """Return the columns (4 to 10, Y, X): a shift moves content, so slopes have the other sign."""
         canvas = self.canvas
-        columns = np.empty((4 if self.from_y is None else 5, *self.level.shape), np.float32)
+        grows = self.from_y is not None
+        columns = np.empty((MORE + grows + self.n_fields - 1, *self.level.shape), np.float32)
         columns[MODEL] = canvas.frames(expected)
         columns[CONSTANT] = 1
         columns[ALONG_Y] = canvas.frames(-canvas.d_y * expected)
         columns[ALONG_X] = canvas.frames(-canvas.d_x * expected)
         if self.from_y is not None:  # content grows about the centre, which has moved with it
-            columns[GROWTH] = (self.from_y - np.float32(shift[0])) * columns[ALONG_Y]
-            columns[GROWTH] += (self.from_x - np.float32(shift[1])) * columns[ALONG_X]
+            columns[MORE] = (self.from_y - np.float32(shift[0])) * columns[ALONG_Y]
+            columns[MORE] += (self.from_x - np.float32(shift[1])) * columns[ALONG_X]
+        columns[MORE + grows :] = self.level.fields[1 : self.n_fields]
         return columns
 
     def _whitened(self, columns: Image, expected: Complex, shift: Array) -> Image:
@@ -184,8 +203,8 @@ class Regression:
         filtered = self._columns(np.asarray(expected * self.whiten, np.complex64), shift)
         filtered[CONSTANT] = 0
         if self.from_y is not None:
-            inside = columns[GROWTH] * self.level.window
-            filtered[GROWTH] = self.canvas.frames(self.canvas.coefficients(inside) * self.whiten)
+            inside = columns[MORE] * self.level.window
+            filtered[MORE] = self.canvas.frames(self.canvas.coefficients(inside) * self.whiten)
         return filtered
 
     def _step(self, solution: Array, normal: Array, columns: Image, rest: Image) -> Row:
@@ -201,10 +220,10 @@ class Regression:
         spread = np.sum(influence[two] ** 2)
         scatter = spread / max(np.trace(inverse[np.ix_(two, two)]), 1e-300)
         step = np.clip(solution[two] / amplitude, -1.5, 1.5) * b
-        if len(solution) <= GROWTH:
+        if self.from_y is None:
             return step, covariance, scatter, 0.0, np.inf
-        growth_error = np.sqrt(inverse[GROWTH, GROWTH] * max(scatter, 1.0)) / amplitude
-        return step, covariance, scatter, solution[GROWTH] / amplitude, growth_error
+        growth_error = np.sqrt(inverse[MORE, MORE] * max(scatter, 1.0)) / amplitude
+        return step, covariance, scatter, solution[MORE] / amplitude, growth_error
 
 
 def _products(columns: Image, frame: Image, counted: NDArray[np.bool_]) -> tuple[Array, Array, float]:
@@ -217,23 +236,21 @@ def _products(columns: Image, frame: Image, counted: NDArray[np.bool_]) -> tuple
     return normal, pull, total
 
 
-def _solved(normal: Array, pull: Array) -> Array:
-    """Solve the regression; the contrast has a prior around the expected one."""
-    tight = np.zeros_like(pull)
-    tight[MODEL] = 1 / AMPLITUDE_SPREAD**2
+def _solved(normal: Array, pull: Array, tight: Array, held: Array) -> Array:
+    """Solve the regression, with a prior of precision `tight` around `held` / `tight`."""
     scale = 1 / np.sqrt(np.diag(normal) + tight + 1e-30)
     matrix = (normal + np.diag(tight)) * np.outer(scale, scale)
-    answer = np.linalg.lstsq(matrix, (pull + tight) * scale, rcond=1e-9)[0]
+    answer = np.linalg.lstsq(matrix, (pull + held) * scale, rcond=1e-9)[0]
     return np.asarray(answer * scale)
 
 
-def _again(columns: Image, rest: Image, counted: NDArray[np.bool_]) -> tuple[Array, Array, Image]:
+def _again(
+    columns: Image, rest: Image, counted: NDArray[np.bool_], tight: Array
+) -> tuple[Array, Array, Image]:
     """Return what a second regression of the filtered rest adds, its normal matrix, and what it leaves."""
     normal, pull, _ = _products(columns, rest, counted)
     normal[CONSTANT, CONSTANT] = 1.0
-    tight = np.zeros_like(normal)
-    tight[MODEL, MODEL] = 1 / AMPLITUDE_SPREAD**2
-    more = np.linalg.lstsq(normal + tight, pull, rcond=1e-12)[0]
+    more = np.linalg.lstsq(normal + np.diag(tight), pull, rcond=1e-12)[0]
     left = (rest - np.tensordot(more.astype(np.float32), columns, axes=1)) * counted
     return np.asarray(more, np.float64), normal, np.asarray(left, np.float32)
 

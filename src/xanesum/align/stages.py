@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from xanesum.align.drift import drift_prior
 from xanesum.align.frames import Canvas, Level
 from xanesum.align.joint import Joint, joint_step
+from xanesum.align.light import LEAST_SIGMA, in_sample, without_sample
 from xanesum.align.refine import Refined, Whitening, refine
 from xanesum.align.search import search
 from xanesum.align.spectra import explained_by_others, fit_spectra
@@ -38,7 +39,7 @@ SETTLED = 0.25  # pixels of the level by which shifts still move (root mean squa
 WEAK_PX = 0.6  # standard error from which a frame is searched over the whole range
 LESS_COLOUR = 0.5  # times the largest power of what was left, relative to white noise
 WORSE = 1.2  # times the variance of a shift before, in the mean
-JOINT_ROUNDS = 8  # of all frames together, at most
+JOINT_ROUNDS = 16  # of all frames together, at most
 JOINT_SETTLED = 0.1  # of their errors by which shifts still move when they are done
 SURE = 5.0  # standard errors by which the power of all frames must exceed that of noise
 CLEAR = 8.0  # standard errors of its contrast from which a frame cannot be matched by its noise alone
@@ -167,7 +168,21 @@ def improve(
     state.spectra = fit_spectra(spectral, model, state, most=most)
     template = add_up(level, canvas_for(level, state), state)
     refined = refine(level, template, state, whiten=whiten)
-    return refined, template, take_step(state, refined, template.confusion)
+    moved = take_step(state, refined, template.confusion)
+    share_light(level, state)
+    return refined, template, moved
+
+
+def share_light(level: Level, state: State) -> None:
+    """Give to the sample what it may be of the light, and measure how strong the rest is; changes `state`."""
+    n_fields = state.offset.shape[1]
+    if n_fields == 1:
+        return
+    turns, back = (in_sample(way * state.shifts, level.full, n_fields) for way in (1, -1))
+    over_noise = state.offset / level.noise[:, None]
+    state.offset = without_sample(over_noise, state.spectra, turns, back) * level.noise[:, None]
+    spread = float(np.sqrt(np.mean(state.offset[state.used, 1:] ** 2)))
+    state.light_sigma = max(spread, LEAST_SIGMA)
 
 
 def settle(level: Level, spectral: Level, state: State, *, most: int, whiten: Whitening | None) -> bool:

@@ -131,7 +131,12 @@ def _without_mean(levels: Levels, spectral: int, state: State) -> Levels:
     for binning, level in levels.items():
         if binning < spectral:
             continue  # a search never needs it
-        centred = level.values - state.offset[:, None, None].astype(np.float32)
+        centred = np.stack(
+            [
+                frame - level.light(each) - level.pattern
+                for frame, each in zip(level.values, state.offset, strict=True)
+            ]
+        )
         n = np.sum(np.isfinite(centred[state.used]), axis=0)
         mean = np.nansum(centred[state.used], axis=0) / np.maximum(n, 1)
         out[binning] = replace(level, values=level.values - mean.astype(np.float32))

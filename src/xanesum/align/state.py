@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xanesum.align.drift import DriftPrior, flat_prior
+from xanesum.align.light import SIGMA
 
 __all__ = ["State"]
 
@@ -24,13 +25,14 @@ class State:
     own_shifts: Array  # (E, 2) by the frame's image alone
     own_covariance: Array  # (E, 2, 2)
     spectra: Array  # (K, E) orthonormal, of frames over their noise
-    offset: Array  # (E,) constant of each frame, in units of the stack
+    offset: Array  # (E, 1 or 6) light of each frame in units of the stack: a constant, or six fields
     used: NDArray[np.bool_]  # (E,) frames that the model is made of
     vague: NDArray[np.bool_]  # (E,) frames whose shift is a mean over a grid
     misfit: Array  # (E,) variance of a shift over that by white noise, at least 1
     excess: Array  # (E,) mean square of what the model leaves of a frame, over its noise
     explained: Array  # (E,) share of the frame's power that the model explains
     clarity: Array  # (E,) contrast of the sample over its standard error
+    light_sigma: float = SIGMA  # spread of the factors of the fields of light but the first, before
     prior: DriftPrior = field(init=False)
     searched: Array = field(init=False)  # (E, 2, 2) px^2, of a search over the whole range; 0 without
 
