@@ -8,7 +8,7 @@ from scipy import stats
 from xanesum.align.frames import Level
 from xanesum.align.refine import refine
 from xanesum.align.spectra import fit_spectra
-from xanesum.align.stages import canvas_for, misfit_of
+from xanesum.align.stages import canvas_for, misfit_of, share_light
 from xanesum.align.state import State
 from xanesum.align.template import add_up
 
@@ -41,7 +41,9 @@ def p_value_of_rest(level: Level, spectral: Level, state: State) -> float:
     for _ in range(ROUNDS):
         model = add_up(spectral, canvas_for(spectral, rest), rest.with_spectra(rest.spectra[:1]))
         rest.spectra = fit_spectra(spectral, model, rest, most=MOST_SPECTRA)
-    refined = refine(level, add_up(level, canvas_for(level, rest), rest), rest)
+        refined = refine(level, add_up(level, canvas_for(level, rest), rest), rest)
+        rest.offset = rest.offset + refined.offset
+        share_light(level, rest)
     variance = refined.covariance * misfit_of(refined, rest.used)[:, None, None]
     variance += HARMLESS_PX**2 * np.eye(2)
     usable = rest.used & np.isfinite(variance).all(axis=(1, 2)) & (np.linalg.det(variance) > 0)

@@ -28,6 +28,7 @@ __all__ = [
     "seek_again",
     "seek_vague",
     "settle",
+    "share_light",
     "shows_sample",
 ]
 

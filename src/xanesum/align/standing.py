@@ -23,12 +23,13 @@ Levels = dict[int, Level]
 
 ROUNDS = 3  # of regression at the level of the spectra
 SEARCH_ROUNDS = 4  # of a search of all frames with the model that they make together, at most
+SPECTRA = 3  # with which shifts are compared, at most
 MOVES_PX = 1.0  # root mean square of the shifts from which the sample surely moves
 STANDING = 6.0  # standard errors of what stands still on the detector
 STRONGEST = 0.15  # of the strongest: weaker is perhaps what the strongest left in the model
 MASK_ROUNDS = 3  # of search for what stands still; the strongest hides the rest
 MOST_STANDING = 0.2  # of the pixels
-BETTER = 5.0  # standard errors by which less must be left when standing structure is left out
+BETTER = 5.0  # standard errors by which less must be left than by the shifts that are found first
 
 
 def begin(levels: Levels, spectral: int, state: State, limit_px: Array) -> tuple[Levels, State]:
@@ -36,7 +37,7 @@ def begin(levels: Levels, spectral: int, state: State, limit_px: Array) -> tuple
 
     The search is made twice where it may matter: with the frames as they are, and less their mean on the
     detector, in which structure that stands still is gone.  Each time, what is left at fixed pixels of the
-    detector is masked.  The shifts count that leave less.
+    detector is masked.  The shifts count that leave least, or rest, if it leaves less than they do.
 
     Parameters
     ----------
@@ -55,20 +56,25 @@ def begin(levels: Levels, spectral: int, state: State, limit_px: Array) -> tuple
         With pixels masked.
     state : State
     """
+    rest = state.duplicate()
+    rest.vague[:] = False
     first = _searched(levels, spectral, state, limit_px, levels)
     shifts = first[1].shifts[first[1].used & ~first[1].vague]
-    if len(shifts) and np.sqrt(np.mean(shifts**2)) > MOVES_PX and first[2] is None:
-        return first[0], first[1]
-    second = _searched(levels, spectral, state, limit_px, _without_mean(levels, spectral, state))
-    if second[2] is None:
-        return first[0], first[1]
-    common = first[0][spectral].seen & second[0][spectral].seen
+    tried = [(first[0], first[1])]
+    if not len(shifts) or np.sqrt(np.mean(shifts**2)) < MOVES_PX or first[2] is not None:
+        second = _searched(levels, spectral, state, limit_px, _without_mean(levels, spectral, state))
+        if second[2] is not None:
+            tried.append((second[0], second[1]))
+    tried.append((levels, rest))
+    common = np.logical_and.reduce([each[spectral].seen for each, _ in tried])
     judged = replace(levels[spectral], seen=common)
-    excess = [_excess(judged, each[1]) for each in (first, second)]
-    n_values = float(common.sum() * state.used.sum())
-    better = excess[0] - excess[1] > BETTER * np.sqrt(2 / n_values) * excess[1]
-    chosen = second if better else first
-    return chosen[0], chosen[1]
+    surely = BETTER * np.sqrt(2 / float(common.sum() * state.used.sum()))
+    chosen, least = tried[0], _excess(judged, tried[0][1])
+    for each in tried[1:]:
+        excess = _excess(judged, each[1])
+        if least - excess > surely * excess:
+            chosen, least = each, excess
+    return chosen
 
 
 def _searched(
@@ -103,11 +109,11 @@ def _searched(
     return levels, state, mask
 
 
-def _compared(level: Level, state: State) -> Refined:
+def _compared(level: Level, state: State, most: int = 1) -> Refined:
     """Return what is left of the frames at shifts that stay as they are, with spectra that fit them."""
     for _ in range(ROUNDS):
-        template = add_up(level, stages.canvas_for(level, state), state)
-        state.spectra = fit_spectra(level, template, state, most=1)
+        template = add_up(level, stages.canvas_for(level, state), state.with_spectra(state.spectra[:1]))
+        state.spectra = fit_spectra(level, template, state, most=most)
     template = add_up(level, stages.canvas_for(level, state), state)
     return refine(level, template, state)
 
@@ -120,8 +126,11 @@ def _regressed(level: Level, state: State, rounds: int = ROUNDS) -> Refined:
 
 
 def _excess(level: Level, state: State) -> float:
-    """Return the mean square of what is left over, in units of the noise."""
-    refined = _compared(level, state)
+    """Return the mean square of what is left over, in units of the noise, with as many spectra as at the end.
+
+    With one spectrum, chemistry may look like motion.  The state stays as it is.
+    """
+    refined = _compared(level, state.with_spectra(state.spectra), SPECTRA)
     return float(np.mean(refined.excess[state.used]))
 
 
