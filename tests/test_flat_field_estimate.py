@@ -270,3 +270,17 @@ def test_chemistry_is_no_level_of_the_light():
     found = found_in(with_noise(CLEAN + chemistry + level), n_spectra=3)
 
     assert error_of(found, level) < 0.1 * rms(level)
+
+
+@pytest.mark.parametrize(("radius", "counts"), [(7, False), (25, True)])
+def test_an_edge_that_is_less_certain_speaks_against_few_empty_pixels_alone(monkeypatch, radius, counts):
+    y, x = np.indices(SHAPE)
+    empty = (y - 40) ** 2 + (x - 50) ** 2 < radius**2  # 2 % of the pixels, or 25 %
+    monkeypatch.setattr(
+        "xanesum.flat_field.estimate.edge_in_empty", lambda *_: (np.array([np.inf]), np.array([2e-3]))
+    )
+    monkeypatch.setattr("xanesum.flat_field.estimate.steps_at_edge", lambda *_: 1.0)
+
+    found = found_in(with_noise(sample(thickness=~empty) + drifting()))
+
+    assert found.empty.any() == counts

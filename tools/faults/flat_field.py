@@ -4,6 +4,13 @@ from faults import Fault
 
 FAULTS = (
     Fault(
+        "flat field: few empty pixels are believed as readily as many",
+        "flat_field/estimate.py",
+        "surely = FALSE_EDGES if empty.mean() > FEW * keep.mean() else FALSE_EDGES_OF_FEW",
+        "surely = FALSE_EDGES",
+        "tests/test_flat_field_estimate.py",
+    ),
+    Fault(
         "drift: what is known is taken away after noise that differs by energy",
         "flat_field/frames.py",
         "rest, grown = beside(known, amounts), np.eye(len(variance)) + part.spread",
