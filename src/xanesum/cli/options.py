@@ -43,7 +43,20 @@ INPUT: OptionTable = (
         {"metavar": "FILE", "help": "text file of photon energies, in eV or keV"},
     ),
     ("--i0", "input.i0", {"metavar": "FILE", "help": "text file of energies and incident counts"}),
-    ("--data", "input.data", {"metavar": "NAME", "help": "dataset to read in an HDF5 file"}),
+    ("--data", "input.data", {"metavar": "NAME", "help": "dataset to read in an HDF5 file or a Zarr store"}),
+    ("--entry", "input.entry", {"metavar": "NAME", "help": "which entry of the file to read"}),
+    ("--detector", "input.detector", {"metavar": "NAME", "help": "which detector or channel to read"}),
+    ("--region", "input.region", {"metavar": "NAME|N", "help": "which region of the scan to read"}),
+    (
+        "--index",
+        "input.index",
+        {"metavar": "N", "help": "index along an axis besides energy, y and x (time, angle), from 0 on"},
+    ),
+    (
+        "--follow-links",
+        "input.follow_links",
+        {"action": "store_true", "help": "let links of an HDF5 file lead out of its folder"},
+    ),
 )
 PARTS: OptionTable = (
     ("--roi", "input.roi", {"metavar": "Y0:Y1,X0:X1", "help": "part of the images to use, in pixels"}),

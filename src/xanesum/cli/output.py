@@ -108,7 +108,7 @@ def one_line(text: str) -> str:
 # --- what came out
 
 
-def info_lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+def info_lines(facts: Mapping[str, Any], flags: Mapping[str, str]) -> Iterator[tuple[str, object]]:
     """Yield name and value of everything known about a file, from `xanesum.io.describe`."""
     n_energies, ny, nx = facts["shape"]
     low, high = facts["energy_min_ev"], facts["energy_max_ev"]
@@ -124,6 +124,8 @@ def info_lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         yield "pixel size", f"{facts['pixel_size_nm']:g} nm"
     if facts["coordinates"]:
         yield "with", ", ".join(facts["coordinates"])
+    for parameter, names in facts["others"].items():
+        yield "also there", f"{', '.join(names)} ({flags.get(parameter, parameter)})"
     for line in facts["history"]:
         yield "history", line
 

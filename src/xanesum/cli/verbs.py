@@ -53,13 +53,13 @@ TABLE_SUFFIXES = (".csv",)
 def info(arguments: argparse.Namespace) -> None:
     """Show what a file holds."""
     options = recipe_of(arguments).input
-    facts = describe(arguments.scan, data=options.data)
+    facts = describe(arguments.scan, **options.source)
     if options.energies or options.i0:
-        stack = read_stack(arguments.scan, energies=options.energies, i0=options.i0, data=options.data)
+        stack = read_stack(arguments.scan, energies=options.energies, i0=options.i0, **options.source)
         facts |= {"energy_min_ev": float(stack.energy[0]), "energy_max_ev": float(stack.energy[-1])}
     for note in facts.pop("notes"):
         warnings.warn(note, XanesumWarning, stacklevel=2)
-    for name, value in info_lines(facts):
+    for name, value in info_lines(facts, arguments.flags):
         print(f"{name:12} {value}")
 
 
@@ -85,7 +85,7 @@ def plan(arguments: argparse.Namespace) -> None:
     found = plan_run(
         arguments.scan,
         denoiser=recipe.denoise.denoiser,
-        data=recipe.input.data,
+        source=recipe.input.source,
         memory=recipe.compute.memory_bytes,
     )
     if arguments.json:

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xanesum.errors import EnergyError, ReadError
-from xanesum.io.hdf5 import has_keys, numbers, open_h5, reader, scalar_text, stack_dataset
+from xanesum.io.axes import Order
+from xanesum.io.hdf5 import only_measured, reader, stack_dataset
+from xanesum.io.hdf5_file import has_keys, numbers, open_h5, scalar_text
 from xanesum.io.scan import Format, Scan
 from xanesum.noise.detector import LAW_EXPOSURES, Coords, law_coords
 
@@ -29,14 +31,19 @@ def _open(path: Path) -> Scan:
         dataset = stack_dataset(path, file, DATA)
         energy = numbers(file, "exchange/energy")
         energy = None if energy is None else energy.ravel()
-        energy_last, order_note = _axis_order(path, file, dataset.shape, energy)
+        if dataset.ndim != 3:
+            raise ReadError(
+                f"{path}: {DATA} has shape {dataset.shape}; expected three axes, one image per energy"
+            )
+        energy_last, order_note = _axis_order(path, file, dataset, energy)
         energy, unit_note = _in_ev(file, energy)
-        shape = dataset.shape[::-1] if energy_last else dataset.shape
-        return Scan(
+        order = Order(dataset.shape, (2, 1, 0) if energy_last else (0, 1, 2))
+        shape = order.stack_shape
+        scan = Scan(
             shape=shape,
             dtype=dataset.dtype,
-            chunks=_chunks(dataset, shape, energy_last),
-            read=reader(path, DATA, reverse_axes=energy_last),
+            chunks=order.chunks(dataset.chunks),
+            read=reader(path, DATA, order),
             energy=energy,
             quantity="counts",
             pixel_size_nm=_pixel_size_nm(file),
@@ -44,23 +51,19 @@ def _open(path: Path) -> Scan:
             history=(f"read {DATA} of {path.name} as counts",),
             notes=tuple(f"{path.name}: {note}" for note in (order_note, unit_note) if note),
         )
-
-
-def _chunks(dataset: h5py.Dataset, shape: tuple[int, ...], energy_last: bool) -> tuple[int, ...] | None:
-    """Return the chunks (energies, rows, columns); with energies last, all energies are read together."""
-    chunks = None if dataset.chunks is None else tuple(dataset.chunks)
-    if not energy_last:
-        return chunks
-    return (shape[0], 1, shape[2]) if chunks is None else chunks[::-1]
+        return only_measured(path, scan)
 
 
 def _axis_order(
-    path: Path, file: h5py.File, shape: tuple[int, ...], energy: NDArray[np.float64] | None
+    path: Path, file: h5py.File, dataset: h5py.Dataset, energy: NDArray[np.float64] | None
 ) -> tuple[bool, str]:
     """Return whether the energy axis is the last one, and a sentence that tells how this was decided."""
     if energy is None:
         return False, "no exchange/energy: the axes of exchange/data were taken as (energy, y, x)"
+    shape = dataset.shape
     first, last = shape[0] == energy.size, shape[2] == energy.size
+    if not last and dataset.maxshape[0] is None and shape[0] < energy.size:
+        return False, ""  # it grows, and not all of its images are there
     if not (first or last):
         raise EnergyError(
             f"{path}: {energy.size} energies match neither the first nor the last axis of {DATA} {shape}; "

@@ -20,7 +20,19 @@ so, and gives the array as ``read=values.__getitem__``.
 
 from __future__ import annotations
 
-from xanesum.io import axis2000, dataexchange, hdf5, nexus, nxstxm, pyxas, ssrl, tiff, xrm, zarr_store
+from xanesum.io import (
+    axis2000,
+    dataexchange,
+    hdf5,
+    layouts,
+    nexus,
+    nxstxm,
+    pyxas,
+    ssrl,
+    tiff,
+    xrm,
+    zarr_store,
+)
 from xanesum.io.scan import Format
 
 __all__ = ["FORMATS", "WRITERS"]
@@ -33,6 +45,9 @@ FORMATS: tuple[Format, ...] = (
     pyxas.FORMAT,
     dataexchange.FORMAT,
     nxstxm.FORMAT,
+    layouts.MISTRAL,
+    layouts.SANDBOX,
+    layouts.HYPERSPY,
     hdf5.FORMAT,  # any other HDF5 file, so after all known layouts
     xrm.FORMAT,
     tiff.FORMAT,

@@ -15,7 +15,8 @@ import numpy as np
 import xarray as xr
 
 from xanesum.errors import ReadError, XanesumWarning
-from xanesum.io.hdf5 import has_keys, numbers, open_h5, reader, scalar_text, stack_dataset
+from xanesum.io.hdf5 import reader, stack_dataset
+from xanesum.io.hdf5_file import has_keys, numbers, open_h5, scalar_text
 from xanesum.io.scan import Format, Scan, reading
 from xanesum.stack import DIMS, QUANTITIES, SHIFT_COORDS, check_stack
 from xanesum.storage.atomic import atomic_path

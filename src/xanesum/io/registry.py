@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from xanesum.errors import EnergyError, ReadError, StackError, WriteError, XanesumWarning
 from xanesum.io import hdf5, ssrl, tiff
 from xanesum.io.formats import FORMATS, WRITERS
-from xanesum.io.scan import Format, Scan, float_dtype, read_bytes
+from xanesum.io.hdf5_file import following_links
+from xanesum.io.scan import NO_CHOICE, Choice, Format, Scan, float_dtype, read_bytes
 from xanesum.io.text import energies_from, i0_at
 from xanesum.stack import make_stack
 from xanesum.storage.memory import LAZY_BYTES
@@ -39,6 +41,11 @@ def read_stack(
     energies: str | Path | ArrayLike | None = None,
     i0: str | Path | None = None,
     data: str | None = None,
+    entry: str | None = None,
+    detector: str | None = None,
+    region: str | None = None,
+    index: str | int | None = None,
+    follow_links: bool = False,
 ) -> xr.DataArray:
     """Read a scan of any known format.
 
@@ -55,7 +62,15 @@ def read_stack(
     i0 : str or Path, optional
         Text file with two columns, energy and incident counts; becomes coordinate ``i0 (energy)``.
     data : str, optional
-        Name of the dataset to read in an HDF5 file, with axes (energy, y, x).
+        Name of the dataset to read in an HDF5 file or a Zarr store.  Its axes are those that the file names,
+        otherwise (energy, y, x).
+    entry, detector, region : str, optional
+        Which of several scans in the file to read: name of an entry, of a detector or channel, name or
+        number (from 1 on) of a region.  By default the one that the format says comes first.
+    index : str or int, optional
+        Index, from 0 on, along an axis that is none of energy, y and x, such as time or angle; "2,0" for two.
+    follow_links : bool
+        Whether links of an HDF5 file may lead to files outside its folder.
 
     Returns
     -------
@@ -72,7 +87,8 @@ def read_stack(
         If `i0` is given for a scan that is not counts.
     """
     path = Path(path)
-    return _stack_of(path, _open(path, data)[1], energies, i0)
+    choice = _choice(data, entry, detector, region, index, follow_links=follow_links)
+    return _stack_of(path, _open(path, choice)[1], energies, i0)
 
 
 def read_exposures(folder: str | Path, files: Iterable[Path]) -> xr.DataArray:
@@ -93,6 +109,8 @@ def _stack_of(
     energy = _energies(path, scan, energies)
     for note in scan.notes:
         warnings.warn(note, XanesumWarning, stacklevel=3)
+    for parameter, names in scan.others.items():
+        warnings.warn(XanesumWarning(_also_there(path, names), parameter=parameter), stacklevel=3)
     try:
         stack = make_stack(
             _values(scan),
@@ -135,15 +153,27 @@ def write_stack(stack: xr.DataArray, path: str | Path) -> Path:
     return writer(stack, path)
 
 
-def describe(path: str | Path, *, data: str | None = None) -> dict[str, Any]:
-    """Return the facts of a scan without reading its pixels.
+def describe(
+    path: str | Path,
+    *,
+    data: str | None = None,
+    entry: str | None = None,
+    detector: str | None = None,
+    region: str | None = None,
+    index: str | int | None = None,
+    follow_links: bool = False,
+) -> dict[str, Any]:
+    """Return the facts of a scan without reading its pixels, but for a few frames.
+
+    The parameters are those of `read_stack`.
 
     Returns
     -------
     dict
         path, format, description, shape (E, Y, X), dtype, nbytes (in memory), n_energies, energy_min_ev and
         energy_max_ev (None if the file has no energies), quantity, pixel_size_nm, coordinates, history,
-        notes, attrs, and chunks: the (energies, rows, columns) that are read together.
+        notes, attrs, chunks: the (energies, rows, columns) that are read together, and others: what else
+        the file holds, as ``{parameter of read_stack: names}``.
 
     Raises
     ------
@@ -151,7 +181,8 @@ def describe(path: str | Path, *, data: str | None = None) -> dict[str, Any]:
         As `read_stack`.
     """
     path = Path(path)
-    found, scan = _open(path, data)
+    choice = _choice(data, entry, detector, region, index, follow_links=follow_links)
+    found, scan = _open(path, choice)
     low, high = _energy_range(scan.energy)
     return {
         "path": str(path),
@@ -170,18 +201,41 @@ def describe(path: str | Path, *, data: str | None = None) -> dict[str, Any]:
         "notes": list(scan.notes),
         "attrs": dict(scan.attrs),
         "chunks": (1, 1, int(scan.shape[2])) if scan.chunks is None else tuple(map(int, scan.chunks)),
+        "others": {parameter: list(names) for parameter, names in scan.others.items()},
     }
 
 
-def _open(path: Path, data: str | None) -> tuple[Format, Scan]:
-    found = _find_format(path)
-    if data is None:
-        return found, found.open(path)
-    if not set(found.suffixes) & set(hdf5.FORMAT.suffixes):
-        raise ReadError(
-            f"{path}: only an HDF5 file has a dataset {data!r}, this is {found.description}", parameter="data"
-        )
-    return hdf5.FORMAT, hdf5.open_dataset(path, data)
+def _choice(*wanted: str | int | None, follow_links: bool) -> Choice:
+    """Return the choice of data, entry, detector, region and index; numbers become text."""
+    data, entry, detector, region, index = (None if each is None else str(each) for each in wanted)
+    return Choice(data, entry, detector, region, index, follow_links)
+
+
+def _also_there(path: Path, names: Iterable[str]) -> str:
+    return f"{path.name}: also there, and not read: {', '.join(names)}"
+
+
+def _open(path: Path, choice: Choice) -> tuple[Format, Scan]:
+    with following_links(choice.follow_links):
+        found = _find_format(path)
+        wanted = replace(choice, follow_links=False)
+        if wanted == NO_CHOICE:
+            return found, found.open(path)
+        is_hdf5 = bool(set(found.suffixes) & set(hdf5.FORMAT.suffixes))
+        if choice.data is not None and is_hdf5:
+            return hdf5.FORMAT, hdf5.open_dataset(path, choice)
+        if choice.data is not None and found.choose is None:
+            raise ReadError(
+                f"{path}: only HDF5 and Zarr have a dataset {choice.data!r}, this is {found.description}",
+                parameter="data",
+            )
+        if found.choose is None:
+            names = [name for name in ("entry", "detector", "region", "index") if getattr(choice, name)]
+            raise ReadError(
+                f"{path}: {found.description} holds one scan only; leave out {', '.join(names)}",
+                parameter=names[0],
+            )
+        return found, found.choose(path, choice)
 
 
 def _find_format(path: Path) -> Format:

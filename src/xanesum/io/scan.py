@@ -18,9 +18,46 @@ from numpy.typing import NDArray
 from xanesum.errors import ReadError, XanesumError
 from xanesum.storage.lazy import lazy_array
 
-__all__ = ["Format", "Key", "Scan", "float_dtype", "frame_reader", "read_bytes", "reading"]
+__all__ = [
+    "NO_CHOICE",
+    "Choice",
+    "Format",
+    "Key",
+    "Scan",
+    "float_dtype",
+    "frame_reader",
+    "read_bytes",
+    "reading",
+]
 
 Key = tuple[Any, ...]  # index of pixels: three slices or integers, for energy, y and x
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What to read of a file that holds several scans; None is the one that the format says comes first.
+
+    Attributes
+    ----------
+    data : str, optional
+        Name of a dataset.
+    entry, detector, region : str, optional
+        Name of an entry, of a detector (or channel), and name or number, from 1 on, of a region of the scan.
+    index : str, optional
+        Index, from 0 on, along an axis that is none of energy, y and x (time, angle); more with commas.
+    follow_links : bool
+        Whether links may lead to files outside the folder of the scan.
+    """
+
+    data: str | None = None
+    entry: str | None = None
+    detector: str | None = None
+    region: str | None = None
+    index: str | None = None
+    follow_links: bool = False
+
+
+NO_CHOICE = Choice()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +93,9 @@ class Scan:
         Energies, rows and columns that are stored, and read, together.  None: each row by itself.
     computed : bool
         The pixels are computed from several files.  They are then read once, and NaN marks saturated ones.
+    others : mapping
+        What else the file holds and can be chosen, ``{parameter of read_stack: names}``.  Each becomes a
+        `XanesumWarning`.
     """
 
     shape: tuple[int, int, int]
@@ -70,6 +110,7 @@ class Scan:
     notes: tuple[str, ...] = ()
     chunks: tuple[int, ...] | None = None
     computed: bool = False
+    others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -102,6 +143,9 @@ class Format:
         damaged or cut short; the context manager `reading` turns the errors of libraries into one.
     write : callable, optional
         ``write(stack, path)`` writes a stack and returns the path.  None if the format is only read.
+    choose : callable, optional
+        ``choose(path, choice)`` opens the part of the file that a `Choice` names.  None if a file of the
+        format holds one scan only.
     """
 
     name: str
@@ -110,6 +154,7 @@ class Format:
     matches: Callable[[Path, bytes], bool]
     open: Callable[[Path], Scan]
     write: Callable[[xr.DataArray, Path], Path] | None = None
+    choose: Callable[[Path, Choice], Scan] | None = None
 
 
 def float_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -49,7 +49,7 @@ def input_files(source: str | Path, recipe: Recipe) -> list[Path]:
 
 def read_scan(source: str | Path, options: InputOptions) -> xr.DataArray:
     """Read a scan and cut out what the options name."""
-    stack = read_stack(source, energies=options.energies, i0=options.i0, data=options.data)
+    stack = read_stack(source, energies=options.energies, i0=options.i0, **options.source)
     return cut_scan(stack, options)
 
 

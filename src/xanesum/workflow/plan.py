@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ IMAGES_AT_LEAST = 12  # the same where memory is short
 READS, READS_OF_RAW = 6, 9  # passes over a stack that is not held in memory, all steps together
 RESULT_PIXEL_BYTES = 60  # bytes of maps, result and report for each pixel of an image
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 UNCERTAIN = 2.0  # factor by which a prediction of seconds may be wrong
 
 
@@ -100,7 +102,7 @@ def plan_run(
     scan: str | Path,
     *,
     denoiser: str | Denoiser = DEFAULT_DENOISER,
-    data: str | None = None,
+    source: Mapping[str, Any] = NOTHING,
     memory: float | None = None,
 ) -> Plan:
     """Predict what `xanesum.workflow.pipeline.run` of a scan takes on this machine, without running it.
@@ -113,8 +115,8 @@ def plan_run(
         A scan of any known format.
     denoiser : str or Denoiser
         The denoiser of the run.
-    data : str, optional
-        Name of the dataset to read in an HDF5 file.
+    source : mapping
+        What to read of the file, as arguments of `xanesum.io.read_stack`.
     memory : float, optional
         Bytes that the run may use; by default most of the free memory.
 
@@ -125,8 +127,8 @@ def plan_run(
     DenoiserError
         If there is no such denoiser.
     """
-    facts = describe(scan, data=data)
-    rates = measure_rates(scan, denoiser=denoiser, data=data)
+    facts = describe(scan, **source)
+    rates = measure_rates(scan, denoiser=denoiser, source=source)
     free = float(psutil.virtual_memory().available)
     most = available_memory() if memory is None else memory
     return predict(facts["shape"], facts["quantity"], rates, free, most, by_frames=facts["chunks"][0] == 1)
@@ -212,10 +214,11 @@ def denoiser_calls(n_pixels: int, n_probes: int = DEFAULT_PROBES) -> int:
 
 
 def measure_rates(
-    scan: str | Path, *, denoiser: str | Denoiser = DEFAULT_DENOISER, data: str | None = None
+    scan: str | Path, *, denoiser: str | Denoiser = DEFAULT_DENOISER, source: Mapping[str, Any] = NOTHING
 ) -> Rates:
     """Measure how fast this machine reads the scan, denoises images and multiplies matrices."""
-    stack = read_stack(scan, data=data, energies=np.arange(describe(scan, data=data)["shape"][0]) + 1000.0)
+    n_energies = describe(scan, **source)["shape"][0]
+    stack = read_stack(scan, energies=np.arange(n_energies) + 1000.0, **source)
     n_stored, rows_stored, _ = chunks_of(stack)
     n_frames = min(len(stack), -(-max(1, SAMPLE_BYTES // (4 * stack[0].size)) // n_stored) * n_stored)
     n_fit = SAMPLE_BYTES // (4 * n_frames * stack.shape[2])

@@ -89,10 +89,21 @@ class InputOptions(_Checked):
 
     energies: str | None = None  # text file of energies, used instead of those in the scan
     i0: str | None = None  # text file of two columns, energy and incident counts
-    data: str | None = None  # dataset of an HDF5 file
+    data: str | None = None  # dataset of an HDF5 file or a Zarr store
+    entry: str | None = None  # which of several scans in the file is read, see `xanesum.read_stack`
+    detector: str | None = None
+    region: str | None = None
+    index: str | None = None  # along an axis that is none of energy, y and x, as "2" or "2,0"
+    follow_links: bool = False  # links of an HDF5 file may lead out of its folder
     allow_missing: bool = False  # NaN values and all-zero frames get weight 0
     roi: Roi | None = None  # y0, y1, x0, x1 in pixels; the ends are excluded
     mask: str | None = None  # .tif or .npy image; pixels that are not 0 are used
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What to read of a file, as arguments of `xanesum.io.read_stack` and `xanesum.io.describe`."""
+        names = ("data", "entry", "detector", "region", "index", "follow_links")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True, slots=True)
