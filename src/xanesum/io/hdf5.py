@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from xanesum.io.scan import Format, Key, Scan, reading
 __all__ = [
     "FORMAT",
     "has_keys",
+    "images_of_size",
     "is_hdf5",
     "numbers",
     "open_dataset",
@@ -124,6 +125,37 @@ def open_dataset(path: Path, name: str) -> Scan:
             quantity=quantity,
             history=(f"read {name} of {path.name}, taken as (energy, y, x) and as {quantity}",),
         )
+
+
+def images_of_size(path: Path, size: tuple[int, ...], words: Sequence[str]) -> Scan | None:
+    """Return images (Y, X) or (N, Y, X) of a size in a file of any layout; None if several could be meant.
+
+    Where there are several, one whose name has one of the `words` is taken.
+    """
+    with open_h5(path) as file:
+        found: list[str] = []
+
+        def look(name: str, item: Any) -> None:
+            if isinstance(item, h5py.Dataset) and item.shape[-2:] == size and item.dtype.kind in "iuf":
+                found.extend([name] if item.ndim in (2, 3) else [])
+
+        file.visititems(look)
+        named = [name for name in found if any(word in name.lower() for word in words)]
+        chosen = found if len(found) == 1 else named
+        if len(chosen) != 1:
+            return None
+        dataset = file[chosen[0]]
+        _require_same_folder(path, dataset)
+        _require_stored(path, dataset)
+        shape = dataset.shape if dataset.ndim == 3 else (1, *dataset.shape)
+        dtype = dataset.dtype
+
+    def read(key: Key) -> NDArray[Any]:
+        with open_h5(path) as opened:
+            values = opened[chosen[0]]
+            return np.asarray(values[key] if values.ndim == 3 else values[()][None][key])
+
+    return Scan(shape=shape, dtype=dtype, read=read)
 
 
 def _open_unknown(path: Path) -> Scan:

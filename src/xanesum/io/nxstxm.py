@@ -33,6 +33,7 @@ def _open(path: Path) -> Scan:
             quantity="counts",
             pixel_size_nm=_pixel_size_nm(file[group]),
             coords=_monitor(file, entry, dataset.shape),
+            attrs=_monitor_unit(file, entry),
             history=(f"read {name} of {path.name} as counts",),
         )
 
@@ -75,6 +76,13 @@ def _monitor(file: h5py.File, entry: str, shape: tuple[int, ...]) -> dict[str, t
     if not isinstance(item, h5py.Dataset) or item.shape != shape:
         return {}
     return {"monitor": (("energy",), np.array([float(np.mean(frame)) for frame in item]))}
+
+
+def _monitor_unit(file: h5py.File, entry: str) -> dict[str, str]:
+    """Return the unit of the monitor, as an attribute of the stack; mA tells that it is the ring current."""
+    item = file.get(f"{entry}/control/data")
+    unit = scalar_text(item.attrs.get("units", "")).strip() if isinstance(item, h5py.Dataset) else ""
+    return {"monitor_unit": unit} if unit else {}
 
 
 def _pixel_size_nm(group: h5py.Group) -> float | None:

@@ -54,6 +54,7 @@ def _open(path: Path) -> Scan:
             read=_Reader(path.resolve(), DATA if is_group else None),
             energy=None if energy is None else np.asarray(energy, np.float64).ravel(),
             quantity=quantity,
+            is_declared="quantity" in attrs,
             pixel_size_nm=None if size_nm is None else float(size_nm),
             coords=_references(path, root, array.shape) if is_group else {},
             history=(f"read {path.name} as {quantity.replace('_', ' ')}",),
