@@ -28,7 +28,7 @@ __all__ = [
 DIMS = ("energy", "y", "x")
 SHIFT_ERRORS = ("shift_sigma_y_px", "shift_sigma_x_px")  # standard errors of the shifts of an aligned stack
 SHIFT_COORDS = ("shift_y_px", "shift_x_px", *SHIFT_ERRORS)  # by which its frames were moved back
-QUANTITIES = ("counts", "transmission", "optical_density", "intensity")
+QUANTITIES = ("counts", "transmission", "optical_density", "fluorescence", "intensity")
 KEV_LIMIT = 100.0  # smaller energies are keV: no microscope works below 100 eV, and none above 100 keV
 NAMED = 5  # energies that a message names, at most
 
@@ -53,8 +53,8 @@ def make_stack(
         energies need no correction.
     energy : array_like, shape (E,)
         Photon energies in eV (or keV).
-    quantity : {"optical_density", "counts", "transmission", "intensity"}
-        What the values are.
+    quantity : {"optical_density", "counts", "transmission", "fluorescence", "intensity"}
+        What the values are.  Intensity is anything that is mapped as it is.
     pixel_size_nm : float, optional
         Size of a pixel in the plane of the sample.
     history : iterable of str

@@ -119,7 +119,10 @@ def info_lines(facts: Mapping[str, Any], flags: Mapping[str, str]) -> Iterator[t
         "energies",
         f"{n_energies}, " + ("none in the file" if low is None else f"{low:.2f} to {high:.2f} eV"),
     )
-    yield "quantity", facts["quantity"]
+    assumed = " (assumed, as the file does not say it; --quantity says it)" * facts["quantity_assumed"]
+    yield "quantity", facts["quantity"] + assumed
+    if "saturation_counts" in facts["attrs"]:
+        yield "saturated", f"at {facts['attrs']['saturation_counts']} counts"
     if facts["pixel_size_nm"] is not None:
         yield "pixel size", f"{facts['pixel_size_nm']:g} nm"
     if facts["coordinates"]:

@@ -53,10 +53,12 @@ TABLE_SUFFIXES = (".csv",)
 def info(arguments: argparse.Namespace) -> None:
     """Show what a file holds."""
     options = recipe_of(arguments).input
-    facts = describe(arguments.scan, **options.source)
-    if options.energies or options.i0:
-        stack = read_stack(arguments.scan, energies=options.energies, i0=options.i0, **options.source)
+    facts = describe(arguments.scan, quantity=options.quantity, **options.source)
+    if options.energies or options.i0 or options.flat or options.dark:
+        stack = read_stack(arguments.scan, **loading.reading_options(options))
         facts |= {"energy_min_ev": float(stack.energy[0]), "energy_max_ev": float(stack.energy[-1])}
+        facts |= {key: stack.attrs[key] for key in ("quantity", "history")}
+        facts["coordinates"] = sorted(str(name) for name in stack.coords if name != "energy")
     for note in facts.pop("notes"):
         warnings.warn(note, XanesumWarning, stacklevel=2)
     for name, value in info_lines(facts, arguments.flags):
@@ -175,7 +177,6 @@ def watch(arguments: argparse.Namespace) -> None:
             arguments.scan,
             arguments.output,
             recipe=recipe_of(arguments),
-            flat=arguments.flat,
             n_frames=arguments.frames,
             every=arguments.every,
             stop=is_asked_to_end,

@@ -35,7 +35,8 @@ Y_WORDS = {"row", "rows", "height", "vertical", "yaxis", "ydim"}
 X_WORDS = {"col", "cols", "column", "columns", "width", "horizontal", "xaxis", "xdim"}
 # a position as one word, such as posx and stagey
 POSITION = re.compile(
-    r"(pos|stage|sample|piezo|fine|coarse|motor|mot|scan|image|img|im|pixel|px|dim|sm|st|s|p|n|r)?([xy])"
+    r"(?:pos|stage|sample|piezo|fine|coarse|motor|mot|scan|image|img|im|pixel|px|dim|sm|st|s|p|n|r)?([xy])"
+    r"(?:pos|position|stage|sample|piezo|motor|axis|dim|pixel)?"
 )
 
 
@@ -97,7 +98,7 @@ def axis_kind(name: str, unit: str = "") -> str:
     words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)]
     if "energ" in name.lower() or ENERGY_WORDS & set(words):
         return "energy"
-    found = [match[2] for word in words if (match := POSITION.fullmatch(word))]
+    found = [match[1] for word in words if (match := POSITION.fullmatch(word))]
     if len(set(found)) == 1:
         return found[0]
     if Y_WORDS & set(words):

@@ -22,6 +22,7 @@ from xanesum.io.hdf5_file import (
     open_h5,
     quoted,
     scalar_text,
+    target_of,
     walk,
 )
 from xanesum.io.hdf5_labels import Labels, groups_above, labels_of, nx_class, signal_of
@@ -61,15 +62,24 @@ class Source:
         Name in the file.
     quantity : str, optional
         What its values are; None to guess it from the name.
+    is_declared : bool
+        Whether the file says so.
     labels : Labels, optional
         None to take what the file says.
+    length_unit : str
+        Unit of positions without one; empty if it is not known.
+    attrs : mapping
+        As in `Scan`.
     others : mapping
         As in `Scan`.
     """
 
     name: str
     quantity: str | None = None
+    is_declared: bool = False
     labels: Labels | None = None
+    length_unit: str = ""
+    attrs: Mapping[str, Any] = field(default_factory=dict)
     others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -86,6 +96,8 @@ def stack_dataset(path: Path, file: h5py.File, name: str, *, n_axes: int = 3) ->
     """
     item = find(file, name)
     if not isinstance(item, h5py.Dataset):
+        if item is None and (target := target_of(file, name)):
+            raise ReadError(f"{path}: {quoted(name)} is a link to {quoted(target)}, which leads nowhere")
         raise _no_stack(f"{path}: has no dataset {quoted(name)}", file)
     if item.ndim < n_axes or min(item.shape) < 1:
         raise ReadError(
@@ -97,7 +109,9 @@ def stack_dataset(path: Path, file: h5py.File, name: str, *, n_axes: int = 3) ->
     return item
 
 
-def reader(path: Path, name: str, order: Order | None = None) -> Callable[[Key], NDArray[Any]]:
+def reader(
+    path: Path, name: str, order: Order | None = None, *, n_axes: int = 3
+) -> Callable[[Key], NDArray[Any]]:
     """Return a `Scan.read` for a dataset; it opens the file anew at each call.
 
     Parameters
@@ -107,8 +121,10 @@ def reader(path: Path, name: str, order: Order | None = None) -> Callable[[Key],
         Of the dataset.
     order : Order, optional
         Which of its axes are energy, y and x; by default they are in this order.
+    n_axes : int
+        Axes that it must have, at least.
     """
-    return _Reader(path, name, order, links_are_followed())
+    return _Reader(path, name, order, links_are_followed(), n_axes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +135,11 @@ class _Reader:
     name: str
     order: Order | None
     follow_links: bool
+    n_axes: int
 
     def __call__(self, key: Key) -> NDArray[Any]:
         with following_links(self.follow_links), open_h5(self.path) as file:
-            dataset = stack_dataset(self.path, file, self.name)
+            dataset = stack_dataset(self.path, file, self.name, n_axes=self.n_axes)
             if self.order is None:
                 return np.asarray(dataset[key])
             return self.order.read(dataset.__getitem__, key)
@@ -151,7 +168,7 @@ def open_source(
     """
     dataset = stack_dataset(path, file, source.name)
     labels = labels_of(dataset, groups_above(file, source.name)) if source.labels is None else source.labels
-    n_energies = None if labels.energy is None else labels.energy.size
+    n_energies = None if labels.energy is None else labels.energy.shape[-1]
     order = order_of(
         dataset.shape,
         [axis.kind for axis in labels.axes],
@@ -160,20 +177,23 @@ def open_source(
         index=choice.index,
     )
     quantity, doubt = _quantity(source, dataset)
-    notes = [f"{path.name}: {note}" for note in (order.note, doubt) if note]
+    is_declared = source.is_declared or scalar_text(dataset.attrs.get("quantity", "")) == quantity
+    notes = [f"{path.name}: {note}" for note in (order.note, labels.doubt, doubt) if note]
     scan = Scan(
         shape=order.stack_shape,
         dtype=dataset.dtype,
         chunks=order.chunks(dataset.chunks),
         read=reader(path, source.name, order),
-        energy=labels.energy,
+        energy=_row_of(labels.energy, order),
         quantity=quantity,
-        pixel_size_nm=labels.pixel_size_nm(order.axes[2]),
+        is_declared=is_declared,
+        pixel_size_nm=labels.pixel_size_nm(order.axes[2], source.length_unit),
         history=(
             f"read {quoted(source.name)} of {path.name}, taken as {_axes_in_words(order, labels)} "
             f"and as {quantity.replace('_', ' ')}",
         ),
         coords={} if coords is None else coords(order),
+        attrs=source.attrs,
         notes=tuple(notes),
         others={
             name: there for name, there in {**source.others, **_along_others(order, labels)}.items() if there
@@ -252,8 +272,9 @@ def open_dataset(path: Path, choice: Choice) -> Scan:
     name = str(choice.data)
     with open_h5(path) as file:
         item = find(file, name)
-        quantity = "counts" if isinstance(item, h5py.Dataset) and _is_counter(item) else None
-        return open_source(path, file, Source(name, quantity), choice)
+        if isinstance(item, h5py.Dataset) and _is_counter(item):
+            return open_source(path, file, Source(name, "counts", length_unit="um"), choice)
+        return open_source(path, file, Source(name), choice)
 
 
 def _is_counter(dataset: h5py.Dataset) -> bool:
@@ -281,6 +302,13 @@ def _quantity(source: Source, dataset: h5py.Dataset) -> tuple[str, str]:
     )
 
 
+def _row_of(energy: NDArray[np.float64] | None, order: Order) -> NDArray[np.float64] | None:
+    """Return the energies of the scan that was chosen among several."""
+    if energy is None or energy.ndim == 1:
+        return energy
+    return energy[next((i for axis, i in order.fixed if order.shape[axis] == len(energy)), 0)]
+
+
 def _axes_in_words(order: Order, labels: Labels) -> str:
     """Return the axes in the order of the file."""
     kinds = {axis: word for axis, word in zip(order.axes, ("energy", "y", "x"), strict=True)}
@@ -292,7 +320,7 @@ def _axes_in_words(order: Order, labels: Labels) -> str:
 def _along_others(order: Order, labels: Labels) -> dict[str, tuple[str, ...]]:
     """Return what the user can choose along other axes."""
     names = tuple(
-        f"{quoted(labels.axes[axis].name) or f'axis {axis + 1}'} 0 to {order.shape[axis] - 1}"
+        f"0 to {order.shape[axis] - 1} along {quoted(labels.axes[axis].name) or f'axis {axis + 1}'}"
         for axis, _ in order.fixed
         if order.shape[axis] > 1
     )

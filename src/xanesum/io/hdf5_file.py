@@ -31,16 +31,20 @@ __all__ = [
     "opened",
     "quoted",
     "scalar_text",
+    "target_of",
     "texts",
     "walk",
 ]
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 MOST_NUMBERS = 2**20  # values of a list that is read at once
+MOST_LINKS = 20  # soft links that lead to soft links
 MOST_OBJECTS = 20_000  # objects of a file that are looked at
 # what HDF5 says of a file that is damaged for certain: a signature, a checksum or compressed data are wrong
 DAMAGED = re.compile(
-    r"signature|checksum|inflate|corrupt|bad object|bad heap|deserialize|wrong .*version", re.I
+    r"signature|checksum|inflate|corrupt|bad object|bad heap|deserialize|wrong .*version|exceeds EOA"
+    r"|filter returned failure",  # whether the filters are there is asked before anything is read
+    re.IGNORECASE,
 )
 _FOLLOW: ContextVar[bool] = ContextVar("follow_links", default=False)
 
@@ -88,13 +92,14 @@ def has_keys(path: Path, head: bytes, *keys: str) -> bool:
         return all(_has(file, key) for key in keys)
 
 
-def find(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
+def find(group: h5py.Group, name: str, *, n_links: int = 0) -> h5py.Group | h5py.Dataset | None:
     """Return the object of that name below a group, or None; a name with a leading / starts at the root.
 
     Raises
     ------
     ReadError
         If a link on the way leads to a file that is not there, or outside the folder of the scan.
+        A soft link that leads nowhere, or round in circles, is no object.
     """
     here: Any = group.file if name.startswith("/") else group
     for part in filter(None, name.split("/")):
@@ -104,12 +109,20 @@ def find(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
         if link is None:
             return None
         if isinstance(link, h5py.SoftLink):
-            here = None if link.path.strip("/") == here.name.strip("/") else find(here, link.path)
+            here = find(here, link.path, n_links=n_links + 1) if n_links < MOST_LINKS else None
         else:
             if isinstance(link, h5py.ExternalLink):
                 _require_target(here, part, link)
             here = here.get(part)
     return here
+
+
+def target_of(file: h5py.File, name: str) -> str:
+    """Return where the soft link of that name leads, or an empty string if it is none."""
+    parent, _, last = name.strip("/").rpartition("/")
+    group = find(file, parent) if parent else file
+    link = group.get(last, getlink=True) if isinstance(group, h5py.Group) and last in _names(group) else None
+    return str(link.path) if isinstance(link, h5py.SoftLink) else ""
 
 
 def children(group: h5py.Group) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:

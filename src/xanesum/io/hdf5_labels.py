@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xanesum.io.axes import EV_PER, axis_kind, nm_per
-from xanesum.io.hdf5_file import children, find, numbers, scalar_text, texts
+from xanesum.io.hdf5_file import children, find, numbers, quoted, scalar_text, texts
 
 __all__ = ["Axis", "Labels", "groups_above", "labels_of", "nx_class", "signal_of"]
 
@@ -48,21 +48,25 @@ class Labels:
     axes : tuple of Axis
         One for each axis of the dataset.
     energy : ndarray, optional
-        Photon energies in eV, or as stored where the file gives no unit.
+        Photon energies in eV, or as stored where the file gives no unit, shape (E,); or (n, E), a row for
+        each of several scans.
     images_last : bool, optional
         Whether the last two axes are said to be an image; False if the last is said to be a spectrum.
+    doubt : str
+        Why energies that are in the file were not taken; empty if there are none.
     """
 
     axes: tuple[Axis, ...]
     energy: NDArray[np.float64] | None = None
     images_last: bool | None = None
+    doubt: str = ""
 
-    def pixel_size_nm(self, axis: int) -> float | None:
-        """Return the step along an axis in nm, or None if it is not known; a missing unit is micrometres."""
-        values, unit = self.axes[axis].values, self.axes[axis].unit
+    def pixel_size_nm(self, axis: int, default: str = "") -> float | None:
+        """Return the step along an axis in nm, or None if it is not known; `default` is a missing unit."""
+        values, unit = self.axes[axis].values, self.axes[axis].unit.strip() or default
         if values is None or values.ndim != 1 or values.size < 2:
             return None
-        step, per = float(np.median(np.abs(np.diff(values)))), nm_per(unit) if unit.strip() else 1e3
+        step, per = float(np.median(np.abs(np.diff(values)))), nm_per(unit)
         return step * per if per is not None and np.isfinite(step) and step > 0 else None
 
 
@@ -87,9 +91,10 @@ def labels_of(dataset: h5py.Dataset, groups: Sequence[h5py.Group]) -> Labels:
     axes = tuple(_axes(dataset, parent))
     at = next((axis for axis in axes if axis.kind == "energy" and axis.values is not None), None)
     energy = None if at is None or at.values is None else at.values * EV_PER.get(at.unit.strip().lower(), 1.0)
+    doubt = ""
     if energy is None:
-        energy = _energies_near(dataset, groups, axes)
-    return Labels(axes, energy, _images_last(dataset, parent))
+        energy, doubt = _energies_near(dataset, groups, axes)
+    return Labels(axes, energy, _images_last(dataset, parent), doubt)
 
 
 def nx_class(item: Any) -> str:
@@ -190,8 +195,9 @@ def _hyperspy_axis(axis: h5py.Group, size: int) -> Axis:
 
 def _energies_near(
     dataset: h5py.Dataset, groups: Sequence[h5py.Group], axes: tuple[Axis, ...]
-) -> NDArray[np.float64] | None:
-    """Return the photon energies beside a dataset, or in the groups above it."""
+) -> tuple[NDArray[np.float64] | None, str]:
+    """Return the photon energies beside a dataset, or in the groups above it; or why those are no energies."""
+    doubt = ""
     sizes = {n for n, axis in zip(dataset.shape, axes, strict=True) if axis.kind not in ("y", "x")}
     for place in _places(dataset, groups):
         for name, item in _candidates(place):
@@ -200,11 +206,17 @@ def _energies_near(
             values = numbers(item.parent, str(item.name).rpartition("/")[2])
             if values is None or not values.size:
                 continue
-            if values.ndim == 2 and values.shape[-1] in sizes and values.shape[0] in dataset.shape:
-                values = values[0]  # a row for each scan
+            per = EV_PER.get(_unit(item).strip().lower(), _per_of_name(name))
+            if values.ndim == 2 and 1 < values.shape[-1] in sizes and values.shape[0] in dataset.shape:
+                return values * per, ""  # a row for each scan
             if values.size in sizes or _is_cut(dataset, values.size):
-                return values.ravel() * EV_PER.get(_unit(item).strip().lower(), _per_of_name(name))
-    return None
+                return values.ravel() * per, ""
+            if values.size > 1:
+                doubt = doubt or (
+                    f"{quoted(item.name)} has {values.size} values, which fit no axis of {quoted(dataset.name)} "
+                    f"{dataset.shape}, and was not used"
+                )
+    return None, doubt
 
 
 def _is_cut(dataset: h5py.Dataset, n_energies: int) -> bool:

@@ -60,9 +60,10 @@ class _Layout:
             axes = (Axis("energy", "eV"), Axis("y"), x)
             energy = numbers(file, self.energy)
             labels = Labels(axes, None if energy is None else energy.ravel())
-            return open_source(
-                path, file, Source(there[name], self.quantity, labels, {"detector": others}), choice
+            source = Source(
+                there[name], self.quantity, is_declared=True, labels=labels, others={"detector": others}
             )
+            return open_source(path, file, source, choice)
 
     def _there(self, file: h5py.File) -> list[str]:
         return [name for name in self.data if _exists(file, name)]
@@ -99,7 +100,8 @@ def _open_hyperspy(path: Path, choice: Choice = NO_CHOICE) -> Scan:
         word = scalar_text(said.attrs.get("quantity", "")).lower() if isinstance(said, h5py.Group) else ""
         quantity = "optical_density" if "absorb" in word or "optical density" in word else None
         quantity = "counts" if word.startswith(("count", "intensity (count")) else quantity
-        return open_source(path, file, Source(f"Experiments/{name}/data", quantity, others=others), choice)
+        source = Source(f"Experiments/{name}/data", quantity, quantity is not None, others=others)
+        return open_source(path, file, source, choice)
 
 
 _MISTRAL = _Layout(

@@ -73,6 +73,7 @@ def _open(path: Path) -> Scan:
             read=reader(path, DATA),
             energy=numbers(file, "entry/data/energy"),
             quantity=quantity,
+            is_declared=not attrs.pop("quantity_assumed", False),
             pixel_size_nm=attrs.pop("pixel_size_nm", None),
             coords=_coords(file["entry/data"], dataset.shape),
             history=tuple(attrs.pop("history", ())),

@@ -33,6 +33,8 @@ def _open(path: Path, choice: Choice = NO_CHOICE) -> Scan:
         source = Source(
             f"{entry}/{detector}/{detectors[detector]}",
             quantity="counts",
+            length_unit="um",
+            attrs=_monitor_unit(top),
             others={
                 "entry": tuple(quoted(name) for name in entries if name != entry),
                 "detector": tuple(quoted(name) for name in detectors if name != detector),
@@ -112,6 +114,13 @@ def _monitor(entry: h5py.Group, order: Order) -> dict[str, tuple[tuple[str, ...]
         part = order.read(item.__getitem__, (slice(e, min(e + step, n_energies)), slice(None), slice(None)))
         sums[e : e + step] = np.mean(part, axis=(1, 2), dtype=np.float64)
     return {"monitor": (("energy",), sums)}
+
+
+def _monitor_unit(entry: h5py.Group) -> dict[str, str]:
+    """Return the unit of the monitor, as an attribute of the stack; mA tells that it is the ring current."""
+    item = find(entry, "control/data")
+    unit = scalar_text(item.attrs.get("units", "")).strip() if isinstance(item, h5py.Dataset) else ""
+    return {"monitor_unit": unit} if unit else {}
 
 
 FORMAT = Format(

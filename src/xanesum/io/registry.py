@@ -16,9 +16,10 @@ from xanesum.errors import EnergyError, ReadError, StackError, WriteError, Xanes
 from xanesum.io import hdf5, ssrl, tiff
 from xanesum.io.formats import FORMATS, WRITERS
 from xanesum.io.hdf5_file import following_links
+from xanesum.io.references import Files, with_references
 from xanesum.io.scan import NO_CHOICE, Choice, Format, Scan, float_dtype, read_bytes
 from xanesum.io.text import energies_from, i0_at
-from xanesum.stack import make_stack
+from xanesum.stack import QUANTITIES, make_stack
 from xanesum.storage.memory import LAZY_BYTES
 
 __all__ = [
@@ -46,6 +47,9 @@ def read_stack(
     region: str | None = None,
     index: str | int | None = None,
     follow_links: bool = False,
+    quantity: str | None = None,
+    flat: Files | None = None,
+    dark: Files | None = None,
 ) -> xr.DataArray:
     """Read a scan of any known format.
 
@@ -71,6 +75,13 @@ def read_stack(
         Index, from 0 on, along an axis that is none of energy, y and x, such as time or angle; "2,0" for two.
     follow_links : bool
         Whether links of an HDF5 file may lead to files outside its folder.
+    quantity : {"counts", "transmission", "optical_density", "fluorescence", "intensity"}, optional
+        What the values are, where the file does not say so or is wrong.  Where nobody says it, the likely
+        quantity is assumed (``attrs["quantity_assumed"]``), and `xanesum.preprocess.prepare` judges it by
+        the values.
+    flat, dark : path or sequence of paths, optional
+        Files of images without the sample, and without light: one image or several.  They become coordinates
+        `flat` and `dark`, and the law of their noise comes with them; see `xanesum.io.references`.
 
     Returns
     -------
@@ -84,11 +95,13 @@ def read_stack(
     EnergyError
         If energies are missing, of the wrong length or not finite.
     StackError
-        If `i0` is given for a scan that is not counts.
+        If `i0`, `flat` or `dark` are given for a scan that is neither counts nor fluorescence, or their size
+        does not fit.
     """
     path = Path(path)
     choice = _choice(data, entry, detector, region, index, follow_links=follow_links)
-    return _stack_of(path, _open(path, choice)[1], energies, i0)
+    scan = _with_quantity(_open(path, choice)[1], quantity)
+    return _stack_of(path, scan, energies, i0, flat=flat, dark=dark)
 
 
 def read_exposures(folder: str | Path, files: Iterable[Path]) -> xr.DataArray:
@@ -103,10 +116,34 @@ def read_exposures(folder: str | Path, files: Iterable[Path]) -> xr.DataArray:
     return _stack_of(folder, ssrl.open_files(folder, files), None, None)
 
 
+def _with_quantity(scan: Scan, quantity: str | None) -> Scan:
+    """Return the scan as this quantity, if one is given."""
+    if quantity is None:
+        return scan
+    if quantity not in QUANTITIES:
+        raise StackError(
+            f"quantity must be one of {', '.join(QUANTITIES)}, got {quantity!r}", parameter="quantity"
+        )
+    history = scan.history
+    if quantity != scan.quantity:
+        history = (*history, f"taken as {quantity.replace('_', ' ')}, as asked")
+    return replace(scan, quantity=quantity, is_declared=True, history=history)
+
+
 def _stack_of(
-    path: Path, scan: Scan, energies: str | Path | ArrayLike | None, i0: str | Path | None
+    path: Path,
+    scan: Scan,
+    energies: str | Path | ArrayLike | None,
+    i0: str | Path | None,
+    *,
+    flat: Files | None = None,
+    dark: Files | None = None,
 ) -> xr.DataArray:
     energy = _energies(path, scan, energies)
+    scan = with_references(
+        path, scan, lambda file: _open(file, NO_CHOICE)[1], energy=energy, flat=flat, dark=dark
+    )
+    scan = _with_i0(path, scan, energy, i0)
     for note in scan.notes:
         warnings.warn(note, XanesumWarning, stacklevel=3)
     for parameter, names in scan.others.items():
@@ -121,8 +158,10 @@ def _stack_of(
         )
     except StackError as error:
         raise type(error)(f"{path}: {error.message}", parameter=error.parameter) from error
-    stack = stack.assign_coords(_coords(scan, energy, _extra_i0(path, scan, energy, i0)))
-    stack.attrs.update(scan.attrs)
+    stack = stack.assign_coords(_coords(scan, energy))
+    stack.attrs.update({**scan.attrs, **_saturation(scan)})
+    if not scan.is_declared:
+        stack.attrs["quantity_assumed"] = True
     return _with_missing(stack) if scan.computed else stack
 
 
@@ -157,6 +196,7 @@ def describe(
     path: str | Path,
     *,
     data: str | None = None,
+    quantity: str | None = None,
     entry: str | None = None,
     detector: str | None = None,
     region: str | None = None,
@@ -171,9 +211,10 @@ def describe(
     -------
     dict
         path, format, description, shape (E, Y, X), dtype, nbytes (in memory), n_energies, energy_min_ev and
-        energy_max_ev (None if the file has no energies), quantity, pixel_size_nm, coordinates, history,
-        notes, attrs, chunks: the (energies, rows, columns) that are read together, and others: what else
-        the file holds, as ``{parameter of read_stack: names}``.
+        energy_max_ev (None if the file has no energies), quantity, quantity_assumed (whether the file does
+        not say it), pixel_size_nm, coordinates, history, notes, attrs (with the saturated count of integers),
+        chunks: the (energies, rows, columns) that are read together, and others: what else the file holds,
+        as ``{parameter of read_stack: names}``.
 
     Raises
     ------
@@ -183,6 +224,7 @@ def describe(
     path = Path(path)
     choice = _choice(data, entry, detector, region, index, follow_links=follow_links)
     found, scan = _open(path, choice)
+    scan = _with_quantity(scan, quantity)
     low, high = _energy_range(scan.energy)
     return {
         "path": str(path),
@@ -195,11 +237,12 @@ def describe(
         "energy_min_ev": low,
         "energy_max_ev": high,
         "quantity": scan.quantity,
+        "quantity_assumed": not scan.is_declared,
         "pixel_size_nm": scan.pixel_size_nm,
         "coordinates": sorted(scan.coords),
         "history": list(scan.history),
         "notes": list(scan.notes),
-        "attrs": dict(scan.attrs),
+        "attrs": {**scan.attrs, **_saturation(scan)},
         "chunks": (1, 1, int(scan.shape[2])) if scan.chunks is None else tuple(map(int, scan.chunks)),
         "others": {parameter: list(names) for parameter, names in scan.others.items()},
     }
@@ -278,20 +321,32 @@ def _values(scan: Scan) -> Any:
     return np.asarray(scan.read(everything), dtype=float_dtype(scan.dtype))
 
 
-def _extra_i0(path: Path, scan: Scan, energy: NDArray[np.float64], i0: str | Path | None) -> dict[str, Any]:
+def _with_i0(path: Path, scan: Scan, energy: NDArray[np.float64], i0: str | Path | None) -> Scan:
+    """Return the scan with the I0 of a file instead of its own."""
     if i0 is None:
+        return scan
+    quantity = scan.quantity
+    if quantity not in ("counts", "fluorescence"):
+        if scan.is_declared:
+            raise StackError(
+                f"{path}: holds {quantity}, but an I0 spectrum is for counts; leave it out", parameter="i0"
+            )
+        quantity = "counts"  # also for floats, as there is an I0 for them
+    coords = {**scan.coords, "i0": (("energy",), i0_at(Path(i0), energy))}
+    return replace(scan, quantity=quantity, coords=coords)
+
+
+def _saturation(scan: Scan) -> dict[str, int]:
+    """Return the saturated count of raw integers, which their type tells."""
+    known = scan.computed or "saturation_counts" in scan.attrs
+    if known or scan.dtype.kind not in "iu" or scan.quantity not in ("counts", "fluorescence"):
         return {}
-    if scan.quantity != "counts":
-        raise StackError(
-            f"{path}: holds {scan.quantity}, but an I0 spectrum is for counts; leave it out", parameter="i0"
-        )
-    return {"i0": (("energy",), i0_at(Path(i0), energy))}
+    return {"saturation_counts": int(np.iinfo(scan.dtype).max)}
 
 
-def _coords(scan: Scan, energy: NDArray[np.float64], extra: dict[str, Any]) -> dict[str, Any]:
+def _coords(scan: Scan, energy: NDArray[np.float64]) -> dict[str, Any]:
     """Return the coordinates; those along energy are sorted and merged like the images in `make_stack`."""
-    mended = bool(np.any(np.diff(energy) <= 0))
-    coords = {**scan.coords, **extra}
+    mended, coords = bool(np.any(np.diff(energy) <= 0)), scan.coords
     if not mended:
         return {name: (dims, _in_memory(values, scan)) for name, (dims, values) in coords.items()}
     return {name: (dims, _follow(dims, values, energy)) for name, (dims, values) in coords.items()}

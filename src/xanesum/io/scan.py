@@ -78,6 +78,9 @@ class Scan:
         none; the user then has to give them.
     quantity : str
         What the pixels are, one of `xanesum.stack.QUANTITIES`.
+    is_declared : bool
+        Whether the file itself says so.  Otherwise `quantity` is the likely one, and
+        `xanesum.preprocess.prepare` judges it by the values.
     pixel_size_nm : float, optional
         Side of a pixel of the sample.
     coords : mapping
@@ -103,6 +106,7 @@ class Scan:
     read: Callable[[Key], NDArray[Any]]
     energy: NDArray[np.float64] | None = None
     quantity: str = "counts"
+    is_declared: bool = False
     pixel_size_nm: float | None = None
     coords: Mapping[str, tuple[tuple[str, ...], Any]] = field(default_factory=dict)
     attrs: Mapping[str, Any] = field(default_factory=dict)

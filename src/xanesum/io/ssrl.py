@@ -70,6 +70,7 @@ def open_files(path: Path, files: Iterable[Path]) -> Scan:
         read=rate,
         energy=np.array([point.energy_ev for point in points]),
         quantity="counts",
+        is_declared=True,
         pixel_size_nm=points[0].exposures[0].info.pixel_size_nm,
         coords={
             "flat": (DIMS, flat),

@@ -12,7 +12,7 @@ from xanesum.errors import EnergyError, ReadError
 from xanesum.io.scan import read_bytes
 from xanesum.stack import KEV_LIMIT
 
-__all__ = ["energies_from", "i0_at", "read_table"]
+__all__ = ["energies_from", "i0_at", "interpolate_i0", "read_table"]
 
 MAX_BYTES = 2**24  # a table of energies has kilobytes; a larger file is not one
 DIGIT_COMMA = re.compile(r"(\d),(\d)")  # perhaps a decimal comma
@@ -100,11 +100,33 @@ def i0_at(path: Path, energy: NDArray[np.float64]) -> NDArray[np.float64]:
         If the file is not a table of two columns, or does not cover the energies.
     """
     table = read_table(path, min_columns=2)
-    known, wanted = _in_ev(table[:, 0]), _in_ev(energy)
-    if not np.all(np.isfinite(table)):
+    return interpolate_i0(path, table[:, 0], table[:, 1], energy)
+
+
+def interpolate_i0(
+    path: Path, known: NDArray[np.float64], counts: NDArray[np.float64], energy: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return an I0 spectrum at other energies, interpolated linearly.
+
+    Parameters
+    ----------
+    path : Path
+        The file that holds it, for messages.
+    known, counts : ndarray, shape (n,)
+        Its energies, in eV or keV and in any order, and its counts.
+    energy : ndarray, shape (E,)
+        Photon energies in eV or keV.
+
+    Raises
+    ------
+    ReadError
+        If a value is not finite, or the spectrum does not cover the energies.
+    """
+    if not (np.all(np.isfinite(known)) and np.all(np.isfinite(counts))):
         raise ReadError(f"{path}: the I0 spectrum holds values that are not finite; correct the file")
+    known, wanted = _in_ev(known), _in_ev(energy)
     order = np.argsort(known, kind="stable")
-    known, counts = known[order], table[order, 1]
+    known, counts = known[order], counts[order]
     slack = 0.01  # eV: energies are printed with two or three decimals
     if wanted.min() < known[0] - slack or wanted.max() > known[-1] + slack:
         raise ReadError(

@@ -95,7 +95,7 @@ def _open(path: Path) -> Scan:
         n_pages, labels = len(file.pages), _stored_labels(file)
     unsigned = dtype.kind == "u"
     quantity = labels.get("quantity")
-    if quantity not in QUANTITIES:
+    if not (is_declared := quantity in QUANTITIES):
         quantity = "counts" if dtype.kind in "iu" else "intensity"
     return Scan(
         shape=(n_pages, height, width),
@@ -103,6 +103,7 @@ def _open(path: Path) -> Scan:
         read=_reader(path, n_pages),
         energy=_energies_beside(path),
         quantity=quantity,
+        is_declared=is_declared,
         pixel_size_nm=labels.get("pixel_size_nm"),
         attrs={"saturation_counts": int(np.iinfo(dtype).max)} if unsigned and quantity == "counts" else {},
         history=(f"read {path.name} ({n_pages} pages of {dtype}) as {quantity}",),

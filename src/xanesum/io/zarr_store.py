@@ -67,6 +67,7 @@ def _open(path: Path, choice: Choice = NO_CHOICE) -> Scan:
             read=_Reader(path.resolve(), name, order),
             energy=energy,
             quantity=quantity,
+            is_declared="quantity" in attrs,
             pixel_size_nm=None if size_nm is None else float(size_nm),
             coords=_references(path, root, order.stack_shape) if is_group else {},
             history=(f"read {path.name} as {quantity.replace('_', ' ')}",),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Unpack
 
 import xarray as xr
 
-from xanesum.errors import StackError
+from xanesum.errors import StackError, XanesumWarning
 from xanesum.preprocess.bad_frames import find_bad_frames
 from xanesum.preprocess.bad_pixels import find_bad_pixels
-from xanesum.preprocess.density import Corrections, has_reference, to_optical_density
+from xanesum.preprocess.density import to_optical_density
+from xanesum.preprocess.i0 import find_empty, i0_from_region, with_i0_of
 from xanesum.preprocess.marks import PreprocessReport, mark_bad_values
+from xanesum.preprocess.quantity import ASSUMED, Look, judge_quantity
+from xanesum.preprocess.references import Corrections, has_reference
 from xanesum.stack import QUANTITIES
 from xanesum.storage.scratch import IN_MEMORY, Workspace
 
@@ -19,6 +23,7 @@ __all__ = [
     "PreprocessReport",
     "find_bad_frames",
     "find_bad_pixels",
+    "i0_from_region",
     "mark_bad_values",
     "prepare",
     "to_optical_density",
@@ -36,13 +41,17 @@ def prepare(
 ) -> tuple[xr.DataArray, PreprocessReport]:
     """Run the standard steps: optical density, bad values, bad frames, bad pixels.
 
-    Counts without any flat or I0 stay counts, and the report says so.
+    Where a reader guessed what the values are (``attrs["quantity_assumed"]``), the direction of the edge
+    decides: optical density and fluorescence rise there, transmission falls.  A `XanesumWarning` tells what
+    was changed.
+
+    Transmitted counts without any flat or I0 get the I0 of pixels that show no edge, where there are any.
 
     Parameters
     ----------
     stack : DataArray, dims (energy, y, x)
         As read.
-    quantity : {"counts", "transmission", "optical_density", "intensity"}, optional
+    quantity : {"counts", "transmission", "optical_density", "fluorescence", "intensity"}, optional
         What the values are, where the file does not say so or is wrong.
     allow_missing : bool
         Whether NaN and frames of zeros get weight 0.  Otherwise they stay, and the next step refuses them.
@@ -65,15 +74,20 @@ def prepare(
     Raises
     ------
     StackError
-        As the single steps.
+        As the single steps; also for counts without flat, I0 and empty pixels.
     """
     if quantity is not None:
         stack = _with_quantity(stack, quantity)
-    stack = workspace.by_frames(stack)
-    if has_reference(stack, corrections):
-        stack, report = to_optical_density(stack, workspace=workspace, **corrections)
-    else:
-        report = PreprocessReport(notes=("no flat and no I0: the counts were left as they are",))
+    is_assumed = bool(stack.attrs.get(ASSUMED, False))
+    stack, look = judge_quantity(workspace.by_frames(stack), corrections)
+    note = ""
+    if is_assumed and stack.attrs["quantity"] == "intensity":
+        note = "nothing says what the values are: they were taken as intensity (their quantity can be given)"
+    if stack.attrs["quantity"] == "counts" and look is not None and not has_reference(stack, corrections):
+        stack = _with_found_i0(stack, look)
+        note = stack.attrs["history"][-1]
+    stack, report = to_optical_density(stack, workspace=workspace, **corrections)
+    report += PreprocessReport(notes=(note,) if note else ())
     if allow_missing:
         stack, step = mark_bad_values(stack)
         report += step
@@ -84,9 +98,31 @@ def prepare(
     return stack, report
 
 
+def _with_found_i0(stack: xr.DataArray, look: Look) -> xr.DataArray:
+    """Return counts with the I0 of their empty pixels, and warn of it; raise StackError if there are few."""
+    empty = find_empty(stack, look)
+    if empty is None:
+        risen = look.edge()[0] > 0
+        remedy = (
+            "they rise at the edge, as fluorescence does: if it is fluorescence, say so; otherwise give I0"
+            if risen
+            else "give I0, or a region of the images without sample"
+        )
+        raise StackError(
+            "transmitted counts need I0: there is no flat and no I0, and no pixels without sample were "
+            f"found; {remedy}",
+            parameter="quantity" if risen else "i0",
+        )
+    stack = with_i0_of(stack, empty)
+    note = f"{stack.attrs['history'][-1]}; if there is sample, give I0"
+    warnings.warn(XanesumWarning(note, parameter="i0"), stacklevel=3)
+    return stack
+
+
 def _with_quantity(stack: xr.DataArray, quantity: str) -> xr.DataArray:
     if quantity not in QUANTITIES:
         raise StackError(f"quantity must be one of {', '.join(QUANTITIES)}, got {quantity!r}")
     stack = stack.copy(deep=False)
     stack.attrs["quantity"] = quantity
+    stack.attrs.pop(ASSUMED, None)
     return stack

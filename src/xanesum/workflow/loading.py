@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -13,13 +14,21 @@ from xanesum.errors import ReadError, RecipeError, StackError
 from xanesum.io import read_stack
 from xanesum.io.scan import reading
 from xanesum.io.tiff import energies_candidates
-from xanesum.preprocess import prepare
+from xanesum.preprocess import i0_from_region, prepare
 from xanesum.stack import add_history, usable_mask
 from xanesum.storage.scratch import Workspace
 from xanesum.streaming.resources import DEFAULT_RESOURCES, Resources
 from xanesum.workflow.recipe import InputOptions, Recipe
 
-__all__ = ["cut_scan", "fitting_part", "input_files", "load_scan", "read_scan"]
+__all__ = [
+    "cut_scan",
+    "fitting_part",
+    "input_files",
+    "load_scan",
+    "read_scan",
+    "reading_options",
+    "with_i0_region",
+]
 
 
 def load_scan(
@@ -43,14 +52,31 @@ def load_scan(
 def input_files(source: str | Path, recipe: Recipe) -> list[Path]:
     """Return the files that a run reads: the scan, energies beside it, and those that the recipe names."""
     source = Path(source)
-    named = (recipe.input.energies, recipe.input.i0, recipe.input.mask, recipe.align.file)
+    options = recipe.input
+    named = (options.energies, options.i0, options.mask, recipe.align.file, *options.flat, *options.dark)
     return [source, *energies_candidates(source), *(Path(name) for name in named if name is not None)]
 
 
 def read_scan(source: str | Path, options: InputOptions) -> xr.DataArray:
-    """Read a scan and cut out what the options name."""
-    stack = read_stack(source, energies=options.energies, i0=options.i0, **options.source)
-    return cut_scan(stack, options)
+    """Read a scan, take I0 from a region of it, and cut out what the options name."""
+    return cut_scan(with_i0_region(read_stack(source, **reading_options(options)), options), options)
+
+
+def reading_options(options: InputOptions) -> dict[str, Any]:
+    """Return the options of `xanesum.io.read_stack`."""
+    return {
+        "energies": options.energies,
+        "i0": options.i0,
+        **options.source,
+        "quantity": options.quantity,
+        "flat": options.flat,
+        "dark": options.dark,
+    }
+
+
+def with_i0_region(stack: xr.DataArray, options: InputOptions) -> xr.DataArray:
+    """Return the stack with the I0 of the region that the options name, if they do."""
+    return stack if options.i0_region is None else i0_from_region(stack, options.i0_region)
 
 
 def cut_scan(stack: xr.DataArray, options: InputOptions) -> xr.DataArray:
