@@ -20,7 +20,7 @@ def test_content_wins_over_the_name(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("scan.h5", r"named \.h5 but its content is not that of any HDF5 dataset"),
+        ("scan.h5", r"named \.h5 but its content is not that of HDF5"),
         ("scan.xrm", r"named \.xrm but its content is not that of Zeiss"),
         ("scan.hdr", r"named \.hdr but its content is not that of aXis2000"),
         ("scan.abc", r"unknown format; known are \.h5, .*\.tiff.* and a folder of SSRL"),
@@ -42,7 +42,7 @@ def test_a_missing_file_and_an_empty_folder_are_refused(tmp_path):
 
 def test_a_dataset_name_is_for_hdf5_only(tmp_path):
     write_stack(small_stack(), tmp_path / "scan.tif")
-    with pytest.raises(ReadError, match=r"only an HDF5 file has a dataset 'a', this is TIFF .*\(data=\)"):
+    with pytest.raises(ReadError, match=r"only HDF5 and Zarr have a dataset 'a', this is TIFF .*\(data=\)"):
         read_stack(tmp_path / "scan.tif", data="a")
 
 

@@ -163,9 +163,10 @@ def _energy_axis(
         return fitting[0], ""
     long = [axis for axis in free if shape[axis] > 1]
     guess = fitting[0] if fitting else long[-3] if len(long) > 2 else free[0]
-    if images_last is not None or any(kinds):
+    if images_last is not None or (fitting and any(kinds)):
         return guess, ""
-    return guess, f"axes {shape}: axis {guess + 1} was taken as the energy, as nothing in the file tells it"
+    name = f"axis {guess + 1}" + (f" ({kinds[guess]})" if kinds[guess] else "")
+    return guess, f"axes {shape}: {name} was taken as the energy, as nothing in the file tells it"
 
 
 def _image_axes(shape: tuple[int, ...], kinds: Sequence[str], others: list[int]) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from xanesum.io.hdf5_file import (
     find,
     following_links,
     is_hdf5,
+    is_result,
     links_are_followed,
     open_h5,
     quoted,
@@ -296,7 +297,7 @@ def _quantity(source: Source, dataset: h5py.Dataset) -> tuple[str, str]:
                 words_of = quantity.replace("_", " ")
                 return quantity, f"values of {quoted(source.name)} were taken as {words_of}, by its name"
     if dataset.dtype.kind in "iu":
-        return "counts", f"values of {quoted(source.name)} are whole numbers and were taken as counts"
+        return "counts", ""
     return "intensity", (
         f"nothing tells what the values of {quoted(source.name)} are; they were taken as they are (intensity)"
     )
@@ -306,7 +307,8 @@ def _row_of(energy: NDArray[np.float64] | None, order: Order) -> NDArray[np.floa
     """Return the energies of the scan that was chosen among several."""
     if energy is None or energy.ndim == 1:
         return energy
-    return energy[next((i for axis, i in order.fixed if order.shape[axis] == len(energy)), 0)]
+    row = next((index for axis, index in order.fixed if order.shape[axis] == len(energy)), 0)
+    return np.asarray(energy[row], np.float64)
 
 
 def _axes_in_words(order: Order, labels: Labels) -> str:
@@ -332,6 +334,8 @@ def _along_others(order: Order, labels: Labels) -> dict[str, tuple[str, ...]]:
 
 def _open_nexus(path: Path, choice: Choice = NO_CHOICE) -> Scan:
     with open_h5(path) as file:
+        if is_result(file):
+            raise ReadError(f"{path}: is a saved result of xanesum, not a scan; xanesum map reads it")
         found = list(_plots(file))
         if not found:
             return open_source(path, file, Source(_only_labelled(path, file)), choice)
@@ -430,7 +434,7 @@ def _lost_links(file: h5py.File) -> Iterator[ReadError]:
 
 FORMAT = Format(
     name="hdf5",
-    description="HDF5: the default plot of NeXus, or a dataset that is named",
+    description="HDF5 (the default plot of NeXus, or any dataset with three axes that is named)",
     suffixes=(".h5", ".hdf5", ".hdf", ".nxs", ".cxi", ".nx5", ".stxm"),
     matches=is_hdf5,
     open=_open_nexus,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ __all__ = [
     "following_links",
     "has_keys",
     "is_hdf5",
+    "is_result",
     "links_are_followed",
     "may_be_read",
     "natural",
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
+RESULT = "xanesum_result"  # content of entry/definition of a saved result
 MOST_NUMBERS = 2**20  # values of a list that is read at once
 MOST_LINKS = 20  # soft links that lead to soft links
 MOST_OBJECTS = 20_000  # objects of a file that are looked at
@@ -82,6 +85,12 @@ def open_h5(path: Path) -> Iterator[h5py.File]:
     """
     with reading(path), _truthful(path), opened(path) as file:
         yield file
+
+
+def is_result(file: h5py.File) -> bool:
+    """Return whether a file is a saved result of xanesum."""
+    item = find(file, "entry/definition")
+    return isinstance(item, h5py.Dataset) and not item.shape and scalar_text(item[()]) == RESULT
 
 
 def has_keys(path: Path, head: bytes, *keys: str) -> bool:
@@ -267,7 +276,8 @@ def _truthful(path: Path) -> Iterator[None]:
         text = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
         reason = _reason(text)
         if isinstance(error, PermissionError | FileNotFoundError) or (reason is None and path.is_dir()):
-            raise ReadError(f"{path}: cannot be opened ({error.strerror or text})") from error  # type: ignore[union-attr]
+            said = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else text
+            raise ReadError(f"{path}: cannot be opened ({said})") from error
         raise ReadError(f"{path}: {reason or f'cannot be read ({quoted(text)})'}") from error
 
 
@@ -283,6 +293,8 @@ def _reason(text: str) -> str | None:
             "it is marked as being written: either another program still writes it, or that program ended "
             "without closing it; if it ended, h5clear --status FILE takes the mark away"
         )
+    if "file signature not found" in text:
+        return "it is no HDF5 file"
     if size := re.search(r"truncated file: eof = (\d+).*stored_eof = (\d+)", text):
         return f"it was cut short: {size[1]} of its {size[2]} bytes are there; copy it again"
     if DAMAGED.search(text):

@@ -196,7 +196,7 @@ def _hyperspy_axis(axis: h5py.Group, size: int) -> Axis:
 def _energies_near(
     dataset: h5py.Dataset, groups: Sequence[h5py.Group], axes: tuple[Axis, ...]
 ) -> tuple[NDArray[np.float64] | None, str]:
-    """Return the photon energies beside a dataset, or in the groups above it; or why those are no energies."""
+    """Return the photon energies beside a dataset, or in the groups above it; or why there are none."""
     doubt = ""
     sizes = {n for n, axis in zip(dataset.shape, axes, strict=True) if axis.kind not in ("y", "x")}
     for place in _places(dataset, groups):
@@ -213,8 +213,8 @@ def _energies_near(
                 return values.ravel() * per, ""
             if values.size > 1:
                 doubt = doubt or (
-                    f"{quoted(item.name)} has {values.size} values, which fit no axis of {quoted(dataset.name)} "
-                    f"{dataset.shape}, and was not used"
+                    f"{quoted(item.name)} has {values.size} values, which fit no axis of "
+                    f"{quoted(dataset.name)} {dataset.shape}, and was not used"
                 )
     return None, doubt
 

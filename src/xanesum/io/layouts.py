@@ -1,4 +1,4 @@
-"""HDF5 files that are known by the names of their datasets: ALBA MISTRAL, TXM-Sandbox, HyperSpy."""
+"""HDF5 files with a stack (energy, y, x) that are known by the names of their datasets."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import h5py
 import numpy as np
 
 from xanesum.errors import ReadError
-from xanesum.io.hdf5 import Source, chosen, is_stack, open_source
-from xanesum.io.hdf5_file import children, find, is_hdf5, numbers, open_h5, quoted, scalar_text
+from xanesum.io.hdf5 import Source, chosen, open_source
+from xanesum.io.hdf5_file import find, is_hdf5, numbers, open_h5, quoted
 from xanesum.io.hdf5_labels import Axis, Labels
-from xanesum.io.scan import NO_CHOICE, Choice, Format, Scan
+from xanesum.io.scan import NO_CHOICE, Choice, Scan
 
-__all__ = ["HYPERSPY", "MISTRAL", "SANDBOX"]
+__all__ = ["Layout"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Layout:
+class Layout:
     """Where a program puts its stack (energy, y, x).
 
     Attributes
@@ -71,72 +71,3 @@ class _Layout:
 
 def _exists(file: h5py.File, name: str) -> bool:
     return isinstance(find(file, name), h5py.Dataset)
-
-
-def _is_hyperspy(path: Path, head: bytes) -> bool:
-    if not is_hdf5(path, head):
-        return False
-    with open_h5(path) as file:
-        return bool(_experiments(file))
-
-
-def _experiments(file: h5py.File) -> list[str]:
-    top = find(file, "Experiments")
-    if not isinstance(top, h5py.Group):
-        return []
-    return [
-        name
-        for name, item in children(top)
-        if isinstance(item, h5py.Group) and is_stack(find(item, "data")) and find(item, "axis-0") is not None
-    ]
-
-
-def _open_hyperspy(path: Path, choice: Choice = NO_CHOICE) -> Scan:
-    with open_h5(path) as file:
-        there = _experiments(file)
-        name = chosen(path, choice.entry, there, "entry")
-        others = {"entry": tuple(quoted(each) for each in there if each != name)}
-        said = find(file, f"Experiments/{name}/metadata/Signal")
-        word = scalar_text(said.attrs.get("quantity", "")).lower() if isinstance(said, h5py.Group) else ""
-        quantity = "optical_density" if "absorb" in word or "optical density" in word else None
-        quantity = "counts" if word.startswith(("count", "intensity (count")) else quantity
-        source = Source(f"Experiments/{name}/data", quantity, quantity is not None, others=others)
-        return open_source(path, file, source, choice)
-
-
-_MISTRAL = _Layout(
-    data=("SpecNormalized/spectroscopy_normalized_aligned", "SpecNormalized/spectroscopy_normalized"),
-    energy="SpecNormalized/energy",
-    quantity="transmission",
-    pixel_size_um="SpecNormalized/x_pixel_size",
-)
-_RESULTS = "registration_results/reg_results"
-_SANDBOX = _Layout(
-    data=(f"{_RESULTS}/registered_xanes2D",),
-    energy=f"{_RESULTS}/eng_list",
-    quantity="optical_density",
-)
-MISTRAL = Format(
-    name="mistral",
-    description="ALBA MISTRAL (SpecNormalized)",
-    suffixes=(".hdf5", ".h5"),
-    matches=_MISTRAL.matches,
-    open=_MISTRAL.open,
-    choose=_MISTRAL.open,
-)
-SANDBOX = Format(
-    name="txm-sandbox",
-    description="TXM-Sandbox (registered_xanes2D)",
-    suffixes=(".h5",),
-    matches=_SANDBOX.matches,
-    open=_SANDBOX.open,
-    choose=_SANDBOX.open,
-)
-HYPERSPY = Format(
-    name="hyperspy",
-    description="HyperSpy",
-    suffixes=(".hspy", ".hdf5"),
-    matches=_is_hyperspy,
-    open=_open_hyperspy,
-    choose=_open_hyperspy,
-)
