@@ -25,11 +25,15 @@ from xanesum.io import (
     dataexchange,
     hdf5,
     hyperspy,
+    matlab,
     mistral,
+    ncb,
+    netcdf3,
     nexus,
     nxstxm,
     pyxas,
     ssrl,
+    stk,
     tiff,
     txm_sandbox,
     xrm,
@@ -50,10 +54,14 @@ FORMATS: tuple[Format, ...] = (
     mistral.FORMAT,
     txm_sandbox.FORMAT,
     hyperspy.FORMAT,
+    matlab.FORMAT,
     hdf5.FORMAT,  # any other HDF5 file, so after all known layouts
+    netcdf3.FORMAT,
     xrm.FORMAT,
     tiff.FORMAT,
     axis2000.FORMAT,
+    ncb.FORMAT,
+    stk.FORMAT,  # known by its size, so the last one
 )
 # by suffix, the function that writes a stack
 WRITERS = {suffix: each.write for each in FORMATS if each.write is not None for suffix in each.suffixes}

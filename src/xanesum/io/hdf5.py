@@ -27,7 +27,7 @@ from xanesum.io.hdf5_file import (
     walk,
 )
 from xanesum.io.hdf5_labels import Labels, groups_above, labels_of, nx_class, signal_of
-from xanesum.io.hdf5_storage import require_readable
+from xanesum.io.hdf5_storage import beside_its_file, require_readable
 from xanesum.io.interrupted import count_measured
 from xanesum.io.scan import NO_CHOICE, Choice, Format, Key, Scan
 from xanesum.storage.memory import LAZY_BYTES
@@ -107,7 +107,11 @@ def stack_dataset(path: Path, file: h5py.File, name: str, *, n_axes: int = 3) ->
     if item.dtype.kind not in "iufb":
         raise ReadError(f"{path}: {quoted(name)} holds {item.dtype}, expected numbers")
     require_readable(path, item)
-    return item
+    if not item.external:
+        return item
+    owner, own_name = item.file, str(item.name)
+    del item  # a dataset that is open keeps the folder of its raw values
+    return beside_its_file(owner, own_name)
 
 
 def reader(
@@ -272,14 +276,15 @@ def open_dataset(path: Path, choice: Choice) -> Scan:
     """Open the dataset that the user named, with the axes and energies that the file gives it."""
     name = str(choice.data)
     with open_h5(path) as file:
-        item = find(file, name)
-        if isinstance(item, h5py.Dataset) and _is_counter(item):
+        if _is_counter(find(file, name)):
             return open_source(path, file, Source(name, "counts", length_unit="um"), choice)
         return open_source(path, file, Source(name), choice)
 
 
-def _is_counter(dataset: h5py.Dataset) -> bool:
+def _is_counter(dataset: Any) -> bool:
     """Return whether a dataset lies in an entry of NXstxm: its detectors count."""
+    if not isinstance(dataset, h5py.Dataset):
+        return False
     parts = str(dataset.name).strip("/").split("/")
     definition = find(dataset.file, f"{parts[0]}/definition")
     is_stxm = isinstance(definition, h5py.Dataset) and scalar_text(definition[()]).strip() == "NXstxm"

@@ -11,7 +11,7 @@ import h5py
 from xanesum.errors import MissingExtraError, ReadError
 from xanesum.io.hdf5_file import may_be_read, opened, quoted
 
-__all__ = ["require_readable"]
+__all__ = ["beside_its_file", "require_readable"]
 
 MAX_RATIO = 2000  # deflate compresses 1032 times at most; a dataset that declares more is damaged
 FILTERS = {  # registered numbers of filters that HDF5 does not bring -> names
@@ -55,6 +55,13 @@ def require_readable(path: Path, dataset: h5py.Dataset) -> None:
     else:
         _require_filters(path, dataset)
         _require_stored(path, dataset)
+
+
+def beside_its_file(file: h5py.File, name: str) -> h5py.Dataset:
+    """Open a dataset so that its raw values are looked for beside the file, not in the working folder."""
+    access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
+    access.set_efile_prefix(b"${ORIGIN}")
+    return h5py.Dataset(h5py.h5d.open(file.id, name.encode(), access))
 
 
 def _require_sources(path: Path, dataset: h5py.Dataset) -> None:
