@@ -27,7 +27,7 @@ from xanesum.io.hdf5_file import (
     walk,
 )
 from xanesum.io.hdf5_labels import Labels, groups_above, labels_of, nx_class, signal_of
-from xanesum.io.hdf5_storage import beside_its_file, require_readable
+from xanesum.io.hdf5_storage import RawValues, require_readable
 from xanesum.io.interrupted import count_measured
 from xanesum.io.scan import NO_CHOICE, Choice, Format, Key, Scan
 from xanesum.storage.memory import LAZY_BYTES
@@ -107,11 +107,7 @@ def stack_dataset(path: Path, file: h5py.File, name: str, *, n_axes: int = 3) ->
     if item.dtype.kind not in "iufb":
         raise ReadError(f"{path}: {quoted(name)} holds {item.dtype}, expected numbers")
     require_readable(path, item)
-    if not item.external:
-        return item
-    owner, own_name = item.file, str(item.name)
-    del item  # a dataset that is open keeps the folder of its raw values
-    return beside_its_file(owner, own_name)
+    return item
 
 
 def reader(
@@ -145,9 +141,8 @@ class _Reader:
     def __call__(self, key: Key) -> NDArray[Any]:
         with following_links(self.follow_links), open_h5(self.path) as file:
             dataset = stack_dataset(self.path, file, self.name, n_axes=self.n_axes)
-            if self.order is None:
-                return np.asarray(dataset[key])
-            return self.order.read(dataset.__getitem__, key)
+            values = RawValues(dataset) if dataset.external else dataset
+            return np.asarray(values[key]) if self.order is None else self.order.read(values.__getitem__, key)
 
 
 def open_source(

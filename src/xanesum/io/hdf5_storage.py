@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import h5py
+import numpy as np
+from numpy.typing import NDArray
 
 from xanesum.errors import MissingExtraError, ReadError
 from xanesum.io.hdf5_file import may_be_read, opened, quoted
 
-__all__ = ["beside_its_file", "require_readable"]
+__all__ = ["RawValues", "require_readable"]
 
 MAX_RATIO = 2000  # deflate compresses 1032 times at most; a dataset that declares more is damaged
 FILTERS = {  # registered numbers of filters that HDF5 does not bring -> names
@@ -57,11 +61,37 @@ def require_readable(path: Path, dataset: h5py.Dataset) -> None:
         _require_stored(path, dataset)
 
 
-def beside_its_file(file: h5py.File, name: str) -> h5py.Dataset:
-    """Open a dataset so that its raw values are looked for beside the file, not in the working folder."""
-    access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
-    access.set_efile_prefix(b"${ORIGIN}")
-    return h5py.Dataset(h5py.h5d.open(file.id, name.encode(), access))
+@dataclass(frozen=True, slots=True)
+class RawValues:
+    """Values of a dataset in files of their own, read from beside its file.
+
+    HDF5 itself would look for them in the working folder.
+    """
+
+    dataset: h5py.Dataset
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        """Return the values at a key of slices and integers, one for each axis."""
+        first = key[0] if isinstance(key[0], slice) else slice(key[0], key[0] + 1)
+        wanted = range(self.dataset.shape[0])[first]
+        low, high = (min(wanted), max(wanted) + 1) if wanted else (0, 0)
+        n_bytes = math.prod(self.dataset.shape[1:]) * self.dataset.dtype.itemsize
+        values = np.frombuffer(self._bytes(low * n_bytes, high * n_bytes), self.dataset.dtype)
+        part = values.reshape(high - low, *self.dataset.shape[1:])
+        within = slice(None, None, wanted.step) if isinstance(key[0], slice) else 0
+        return np.asarray(part[(within, *key[1:])])
+
+    def _bytes(self, low: int, high: int) -> bytes:
+        """Return the bytes from `low` to `high` of all files, one after the other."""
+        parts, begin = [], 0
+        for name, offset, size in self.dataset.external or ():
+            start, stop = max(low, begin), high if size == h5py.h5f.UNLIMITED else min(high, begin + size)
+            if start < stop:
+                with may_be_read(self.dataset, name).open("rb") as file:
+                    file.seek(offset + start - begin)
+                    parts.append(file.read(stop - start))
+            begin += size
+        return b"".join(parts)
 
 
 def _require_sources(path: Path, dataset: h5py.Dataset) -> None:
