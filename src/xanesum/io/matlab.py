@@ -42,10 +42,13 @@ def _open(path: Path, choice: Choice = NO_CHOICE) -> Scan:
         name = _chosen(path, contents, choice.data)
         shape = contents.stacks[name]
         energy = _energies(contents, shape)
-        order = order_of(shape, n_energies=None if energy is None else energy.size, index=choice.index)
+        kinds = ("y", "x", "energy") if energy is None and len(shape) == 3 else ()  # as MATLAB users have it
+        n_energies = None if energy is None else energy.size
+        order = order_of(shape, kinds, n_energies=n_energies, index=choice.index)
         others = tuple(quoted(each) for each in contents.stacks if each != name)
         longer = tuple(f"0 to {shape[a] - 1} along axis {a + 1}" for a, _ in order.fixed if shape[a] > 1)
-        notes = [order.note] if order.note else []
+        assumed = f"axes {shape} of {quoted(name)} were taken as (y, x, energy)" if kinds else ""
+        notes = [note for note in (order.note, assumed) if note]
         axes = {axis: word for axis, word in zip(order.axes, ("energy", "y", "x"), strict=True)}
         said = ", ".join(axes.get(axis, "other") for axis in range(len(shape)))
         found = _hdf5_array(path, name, order) if is_hdf5 else _old_array(path, name, order)

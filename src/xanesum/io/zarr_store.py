@@ -59,7 +59,11 @@ def _open(path: Path, choice: Choice = NO_CHOICE) -> Scan:
             raise ReadError(f"{path}: unknown quantity {quantity!r}; expected one of {', '.join(QUANTITIES)}")
         size_nm = attrs.get("pixel_size_nm", axes[order.axes[2]].step_nm)
         stacks = [each for each in _stacks(root) if each != name] if is_group else []
-        longer = [axes[axis].name or f"axis {axis + 1}" for axis, _ in order.fixed if order.shape[axis] > 1]
+        longer = [
+            f"0 to {order.shape[axis] - 1} along {axes[axis].name or f'axis {axis + 1}'}"
+            for axis, _ in order.fixed
+            if order.shape[axis] > 1
+        ]
         return Scan(
             shape=order.stack_shape,
             dtype=array.dtype,
