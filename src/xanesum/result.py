@@ -44,6 +44,7 @@ ARRAYS = {  # and their dimensions
     "hidden_spectrum": ("energy",),
     "hidden_size": ("y", "x"),
 }
+MAY_BE_NAN = ("sigma_energy", "sigma_pixel", "sigma_drift")  # where nothing was measured
 SIGNED = ("spectra", "coefficients", "error_mixing", "hidden_spectrum")  # all other values are 0 or more
 
 
@@ -262,9 +263,11 @@ def _require_fitting(name: str, array: xr.DataArray, dims: tuple[str, ...], size
     for dim, size in zip(dims, array.shape, strict=True):
         if sizes.setdefault(dim, size) != size:
             raise ValueError(f"{name} has {size} values along {dim}, other arrays have {sizes[dim]}")
-    if array.dtype.kind not in "iuf" or not np.isfinite(array.values).all():
+    is_float = array.dtype.kind == "f"
+    known = np.isfinite(array.values) if is_float else np.zeros(array.shape, bool)
+    if not (known | (np.isnan(array.values) if is_float and name in MAY_BE_NAN else False)).all():
         raise ValueError(f"{name} holds values that are no finite numbers")
-    if name not in SIGNED and (array.values < 0).any():
+    if name not in SIGNED and (array.values[known] < 0).any():
         raise ValueError(f"{name} holds values below 0")
 
 
