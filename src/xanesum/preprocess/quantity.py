@@ -31,7 +31,8 @@ ENDS = 0.1  # share of the energies at each end, between whose means a line is s
 STEP = 0.05  # share of the energies on each side of a step that are averaged
 ABOUT = 0.25  # share of the energies on each side of the edge that must agree about its direction
 SURE = 6.0  # a step is seen if it exceeds its noise by this factor, ...
-STANDS_OUT = 3.0  # ... and the median step of all energies by this one
+STANDS_OUT = 4.0  # ... and the median step of all energies by this one, ...
+OF_RANGE = 0.33  # ... and is at least this share of all change: light that oscillates has no step as sharp
 FIRST = 0.5  # the first step that is at least this share of the largest one is the edge
 STRONG = 0.2  # share of the blocks that change most, in which the edge is looked for first
 
@@ -283,7 +284,7 @@ def _edge(energy_ev: NDArray[np.float64], spectrum: NDArray[np.float64]) -> tupl
     steps, rest, k = _steps(energy_ev, spectrum)
     size = np.abs(steps)
     noise = np.median(np.abs(np.diff(spectrum, 2))) / 0.6745 / np.sqrt(6) * np.sqrt(2 / k)
-    if not (size.max() > SURE * noise and size.max() > STANDS_OUT * np.median(size)):
+    if size.max() < max(SURE * noise, STANDS_OUT * np.median(size), OF_RANGE * np.ptp(rest)):
         return 0, 0
     first = int(np.argmax(size >= FIRST * size.max()))
     sign, at, about = int(np.sign(steps[first])), first + k, max(2, round(ABOUT * n))

@@ -101,6 +101,7 @@ def plan_run(
     *,
     denoiser: str | Denoiser = DEFAULT_DENOISER,
     data: str | None = None,
+    quantity: str | None = None,
     memory: float | None = None,
 ) -> Plan:
     """Predict what `xanesum.workflow.pipeline.run` of a scan takes on this machine, without running it.
@@ -115,6 +116,8 @@ def plan_run(
         The denoiser of the run.
     data : str, optional
         Name of the dataset to read in an HDF5 file.
+    quantity : str, optional
+        What the values are, as for `xanesum.io.read_stack`.
     memory : float, optional
         Bytes that the run may use; by default most of the free memory.
 
@@ -125,7 +128,7 @@ def plan_run(
     DenoiserError
         If there is no such denoiser.
     """
-    facts = describe(scan, data=data)
+    facts = describe(scan, data=data, quantity=quantity)
     rates = measure_rates(scan, denoiser=denoiser, data=data)
     free = float(psutil.virtual_memory().available)
     most = available_memory() if memory is None else memory
