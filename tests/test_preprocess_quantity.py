@@ -6,12 +6,15 @@ import pytest
 import tifffile
 from io_files import real_data, write_axis2000
 
-from xanesum.errors import StackError, XanesumWarning
+from xanesum.cli import main as cli
+from xanesum.errors import RecipeError, StackError, XanesumWarning
 from xanesum.io import describe, read_stack, registry, write_stack
 from xanesum.preprocess import i0_from_region, prepare
 from xanesum.preprocess.i0 import find_empty
 from xanesum.preprocess.quantity import look_at
 from xanesum.stack import make_stack
+from xanesum.workflow.loading import input_files, load_scan
+from xanesum.workflow.recipe import InputOptions, Recipe
 
 ENERGY = np.r_[np.arange(8300, 8330, 3.0), np.arange(8330, 8358, 1.0), np.arange(8358, 8421, 5.0)]
 E0, NY, NX = 8340.0, 24, 30
@@ -88,7 +91,9 @@ def test_fluorescence_without_i0_stays_as_it_is_and_that_is_said():
 
 def test_fluorescence_is_divided_by_a_monitor_where_there_is_no_i0():
     monitor = np.linspace(2.0, 1.0, len(ENERGY))
-    stack = make_stack(fluorescence(), ENERGY, quantity="fluorescence").assign_coords(monitor=("energy", monitor))
+    stack = make_stack(fluorescence(), ENERGY, quantity="fluorescence").assign_coords(
+        monitor=("energy", monitor)
+    )
     result, _ = prepare(stack, bad_pixels=False)
     np.testing.assert_allclose(result.values, stack.values / monitor[:, None, None], rtol=1e-5)
 
@@ -182,7 +187,9 @@ def test_too_few_energies_are_not_judged(n_energies):
 def test_noise_and_drifting_light_are_no_edge(seed):
     rng = np.random.default_rng(seed)
     light = 1 + 0.1 * np.sin(rng.uniform(3, 8) * np.linspace(0, 1, len(ENERGY)) + rng.uniform(0, 6))
-    stack = make_stack(rng.poisson(500 * light[:, None, None], (len(ENERGY), 8, 9)), ENERGY, quantity="counts")
+    stack = make_stack(
+        rng.poisson(500 * light[:, None, None], (len(ENERGY), 8, 9)), ENERGY, quantity="counts"
+    )
     assert look_at(stack).edge()[0] == 0
 
 
@@ -226,11 +233,13 @@ def test_counts_without_i0_take_it_from_their_empty_pixels():
     assert result.attrs["quantity"] == "optical_density"
     error = (result.values - clean).mean(axis=(1, 2))  # of I0, whose pixels have 3000 counts each
     assert np.abs(error).max() < 6 / np.sqrt(3000 * 60)
-    assert result.values[:, NY // 2, NX // 2].mean() == pytest.approx(clean[:, NY // 2, NX // 2].mean(), abs=0.02)
+    assert result.values[:, NY // 2, NX // 2].mean() == pytest.approx(
+        clean[:, NY // 2, NX // 2].mean(), abs=0.02
+    )
 
 
 def test_empty_pixels_are_found_under_uneven_light_and_not_where_no_light_is():
-    y, x = np.mgrid[:NY, :NX]
+    x = np.arange(NX)
     shade = 0.6 + 0.4 * x / NX
     values = counts(density()) * shade
     values[:, :5] = 0.0  # outside the field of view
@@ -242,12 +251,12 @@ def test_empty_pixels_are_found_under_uneven_light_and_not_where_no_light_is():
 
 
 def thick_everywhere():
-    y, x = np.mgrid[:NY, :NX]
+    x = np.ones((NY, 1)) * np.arange(NX)
     return density(0.4 + 0.6 * x / NX)
 
 
 def test_a_sample_that_fills_the_images_has_no_empty_pixels_so_i0_is_asked_for():
-    with pytest.raises(StackError, match="transmitted counts need I0.* no pixels without sample") as caught:
+    with pytest.raises(StackError, match=r"transmitted counts need I0.* no pixels without sample") as caught:
         prepare(assumed(counts(thick_everywhere()), "counts"))
     assert caught.value.parameter == "i0"
 
@@ -334,7 +343,7 @@ def test_the_quantity_can_be_said_and_is_kept(tmp_path):
     assert stack.attrs["quantity"] == describe(path, quantity="transmission")["quantity"] == "transmission"
     assert "quantity_assumed" not in stack.attrs
     assert stack.attrs["history"][-1] == "taken as transmission, as asked"
-    with pytest.raises(StackError, match="quantity must be one of .*fluorescence.*, got 'magic'"):
+    with pytest.raises(StackError, match=r"quantity must be one of .*fluorescence.*, got 'magic'"):
         read_stack(path, quantity="magic")
 
 
@@ -369,3 +378,78 @@ def test_flats_above_the_limit_of_the_camera_are_no_saturated_ones():
     result, report = prepare(stack, flat=np.full((NY, NX), 108_000.0), bad_pixels=False)
     assert (report.n_saturated, report.n_bad_reference) == (1, 0)
     assert result.values[1, 0, 0] == pytest.approx(np.log(108 / 60), rel=1e-5)
+
+
+# --- as the command line asks for it
+
+
+@pytest.fixture
+def transmitted(tmp_path, monkeypatch):
+    """Counts in a TIFF, with flats and a dark in files of their own."""
+    monkeypatch.chdir(tmp_path)
+    pattern = np.random.default_rng(7).uniform(0.8, 1.2, (NY, NX))
+    write_tiff(tmp_path, (counts(density()) * pattern + 20).astype("u2"))
+    for i in range(2):
+        tifffile.imwrite(f"flat{i}.tif", (3000 * pattern + 20).astype("u2"))
+    tifffile.imwrite("dark.tif", np.full((NY, NX), 20, "u2"))
+    return tmp_path / "scan.tif"
+
+
+def test_flats_and_darks_of_the_recipe_are_used(transmitted):
+    options = InputOptions(flat=("flat0.tif", "flat1.tif"), dark="dark.tif")
+    assert options.dark == ("dark.tif",)
+    stack, _ = load_scan(transmitted, options)
+    assert stack.attrs["quantity"] == "optical_density"
+    assert stack.attrs["flat_field"]
+    light = np.log(LIGHT / 3000)[:, None, None]  # which one flat does not know
+    assert rise(stack) == pytest.approx(rise(stack.copy(data=density() - light)), abs=0.02)
+    files = input_files(transmitted, Recipe(input=options))
+    assert {path.name for path in files} >= {"flat0.tif", "flat1.tif", "dark.tif"}
+
+
+def test_the_region_of_i0_is_that_of_the_whole_images(transmitted):
+    options = InputOptions(i0_region=(0, 3, 0, 30), roi=(6, 18, 8, 22), dark=("dark.tif",))
+    stack, _ = load_scan(transmitted, options)
+    assert stack.shape[1:] == (12, 14)
+    inside = stack.copy(data=density()[:, 6:18, 8:22])
+    assert rise(stack) == pytest.approx(rise(inside), abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"quantity": "magic"}, "quantity must be one of counts, .*, got 'magic'"),
+        ({"flat": 3}, "flat must be a list of texts, got 3"),
+        ({"dark": ["a", 3]}, "dark must be a list of texts"),
+        ({"i0_region": [1, 2]}, "i0_region must be four whole numbers"),
+    ],
+)
+def test_wrong_options_of_a_recipe_are_refused(values, message):
+    with pytest.raises(RecipeError, match=message):
+        Recipe().updated({"input": values})
+
+
+def test_info_says_what_is_assumed_and_what_comes_with_the_scan(transmitted, capsys):
+    assert cli.main(["info", "scan.tif"]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert lines["quantity"] == "counts (assumed, as the file does not say it; --quantity says it)"
+    assert lines["saturated"] == "at 65535 counts"
+    command = ["info", "scan.tif", "--flat", "flat0.tif", "flat1.tif", "--dark", "dark.tif"]
+    assert cli.main([*command, "--quantity", "counts"]) == 0
+    printed = capsys.readouterr().out
+    lines = dict(line.split(maxsplit=1) for line in printed.splitlines())
+    assert lines["quantity"] == "counts"
+    assert lines["with"] == "dark, flat"
+    assert "flat: mean of 2 images of flat0.tif, flat1.tif" in printed
+
+
+def test_a_scan_that_needs_i0_ends_with_one_line_that_says_how_to_give_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_tiff(tmp_path, counts(thick_everywhere()).astype("u2"))
+    assert cli.main(["run", "scan.tif", "-o", "out"]) == 1
+    error = capsys.readouterr().err
+    assert (
+        "no pixels without sample were found; give I0, or a region of the images without sample (--i0)"
+        in error
+    )
+    assert not (tmp_path / "out").exists()
