@@ -145,6 +145,14 @@ def test_references_of_another_size_or_that_are_missing_are_refused():
         read_stack("scan.tif", flat="pickled.npy")
 
 
+def test_a_file_of_scan_and_flats_gives_its_flats():
+    with h5py.File("fxi.h5", "w") as file:
+        file["img_xanes"], file["X_eng"], file["img_bkg"] = COUNTS.astype("f4"), EV / 1e3, FLATS
+    stack = read_stack("fxi.h5", flat="fxi.h5")
+    assert stack.attrs["quantity"] == "counts"
+    np.testing.assert_allclose(stack["flat"], FLATS.mean(axis=0), rtol=1e-6)
+
+
 # --- I0 on energies of its own
 
 

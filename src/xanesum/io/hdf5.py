@@ -128,9 +128,9 @@ def open_dataset(path: Path, name: str) -> Scan:
 
 
 def images_of_size(path: Path, size: tuple[int, ...], words: Sequence[str]) -> Scan | None:
-    """Return images (Y, X) or (N, Y, X) of a size in a file of any layout; None if several could be meant.
+    """Return images (Y, X) or (N, Y, X) of a size in a file of any layout, or None.
 
-    Where there are several, one whose name has one of the `words` is taken.
+    That is the dataset whose name has one of the `words`, or the only one of that size.
     """
     with open_h5(path) as file:
         found: list[str] = []
@@ -140,8 +140,8 @@ def images_of_size(path: Path, size: tuple[int, ...], words: Sequence[str]) -> S
                 found.extend([name] if item.ndim in (2, 3) else [])
 
         file.visititems(look)
-        named = [name for name in found if any(word in name.lower() for word in words)]
-        chosen = found if len(found) == 1 else named
+        named = [name for name in found if any(word in name.rpartition("/")[2].lower() for word in words)]
+        chosen = named or found
         if len(chosen) != 1:
             return None
         dataset = file[chosen[0]]
