@@ -127,6 +127,15 @@ def test_floats_that_rise_at_the_edge_stay_as_they_are():
     assert any("nothing says what the values are" in line for line in report.lines())
 
 
+def test_integers_that_rise_and_are_negative_in_part_are_no_fluorescence():
+    stack = assumed(np.round(10_000 * noisy(density())), "counts")
+    with pytest.warns(
+        XanesumWarning, match="negative in part: they are no counts, and were left as they are"
+    ):
+        result, _ = prepare(stack, bad_pixels=False)
+    assert result.attrs["quantity"] == "intensity"
+
+
 @pytest.mark.parametrize("with_i0", [False, True])
 def test_optical_density_stored_as_transmission_is_not_logged_again(with_i0):
     stack = assumed(noisy(density()), "transmission", **(i0(LIGHT) if with_i0 else {}))

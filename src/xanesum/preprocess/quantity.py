@@ -57,6 +57,7 @@ class Look:
     largest: float  # 99.9th percentile of single values
     brightest: float  # 99th percentile of the blocks' means over all frames
     not_positive: float  # share of them that are 0 or less
+    negative: float  # share of them that are less
     is_whole: bool  # whether all of them are whole numbers
     reference: float  # median of flat or I0; NaN where there is none
 
@@ -95,9 +96,7 @@ class Look:
         """Whether values are too small for counts."""
         far_below = self.largest * FAR_BELOW < self.reference  # false where there is no reference
         return bool(
-            not self.is_whole
-            and self.largest < MOST_DENSITY
-            and (far_below or self.not_positive > FEW_NEGATIVE)
+            not self.is_whole and self.largest < MOST_DENSITY and (far_below or self.negative > FEW_NEGATIVE)
         )
 
     @property
@@ -193,6 +192,8 @@ def _judged_rising_counts(stack: xr.DataArray, look: Look, referred: bool) -> tu
     if "flat" in stack.coords or (referred and look.raw_direction() < 0):
         _warn_of_contradiction("counts", 1)
         return "counts", ""
+    if look.negative > FEW_NEGATIVE and not referred:
+        return "intensity", f"{RISE} and are negative in part: they are no counts, and were left as they are"
     monitored = "divided by the monitor" if "monitor" in stack.coords else "as it is, without I0"
     means = "divided by I0" if referred else monitored
     return "fluorescence", f"{RISE}, as transmitted counts do not: they were taken as fluorescence, {means}"
@@ -242,6 +243,7 @@ def look_at(stack: xr.DataArray) -> Look:
         largest=float(np.percentile(values, 99.9)) if values.size else np.nan,
         brightest=float(np.percentile(of_blocks, 99)) if of_blocks.size else np.nan,
         not_positive=float(np.mean(values <= 0)) if values.size else 0.0,
+        negative=float(np.mean(values < 0)) if values.size else 0.0,
         is_whole=bool(np.all(values == np.round(values))),
         reference=float(np.nanmedian(reference)) if known else np.nan,
     )
