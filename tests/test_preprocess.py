@@ -532,11 +532,9 @@ def test_prepare_does_all_steps_in_order_and_adds_up():
     ]
 
 
-def test_prepare_keeps_counts_that_have_no_reference_and_says_so():
-    stack = small_stack(quantity="counts")
-    result, report = prepare(stack)
-    assert result.attrs["quantity"] == "counts"
-    assert report.lines() == ["no flat and no I0: the counts were left as they are"]
+def test_prepare_asks_for_the_reference_that_counts_need():
+    with pytest.raises(StackError, match="transmitted counts need I0"):
+        prepare(small_stack(quantity="counts"))
 
 
 def test_prepare_takes_the_quantity_that_the_file_does_not_know():

@@ -22,7 +22,18 @@ from xanesum.workflow.recipe import DenoiseOptions, InputOptions, MapOptions, Re
 from xanesum.xanes import half_step_energy
 
 FULL = Recipe(
-    InputOptions('odd "name"\n\u00b5\x7f.txt', "i0.txt", "entry/a", True, (1, 20, 3, 40), "m.npy"),
+    InputOptions(
+        'odd "name"\n\u00b5\x7f.txt',
+        "i0.txt",
+        "entry/a",
+        True,
+        (1, 20, 3, 40),
+        "m.npy",
+        quantity="fluorescence",
+        i0_region=(0, 5, 0, 6),
+        flat=('flat "1".tif', "flat\\2.tif"),
+        dark=("dark.tif",),
+    ),
     DenoiseOptions("sum", "tv", 3, 12.5, "white", "none", 7),
     MapOptions("half_step", 8343.0, (8200.0, 8300.0), (8400.0, 8500.0)),
 )

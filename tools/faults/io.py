@@ -4,6 +4,34 @@ from faults import Fault
 
 FAULTS = (
     Fault(
+        "io: energies of a white spectrum ignored",
+        "io/dataexchange.py",
+        "interpolate_i0(path, at.ravel(), white.ravel(), energy)",
+        "interpolate_i0(path, np.sort(at.ravel()), white.ravel(), energy)",
+        "tests/test_io_references.py",
+    ),
+    Fault(
+        "io: the last flat instead of the mean",
+        "io/references.py",
+        "return np.asarray(total / len(images), np.float32)",
+        "return np.asarray(images[-1].counts(), np.float32)",
+        "tests/test_io_references.py",
+    ),
+    Fault(
+        "io: flats of several energies not interpolated",
+        "io/references.py",
+        "image if not share else",
+        "image if True else",
+        "tests/test_io_references.py",
+    ),
+    Fault(
+        "io: saturation of HDF5 not known",
+        "io/registry.py",
+        "known = scan.computed or ",
+        "known = True or ",
+        "tests/test_preprocess_quantity.py",
+    ),
+    Fault(
         "io: repeats not divided by their exposure time",
         "io/ssrl.py",
         "total += _counts(exposure) / exposure.info.exposure_s[0]",

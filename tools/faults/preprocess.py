@@ -4,6 +4,69 @@ from faults import Fault
 
 FAULTS = (
     Fault(
+        "quantity: fluorescence through a logarithm",
+        "preprocess/density.py",
+        "return counts * np.exp(-log_reference), counted",
+        "return log_reference - np.log(counts), counted",
+        "tests/test_preprocess_quantity.py",
+    ),
+    Fault(
+        "quantity: the edge upside down",
+        "preprocess/quantity.py",
+        "sign, at, about = int(np.sign(steps[first])), ",
+        "sign, at, about = -int(np.sign(steps[first])), ",
+        "tests/test_preprocess_quantity.py",
+    ),
+    Fault(
+        "quantity: optical density logged again",
+        "preprocess/quantity.py",
+        "    if direction > 0:\n        why",
+        "    if False:\n        why",
+        "tests/test_preprocess_quantity.py",
+    ),
+    Fault(
+        "quantity: what the user said is judged too",
+        "preprocess/quantity.py",
+        "    if not is_assumed:\n        _warn",
+        "    if False:\n        _warn",
+        "tests/test_preprocess_quantity.py",
+    ),
+    Fault(
+        "quantity: the first excursion of noise taken for the edge",
+        "preprocess/quantity.py",
+        "max(FIRST * size.max(), CLEAR * noise)",
+        "FIRST * size.max()",
+        "tests/test_preprocess_quantity.py",
+    ),
+    Fault(
+        "i0: a film taken for empty",
+        "preprocess/i0.py",
+        "return None if _film(look, empty, strong, at) > MOST_FILM else pixels",
+        "return pixels",
+        "tests/test_preprocess_quantity.py",
+    ),
+    Fault(
+        "i0: dark stays in the I0 of a region",
+        "preprocess/i0.py",
+        "counts = (values - dark)[",
+        "counts = (values - 0 * dark)[",
+        "tests/test_preprocess_quantity.py",
+    ),
+    Fault(
+        "references: ring current forgotten",
+        "preprocess/references.py",
+        'level, said = level + _log_change(stack, "monitor"), ',
+        "level, said = level, ",
+        "tests/test_preprocess_quantity.py",
+    ),
+    Fault(
+        "references: flats above the camera's limit taken for saturated",
+        "preprocess/references.py",
+        "| (not is_of_camera)",
+        "",
+        "tests/test_preprocess_quantity.py",
+    ),
+    Fault(
         "bad frames: any misfit, chemistry too",
         "preprocess/bad_frames.py",
         "(alone > limit[e] and _outside(frames[e], frames[others]) > OUTSIDE)",
@@ -96,7 +159,7 @@ FAULTS = (
     ),
     Fault(
         "preprocess: exposure times of sample and flat swapped",
-        "preprocess/density.py",
+        "preprocess/references.py",
         "np.log(sample) - np.log(flat)",
         "np.log(flat) - np.log(sample)",
         "tests/test_preprocess.py",

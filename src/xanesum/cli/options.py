@@ -64,7 +64,14 @@ INPUT: OptionTable = (
         "input.energies",
         {"metavar": "FILE", "help": "text file of photon energies, in eV or keV"},
     ),
-    ("--i0", "input.i0", {"metavar": "FILE", "help": "text file of energies and incident counts"}),
+    (
+        "--i0",
+        "input.i0",
+        {
+            "metavar": "FILE|monitor",
+            "help": "energies and incident counts as text, a scan without sample, or the monitor in the file",
+        },
+    ),
     ("--data", "input.data", {"metavar": "NAME", "help": "dataset to read in an HDF5 file or a Zarr store"}),
     ("--entry", "input.entry", {"metavar": "NAME", "help": "which entry of the file to read"}),
     ("--detector", "input.detector", {"metavar": "NAME", "help": "which detector or channel to read"}),

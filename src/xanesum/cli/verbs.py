@@ -88,6 +88,7 @@ def plan(arguments: argparse.Namespace) -> None:
         arguments.scan,
         denoiser=recipe.denoise.denoiser,
         source=recipe.input.source,
+        quantity=recipe.input.quantity,
         memory=recipe.compute.memory_bytes,
     )
     if arguments.json:

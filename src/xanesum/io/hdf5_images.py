@@ -16,9 +16,9 @@ __all__ = ["images_of_size"]
 
 
 def images_of_size(path: Path, size: tuple[int, ...], words: Sequence[str]) -> Scan | None:
-    """Return images (Y, X) or (N, Y, X) of a size in a file of any layout; None if several could be meant.
+    """Return images (Y, X) or (N, Y, X) of a size in a file of any layout, or None.
 
-    Where there are several, one whose name has one of the `words` is taken.
+    That is the dataset whose name has one of the `words`, or the only one of that size.
     """
     with open_h5(path) as file:
         found = [
@@ -29,8 +29,8 @@ def images_of_size(path: Path, size: tuple[int, ...], words: Sequence[str]) -> S
             and item.shape[-2:] == size
             and item.dtype.kind in "iuf"
         ]
-        named = [name for name in found if any(word in name.lower() for word in words)]
-        names = found if len(found) == 1 else named
+        named = [name for name in found if any(word in name.rpartition("/")[2].lower() for word in words)]
+        names = named or found
         if len(names) != 1:
             return None
         dataset = stack_dataset(path, file, names[0], n_axes=2)

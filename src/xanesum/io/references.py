@@ -26,7 +26,7 @@ Files = str | Path | Sequence[str | Path]
 OpenScan = Callable[[Path], Scan]
 SAME_EV = 0.005  # eV; flats this close were taken at one energy
 ENERGY_IN_NAME = re.compile(r"(?<![\d.])(\d{2,6}(?:[.p]\d+)?)[ _-]?eV", re.IGNORECASE)
-WORDS = {"flat": ("white", "flat", "bkg", "ref", "bright"), "dark": ("dark",)}  # in names of datasets
+WORDS = {"flat": ("white", "flat", "bkg", "bright"), "dark": ("dark",)}  # in names of datasets
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,16 +144,11 @@ def _images(path: Path, scan: Scan, open_scan: OpenScan, name: str) -> list[_Ima
 
 
 def _opened(path: Path, scan: Scan, open_scan: OpenScan, name: str) -> Scan:
-    """Open a file of references: a NumPy file, a known format, or HDF5 with images of the scan's size."""
+    """Open a file of references: NumPy, HDF5 with a dataset of that name, or a known format."""
     if path.suffix.lower() == ".npy":
         return _npy(path)
-    try:
-        return open_scan(path)
-    except ReadError:
-        found = images_of_size(path, scan.shape[1:], WORDS[name]) if _is_hdf5(path) else None
-        if found is None:
-            raise
-        return found
+    of_name = images_of_size(path, scan.shape[1:], WORDS[name]) if _is_hdf5(path) else None
+    return open_scan(path) if of_name is None else of_name
 
 
 def _is_hdf5(path: Path) -> bool:

@@ -18,7 +18,7 @@ from xanesum.io.formats import FORMATS, WRITERS
 from xanesum.io.hdf5_file import following_links
 from xanesum.io.references import Files, with_references
 from xanesum.io.scan import NO_CHOICE, Choice, Format, Scan, float_dtype, read_bytes
-from xanesum.io.text import energies_from, i0_at
+from xanesum.io.text import energies_from, i0_at, interpolate_i0
 from xanesum.stack import QUANTITIES, make_stack
 from xanesum.storage.memory import LAZY_BYTES
 
@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 STACK_SUFFIXES = tuple(WRITERS)  # suffixes of files that `write_stack` writes
+MONITOR = "monitor"  # instead of a file of I0: the monitor that came with the scan
 HEAD_BYTES = 4096  # bytes at the start of a file from which its format is recognized
 
 
@@ -64,7 +65,9 @@ def read_stack(
         Photon energies in eV or keV in the order of the images, or a text file with them in its first column.
         Used instead of those in the file.
     i0 : str or Path, optional
-        Text file with two columns, energy and incident counts; becomes coordinate ``i0 (energy)``.
+        Text file with two columns, energy and incident counts; or another scan, whose I0 is taken, or the
+        means of its images if it has none; or "monitor", for the monitor in the file of the scan.  It is
+        interpolated at the energies of the scan, and becomes coordinate ``i0 (energy)``.
     data : str, optional
         Name of the dataset to read in an HDF5 file or a Zarr store.  Its axes are those that the file names,
         otherwise (energy, y, x).
@@ -125,9 +128,11 @@ def _with_quantity(scan: Scan, quantity: str | None) -> Scan:
             f"quantity must be one of {', '.join(QUANTITIES)}, got {quantity!r}", parameter="quantity"
         )
     history = scan.history
+    raw = quantity in ("counts", "fluorescence")
+    attrs = {name: value for name, value in scan.attrs.items() if raw or name != "saturation_counts"}
     if quantity != scan.quantity:
         history = (*history, f"taken as {quantity.replace('_', ' ')}, as asked")
-    return replace(scan, quantity=quantity, is_declared=True, history=history)
+    return replace(scan, quantity=quantity, is_declared=True, history=history, attrs=attrs)
 
 
 def _stack_of(
@@ -332,8 +337,27 @@ def _with_i0(path: Path, scan: Scan, energy: NDArray[np.float64], i0: str | Path
                 f"{path}: holds {quantity}, but an I0 spectrum is for counts; leave it out", parameter="i0"
             )
         quantity = "counts"  # also for floats, as there is an I0 for them
-    coords = {**scan.coords, "i0": (("energy",), i0_at(Path(i0), energy))}
-    return replace(scan, quantity=quantity, coords=coords)
+    if str(i0) == MONITOR and MONITOR in scan.coords:
+        values, said = scan.coords[MONITOR][1], "I0 is the monitor of the file"
+        coords = {name: coord for name, coord in scan.coords.items() if name != MONITOR}
+    else:
+        values, said = _i0_of_file(Path(i0), energy)
+        coords = dict(scan.coords)
+    coords["i0"] = (("energy",), values)
+    return replace(scan, quantity=quantity, coords=coords, history=(*scan.history, said))
+
+
+def _i0_of_file(path: Path, energy: NDArray[np.float64]) -> tuple[NDArray[np.float64], str]:
+    """Return the I0 in a text file or in another scan, at these energies, and a sentence about it."""
+    if not path.is_dir() and not any(f.matches(path, read_bytes(path, HEAD_BYTES)) for f in FORMATS):
+        return i0_at(path, energy), f"I0 from {path.name}"
+    other = _open(path, NO_CHOICE)[1]
+    at = _energies(path, other, None)
+    if "i0" in other.coords:
+        return interpolate_i0(path, at, np.asarray(other.coords["i0"][1]), energy), f"I0 of {path.name}"
+    means = np.array([float(np.nanmean(other.read((e, slice(None), slice(None))))) for e in range(len(at))])
+    said = f"I0 from {path.name}: the means of its {len(at)} images, which are taken to hold no sample"
+    return interpolate_i0(path, at, means, energy), said
 
 
 def _saturation(scan: Scan) -> dict[str, int]:

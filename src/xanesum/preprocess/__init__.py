@@ -107,6 +107,7 @@ def _with_found_i0(stack: xr.DataArray, look: Look) -> xr.DataArray:
             "they rise at the edge, as fluorescence does: if it is fluorescence, say so; otherwise give I0"
             if risen
             else "give I0, or a region of the images without sample"
+            + ', or take the "monitor" of the file as I0' * ("monitor" in stack.coords)
         )
         raise StackError(
             "transmitted counts need I0: there is no flat and no I0, and no pixels without sample were "

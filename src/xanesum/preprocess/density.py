@@ -45,8 +45,9 @@ def to_optical_density(
     """Convert counts or transmission to optical density, ``ln(flat / t_flat) - ln(sample / t_sample)``.
 
     Optical density and intensity are returned as they are.  Fluorescence is divided by the flat or I0,
-    without a logarithm; without both it is returned as it is.  Options that are not given are taken from the
-    stack: coordinates `flat`, `i0`, `dark` and exposure times, and ``attrs["saturation_counts"]``.
+    without a logarithm, or by the `monitor`; without all of these it is returned as it is.  Options that are
+    not given are taken from the stack: coordinates `flat`, `i0`, `dark` and exposure times, and
+    ``attrs["saturation_counts"]``.
 
     An I0 spectrum beside one flat image says how the light changes with energy.  So does the ring current
     (coordinate `monitor`, with ``attrs["monitor_unit"]`` of mA or A) beside one flat image or an I0 spectrum.
@@ -94,6 +95,8 @@ def to_optical_density(
     check_stack(stack)
     quantity = stack.attrs["quantity"]
     is_fluorescence = quantity == "fluorescence"
+    if is_fluorescence and not has_reference(stack, Corrections(flat=flat)) and "monitor" in stack.coords:
+        stack = stack.assign_coords(i0=stack["monitor"]).drop_vars("monitor")
     without_i0 = is_fluorescence and not has_reference(stack, Corrections(flat=flat))
     as_it_is = without_i0 and dark is None and "dark" not in stack.coords and not offset
     if as_it_is or quantity in ("optical_density", "intensity"):

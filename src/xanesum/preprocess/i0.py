@@ -24,7 +24,9 @@ STRONGEST = 98.0  # percentile that stands for the strongest change
 ALIKE, NOISES = 0.1, 3.0  # empty pixels are within this share of it, or within so many standard deviations
 CONTRAST = 6.0  # the strongest change exceeds the noise by at least this factor
 LEAST_PX, LEAST_SHARE = 60, 0.01  # empty pixels that are needed, and share of all
-MOST_FILM = 0.15  # largest edge in the light of empty pixels, as a share of the sample's strongest edge
+NEAR_EV = 8.0, 18.0  # energies this close below and above the edge may have lines of the monochromator, ...
+FEWEST_APART = 4  # ... if there are so many others on each side
+MOST_FILM = 0.1  # largest edge in the light of empty pixels, as a share of the sample's strongest edge
 
 
 def i0_from_region(stack: xr.DataArray, region: Sequence[int]) -> xr.DataArray:
@@ -89,8 +91,8 @@ def find_empty(stack: xr.DataArray, look: Look) -> NDArray[np.bool_] | None:
     little of the element.  It is none if the light of these pixels shows a part of the sample's edge.
     """
     direction, at = look.edge()
-    n = len(look.energy_ev)
-    if direction >= 0 or not 0 < at < n:
+    at = at if direction else look.steepest_fall()
+    if direction > 0 or not at:
         return None
     before, after = look.means[:at], look.means[at:]
     light, change = before.mean(axis=0), np.full(before.shape[1], np.nan)
@@ -99,37 +101,46 @@ def find_empty(stack: xr.DataArray, look: Look) -> NDArray[np.bool_] | None:
     if np.count_nonzero(lit) < 2:
         return None
     bright = lit & (light > BRIGHT * np.percentile(light[lit], BRIGHTEST))
-    shape = [size // min(look.scale, *stack.shape[1:]) for size in stack.shape[1:]]
-    noise = _noise_of(change.reshape(shape))
+    noise = _noise_of(change.reshape(look.shape))
     low = float(np.percentile(change[bright], LOWEST / 2))
     high = float(np.percentile(change[lit], STRONGEST))
     if not high - low > CONTRAST * noise:
         return None
     empty = bright & (change < low + max(ALIKE * (high - low), NOISES * noise))
-    inner = np.asarray(binary_erosion(empty.reshape(shape), border_value=1))
+    inner = np.asarray(binary_erosion(empty.reshape(look.shape), border_value=1))
     empty = inner.ravel() if inner.any() else empty
     pixels = np.zeros(stack.shape[1:], bool)
-    whole = np.kron(empty.reshape(shape), np.ones((look.scale, look.scale), bool))
+    whole = np.kron(empty.reshape(look.shape), np.ones((look.scale, look.scale), bool))
     pixels[: whole.shape[0], : whole.shape[1]] = whole[: pixels.shape[0], : pixels.shape[1]]
     pixels &= usable_mask(stack)
     strong = lit & (change > low + 0.5 * (high - low))
     if pixels.sum() < max(LEAST_PX, LEAST_SHARE * pixels.size) or not strong.any():
         return None
-    return None if _film(look, empty, strong) > MOST_FILM else pixels
+    return None if _film(look, empty, strong, at) > MOST_FILM else pixels
 
 
-def _film(look: Look, empty: NDArray[np.bool_], strong: NDArray[np.bool_]) -> float:
+def _film(look: Look, empty: NDArray[np.bool_], strong: NDArray[np.bool_], at: int) -> float:
     """Return the edge in the light of `empty` blocks (B,), as a share of that in the `strong` ones.
 
-    Their light is I0 times what a film lets through.  I0 is smooth but for lines of the monochromator, which
-    the sample's spectrum does not have.
+    Their light is I0 times what a film lets through.  I0 changes smoothly, in time or with energy, but for
+    lines of the monochromator near the edge.  The lesser of two shares counts: that by all frames, and that
+    by the frames apart from the edge, which is at frame `at`.
     """
     light = np.log(look.means[:, empty].mean(axis=1))
     density = light - np.log(look.means[:, strong].mean(axis=1))
-    position = np.linspace(-1, 1, len(light))
-    design = np.column_stack([density, *(position**order for order in range(3))])
-    of_density = float(np.linalg.lstsq(design, light)[0][0])
-    return -of_density
+    in_time, one = np.linspace(-1, 1, len(light)), np.ones(len(light))
+    shares = [_share(light, [density, one, in_time, in_time**2])]
+    distance = look.energy_ev - look.energy_ev[at]
+    below, above = distance < -NEAR_EV[0], distance > NEAR_EV[1]
+    if min(np.count_nonzero(below), np.count_nonzero(above)) >= FEWEST_APART:
+        apart = below | above
+        shares.append(_share(light[apart], [density[apart], one[apart], distance[apart]]))
+    return min(shares)
+
+
+def _share(light: NDArray[np.float64], columns: list[NDArray[np.float64]]) -> float:
+    """Return how much of the first column (n,), with the sign turned, is in `light` beside the others."""
+    return -float(np.linalg.lstsq(np.column_stack(columns), light)[0][0])
 
 
 def _noise_of(image: NDArray[np.float64]) -> float:

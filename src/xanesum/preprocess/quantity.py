@@ -30,13 +30,16 @@ FEWEST = 8  # energies without which no edge is judged
 ENDS = 0.1  # share of the energies at each end, between whose means a line is subtracted
 STEP = 0.05  # share of the energies on each side of a step that are averaged
 ABOUT = 0.25  # share of the energies on each side of the edge that must agree about its direction
-SURE = 6.0  # a step is seen if it exceeds its noise by this factor, ...
-STANDS_OUT = 3.0  # ... and the median step of all energies by this one
-FIRST = 0.5  # the first step that is at least this share of the largest one is the edge
+SURE = 5.0  # a step is seen if it exceeds its noise by this factor, ...
+STANDS_OUT = 3.0  # ... and the median step of all energies by this one, ...
+OF_RANGE = 0.3  # ... and is at least this share of all change: light that oscillates has no step as sharp
+FIRST, CLEAR = 0.5, 4.5  # the first step of at least this share of the largest, and of the noise, is the edge
+COARSE = 4  # blocks along the side of the larger ones in which an edge is looked for first:
 STRONG = 0.2  # share of the blocks that change most, in which the edge is looked for first
 
 MOST_DENSITY = 10.0  # an optical density above this is none
 MOST_TRANSMISSION = 1.3  # the same for the mean transmission of a block; flats that drift bring it above 1
+MUCH_TRANSMISSION = 5.0  # beyond this mean it is none, whatever the flats were
 FEW_NEGATIVE = 0.005  # share of values that noise may bring to 0 in counts or transmission
 MANY_NEGATIVE = 0.05  # with so many values that have no logarithm, nothing is transmission
 FAR_BELOW = 20.0  # values that are smaller than I0 by this factor, and below 10, are no counts
@@ -49,30 +52,51 @@ class Look:
     energy_ev: NDArray[np.float64]  # (n,)
     means: NDArray[np.float64]  # (n, B), less the dark; NaN in blocks without usable pixels
     relative: NDArray[np.float64]  # (n, B), the same divided by flat or I0 where there is one
+    shape: tuple[int, int]  # blocks along y and x, B in all
     scale: int  # pixels along the side of a block
     largest: float  # 99.9th percentile of single values
     brightest: float  # 99th percentile of the blocks' means over all frames
     not_positive: float  # share of them that are 0 or less
+    negative: float  # share of them that are less
     is_whole: bool  # whether all of them are whole numbers
     reference: float  # median of flat or I0; NaN where there is none
 
     def edge(self) -> tuple[int, int]:
         """Return the direction of the edge (1 up, -1 down, 0 not known), and the index of its first frame."""
-        strong = self.relative[:, _changing(self.energy_ev, self.relative)]
-        for blocks in (strong, self.relative):
-            found = _edge(self.energy_ev, _mean(blocks))
+        return self._edge_of(self.relative)
+
+    def raw_direction(self) -> int:
+        """Return the direction of the edge of the values as they are, without division by flat or I0."""
+        return self._edge_of(self.means)[0]
+
+    def steepest_fall(self) -> int:
+        """Return the index of the frame before which the strongest blocks fall most; 0 if they do not."""
+        if len(self.energy_ev) < FEWEST:
+            return 0
+        coarse = self._coarse(self.relative)
+        strong = _mean(coarse[:, _changing(self.energy_ev, coarse)])
+        steps, _, k = _steps(self.energy_ev, strong)
+        return int(np.argmin(steps)) + k if steps.min() < 0 else 0
+
+    def _edge_of(self, blocks: NDArray[np.float64]) -> tuple[int, int]:
+        coarse = self._coarse(blocks)
+        for part in (coarse[:, _changing(self.energy_ev, coarse)], blocks):
+            found = _edge(self.energy_ev, _mean(part))
             if found[0]:
                 return found
         return 0, 0
+
+    def _coarse(self, blocks: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return means (n, B') over COARSE x COARSE blocks, in which noise alone changes less."""
+        images = blocks.reshape(-1, *self.shape)
+        return block_means(images, min(COARSE, *self.shape), dtype=np.float64).reshape(len(images), -1)
 
     @property
     def is_like_density(self) -> bool:
         """Whether values are too small for counts."""
         far_below = self.largest * FAR_BELOW < self.reference  # false where there is no reference
         return bool(
-            not self.is_whole
-            and self.largest < MOST_DENSITY
-            and (far_below or self.not_positive > FEW_NEGATIVE)
+            not self.is_whole and self.largest < MOST_DENSITY and (far_below or self.negative > FEW_NEGATIVE)
         )
 
     @property
@@ -125,7 +149,10 @@ def _judged(stack: xr.DataArray, look: Look, direction: int, referred: bool) -> 
     """Return the quantity of values whose quantity was assumed, and why it is not the assumed one."""
     assumed = stack.attrs["quantity"]
     if assumed == "transmission":
-        return _judged_transmission(look, direction, referred)
+        found = _judged_transmission(look, direction, referred)
+        assumed = found[0]
+        if assumed != "counts" or referred or direction < 0:
+            return found
     if assumed == "counts" and direction > 0:
         return _judged_rising_counts(stack, look, referred)
     if assumed in ("counts", "intensity") and direction < 0 and not referred:
@@ -146,6 +173,8 @@ def _judged(stack: xr.DataArray, look: Look, direction: int, referred: bool) -> 
 def _judged_transmission(look: Look, direction: int, referred: bool) -> tuple[str, str]:
     """Return the same for values that should be transmission."""
     unused = "; flat and I0 were not used" * referred
+    if direction <= 0 and look.brightest > MUCH_TRANSMISSION:
+        return "counts", f"values up to {look.largest:.4g} are no transmission: they were taken as counts"
     if direction > 0:
         why = f"{RISE}, as transmission does not"
     elif not direction and look.not_positive > MANY_NEGATIVE:
@@ -160,10 +189,13 @@ def _judged_rising_counts(stack: xr.DataArray, look: Look, referred: bool) -> tu
     unused = "; flat and I0 were not used" * referred
     if look.is_like_density:
         return "optical_density", f"{RISE} and are small: they were taken as optical density already{unused}"
-    if "flat" in stack.coords:
+    if "flat" in stack.coords or (referred and look.raw_direction() < 0):
         _warn_of_contradiction("counts", 1)
         return "counts", ""
-    means = "divided by I0" if referred else "as it is, without I0"
+    if look.negative > FEW_NEGATIVE and not referred:
+        return "intensity", f"{RISE} and are negative in part: they are no counts, and were left as they are"
+    monitored = "divided by the monitor" if "monitor" in stack.coords else "as it is, without I0"
+    means = "divided by I0" if referred else monitored
     return "fluorescence", f"{RISE}, as transmitted counts do not: they were taken as fluorescence, {means}"
 
 
@@ -172,12 +204,12 @@ def _warn_of_contradiction(quantity: str, direction: int) -> None:
     rises = quantity in ("optical_density", "fluorescence", "intensity")
     if direction and (direction > 0) != rises:
         values = quantity.replace("_", " ")
-        found = (
-            "rises at the edge, as fluorescence and optical density do"
-            if direction > 0
-            else "falls at the edge, as transmission does"
-        )
-        note = f"the {values} {found}; if it is something else, say so"
+        if quantity == "counts":
+            note = "the counts rise at the edge, as fluorescence does; say so, or look for sample in the I0"
+        elif direction > 0:
+            note = f"the {values} rises at the edge, as optical density does; if it is something else, say so"
+        else:
+            note = f"the {values} falls at the edge, as transmission does; if it is something else, say so"
         warnings.warn(XanesumWarning(note, parameter="quantity"), stacklevel=4)
 
 
@@ -203,6 +235,7 @@ def look_at(stack: xr.DataArray) -> Look:
     of_blocks = means.mean(axis=0)
     of_blocks = of_blocks[np.isfinite(of_blocks)]
     return Look(
+        shape=_n_blocks(mask.shape, scale),
         energy_ev=part.energy.values.astype(np.float64),
         means=means,
         relative=relative,
@@ -210,6 +243,7 @@ def look_at(stack: xr.DataArray) -> Look:
         largest=float(np.percentile(values, 99.9)) if values.size else np.nan,
         brightest=float(np.percentile(of_blocks, 99)) if of_blocks.size else np.nan,
         not_positive=float(np.mean(values <= 0)) if values.size else 0.0,
+        negative=float(np.mean(values < 0)) if values.size else 0.0,
         is_whole=bool(np.all(values == np.round(values))),
         reference=float(np.nanmedian(reference)) if known else np.nan,
     )
@@ -228,6 +262,12 @@ def _reference(
     if "i0" in part.coords:
         return np.asarray(part["i0"].values, np.float64)[:, None]
     return np.ones((1, 1))
+
+
+def _n_blocks(shape: tuple[int, ...], scale: int) -> tuple[int, int]:
+    """Return the number of whole blocks along y and x."""
+    ny, nx = (size // min(scale, *shape) for size in shape)
+    return ny, nx
 
 
 def _block_means(image: NDArray[np.float64], mask: NDArray[np.bool_], scale: int) -> NDArray[np.float64]:
@@ -283,9 +323,9 @@ def _edge(energy_ev: NDArray[np.float64], spectrum: NDArray[np.float64]) -> tupl
     steps, rest, k = _steps(energy_ev, spectrum)
     size = np.abs(steps)
     noise = np.median(np.abs(np.diff(spectrum, 2))) / 0.6745 / np.sqrt(6) * np.sqrt(2 / k)
-    if not (size.max() > SURE * noise and size.max() > STANDS_OUT * np.median(size)):
+    if size.max() < max(SURE * noise, STANDS_OUT * np.median(size), OF_RANGE * np.ptp(rest)):
         return 0, 0
-    first = int(np.argmax(size >= FIRST * size.max()))
+    first = int(np.argmax(size >= min(size.max(), max(FIRST * size.max(), CLEAR * noise))))
     sign, at, about = int(np.sign(steps[first])), first + k, max(2, round(ABOUT * n))
     agrees = sign * (rest[at : at + about].mean() - rest[max(0, at - about) : at].mean()) > 0
     return (sign, at) if agrees else (0, 0)

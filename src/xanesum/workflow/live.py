@@ -306,7 +306,7 @@ State = tuple[int, float]  # size of a file in bytes, and the time of its last c
 def arrivals(
     folder: Path,
     recipe: Recipe,
-    references: References,
+    references: References | None,
     settled_s: float,
     leave_out: Tell,
 ) -> Iterator[Arrival | None]:
@@ -319,7 +319,7 @@ def arrivals(
     folder : Path
     recipe : Recipe
         Its section ``input`` is used.
-    references : References
+    references : References, optional
         Images without the sample and without light.
     settled_s : float
         Seconds for which the files of a frame must not change before they are read.
@@ -342,7 +342,7 @@ def arrivals(
                 continue
             done.update({path: since[path][0] for path in files})
             try:
-                yield _frame(folder, files, recipe, references)
+                yield _frame(folder, files, recipe, references or References())
             except (ReadError, StackError) as error:
                 leave_out(error.message)
         yield None

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from xanesum.errors import ReadError, RecipeError, StackError
 from xanesum.io import read_stack
+from xanesum.io.registry import MONITOR
 from xanesum.io.scan import reading
 from xanesum.io.tiff import energies_candidates
 from xanesum.preprocess import i0_from_region, prepare
@@ -53,7 +54,8 @@ def input_files(source: str | Path, recipe: Recipe) -> list[Path]:
     """Return the files that a run reads: the scan, energies beside it, and those that the recipe names."""
     source = Path(source)
     options = recipe.input
-    named = (options.energies, options.i0, options.mask, recipe.align.file, *options.flat, *options.dark)
+    i0 = None if options.i0 == MONITOR else options.i0
+    named = (options.energies, i0, options.mask, recipe.align.file, *options.flat, *options.dark)
     return [source, *energies_candidates(source), *(Path(name) for name in named if name is not None)]
 
 

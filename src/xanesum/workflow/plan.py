@@ -103,6 +103,7 @@ def plan_run(
     *,
     denoiser: str | Denoiser = DEFAULT_DENOISER,
     source: Mapping[str, Any] = NOTHING,
+    quantity: str | None = None,
     memory: float | None = None,
 ) -> Plan:
     """Predict what `xanesum.workflow.pipeline.run` of a scan takes on this machine, without running it.
@@ -117,6 +118,8 @@ def plan_run(
         The denoiser of the run.
     source : mapping
         What to read of the file, as arguments of `xanesum.io.read_stack`.
+    quantity : str, optional
+        What the values are, as for `xanesum.io.read_stack`.
     memory : float, optional
         Bytes that the run may use; by default most of the free memory.
 
@@ -127,7 +130,7 @@ def plan_run(
     DenoiserError
         If there is no such denoiser.
     """
-    facts = describe(scan, **source)
+    facts = describe(scan, quantity=quantity, **source)
     rates = measure_rates(scan, denoiser=denoiser, source=source)
     free = float(psutil.virtual_memory().available)
     most = available_memory() if memory is None else memory
