@@ -36,7 +36,7 @@ def test_unknown_content_is_refused(tmp_path, name, message, content):
 def test_a_missing_file_and_an_empty_folder_are_refused(tmp_path):
     with pytest.raises(ReadError, match=r"nothing\.h5: no such file; check the name"):
         read_stack(tmp_path / "nothing.h5")
-    with pytest.raises(ReadError, match="neither a Zarr store nor a folder of images named like"):
+    with pytest.raises(ReadError, match="neither a Zarr store nor a folder of images"):
         read_stack(tmp_path)
 
 

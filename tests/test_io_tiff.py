@@ -145,7 +145,7 @@ def test_pages_of_different_size_or_colour_are_refused(tmp_path):
             file.write(np.ones((size, 6), np.float32), photometric="minisblack")
     tifffile.imwrite(tmp_path / "colour.tif", np.ones((8, 9, 3), np.uint8), photometric="rgb")
     for name in ("mixed.tif", "colour.tif"):
-        with pytest.raises(ReadError, match=rf"{name}: expected grey images of one size"):
+        with pytest.raises(ReadError, match=rf"{name}: .*expected grey images of one size"):
             read_stack(tmp_path / name, energies=[1000, 1001])
 
 

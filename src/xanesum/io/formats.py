@@ -20,7 +20,19 @@ so, and gives the array as ``read=values.__getitem__``.
 
 from __future__ import annotations
 
-from xanesum.io import axis2000, dataexchange, hdf5, nexus, nxstxm, pyxas, ssrl, tiff, xrm, zarr_store
+from xanesum.io import (
+    axis2000,
+    dataexchange,
+    hdf5,
+    image_folder,
+    nexus,
+    nxstxm,
+    pyxas,
+    ssrl,
+    tiff,
+    xrm,
+    zarr_store,
+)
 from xanesum.io.scan import Format
 
 __all__ = ["FORMATS", "WRITERS"]
@@ -37,6 +49,7 @@ FORMATS: tuple[Format, ...] = (
     xrm.FORMAT,
     tiff.FORMAT,
     axis2000.FORMAT,
+    image_folder.FORMAT,  # any folder of images, so after all known folders
 )
 # by suffix, the function that writes a stack
 WRITERS = {suffix: each.write for each in FORMATS if each.write is not None for suffix in each.suffixes}
