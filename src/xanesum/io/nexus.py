@@ -16,6 +16,7 @@ import xarray as xr
 
 from xanesum.errors import ReadError, XanesumWarning
 from xanesum.io.hdf5 import has_keys, numbers, open_h5, reader, scalar_text, stack_dataset
+from xanesum.io.hdf5_text import stored_text
 from xanesum.io.scan import Format, Scan, reading
 from xanesum.stack import DIMS, QUANTITIES, SHIFT_COORDS, check_stack
 from xanesum.storage.atomic import atomic_path
@@ -83,7 +84,7 @@ def _matches(path: Path, head: bytes) -> bool:
     if not has_keys(path, head, "entry/definition", DATA, "entry/data/energy"):
         return False
     with open_h5(path) as file:
-        return scalar_text(file["entry/definition"][()]) == DEFINITION
+        return scalar_text(stored_text(file["entry/definition"])) == DEFINITION
 
 
 def _group(parent: h5py.Group, name: str, nx_class: str, **attrs: Any) -> h5py.Group:
@@ -161,7 +162,7 @@ def _own_axes(data: h5py.Group, names: Iterable[str]) -> list[str]:
 
 
 def _text(file: h5py.File, name: str, default: str) -> str:
-    return scalar_text(file[name][()]) if name in file else default
+    return scalar_text(stored_text(file[name])) if name in file else default
 
 
 def _plain_attrs(stack: xr.DataArray) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from xanesum.errors import ReadError
 from xanesum.io.hdf5 import is_hdf5, numbers, open_h5, reader, scalar_text, stack_dataset
+from xanesum.io.hdf5_text import stored_text
 from xanesum.io.scan import Format, Scan
 
 __all__ = ["FORMAT"]
@@ -48,7 +49,7 @@ def _entry(file: h5py.File) -> str:
     """Return the name of the first entry whose definition is NXstxm, or an empty string."""
     for name, group in file.items():
         definition = group.get("definition") if isinstance(group, h5py.Group) else None
-        if isinstance(definition, h5py.Dataset) and scalar_text(definition[()]).strip() == "NXstxm":
+        if isinstance(definition, h5py.Dataset) and scalar_text(stored_text(definition)).strip() == "NXstxm":
             return str(name)
     return ""
 

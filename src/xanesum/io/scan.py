@@ -149,6 +149,8 @@ DAMAGE = (
     ValueError,
     TypeError,
     ArithmeticError,
+    AssertionError,  # of tifffile
+    ImportError,  # of a decoder that tifffile looks for
     RuntimeError,
     struct.error,
     zlib.error,
