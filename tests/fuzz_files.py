@@ -72,7 +72,9 @@ def nxstxm(folder):
         entry = file.create_group("entry1")
         entry["definition"] = "NXstxm"
         data = entry.create_group("counter0")
-        data.attrs.update({"NX_class": "NXdata", "signal": "data", "axes": ["energy", "sample_y", "sample_x"]})
+        data.attrs.update(
+            {"NX_class": "NXdata", "signal": "data", "axes": ["energy", "sample_y", "sample_x"]}
+        )
         data["data"], data["energy"] = counts(), ENERGY
         data["sample_y"], data["sample_x"] = np.arange(9.0), np.arange(11.0)
         entry["control/data"] = np.full(12, 2000.0)
@@ -133,7 +135,21 @@ def images(folder):
     return folder, []
 
 
-KINDS = (native, pyxas, dataexchange, nxstxm, named, tiff, imagej, deflated, ome, txrm, ssrl, axis2000, images)
+KINDS = (
+    native,
+    pyxas,
+    dataexchange,
+    nxstxm,
+    named,
+    tiff,
+    imagej,
+    deflated,
+    ome,
+    txrm,
+    ssrl,
+    axis2000,
+    images,
+)
 
 # --- damage
 
@@ -214,7 +230,9 @@ def main(place, count, seed):
         scan, options = kind(place / kind.__name__)
         whole[kind.__name__] = scan, options
         status, problem = attempt(place / kind.__name__, scan, options, "map")
-        assert (status, problem) == (0, ""), f"{kind.__name__} is not readable before it is damaged: {problem}"
+        assert (status, problem) == (0, ""), (
+            f"{kind.__name__} is not readable before it is damaged: {problem}"
+        )
         (place / kind.__name__ / "map.h5").unlink()
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     rng = np.random.default_rng(seed)
@@ -226,7 +244,9 @@ def main(place, count, seed):
         path = files[int(rng.integers(0, len(files)))]
         path.write_bytes(bytes(damage(bytearray(path.read_bytes()), rng)))
         print("begin", number, kind, damage.__name__, path.name, flush=True)
-        moved = [str(each).replace(str(place / kind), str(folder)) for each in (whole[kind][0], *whole[kind][1])]
+        moved = [
+            str(each).replace(str(place / kind), str(folder)) for each in (whole[kind][0], *whole[kind][1])
+        ]
         status, problem = attempt(folder, moved[0], moved[1:], "map" if number % 2 else "info")
         print("end", number, status, problem, flush=True)
         shutil.rmtree(folder)

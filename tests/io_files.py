@@ -29,7 +29,9 @@ def small_stack(shape=(4, 5, 7), *, quantity="optical_density", dtype=np.float32
     return make_stack(values, 8300.0 + 1.25 * np.arange(shape[0]), quantity=quantity, **options)
 
 
-def write_xrm(path, images, *, energy=0.0, exposure_s=1.0, pixel_size_um=0.03, declared_images=None, more=None):
+def write_xrm(
+    path, images, *, energy=0.0, exposure_s=1.0, pixel_size_um=0.03, declared_images=None, more=None
+):
     """Write an Xradia file with `images` (n, Y, X), uint16 or float32; `more` are further streams."""
     images = np.asarray(images)
     n_images, height, width = images.shape

@@ -1,4 +1,4 @@
-"""Three hundred damaged files of every format: one line and an exit code, in time, with nothing left behind."""
+"""Three hundred damaged files of every format: one line and an exit code, and nothing left behind."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ HELPER = Path(__file__).with_name("fuzz_files.py")
 
 
 def test_damaged_files_are_an_exit_code_and_one_line(tmp_path):
-    """A process of its own does the work: a crash or an endless loop in a library shows as the last attempt."""
+    """A process of its own does the work: a crash or an endless loop in a library shows as the last one."""
     command = [sys.executable, str(HELPER), str(tmp_path), str(COUNT), str(SEED)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     lines = done.stdout.splitlines()

@@ -75,7 +75,9 @@ def test_a_bad_i0_is_refused(tmp_path, text, message):
 
 def test_missing_images_are_left_out_and_named(tmp_path):
     path = write_axis2000(tmp_path, COUNTS, ENERGY, skip=[2])
-    with pytest.warns(XanesumWarning, match=r"1 of 4 images are missing or unfinished.*first: scan_a002\.xim"):
+    with pytest.warns(
+        XanesumWarning, match=r"1 of 4 images are missing or unfinished.*first: scan_a002\.xim"
+    ):
         stack = read_stack(path)
     np.testing.assert_array_equal(stack.values, COUNTS[[0, 1, 3]])
     np.testing.assert_array_equal(stack.energy, ENERGY[[0, 1, 3]])
@@ -100,7 +102,9 @@ def with_regions(folder, n_regions):
     path = write_axis2000(folder, COUNTS, ENERGY, skip=range(4))
     text = path.read_text()
     region = text[text.index("PAxis") : text.index("StackAxis")]
-    path.write_text(text.replace(region, f"Regions = ({n_regions},\n{{{region}}}" + f",\n{{{region}}}" * (n_regions - 1)))
+    path.write_text(
+        text.replace(region, f"Regions = ({n_regions},\n{{{region}}}" + f",\n{{{region}}}" * (n_regions - 1))
+    )
     for e in range(4):
         for r in range(n_regions):
             np.savetxt(folder / f"scan_a{e:03d}{r}.xim", COUNTS[e] + r)
@@ -124,7 +128,10 @@ def test_the_first_of_several_regions_is_read_and_said(tmp_path, n_energies):
 
 def test_the_first_of_several_channels_is_read_and_the_others_are_named(tmp_path):
     path = write_axis2000(tmp_path, COUNTS, ENERGY)
-    path.write_text(path.read_text() + 'Channels = (2,\n{ Name = "PMT"; Unit = "counts";},\n{ Name = "TEY"; Unit = "V";});\n')
+    path.write_text(
+        path.read_text()
+        + 'Channels = (2,\n{ Name = "PMT"; Unit = "counts";},\n{ Name = "TEY"; Unit = "V";});\n'
+    )
     for e in range(4):
         np.savetxt(tmp_path / f"scan_b{e:03d}.xim", COUNTS[e] // 7)
 
@@ -151,7 +158,11 @@ def test_names_in_capitals_are_found(tmp_path):
     ("change", "message"),
     [
         (
-            lambda text: text.replace("Image Scan", "Line Scan").replace("Image Stack", "Image").replace("StackAxis", "X"),
+            lambda text: (
+                text.replace("Image Scan", "Line Scan")
+                .replace("Image Stack", "Image")
+                .replace("StackAxis", "X")
+            ),
             r"is a line scan \('NEXAFS Line Scan'\)",
         ),
         (lambda text: text.replace('Name = "StackAxis"', 'Name = "Sample Z"'), "is a stack over 'Sample Z'"),

@@ -63,7 +63,9 @@ def test_energies_of_numpy(tmp_path):
 
 
 def test_energies_relative_to_an_edge_that_the_list_names(tmp_path):
-    (tmp_path / "list.txt").write_text("# E - E0, E0 = 8340.0 eV\n" + "\n".join(f"{e - 8340:.2f}" for e in EV))
+    (tmp_path / "list.txt").write_text(
+        "# E - E0, E0 = 8340.0 eV\n" + "\n".join(f"{e - 8340:.2f}" for e in EV)
+    )
     with pytest.warns(XanesumWarning, match=r"energies relative to E0 = 8340\.0 were added"):
         np.testing.assert_allclose(read_energies(tmp_path / "list.txt"), EV)
 
@@ -98,8 +100,15 @@ def test_numbers_that_cannot_be_the_energies_of_one_scan_are_refused(tmp_path, v
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'shape': (80, 90)( }".ljust(127) + b"\n", "header .* is damaged"),
-        (b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '<f8', 'fortran_order': False, 'shape': (9000000000,), }".ljust(118), "cannot be read"),
+        (
+            b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'shape': (80, 90)( }".ljust(127) + b"\n",
+            "header .* is damaged",
+        ),
+        (
+            b"\x93NUMPY\x01\x00v\x00"
+            + b"{'descr': '<f8', 'fortran_order': False, 'shape': (9000000000,), }".ljust(118),
+            "cannot be read",
+        ),
         (b"8300\n8301\n", "does not begin as an array of NumPy"),
     ],
 )

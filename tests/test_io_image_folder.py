@@ -43,7 +43,9 @@ def test_the_energy_in_a_name(name, energy):
 
 
 def test_words_for_flats_and_darks_and_the_name_of_the_scan():
-    assert [kind_of(name) for name in ("ref_8300eV", "a_flat001", "dark", "darkfield_2", "reflex_1", "whitefish")] == [
+    assert [
+        kind_of(name) for name in ("ref_8300eV", "a_flat001", "dark", "darkfield_2", "reflex_1", "whitefish")
+    ] == [
         "flat",
         "flat",
         "dark",
@@ -143,13 +145,17 @@ def test_images_without_an_energy_are_left_out_and_named(tmp_path):
     folder = write_tiffs(tmp_path / "scan")
     tifffile.imwrite(folder / "cell_overview.tif", COUNTS[0])
     (folder / "cell_overview.tif").rename(folder / "cell_3.tif")
-    with pytest.warns(XanesumWarning, match=r"without an energy in their names were left out \(cell_3\.tif\)"):
+    with pytest.warns(
+        XanesumWarning, match=r"without an energy in their names were left out \(cell_3\.tif\)"
+    ):
         assert read_stack(folder).shape == (4, 5, 7)
 
 
 def test_energies_of_numbered_images_come_from_a_list(tmp_path):
     folder = write_tiffs(tmp_path / "scan", energies=[1, 2, 10, 11], name="img_{}.tif")
-    with pytest.raises(EnergyError, match=r"no photon energies for its 4 images; put them in .*energies\.txt"):
+    with pytest.raises(
+        EnergyError, match=r"no photon energies for its 4 images; put them in .*energies\.txt"
+    ):
         read_stack(folder)
     (folder / "energies.txt").write_text("\n".join(map(str, ENERGY)))
     np.testing.assert_array_equal(read_stack(folder).values, COUNTS)
@@ -184,7 +190,7 @@ def test_two_scans_in_one_folder_are_refused(tmp_path, add, message):
 def test_folders_that_are_no_scan_are_refused(tmp_path):
     folder = write_tiffs(tmp_path / "sizes")
     tifffile.imwrite(folder / "cell_8400eV.tif", np.ones((6, 7), np.uint16))
-    with pytest.raises(ReadError, match="expected images of one size .*, got 5 x 7, 6 x 7"):
+    with pytest.raises(ReadError, match=r"expected images of one size .*, got 5 x 7, 6 x 7"):
         read_stack(folder)
     (tmp_path / "stacks").mkdir()
     tifffile.imwrite(tmp_path / "stacks" / "one.tif", COUNTS, photometric="minisblack")

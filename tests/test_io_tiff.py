@@ -281,7 +281,9 @@ def test_tiles_and_blocks_of_tiles_are_read(tmp_path):
     values = np.random.default_rng(1).random((16, 32, 48)).astype(np.float32)
     for name, tile in (("plane", (16, 16)), ("block", (16, 16, 16))):
         tifffile.imwrite(tmp_path / f"{name}.tif", values, tile=tile, **GREY)
-        np.testing.assert_array_equal(read_stack(tmp_path / f"{name}.tif", energies=8300.5 + np.arange(16)), values)
+        np.testing.assert_array_equal(
+            read_stack(tmp_path / f"{name}.tif", energies=8300.5 + np.arange(16)), values
+        )
 
 
 def test_images_that_were_added_one_after_the_other_are_one_stack(tmp_path):
@@ -331,9 +333,17 @@ def test_an_ome_stack_in_several_files_stays_in_its_folder(tmp_path):
             {"photometric": "palette", "colormap": np.zeros((3, 256), np.uint16)},
             "indices into a palette",
         ),
-        (np.stack([SCAN, SCAN]), {"imagej": True, "metadata": {"axes": "CZYX"}}, r"axes ZCYX with 5 x 2|axes CZYX"),
+        (
+            np.stack([SCAN, SCAN]),
+            {"imagej": True, "metadata": {"axes": "CZYX"}},
+            r"axes ZCYX with 5 x 2|axes CZYX",
+        ),
         (np.stack([SCAN, SCAN]), GREY, "more than one scan over energies"),
-        ((9 * SCAN[:3]).astype(np.uint8), {"photometric": "rgb", "planarconfig": "separate"}, r"colours \(RGB\)"),
+        (
+            (9 * SCAN[:3]).astype(np.uint8),
+            {"photometric": "rgb", "planarconfig": "separate"},
+            r"colours \(RGB\)",
+        ),
     ],
 )
 def test_what_is_no_stack_of_grey_images_is_refused_by_name(tmp_path, values, options, message):

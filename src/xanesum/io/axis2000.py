@@ -76,7 +76,8 @@ def open_part(path: Path, *, region: str | None = None, channel: str | None = No
     spectrum = None if i0 is None else i0_at(i0, energy)
     quantity, said = _quantity(header, _read_image(there[0], shape[1:]), spectrum)
     if i0 is not None and quantity == "optical_density":
-        i0, said = None, (*said, f"{i0.name} beside it was not applied")
+        said = (*said, f"{i0.name} beside it was not applied")
+        i0 = None
     return Scan(
         shape=shape,
         dtype=np.dtype(np.float32),
@@ -114,7 +115,9 @@ def _part(path: Path, header: str, region: str | None, channel: str | None) -> P
     channels = _channel_names(header)
     numbers = [str(i + 1) for i in range(n_regions)]
     if region is not None and region not in numbers:
-        raise ReadError(f"{path}: has no region {region!r}; there are {', '.join(numbers)}", parameter="region")
+        raise ReadError(
+            f"{path}: has no region {region!r}; there are {', '.join(numbers)}", parameter="region"
+        )
     letters = [_letter(i) for i in range(len(channels))]
     if channel is not None and channel not in (*channels, *letters):
         known = ", ".join(map(repr, channels)) or "one channel without a name"
@@ -185,7 +188,9 @@ def _images(
     digits of the energy or more, and a digit of the region if there are several.
     """
     digit = str(part.region) if part.n_regions > 1 else ""
-    pattern = re.compile(rf"{re.escape(path.stem)}_{_letter(part.channel)}(\d{{3,}}){digit}\.xim", re.IGNORECASE)
+    pattern = re.compile(
+        rf"{re.escape(path.stem)}_{_letter(part.channel)}(\d{{3,}}){digit}\.xim", re.IGNORECASE
+    )
     images: list[Path | None] = [None] * n_energies
     for file in sorted(path.parent.iterdir()):
         found = pattern.fullmatch(file.name)
@@ -204,7 +209,8 @@ def _images(
     if not lacking:
         return images, ()
     return images, (
-        f"{len(lacking)} of {n_energies} images are missing or unfinished, and were left out (first: {example})",
+        f"{len(lacking)} of {n_energies} images are missing or unfinished, and were left out "
+        f"(first: {example})",
     )
 
 

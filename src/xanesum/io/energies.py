@@ -119,8 +119,8 @@ def require_one_scan(energy: NDArray[np.float64], source: str) -> None:
         )
     if low <= 0:
         raise EnergyError(
-            f"{source}: runs from {low:.6g} to {high:.6g}, so it is relative to an edge, or no list of photon "
-            "energies; add the energy of the edge to each, or write E0 = ... into the first line of the list"
+            f"{source}: runs from {low:.6g} to {high:.6g}, so it is relative to an edge, or no list of "
+            "photon energies; add the energy of the edge to each, or write # E0 = ... above the list"
         )
     if low < KEV_LIMIT <= high:
         raise EnergyError(
@@ -174,7 +174,7 @@ def _energies_in(rows: Rows, header: str, n_images: int | None) -> NDArray[np.fl
 
 
 def _column(table: NDArray[np.float64], header: str) -> int:
-    """Return the column of a table that holds energies: as its header says, or after a count, or the first."""
+    """Return the column that holds energies: as the header says, or after a count, or the first."""
     n_columns = table.shape[1]
     for names in (re.split(r"[,;\t]", header), header.split()):
         named = [i for i, name in enumerate(names) if NAME_OF_ENERGY.search(name.strip())]

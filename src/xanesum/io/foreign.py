@@ -20,7 +20,10 @@ SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", "is a JPEG picture, which holds no counts; give TIFF or HDF5"),
     (b"GIF8", "is a GIF picture, which holds no counts; give TIFF or HDF5"),
     (b"BM", "is a BMP picture, which holds no stack; give TIFF or HDF5"),
-    (b"\x93NUMPY", "is an array of NumPy without energies; read it in Python with np.load and xanesum.make_stack"),
+    (
+        b"\x93NUMPY",
+        "is an array of NumPy without energies; read it in Python with np.load and xanesum.make_stack",
+    ),
     (b"MATLAB 5.0", "is a MATLAB 5 file, which is not read; save its stack as TIFF or HDF5"),
     (b"%PDF", "is a PDF document, not a scan"),
     (b"SIMPLE  =", "is FITS, which is not read; convert it to TIFF or HDF5"),

@@ -1,4 +1,4 @@
-"""Texts in HDF5 files: HDF5 takes as much memory as a text declares, so this is compared with the file first."""
+"""Texts in HDF5 files: HDF5 takes as much memory as a text declares, so that is checked first."""
 
 from __future__ import annotations
 
@@ -31,5 +31,7 @@ def stored_text(dataset: h5py.Dataset) -> Any:
             file.seek(start)
             declared = LENGTH.unpack(file.read(LENGTH.size).ljust(LENGTH.size, b"\0"))[0]
         if declared > path.stat().st_size:
-            raise ReadError(f"{path}: a text in it declares {declared} bytes that the file does not hold; damaged")
+            raise ReadError(
+                f"{path}: a text in it declares {declared} bytes that the file does not hold; damaged"
+            )
     return dataset[()]

@@ -88,7 +88,9 @@ def _open(path: Path) -> Scan:
             **({} if not darks else {"dark": (DIMS[1:], _mean(darks).astype(np.float32))}),
             **_times(groups, flats),
         },
-        attrs={} if limits == {None} or len(limits) > 1 or not is_counts else {"saturation_counts": limits.pop()},
+        attrs={}
+        if limits == {None} or len(limits) > 1 or not is_counts
+        else {"saturation_counts": limits.pop()},
         history=(_summary(path, samples, flats, darks, quantity),),
         notes=(*notes, *more),
         computed=repeated > 1,
@@ -115,7 +117,8 @@ def _images(path: Path) -> tuple[list[Image], tuple[str, ...]]:
         image = Image(file, kind, _energy_of(file, scan), scan)
         if kind == SAMPLE and scan.shape[0] > 1 and image.energy_ev is None:
             raise ReadError(
-                f"{path}: {file.name} in it holds {scan.shape[0]} images by itself; give that file, not its folder"
+                f"{path}: {file.name} in it holds {scan.shape[0]} images by itself; give that file, not its "
+                "folder"
             )
         images.append(image)
     if not any(image.kind == SAMPLE for image in images):
@@ -202,7 +205,7 @@ def _mean(images: Sequence[Image]) -> NDArray[np.float64]:
 def _flat_coords(
     shape: tuple[int, int, int], flats: Sequence[Image], energy: NDArray[np.float64] | None
 ) -> dict[str, Any]:
-    """Return the coordinate `flat`: one image, or one per energy, linear between the energies of the flats."""
+    """Return the coordinate `flat`: one image, or one per energy, linear between those of the flats."""
     if not flats:
         return {}
     if energy is None or any(flat.energy_ev is None for flat in flats):
@@ -215,7 +218,7 @@ def _flat_coords(
         below = int(place[e])
         share = place[e] - below
         first = _mean(groups[below])
-        return first if share < 1e-9 else (1 - share) * first + share * _mean(groups[below + 1])  # noqa: PLR2004
+        return first if share < 1e-9 else (1 - share) * first + share * _mean(groups[below + 1])
 
     return {"flat": (DIMS, lazy_array(shape, frame_reader(len(energy), frame), dtype=np.float32))}
 

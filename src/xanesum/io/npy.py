@@ -26,7 +26,9 @@ def read_npy(path: Path) -> NDArray[Any]:
         If the file is missing, is not of this form, is damaged, or holds something other than numbers.
     """
     if not read_bytes(path, len(MAGIC)).startswith(MAGIC):
-        raise ReadError(f"{path}: is named .npy but does not begin as an array of NumPy; save it with np.save")
+        raise ReadError(
+            f"{path}: is named .npy but does not begin as an array of NumPy; save it with np.save"
+        )
     with reading(path):
         try:
             values: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -159,7 +160,9 @@ def _one_series(path: Path, found: list[Any]) -> tuple[Any, tuple[str, ...]]:
     if len(whole) == 1:
         return whole[0], tuple(notes)
     kinds = {(each.keyframe.shape, str(each.dtype)) for each in whole}
-    if len(kinds) == 1 and all(each.kind != "ome" and len(each.pages) == 1 == _extent(each) for each in whole):
+    if len(kinds) == 1 and all(
+        each.kind != "ome" and len(each.pages) == 1 == _extent(each) for each in whole
+    ):
         return _Joined(whole), tuple(notes)  # images that were added to the file one after the other
     stacks = [each for each in whole if _extent(each) > 1]
     if len(stacks) == 1:
@@ -291,10 +294,9 @@ def _require_codec(path: Path, key: Any) -> None:
 
 def _has_imagecodecs() -> bool:
     try:
-        import imagecodecs  # noqa: F401, PLC0415
-    except ImportError:
+        return find_spec("imagecodecs") is not None
+    except ValueError:  # it is known not to be there
         return False
-    return True
 
 
 def _require_stored(path: Path, pages: list[Any]) -> None:
@@ -306,7 +308,8 @@ def _require_stored(path: Path, pages: list[Any]) -> None:
         ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)]
         if max(ends, default=0) > size or page.nbytes > stored * ratio:
             raise ReadError(
-                f"{path}: page {page.index} declares {page.nbytes} bytes that the file does not hold; cut short"
+                f"{path}: page {page.index} declares {page.nbytes} bytes that the file does not "
+                "hold; cut short"
             )
 
 

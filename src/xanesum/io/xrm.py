@@ -124,8 +124,8 @@ def _energies(path: Path, info: XrmInfo) -> NDArray[np.float64] | None:
             rows, columns = info.tiles
             if rows * columns > 1:
                 raise EnergyError(
-                    f"{path}: its {len(info.energy)} images are a mosaic of {rows} x {columns} tiles, all taken "
-                    f"at {info.energy[0]:.1f} eV; expected a scan over energies"
+                    f"{path}: its {len(info.energy)} images are a mosaic of {rows} x {columns} tiles, all "
+                    f"taken at {info.energy[0]:.1f} eV; expected a scan over energies"
                 )
             raise EnergyError(
                 f"{path}: its {len(info.energy)} images were all taken at {info.energy[0]:.1f} eV: "

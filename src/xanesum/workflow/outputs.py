@@ -60,7 +60,9 @@ def check_output(
         If `path` cannot be written, has another suffix, or is one of the `inputs`.
     """
     if not str(path):
-        raise WriteError("the name of the output is empty; give a file or a folder to write", parameter="output")
+        raise WriteError(
+            "the name of the output is empty; give a file or a folder to write", parameter="output"
+        )
     path = Path(path)
     if suffixes and path.suffix.lower() not in suffixes:
         raise WriteError(
