@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 __all__ = ["foreign_name"]
 
 SIGNATURES: tuple[tuple[bytes, str], ...] = (
@@ -25,11 +28,35 @@ SIGNATURES: tuple[tuple[bytes, str], ...] = (
         "is an array of NumPy without energies; read it in Python with np.load and xanesum.make_stack",
     ),
     (b"MATLAB 5.0", "is a MATLAB 5 file, which is not read; save its stack as TIFF or HDF5"),
+    (b"# XDI/", "is one spectrum (XDI), and no scan"),
     (b"%PDF", "is a PDF document, not a scan"),
     (b"SIMPLE  =", "is FITS, which is not read; convert it to TIFF or HDF5"),
 )
 
 
-def foreign_name(head: bytes) -> str | None:
-    """Return what a file is and what to do with it; None if its first bytes are not known."""
-    return next((name for signature, name in SIGNATURES if head.startswith(signature)), None)
+def foreign_name(path: Path, head: bytes) -> str | None:
+    """Return what a file is and what to do with it; None if that is not known.
+
+    Parameters
+    ----------
+    path : Path
+    head : bytes
+        Its first bytes; a text is recognized by its numbers.
+    """
+    if (known := next((name for mark, name in SIGNATURES if head.startswith(mark)), None)) is not None:
+        return known
+    if path.suffix.lower() == ".xim":
+        return "is one image of an aXis2000 stack; give the .hdr file of the stack"
+    return (
+        "is a table of numbers, as a list of energies or a spectrum, and no scan" if _is_table(head) else None
+    )
+
+
+def _is_table(head: bytes) -> bool:
+    """Return whether most lines of a text begin with a number."""
+    if b"\0" in head:
+        return False
+    lines = [line.replace(",", " ").split() for line in head.decode("utf-8", errors="replace").splitlines()]
+    begins = [fields[0] for fields in lines if fields and not fields[0].startswith(("#", "%", "*"))]
+    numbers = [begin for begin in begins if re.fullmatch(r"[-+]?[\d.]+(?:[eE][-+]?\d+)?", begin)]
+    return len(numbers) > len(begins) / 2

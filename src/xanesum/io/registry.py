@@ -200,7 +200,7 @@ def _find_format(path: Path) -> Format:
             f"{path}: neither a Zarr store nor a folder of images (.tif, .xrm) with their energies in their "
             "names, as scan_8340.5eV.tif"
         )
-    if foreign := foreign_name(head):
+    if foreign := foreign_name(path, head):
         raise ReadError(f"{path}: {foreign}")
     claimed = [f.description for f in FORMATS if path.suffix.lower() in f.suffixes]
     if claimed:
@@ -208,7 +208,7 @@ def _find_format(path: Path) -> Format:
             f"{path}: is named {path.suffix} but its content is not that of {claimed[-1]}; is it damaged?"
         )
     known = ", ".join(sorted({suffix for f in FORMATS for suffix in f.suffixes}))
-    raise ReadError(f"{path}: unknown format; known are {known} and a folder of SSRL .xrm files")
+    raise ReadError(f"{path}: unknown format; known are {known} and a folder of images")
 
 
 def _energies(path: Path, scan: Scan, energies: str | Path | ArrayLike | None) -> NDArray[np.float64]:
