@@ -330,3 +330,12 @@ def test_characters_of_a_name_that_a_terminal_obeys_are_escaped(name, capsys):
     assert name[1] not in said
     assert name[1].encode("unicode_escape").decode() in said
     said.encode()
+
+
+def test_results_do_not_go_among_the_images_of_the_scan(capsys):
+    os.mkdir("scan")
+    for energy, image in zip(ENERGY, VALUES, strict=True):
+        tifffile.imwrite(f"scan/a_{energy:.2f}eV.tif", image)
+    assert cli.main(["run", "scan", "-o", "scan"]) == 1
+    assert "the images of the scan are there" in capsys.readouterr().err
+    assert len(os.listdir("scan")) == len(ENERGY)

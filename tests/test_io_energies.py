@@ -39,6 +39,9 @@ def lines(form, start=1, end="\n"):
         "5\n" + lines("{e:.2f}"),
         lines("cell_{i}.tif\t{e:.2f}"),
         "8300 8303 8330.75\n8331.5 8420\n",
+        lines("{e:.2f}", end=";").replace(".", ","),
+        "# number energy\n" + lines("{i} {e}", start=51234),
+        lines("Energy: {e} eV"),
     ],
 )
 def test_lists_are_read_in_the_forms_in_which_they_are_written(tmp_path, text):
@@ -129,3 +132,11 @@ def test_two_energies_in_one_line_are_two_where_there_are_two_images(tmp_path):
     (tmp_path / "list.txt").write_text("8320.5, 8350.5\n")
     np.testing.assert_array_equal(read_energies(tmp_path / "list.txt", 2), [8320.5, 8350.5])
     np.testing.assert_array_equal(read_energies(tmp_path / "list.txt", 1), [8320.5])
+
+
+def test_a_first_column_that_may_be_numbers_of_scans_is_asked_about(tmp_path):
+    (tmp_path / "list.txt").write_text(lines("{i} {e}", start=51234))
+    with pytest.raises(EnergyError, match=r"51234 \.\.\. and 8300 \.\.\. may both be energies"):
+        read_energies(tmp_path / "list.txt")
+    (tmp_path / "list.txt").write_text("700 2040\n701 1998\n702 2011\n")  # energies and I0
+    np.testing.assert_array_equal(read_energies(tmp_path / "list.txt"), [700, 701, 702])

@@ -143,10 +143,9 @@ def test_an_interrupted_scan_opens_with_what_is_there(tmp_path):
 
 def test_images_without_an_energy_are_left_out_and_named(tmp_path):
     folder = write_tiffs(tmp_path / "scan")
-    tifffile.imwrite(folder / "cell_overview.tif", COUNTS[0])
-    (folder / "cell_overview.tif").rename(folder / "cell_3.tif")
+    tifffile.imwrite(folder / "overview.tif", np.ones((20, 30), np.uint16))
     with pytest.warns(
-        XanesumWarning, match=r"without an energy in their names were left out \(cell_3\.tif\)"
+        XanesumWarning, match=r"without an energy in their names were left out \(overview\.tif\)"
     ):
         assert read_stack(folder).shape == (4, 5, 7)
 
@@ -162,9 +161,18 @@ def test_energies_of_numbered_images_come_from_a_list(tmp_path):
     np.testing.assert_array_equal(read_stack(folder, energies=ENERGY + 1).energy, ENERGY + 1)
 
 
-def test_numbers_without_a_unit_are_energies_if_they_can_be(tmp_path):
-    folder = write_tiffs(tmp_path / "scan", name="cell_{:.2f}.tif")
-    np.testing.assert_array_equal(read_stack(folder).energy, ENERGY)
+@pytest.mark.parametrize("name", ["cell_{:.2f}.tif", "7_{:.2f}_cell.tif"])
+def test_numbers_without_a_unit_are_energies_if_they_can_be(tmp_path, name):
+    folder = write_tiffs(tmp_path / "scan", name=name)
+    with pytest.warns(XanesumWarning, match="8300 to 8360 in the names were taken for energies in eV"):
+        np.testing.assert_array_equal(read_stack(folder).energy, ENERGY)
+
+
+@pytest.mark.parametrize("energies", [[8300, 8301, 8302, 8303], [1, 2, 3, 5]])
+def test_numbers_that_count_are_no_energies(tmp_path, energies):
+    folder = write_tiffs(tmp_path / "scan", energies=energies, name="cell_{}.tif")
+    with pytest.raises(EnergyError, match="no photon energies for its 4 images"):
+        read_stack(folder)
 
 
 def test_a_scan_of_references_only_is_a_scan(tmp_path):

@@ -21,6 +21,7 @@ Rows = list[list[float]]
 
 MAX_EV = 60_000.0  # no microscope measures an absorption edge above this
 MAX_RATIO = 8.0  # of the highest and the lowest energy of a scan; a decimal that slipped makes it 10
+DECIMAL_COMMA = re.compile(r"\d+,\d+")
 BRACKETS = str.maketrans("[](){}", "      ")
 NAME_OF_ENERGY = re.compile(r"energ|\bk?ev\b|\beng\b|^e$", re.IGNORECASE)
 EDGE = re.compile(r"\be_?0\b\D{0,12}?(\d{2,5}(?:\.\d+)?)", re.IGNORECASE)  # "E0 = 8340.0"
@@ -87,7 +88,7 @@ def read_energies(path: Path, n_images: int | None = None) -> NDArray[np.float64
     else:
         lines, comments = read_lines(path)
         rows, header = _rows(path, lines)
-        energy = _energies_in(rows, header or (comments[-1] if comments else ""), n_images)
+        energy = _energies_in(rows, header or (comments[-1] if comments else ""), n_images, str(path))
         words = " ".join([*comments, header])
     if (edge := EDGE.search(words)) and energy.size and energy.min() <= 0:
         energy = energy + float(edge[1])
@@ -140,6 +141,10 @@ def _rows(path: Path, lines: Lines) -> tuple[Rows, str]:
     text = " ".join(line for _, line in lines).strip()
     if text.startswith(("[", "(", "{")):
         return [numbers_in(fields_of(text.translate(BRACKETS)))], ""
+    parts = text.replace(";", " ").split()
+    one_line = sum(bool(line.strip()) for _, line in lines) == 1
+    if one_line and len(parts) > 1 and all(DECIMAL_COMMA.fullmatch(part) for part in parts):
+        return [[float(part.replace(",", ".")) for part in parts]], ""
     if sum(bool(numbers_in(fields_of(line))) for _, line in lines) > 1:
         lines = point_decimals(path, lines)
     header = ""
@@ -159,7 +164,7 @@ def _rows(path: Path, lines: Lines) -> tuple[Rows, str]:
     return rows, header
 
 
-def _energies_in(rows: Rows, header: str, n_images: int | None) -> NDArray[np.float64]:
+def _energies_in(rows: Rows, header: str, n_images: int | None, source: str) -> NDArray[np.float64]:
     """Return the energies among the numbers of all lines."""
     flat = np.array([value for row in rows for value in row])
     if n_images is not None and len(rows) == n_images + 1 and rows[0] == [n_images]:
@@ -170,21 +175,29 @@ def _energies_in(rows: Rows, header: str, n_images: int | None) -> NDArray[np.fl
         return flat
     n_columns = min(map(len, rows))
     table = np.array([row[:n_columns] for row in rows])
-    return np.asarray(table[:, _column(table, header)], dtype=np.float64)
+    return np.asarray(table[:, _column(table, header, source)], dtype=np.float64)
 
 
-def _column(table: NDArray[np.float64], header: str) -> int:
+def _column(table: NDArray[np.float64], header: str, source: str) -> int:
     """Return the column that holds energies: as the header says, or after a count, or the first."""
     n_columns = table.shape[1]
     for names in (re.split(r"[,;\t]", header), header.split()):
         named = [i for i, name in enumerate(names) if NAME_OF_ENERGY.search(name.strip())]
         if len(names) == n_columns and len(named) == 1:
             return named[0]
-    if n_columns > 1 and table[0, 0] in (0, 1):
-        counts = table[0, 0] + np.arange(len(table))
-        if np.array_equal(table[:, 0], counts) and _may_be_energies(table[:, 1]):
+    if n_columns > 1 and _counts(table[:, 0]) and _may_be_energies(table[:, 1]):
+        if table[0, 0] in (0, 1):
             return 1
+        if len(table) > 2 and np.all(np.diff(table[:, 1]) > 0) and not _counts(table[:, 1]):
+            raise EnergyError(
+                f"{source}: {table[0, 0]:g} ... and {table[0, 1]:g} ... may both be energies, or the "
+                "first are numbers of images; name the columns in a header, as '# number energy'"
+            )
     return 0
+
+
+def _counts(values: NDArray[np.float64]) -> bool:
+    return bool(np.array_equal(values, values[0] + np.arange(len(values))))
 
 
 def _may_be_energies(values: NDArray[np.float64]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,16 @@ from numpy.typing import NDArray
 
 from xanesum.errors import EnergyError, MissingExtraError, ReadError
 from xanesum.io import tiff, xrm
-from xanesum.io.names import DARK, FLAT, SAMPLE, energies_of_labels, energy_in_name, kind_of, scan_name
+from xanesum.io.names import (
+    DARK,
+    FLAT,
+    LEAST_EV,
+    SAMPLE,
+    energies_of_labels,
+    energy_in_name,
+    kind_of,
+    scan_name,
+)
 from xanesum.io.scan import Format, Key, Scan, float_dtype, frame_reader
 from xanesum.stack import DIMS
 from xanesum.storage.lazy import lazy_array
@@ -65,12 +75,12 @@ def _open(path: Path) -> Scan:
     _require_one_scan(path, samples)
     samples, energies, more = _with_energies(path, samples)
     groups = _groups(samples, energies)
-    shape, dtype = _common_shape(path, images, len(groups))
     repeated = max(map(len, groups))
     if repeated > 1:
         more = (*more, f"up to {repeated} images of one energy were averaged")
     flats = [image for image in images if image.kind == FLAT]
     darks = [image for image in images if image.kind == DARK]
+    shape, dtype = _common_shape(path, [*samples, *flats, *darks], len(groups))
     is_counts = bool(flats) or all(image.scan.quantity == "counts" for image in samples)
     quantity = "counts" if is_counts else samples[0].scan.quantity
     energy = np.array(sorted({e for e in energies if e is not None})) if len(groups) > 0 else None
@@ -141,8 +151,8 @@ def _natural(name: str) -> tuple[tuple[int, str], ...]:
 
 
 def _require_one_scan(path: Path, samples: Sequence[Image]) -> None:
-    names = sorted({scan_name(image.path.stem) for image in samples})
-    if len(names) > 1 and any(image.energy_ev is not None for image in samples):
+    names = sorted({scan_name(image.path.stem) for image in samples if image.energy_ev is not None})
+    if len(names) > 1:
         listed = ", ".join(name or "without a name" for name in names[:NAMED])
         raise ReadError(f"{path}: holds images of {len(names)} scans ({listed}); give each its own folder")
 
@@ -153,18 +163,29 @@ def _with_energies(
     """Return the images of the sample that have energies, and these; or all, if none has one."""
     known = [image for image in samples if image.energy_ev is not None]
     if not known:
-        bare = energies_of_labels([_number_in(image.path.stem) for image in samples])
-        return samples, [None] * len(samples) if bare is None else list(bare), ()
+        bare = _numbers_that_are_energies([image.path.stem for image in samples])
+        if bare is None:
+            return samples, [None] * len(samples), ()
+        said = f"{min(bare):g} to {max(bare):g} in the names were taken for energies in eV"
+        return samples, [*bare], (said,)
     lacking = [image.path.name for image in samples if image.energy_ev is None]
     note = (f"images without an energy in their names were left out ({_some(lacking)})",) if lacking else ()
     return known, [image.energy_ev for image in known], note
 
 
-def _number_in(stem: str) -> str:
-    """Return the only number with a decimal point in a name, or an empty text."""
-    words = [word for word in stem.replace("_", " ").replace("-", " ").split() if word.count(".") == 1]
-    numbers = [word for word in words if word.replace(".", "").isdigit()]
-    return numbers[0] if len(numbers) == 1 else ""
+def _numbers_that_are_energies(stems: Sequence[str]) -> list[float] | None:
+    """Return the numbers of the names that may be energies; None unless one place of the names has such."""
+    numbers = [re.findall(r"\d+(?:\.\d+)?", stem) for stem in stems]
+    if len({len(each) for each in numbers}) != 1:
+        return None
+    found = []
+    for column in zip(*numbers, strict=True):
+        energy = energies_of_labels(column)
+        if energy is None or len(set(column)) < len(stems) or energy.min() < LEAST_EV:
+            continue
+        if "." in "".join(column) or np.any(np.diff(energy) != 1):  # those that count on are no energies
+            found.append(energy)
+    return [float(value) for value in found[0]] if len(found) == 1 else None
 
 
 def _groups(samples: Sequence[Image], energies: Sequence[float | None]) -> list[list[Image]]:

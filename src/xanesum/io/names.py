@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 from xanesum.errors import EnergyError
 from xanesum.io.energies import require_one_scan
 
-__all__ = ["DARK", "FLAT", "SAMPLE", "energies_of_labels", "energy_in_name", "kind_of", "scan_name"]
+__all__ = [
+    "DARK",
+    "FLAT",
+    "LEAST_EV",
+    "SAMPLE",
+    "energies_of_labels",
+    "energy_in_name",
+    "kind_of",
+    "scan_name",
+]
 
 LEAST_EV = 100.0  # a smaller number before "eV" is a fraction ("8340_50eV") or a count
 WITH_UNIT = re.compile(r"(?<![\d.])(\d{1,6}(?:[.p]\d+)?)[ _-]?(k?)eV(?![a-z])", re.IGNORECASE)
