@@ -296,3 +296,46 @@ def test_a_saved_result_follows_no_options_of_a_scan(capsys):
     assert cli.main(["map", "out/result.sum.h5", "-o", "m.tif", "--roi", "0:5,0:5", "--rank", "2"]) == 1
     assert "is a saved result, so --roi, --rank cannot be followed" in capsys.readouterr().err
     assert sorted(os.listdir(".")) == ["good.h5", "out"]
+
+
+@pytest.mark.parametrize("verb", ["run", "denoise", "map", "demo", "watch"])
+def test_an_output_without_a_name_is_refused(verb, capsys):
+    scan = [] if verb == "demo" else ["." if verb == "watch" else good()]
+    before = sorted(os.listdir("."))
+    assert cli.main([verb, *scan, "-o", ""]) == 1
+    assert "the name of the output is empty" in capsys.readouterr().err
+    assert sorted(os.listdir(".")) == before
+
+
+@pytest.mark.parametrize("header", ["(80, 90)( }", "(8000000, 9000000), }", "(80, 90), "])
+def test_a_damaged_mask_is_one_line(header, capsys):
+    text = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {header}".encode().ljust(117) + b"\n"
+    with open("mask.npy", "wb") as file:
+        file.write(b"\x93NUMPY\x01\x00v\x00" + text + bytes(80 * 90 * 8))
+    status, said = call("denoise", good(), "--mask", "mask.npy", capsys=capsys)
+    assert status == 1
+    assert "mask.npy" in said
+
+
+NAMES = ["a\x1b[2Jb.h5", "a\u202eb.h5", os.fsdecode(b"a\xffb.h5"), "a\u2028b.h5"]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=["escape", "right to left", "no text", "line break"])
+def test_characters_of_a_name_that_a_terminal_obeys_are_escaped(name, capsys):
+    os.rename(good(), name)
+    assert cli.main(["info", name]) == 0
+    assert cli.main(["denoise", name, "-o", f"{name}.tif"]) == 0
+    assert cli.main(["info", f"{name}.nothing"]) == 1
+    said = "".join(capsys.readouterr())
+    assert name[1] not in said
+    assert name[1].encode("unicode_escape").decode() in said
+    said.encode()
+
+
+def test_results_do_not_go_among_the_images_of_the_scan(capsys):
+    os.mkdir("scan")
+    for energy, image in zip(ENERGY, VALUES, strict=True):
+        tifffile.imwrite(f"scan/a_{energy:.2f}eV.tif", image)
+    assert cli.main(["run", "scan", "-o", "scan"]) == 1
+    assert "the images of the scan are there" in capsys.readouterr().err
+    assert len(os.listdir("scan")) == len(ENERGY)

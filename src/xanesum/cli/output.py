@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,7 @@ __all__ = [
     "print_error",
     "print_preprocessing",
     "print_run",
+    "printable",
     "printed_notes",
     "progress_bar",
     "result_sentence",
@@ -41,6 +43,7 @@ __all__ = [
 ]
 
 GB = 1e9  # bytes
+OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # kinds of characters: controls, marks, halves, breaks
 STEPS = {  # names of steps in the work -> what the progress bar shows
     "simulate": "simulating a scan",
     "read": "reading",
@@ -101,8 +104,20 @@ def print_error(message: str) -> None:
 
 
 def one_line(text: str) -> str:
-    """Return a text without line breaks and double spaces."""
-    return " ".join(text.split())
+    """Return a text without line breaks and double spaces, as `printable` has it."""
+    return printable(" ".join(text.split()))
+
+
+def printable(text: object) -> str:
+    """Return a text in which characters that a terminal would obey are escaped.
+
+    Names of files and datasets may hold control codes, marks that turn the direction of writing, and bytes
+    that are no text.
+    """
+    return "".join(
+        char.encode("unicode_escape").decode() if unicodedata.category(char) in OBEYED else char
+        for char in str(text)
+    )
 
 
 # --- what came out
@@ -183,7 +198,7 @@ def map_sentence(maps: xr.Dataset) -> str:
 def print_preprocessing(changes: Sequence[str]) -> None:
     """Print what preprocessing changed and left out."""
     for line in changes:
-        print(f"preprocessing: {line}")
+        print(f"preprocessing: {printable(line)}")
 
 
 def print_motion(motion: Motion | None) -> None:
@@ -200,10 +215,11 @@ def print_run(done: RunResult, folder: Path, seconds: float, flags: Mapping[str,
         print(f"note: no map: {one_line(with_flag(done.map_error, flags))}", file=sys.stderr)
     if done.maps is not None:
         print(map_sentence(done.maps))
-    print(f"{seconds:.1f} s; results in {folder}")
-    print(f"report: {folder / 'report.html'}")
+    print(f"{seconds:.1f} s; results in {printable(folder)}")
+    print(f"report: {printable(folder / 'report.html')}")
 
 
 def print_end(started: float, name: str, *files: str | Path) -> None:
     """Print the time since `started`, and the files that were written."""
-    print(f"{time.perf_counter() - started:.1f} s; {name}: {', '.join(str(file) for file in files)}")
+    named = ", ".join(printable(file) for file in files)
+    print(f"{time.perf_counter() - started:.1f} s; {name}: {named}")

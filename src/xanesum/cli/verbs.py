@@ -24,6 +24,7 @@ from xanesum.cli.output import (
     print_motion,
     print_preprocessing,
     print_run,
+    printable,
     progress_bar,
     result_sentence,
     verdict_lines,
@@ -62,7 +63,7 @@ def info(arguments: argparse.Namespace) -> None:
     for note in facts.pop("notes"):
         warnings.warn(note, XanesumWarning, stacklevel=2)
     for name, value in info_lines(facts, arguments.flags):
-        print(f"{name:12} {value}")
+        print(f"{name:12} {printable(value)}")
 
 
 def check(arguments: argparse.Namespace) -> None:
@@ -223,7 +224,7 @@ def simulate_scan(arguments: argparse.Namespace) -> None:
 def demo(arguments: argparse.Namespace) -> None:
     """Simulate a scan and run everything on it."""
     started, folder = time.perf_counter(), Path(arguments.output)
-    check_output(folder, is_folder=True)
+    check_output(arguments.output, is_folder=True)
     with staged_folder(folder) as temporary, progress_bar() as progress:
         progress("simulate", 0.0)
         exposure = demo_exposure(shape=DEMO_SHAPE, n_energies=DEMO_ENERGIES, seed=arguments.seed)

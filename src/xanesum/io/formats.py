@@ -25,6 +25,7 @@ from xanesum.io import (
     dataexchange,
     hdf5,
     hyperspy,
+    image_folder,
     matlab,
     mistral,
     ncb,
@@ -60,6 +61,7 @@ FORMATS: tuple[Format, ...] = (
     xrm.FORMAT,
     tiff.FORMAT,
     axis2000.FORMAT,
+    image_folder.FORMAT,  # any folder of images, so after all known folders
     ncb.FORMAT,
     stk.FORMAT,  # known by its size, so the last one
 )

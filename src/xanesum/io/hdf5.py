@@ -28,6 +28,7 @@ from xanesum.io.hdf5_file import (
 )
 from xanesum.io.hdf5_labels import Labels, groups_above, labels_of, nx_class, signal_of
 from xanesum.io.hdf5_storage import RawValues, require_readable
+from xanesum.io.hdf5_text import stored_text
 from xanesum.io.interrupted import count_measured
 from xanesum.io.scan import NO_CHOICE, Choice, Format, Key, Scan
 from xanesum.storage.memory import LAZY_BYTES
@@ -282,7 +283,9 @@ def _is_counter(dataset: Any) -> bool:
         return False
     parts = str(dataset.name).strip("/").split("/")
     definition = find(dataset.file, f"{parts[0]}/definition")
-    is_stxm = isinstance(definition, h5py.Dataset) and scalar_text(definition[()]).strip() == "NXstxm"
+    is_stxm = (
+        isinstance(definition, h5py.Dataset) and scalar_text(stored_text(definition)).strip() == "NXstxm"
+    )
     return is_stxm and len(parts) > 2
 
 

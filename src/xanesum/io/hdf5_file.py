@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xanesum.errors import ReadError, XanesumError
+from xanesum.io.hdf5_text import stored_text
 from xanesum.io.scan import reading
 
 __all__ = [
@@ -90,7 +91,7 @@ def open_h5(path: Path) -> Iterator[h5py.File]:
 def is_result(file: h5py.File) -> bool:
     """Return whether a file is a saved result of xanesum."""
     item = find(file, "entry/definition")
-    return isinstance(item, h5py.Dataset) and not item.shape and scalar_text(item[()]) == RESULT
+    return isinstance(item, h5py.Dataset) and not item.shape and scalar_text(stored_text(item)) == RESULT
 
 
 def has_keys(path: Path, head: bytes, *keys: str) -> bool:

@@ -13,6 +13,7 @@ from xanesum.io.axes import Order
 from xanesum.io.hdf5 import Source, chosen, is_stack, open_source
 from xanesum.io.hdf5_file import children, find, is_hdf5, open_h5, quoted, scalar_text, texts
 from xanesum.io.hdf5_labels import nx_class, signal_of
+from xanesum.io.hdf5_text import stored_text
 from xanesum.io.scan import NO_CHOICE, Choice, Format, Scan
 
 __all__ = ["FORMAT"]
@@ -57,7 +58,7 @@ def _entries(file: h5py.File) -> list[str]:
 
 def _is_stxm(group: Any) -> bool:
     definition = find(group, "definition") if isinstance(group, h5py.Group) else None
-    return isinstance(definition, h5py.Dataset) and scalar_text(definition[()]).strip() == "NXstxm"
+    return isinstance(definition, h5py.Dataset) and scalar_text(stored_text(definition)).strip() == "NXstxm"
 
 
 def _detectors(path: Path, entry: h5py.Group) -> dict[str, str]:

@@ -12,6 +12,7 @@ import numpy as np
 from xanesum.errors import ReadError
 from xanesum.io.hdf5 import only_measured, reader, stack_dataset
 from xanesum.io.hdf5_file import has_keys, numbers, open_h5, scalar_text
+from xanesum.io.hdf5_text import stored_text
 from xanesum.io.scan import Format, Scan
 
 __all__ = ["FORMAT"]
@@ -55,7 +56,8 @@ def _pixel_size_nm(file: h5py.File) -> float | None:
     """Return the pixel size, stored as a number of nm or as text such as "38.5nm"."""
     if "Pixel Size" not in file:
         return None
-    found = re.match(r"\s*([\d.]+(?:e[-+]?\d+)?)\s*(\S*)", scalar_text(file["Pixel Size"][()]), re.IGNORECASE)
+    text = scalar_text(stored_text(file["Pixel Size"]))
+    found = re.match(r"\s*([\d.]+(?:e[-+]?\d+)?)\s*(\S*)", text, re.IGNORECASE)
     if found is None or float(found[1]) <= 0:
         return None
     return float(found[1]) * NM_PER.get(found[2].lower(), 1.0)

@@ -13,12 +13,14 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from xanesum.errors import EnergyError, ReadError, StackError, WriteError, XanesumWarning
-from xanesum.io import hdf5, ssrl, tiff
+from xanesum.io import hdf5, ssrl
+from xanesum.io.energies import energies_from, known_energies, require_one_scan
+from xanesum.io.foreign import foreign_name
 from xanesum.io.formats import FORMATS, WRITERS
 from xanesum.io.hdf5_file import following_links
 from xanesum.io.references import Files, with_references
 from xanesum.io.scan import NO_CHOICE, Choice, Format, Scan, float_dtype, read_bytes
-from xanesum.io.text import energies_from, i0_at, interpolate_i0
+from xanesum.io.text import i0_at, interpolate_i0
 from xanesum.stack import QUANTITIES, make_stack
 from xanesum.storage.memory import LAZY_BYTES
 
@@ -230,7 +232,7 @@ def describe(
     choice = _choice(data, entry, detector, region, index, follow_links=follow_links)
     found, scan = _open(path, choice)
     scan = _with_quantity(scan, quantity)
-    low, high = _energy_range(scan.energy)
+    low, high = _energy_range(path, known_energies(scan))
     return {
         "path": str(path),
         "format": found.name,
@@ -268,7 +270,10 @@ def _open(path: Path, choice: Choice) -> tuple[Format, Scan]:
         found = _find_format(path)
         wanted = replace(choice, follow_links=False)
         if wanted == NO_CHOICE:
-            return found, found.open(path)
+            scan = found.open(path)
+            if min(scan.shape) < 1:
+                raise ReadError(f"{path}: its images have no pixels: {scan.shape} (energy, y, x)")
+            return found, scan
         is_hdf5 = bool(set(found.suffixes) & set(hdf5.FORMAT.suffixes))
         if choice.data is not None and is_hdf5:
             return hdf5.FORMAT, hdf5.open_dataset(path, choice)
@@ -294,28 +299,32 @@ def _find_format(path: Path) -> Format:
             return candidate
     if path.is_dir():
         raise ReadError(
-            f"{path}: neither a Zarr store nor a folder of images named like "
-            "rep01_..._08324.0_eV_001of003.xrm"
+            f"{path}: neither a Zarr store nor a folder of images (.tif, .xrm) with their energies in their "
+            "names, as scan_8340.5eV.tif"
         )
+    if foreign := foreign_name(path, head):
+        raise ReadError(f"{path}: {foreign}")
     claimed = [f.description for f in FORMATS if path.suffix.lower() in f.suffixes]
     if claimed:
         raise ReadError(
             f"{path}: is named {path.suffix} but its content is not that of {claimed[-1]}; is it damaged?"
         )
     known = ", ".join(sorted({suffix for f in FORMATS for suffix in f.suffixes}))
-    raise ReadError(f"{path}: unknown format; known are {known} and a folder of SSRL .xrm files")
+    raise ReadError(f"{path}: unknown format; known are {known} and a folder of images")
 
 
 def _energies(path: Path, scan: Scan, energies: str | Path | ArrayLike | None) -> NDArray[np.float64]:
     if energies is not None:
-        return energies_from(energies)
-    if scan.energy is None:
+        return energies_from(energies, scan.shape[0])
+    known = known_energies(scan)
+    if known is None:
+        place = f"put them in {scan.beside[0]}, one per line, or " if scan.beside else ""
         raise EnergyError(
-            f"{path}: no photon energies for its {scan.shape[0]} images; put them in "
-            f"{tiff.energies_path(path).name} in the same folder, one per line, or give them",
+            f"{path}: no photon energies for its {scan.shape[0]} images; {place}give them",
             parameter="energies",
         )
-    return scan.energy
+    require_one_scan(known, str(path))
+    return known
 
 
 def _values(scan: Scan) -> Any:
@@ -400,9 +409,10 @@ def _with_missing(stack: xr.DataArray) -> xr.DataArray:
     return stack
 
 
-def _energy_range(energy: NDArray[np.float64] | None) -> tuple[float | None, float | None]:
+def _energy_range(path: Path, energy: NDArray[np.float64] | None) -> tuple[float | None, float | None]:
     if energy is None or not energy.size:
         return None, None
+    require_one_scan(energy, str(path))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XanesumWarning)
         known = make_stack(np.zeros((energy.size, 1, 1)), energy).energy.values

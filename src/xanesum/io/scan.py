@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -96,6 +97,9 @@ class Scan:
         Energies, rows and columns that are stored, and read, together.  None: each row by itself.
     computed : bool
         The pixels are computed from several files.  They are then read once, and NaN marks saturated ones.
+    beside : tuple of Path
+        Files in which the energies are looked for, in this order, if the scan has none.  Only the reader of
+        a format whose users keep such lists names any.
     others : mapping
         What else the file holds and can be chosen, ``{parameter of read_stack: names}``.  Each becomes a
         `XanesumWarning`.
@@ -114,6 +118,7 @@ class Scan:
     notes: tuple[str, ...] = ()
     chunks: tuple[int, ...] | None = None
     computed: bool = False
+    beside: tuple[Path, ...] = ()
     others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
@@ -193,6 +198,8 @@ DAMAGE = (
     ValueError,
     TypeError,
     ArithmeticError,
+    AssertionError,  # of tifffile
+    ImportError,  # of a decoder that tifffile looks for
     RuntimeError,
     struct.error,
     zlib.error,
@@ -225,12 +232,25 @@ def read_bytes(path: Path, count: int = -1) -> bytes:
         If there is no such file, or it may not be read.
     """
     try:
+        if not stat.S_ISREG(mode := path.stat().st_mode):
+            raise ReadError(f"{path}: is {_KINDS.get(stat.S_IFMT(mode), 'no file')}, not a file of data")
         with path.open("rb") as file:
             return file.read(count)
+    except XanesumError:
+        raise
     except FileNotFoundError as error:
         raise ReadError(f"{path}: no such file; check the name") from error
     except OSError as error:
         raise ReadError(f"{path}: cannot be opened ({error.strerror})") from error
+
+
+_KINDS = {  # what waits for ever when it is read, or has no end
+    stat.S_IFIFO: "a pipe (FIFO)",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFDIR: "a folder",
+}
 
 
 def _one_line(error: Exception) -> str:

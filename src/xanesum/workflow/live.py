@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from xanesum.align.shifts import Shifts, has_energies, read_shifts
 from xanesum.errors import EnergyError, ReadError, RecipeError, StackError, WriteError
 from xanesum.io import describe, read_exposures, read_stack, write_stack
+from xanesum.io.names import energy_in_name
 from xanesum.io.references import Files, files_of
 from xanesum.io.ssrl import all_there, energy_of
 from xanesum.preprocess import to_optical_density
@@ -33,7 +33,6 @@ from xanesum.workflow.recipe import DEFAULT_RECIPE, NONE, AlignOptions, InputOpt
 
 __all__ = ["Arrival", "References", "Watched", "arrivals", "watch"]
 
-ENERGY_IN_NAME = re.compile(r"(?<![\d.])(\d{2,5}(?:[.p]\d+)?)[ _-]?eV", re.IGNORECASE)
 SUFFIXES = (".xrm", ".tif", ".tiff", ".h5", ".hdf5", ".nxs")  # files that may hold a frame
 KEPT_ATTRS = ("quantity", "flat_field", "pixel_size_nm")  # attributes of a frame that the stack gets
 EVERY = 10  # frames after which a new map is made
@@ -117,6 +116,7 @@ def watch(
     StackError
         If there were too few frames for a result at the end.
     """
+    check_output(out_dir, is_folder=True)
     folder, out_dir = Path(folder), Path(out_dir)
     _check_options(folder, out_dir, every, n_frames)
     with tempfile.TemporaryDirectory(prefix="xanesum-watch-") as place:
@@ -142,7 +142,6 @@ def _check_options(folder: Path, out_dir: Path, every: int, n_frames: int | None
         raise RecipeError(f"a result takes {FEWEST} frames, got frames = {n_frames}")
     if folder.resolve() == out_dir.resolve():
         raise WriteError(f"{out_dir}: the scan is written there; choose another folder for the results")
-    check_output(out_dir, is_folder=True)
 
 
 @dataclass(slots=True)
@@ -384,11 +383,10 @@ def _single(path: Path, quantity: str | None) -> xr.DataArray:
         raise ReadError(f"{path}: holds {facts['shape'][0]} images; a file that arrives holds one")
     if facts["energy_min_ev"] is not None:
         return read_stack(path, quantity=quantity)
-    in_name = ENERGY_IN_NAME.search(path.stem)
-    if in_name is None:
+    energy_ev = energy_in_name(path.stem)
+    if energy_ev is None:
         raise EnergyError(f"{path}: has no photon energy; put it in the name, as scan_8340.5eV{path.suffix}")
-    energy = float(in_name[1].lower().replace("p", "."))
-    return read_stack(path, energies=[energy], quantity=quantity)
+    return read_stack(path, energies=[energy_ev], quantity=quantity)
 
 
 def _mean_image(paths: Sequence[Path]) -> NDArray[np.float64] | None:

@@ -10,10 +10,11 @@ import tifffile
 import xarray as xr
 from numpy.typing import NDArray
 
-from xanesum.errors import ReadError, RecipeError, StackError
+from xanesum.errors import RecipeError, StackError
 from xanesum.io import read_stack
+from xanesum.io.npy import read_npy
 from xanesum.io.registry import MONITOR
-from xanesum.io.scan import reading
+from xanesum.io.scan import read_bytes, reading
 from xanesum.io.tiff import energies_candidates
 from xanesum.preprocess import i0_from_region, prepare
 from xanesum.stack import add_history, usable_mask
@@ -116,10 +117,9 @@ def fitting_part(shape: tuple[int, ...], memory: float) -> dict[str, slice]:
 
 def _read_mask(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Return the mask (Y, X) in an image file: pixels that are not 0."""
-    if not path.is_file():
-        raise ReadError(f"{path}: no such file; check the name of the mask")
+    read_bytes(path, 1)  # raises if it is missing, or no file
     with reading(path):
-        values = np.load(path, allow_pickle=False) if path.suffix.lower() == ".npy" else tifffile.imread(path)
+        values = read_npy(path) if path.suffix.lower() == ".npy" else tifffile.imread(path)
         mask: NDArray[np.bool_] = np.asarray(values) != 0
     if mask.shape != shape:
         raise StackError(f"{path}: the mask has shape {mask.shape}, the images have {shape} (y, x)")

@@ -101,7 +101,7 @@ def run(
         If the results cannot be written, or would replace the scan itself.
     """
     source, folder = Path(source), Path(out_dir)
-    check_output(folder, inputs=input_files(source, recipe), is_folder=True)
+    check_output(out_dir, inputs=input_files(source, recipe), is_folder=True)
     with allocate(recipe.compute, beside=folder) as resources:
         return _run(source, folder, recipe, resources, progress)
 
