@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 from xanesum.errors import EnergyError, ReadError, XanesumWarning
-from xanesum.io import describe, read_stack, registry
+from xanesum.io import describe, hdf5, read_stack, registry
 from xanesum.io.axes import Order, axis_kind, order_of
+from xanesum.preprocess import prepare
 from xanesum.storage.lazy import chunks_of
+from xanesum.storage.scratch import Workspace
 
 E, NY, NX = 6, 5, 7
 VALUES = np.random.default_rng(1).uniform(0.1, 2.0, (E, NY, NX)).astype(np.float32)
@@ -366,3 +368,23 @@ def test_a_file_that_grows_is_read_as_far_as_it_goes(tmp_path):
     with pytest.warns(XanesumWarning, match="the first 4 of 6 energies are there"):
         stack = read_stack(tmp_path / "scan.h5")
     np.testing.assert_array_equal(stack.energy, EV[:4])
+
+
+def test_chunks_of_several_energies_are_read_once(tmp_path, monkeypatch):
+    path, read = tmp_path / "fxi.h5", []
+    with h5py.File(path, "w") as file:
+        file.create_dataset("img_xanes", data=VALUES, chunks=(2, NY, NX), compression="gzip")
+        file["X_eng"] = EV / 1e3
+    whole = hdf5._Reader.__call__
+
+    def counted(self, key):
+        read.extend(sorted({e // 2 for e in range(E)[key[0]]}))
+        return whole(self, key)
+
+    for module in (registry, hdf5):
+        monkeypatch.setattr(module, "LAZY_BYTES", 0)
+    monkeypatch.setattr(hdf5._Reader, "__call__", counted)
+
+    prepare(read_stack(path), workspace=Workspace(1e9, tmp_path), quantity="transmission")
+
+    assert read == [0, 1, 2]
