@@ -252,6 +252,17 @@ def test_the_first_detector_and_entry_are_read_and_the_others_named(tmp_path):
         read_stack(path, region=4)
 
 
+def test_auxiliary_signals_can_be_chosen(tmp_path):
+    path = tmp_path / "scan.nxs"
+    with h5py.File(path, "w") as file:
+        group = nxdata(entry_of(file), "plot", "v", VALUES, ["energy", "y", "x"], energy=EV)
+        group["w"], group["flat"] = 2 * VALUES, VALUES[0]
+        group.attrs["auxiliary_signals"] = ["w", "flat"]
+    assert describe(path)["others"] == {"detector": ["plot/w"]}
+    for name in ("plot/w", "w"):
+        np.testing.assert_array_equal(read_stack(path, detector=name).values, 2 * VALUES)
+
+
 def test_the_default_detector_comes_before_the_usual_one(tmp_path):
     with h5py.File(tmp_path / "scan.hdf5", "w") as file:
         entry = stxm_entry(file)

@@ -60,14 +60,23 @@ def test_a_chunk_whose_checksum_is_wrong_is_damage(tmp_path):
         read_stack(path, data="scan/images")
 
 
-def test_a_file_without_permission_is_not_called_damaged(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(13, "Unable to synchronously open file"), "cannot be opened (Permission denied)"),
+        (OSError("Unable to open file (the server does not answer)"), "the server does not answer"),
+    ],
+)
+def test_what_is_not_known_to_be_damage_is_not_called_so(tmp_path, monkeypatch, error, said):
     path = write_scan(tmp_path / "scan.h5")
 
     def refuse(*args, **options):
-        raise PermissionError(13, "Unable to synchronously open file")
+        raise error
 
     monkeypatch.setattr(h5py, "File", refuse)
-    assert error_of(path) == "scan.h5: cannot be opened (Permission denied)"
+    message = error_of(path)
+    assert said in message
+    assert "damaged" not in message
 
 
 def test_a_link_to_a_file_that_is_no_hdf5_says_so(tmp_path):

@@ -24,6 +24,7 @@ from xanesum.io.hdf5_file import (
     quoted,
     scalar_text,
     target_of,
+    texts,
     walk,
 )
 from xanesum.io.hdf5_labels import Labels, groups_above, labels_of, nx_class, signal_of
@@ -255,8 +256,9 @@ def chosen(path: Path, wanted: str | None, there: list[str], what: str) -> str:
     """
     if wanted is None:
         return there[0]
-    if wanted in there:
-        return wanted
+    named = [name for name in there if wanted in (name, name.rpartition("/")[2])]
+    if wanted in there or len(named) == 1:
+        return wanted if wanted in there else named[0]
     if what == "region" and wanted.isdigit() and 1 <= int(wanted) <= len(there):
         return there[int(wanted) - 1]
     names = ", ".join(quoted(name) for name in there)
@@ -387,6 +389,9 @@ def _plots(file: h5py.File) -> Iterator[tuple[str, str, str]]:
             signal = signal_of(groups[name])
             if is_stack(signal):
                 yield entry, name, _path_of(entry, name, groups[name], signal)
+            for other in texts(groups[name].attrs.get("auxiliary_signals", [])):
+                if is_stack(find(groups[name], other)):
+                    yield entry, f"{name}/{other}", "/".join(filter(None, (entry, name, other)))
 
 
 def _default_of(file: h5py.File, entry: h5py.Group) -> str:

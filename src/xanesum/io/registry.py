@@ -307,7 +307,7 @@ def _find_format(path: Path) -> Format:
     claimed = [f.description for f in FORMATS if path.suffix.lower() in f.suffixes]
     if claimed:
         raise ReadError(
-            f"{path}: is named {path.suffix} but its content is not that of {claimed[-1]}; is it damaged?"
+            f"{path}: is named {path.suffix} but its content is not that of {claimed[-1]}; check the file"
         )
     known = ", ".join(sorted({suffix for f in FORMATS for suffix in f.suffixes}))
     raise ReadError(f"{path}: unknown format; known are {known} and a folder of images")

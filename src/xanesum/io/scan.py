@@ -219,7 +219,7 @@ def reading(path: Path) -> Iterator[None]:
         ) from error
     except DAMAGE as error:
         raise ReadError(
-            f"{path}: cannot be read ({_one_line(error)}); is the file damaged or cut short?"
+            f"{path}: cannot be read ({_one_line(error)}); try another copy of the file"
         ) from error
 
 
