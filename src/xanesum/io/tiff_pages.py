@@ -84,7 +84,11 @@ def find_frames(path: Path, file: tifffile.TiffFile) -> TiffFrames:
     if key.samplesperpixel > 1:
         return _samples_of(path, series, key, notes)
     n_images = _n_images(path, series)
-    _require_declared(path, file, n_images)
+    declared = max(_extent(series), _declared(file))
+    if declared > n_images > 1:
+        notes = (*notes, f"{path.name}: was to have {declared} images, and {n_images} are there")
+    elif declared > n_images:
+        raise ReadError(f"{path}: declares {declared} images, but holds {n_images}; cut short")
     labels = _labels(file, n_images)
     shape = (n_images, int(key.imagelength), int(key.imagewidth))
     dtype = np.dtype(f"{file.byteorder}{key.dtype.str[1:]}")
@@ -204,10 +208,10 @@ def _n_images(path: Path, series: Any) -> int:
             "one scan over energies; save the stack that is wanted by itself"
         )
     n_images = _extent(series)
-    if len(series.pages) not in (1, n_images) or any(page is None for page in series.pages):
+    if any(page is None for page in series.pages):
         there = sum(page is not None for page in series.pages)
         raise ReadError(f"{path}: declares {n_images} images, but has {there}; copy all of its files here")
-    return n_images
+    return n_images if len(series.pages) == 1 else len(series.pages)
 
 
 def _places(path: Path, series: Any) -> tuple[tuple[Path, int], ...]:
@@ -304,25 +308,24 @@ def _require_stored(path: Path, pages: list[Any]) -> None:
     size = path.stat().st_size
     for page in pages:
         stored = sum(page.databytecounts)
+        filled = np.count_nonzero(page.databytecounts) / max(
+            1, len(page.databytecounts)
+        )  # tiles may be empty
         ratio = MAX_RATIO.get(tifffile.COMPRESSION(page.compression).name, OTHER_RATIO)
         ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)]
-        if max(ends, default=0) > size or page.nbytes > stored * ratio:
+        if max(ends, default=0) > size or page.nbytes * filled > stored * ratio:
             raise ReadError(
                 f"{path}: page {page.index} declares {page.nbytes} bytes that the file does not "
                 "hold; cut short"
             )
 
 
-def _require_declared(path: Path, file: tifffile.TiffFile, n_images: int) -> None:
-    """Raise ReadError if a header declares more images than the file has."""
-    declared = 0
+def _declared(file: tifffile.TiffFile) -> int:
+    """Return the number of images that a header declares, 0 if it does not."""
     if file.is_imagej:
-        declared = int((file.imagej_metadata or {}).get("images", 0))
-    elif file.is_shaped:
-        sizes = [each.get("shape", ()) for each in file.shaped_metadata or ()]
-        declared = max((int(np.prod(s[:-2])) for s in sizes if len(s) > 2 and s[-1] > 4), default=0)
-    if declared > n_images:
-        raise ReadError(f"{path}: declares {declared} images, but holds {n_images}; cut short")
+        return int((file.imagej_metadata or {}).get("images", 0))
+    sizes = [each.get("shape", ()) for each in file.shaped_metadata or ()] if file.is_shaped else []
+    return max((int(np.prod(size[:-2])) for size in sizes if len(size) > 2), default=0)
 
 
 def _require_own_folder(path: Path, file: tifffile.TiffFile) -> None:
