@@ -458,3 +458,9 @@ def test_tiles_that_are_not_stored_are_no_damage(tmp_path):
     (tmp_path / "a.tif").write_bytes(content)
     stack = read_stack(tmp_path / "a.tif", energies=AT[:3])
     np.testing.assert_array_equal(stack.values, values)
+
+
+def test_names_in_capitals_are_found(tmp_path):
+    tifffile.imwrite(tmp_path / "SCAN.TIF", SCAN, **GREY)
+    np.savetxt(tmp_path / "SCAN_ENERGIES.TXT", AT)
+    np.testing.assert_array_equal(read_stack(tmp_path / "SCAN.TIF").energy, AT)

@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from xanesum.errors import MissingExtraError, ReadError
 from xanesum.io.scan import Key, frame_reader, reading
 
-__all__ = ["TiffFrames", "find_frames", "read_frames", "require_all_pages"]
+__all__ = ["TiffFrames", "find_frames", "read_frames", "require_all_pages", "require_codec"]
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what matters becomes an error here
 
 # A page that declares more bytes than its compression can give is damaged.
 MAX_RATIO = {"NONE": 1, "ZSTD": 50_000, "LZMA": 10_000}
 OTHER_RATIO = 2000  # LZW, deflate, PackBits
-WHOLE_BITS = (8, 16, 32, 64)
+WHOLE_BITS = (1, 8, 16, 32, 64)  # that tifffile reads by itself
 WITH_ZSTD = (3, 14)  # version of Python from which its library has zstd
 PART = re.compile(r'\bFileName="([^"]*)"')  # of an OME stack in several files
 CHANNEL = re.compile(r'<(?:\w+:)?Channel\b[^>]*\bName="([^"]*)"')
@@ -79,7 +79,7 @@ def find_frames(path: Path, file: tifffile.TiffFile) -> TiffFrames:
     series, notes = _one_series(path, [each for each in file.series if each.shape])
     key = series.keyframe
     _require_grey(path, key)
-    _require_codec(path, key)
+    require_codec(path, key)
     _require_stored(path, [pages[i] for i in sorted(_own_pages(series, path, len(pages)))])
     if key.samplesperpixel > 1:
         return _samples_of(path, series, key, notes)
@@ -270,8 +270,8 @@ def _require_grey(path: Path, key: Any) -> None:
         raise ReadError(f"{path}: holds {got}; expected grey images of one size, one page per energy")
 
 
-def _require_codec(path: Path, key: Any) -> None:
-    """Raise MissingExtraError if a package is needed to decode the images."""
+def require_codec(path: Path, key: Any) -> None:
+    """Raise MissingExtraError if a package that is not installed is needed to decode a page of tifffile."""
     compression = tifffile.COMPRESSION(key.compression).name
     lacking = None
     try:
