@@ -339,3 +339,18 @@ def test_results_do_not_go_among_the_images_of_the_scan(capsys):
     assert cli.main(["run", "scan", "-o", "scan"]) == 1
     assert "the images of the scan are there" in capsys.readouterr().err
     assert len(os.listdir("scan")) == len(ENERGY)
+
+
+def test_a_mask_may_have_one_bit_and_its_compression_is_named(capsys, monkeypatch):
+    tifffile.imwrite("bits.tif", VALUES[0] > VALUES[0].mean(), photometric="minisblack")
+    assert call("denoise", good(), "--mask", "bits.tif", capsys=capsys)[0] == 0
+    os.remove("out.h5")
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    with tifffile.TiffFile("bits.tif") as file:
+        at = file.pages.first.tags["Compression"].valueoffset
+    with open("bits.tif", "r+b") as file:
+        file.seek(at)
+        file.write(bytes([5, 0]))
+    status, said = call("denoise", good(), "--mask", "bits.tif", capsys=capsys)
+    assert status == 1
+    assert "bits.tif: its images are compressed with LZW; install imagecodecs" in said

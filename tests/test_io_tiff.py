@@ -409,3 +409,58 @@ def test_a_bad_list_beside_the_stack_does_no_harm_where_another_is_given(tmp_pat
 def test_a_single_image_has_the_energy_in_its_name(tmp_path):
     tifffile.imwrite(tmp_path / "cell_08340.50_eV.tif", SCAN[0])
     assert read_stack(tmp_path / "cell_08340.50_eV.tif").energy.values == [8340.5]
+
+
+OME = """<?xml version="1.0" encoding="UTF-8"?>
+<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{own}"><Image ID="Image:0">
+<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="float" SizeX="8" SizeY="6" SizeZ="5" SizeC="1" SizeT="1">
+<Channel ID="Channel:0:0" SamplesPerPixel="1"/>{planes}</Pixels></Image></OME>"""
+PLANE = """<TiffData FirstZ="{z}" IFD="{page}" PlaneCount="1">
+<UUID FileName="{name}">urn:uuid:{uuid}</UUID></TiffData>"""
+
+
+def test_an_ome_stack_in_two_files_is_one_stack(tmp_path):
+    parts = [("a.ome.tif", "a" * 8, slice(0, 3)), ("b.ome.tif", "b" * 8, slice(3, 5))]
+    planes = "".join(
+        PLANE.format(z=z, page=z - part.start, name=name, uuid=uuid)
+        for name, uuid, part in parts
+        for z in range(part.start, part.stop)
+    )
+    for name, uuid, part in parts:
+        text = OME.format(own=uuid, planes=planes)
+        tifffile.imwrite(tmp_path / name, SCAN[part], description=text, metadata=None, **GREY)
+    for name in ("a.ome.tif", "b.ome.tif"):
+        np.testing.assert_array_equal(read_stack(tmp_path / name, energies=AT).values, SCAN)
+    (tmp_path / "b.ome.tif").unlink()
+    with pytest.raises(ReadError, match=r"'b\.ome\.tif' is a part of the stack, but is missing"):
+        describe(tmp_path / "a.ome.tif")
+
+
+def test_a_stack_with_fewer_pages_than_its_header_declares_opens_with_them(tmp_path):
+    description = "ImageJ=1.53t\nimages=9\nslices=9\nloop=false\n"
+    tifffile.imwrite(tmp_path / "a.tif", SCAN, description=description, metadata=None, **GREY)
+    with pytest.warns(XanesumWarning, match="was to have 9 images, and 5 are there"):
+        np.testing.assert_array_equal(read_stack(tmp_path / "a.tif", energies=AT).values, SCAN)
+
+
+def test_tiles_that_are_not_stored_are_no_damage(tmp_path):
+    values = np.zeros((3, 32, 32), np.float32)
+    values[:, :16, :16] = SCAN[:3, :1, :1] + 1
+    tifffile.imwrite(tmp_path / "a.tif", values, tile=(16, 16), metadata=None, **GREY)
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        for page in file.pages:
+            for tag in ("TileOffsets", "TileByteCounts"):
+                entry = page.tags[tag]
+                size = entry.valuebytecount // entry.count
+                start = entry.valueoffset + size
+                content[start : start + 3 * size] = bytes(3 * size)
+    (tmp_path / "a.tif").write_bytes(content)
+    stack = read_stack(tmp_path / "a.tif", energies=AT[:3])
+    np.testing.assert_array_equal(stack.values, values)
+
+
+def test_names_in_capitals_are_found(tmp_path):
+    tifffile.imwrite(tmp_path / "SCAN.TIF", SCAN, **GREY)
+    np.savetxt(tmp_path / "SCAN_ENERGIES.TXT", AT)
+    np.testing.assert_array_equal(read_stack(tmp_path / "SCAN.TIF").energy, AT)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from xanesum.io.scan import Scan
 from xanesum.io.text import Lines, fields_of, numbers_in, point_decimals, read_lines
 from xanesum.stack import KEV_LIMIT
 
-__all__ = ["energies_from", "known_energies", "read_energies", "require_one_scan"]
+__all__ = ["energies_from", "file_beside", "known_energies", "read_energies", "require_one_scan"]
 
 Rows = list[list[float]]
 
@@ -64,8 +66,19 @@ def known_energies(scan: Scan) -> NDArray[np.float64] | None:
     """
     if scan.energy is not None:
         return scan.energy
-    found = next((path for path in scan.beside if path.is_file()), None)
+    found = file_beside(scan.beside)
     return None if found is None else read_energies(found, scan.shape[0])
+
+
+def file_beside(candidates: Sequence[Path]) -> Path | None:
+    """Return the first of these files that there is, in letters of either case; None if there is none."""
+    if not candidates:
+        return None
+    with suppress(OSError):
+        there = {file.name.lower(): file for file in sorted(candidates[0].parent.iterdir(), reverse=True)}
+        named = (path if path.exists() else there.get(path.name.lower()) for path in candidates)
+        return next((path for path in named if path is not None and not path.is_dir()), None)
+    return None
 
 
 def read_energies(path: Path, n_images: int | None = None) -> NDArray[np.float64]:

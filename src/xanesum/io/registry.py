@@ -302,6 +302,8 @@ def _find_format(path: Path) -> Format:
             f"{path}: neither a Zarr store nor a folder of images (.tif, .xrm) with their energies in their "
             "names, as scan_8340.5eV.tif"
         )
+    if not head and not path.is_dir():
+        raise ReadError(f"{path}: is empty: it has no bytes")
     if foreign := foreign_name(path, head):
         raise ReadError(f"{path}: {foreign}")
     claimed = [f.description for f in FORMATS if path.suffix.lower() in f.suffixes]

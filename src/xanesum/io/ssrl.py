@@ -106,7 +106,7 @@ def all_there(files: Iterable[Path]) -> bool:
 
 
 def _open(path: Path) -> Scan:
-    return open_files(path, path.glob("*.xrm"))
+    return open_files(path, (file for file in path.iterdir() if file.suffix.lower() == ".xrm"))
 
 
 def _exposures(folder: Path, files: Iterable[Path]) -> tuple[list[Exposure], list[str]]:

@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from xanesum.errors import StackError
+from xanesum.io.energies import file_beside
 from xanesum.io.names import energies_of_labels, energy_in_name
 from xanesum.io.scan import Format, Scan, reading
 from xanesum.io.tiff_pages import TiffFrames, find_frames, read_frames, require_all_pages
@@ -118,7 +119,7 @@ def _own_energies(path: Path, frames: TiffFrames) -> tuple[NDArray[np.float64] |
 
     A list beside the file is preferred to both.
     """
-    if any(candidate.is_file() for candidate in energies_candidates(path)):
+    if file_beside(energies_candidates(path)) is not None:
         return None, ()
     if frames.labels and (found := energies_of_labels(frames.labels)) is not None:
         return found, ("energies from the labels of the images",)

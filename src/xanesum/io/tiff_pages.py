@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from xanesum.errors import MissingExtraError, ReadError
 from xanesum.io.scan import Key, frame_reader, reading
 
-__all__ = ["TiffFrames", "find_frames", "read_frames", "require_all_pages"]
+__all__ = ["TiffFrames", "find_frames", "read_frames", "require_all_pages", "require_codec"]
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what matters becomes an error here
 
 # A page that declares more bytes than its compression can give is damaged.
 MAX_RATIO = {"NONE": 1, "ZSTD": 50_000, "LZMA": 10_000}
 OTHER_RATIO = 2000  # LZW, deflate, PackBits
-WHOLE_BITS = (8, 16, 32, 64)
+WHOLE_BITS = (1, 8, 16, 32, 64)  # that tifffile reads by itself
 WITH_ZSTD = (3, 14)  # version of Python from which its library has zstd
 PART = re.compile(r'\bFileName="([^"]*)"')  # of an OME stack in several files
 CHANNEL = re.compile(r'<(?:\w+:)?Channel\b[^>]*\bName="([^"]*)"')
@@ -79,12 +79,16 @@ def find_frames(path: Path, file: tifffile.TiffFile) -> TiffFrames:
     series, notes = _one_series(path, [each for each in file.series if each.shape])
     key = series.keyframe
     _require_grey(path, key)
-    _require_codec(path, key)
+    require_codec(path, key)
     _require_stored(path, [pages[i] for i in sorted(_own_pages(series, path, len(pages)))])
     if key.samplesperpixel > 1:
         return _samples_of(path, series, key, notes)
     n_images = _n_images(path, series)
-    _require_declared(path, file, n_images)
+    declared = max(_extent(series), _declared(file))
+    if declared > n_images > 1:
+        notes = (*notes, f"{path.name}: was to have {declared} images, and {n_images} are there")
+    elif declared > n_images:
+        raise ReadError(f"{path}: declares {declared} images, but holds {n_images}; cut short")
     labels = _labels(file, n_images)
     shape = (n_images, int(key.imagelength), int(key.imagewidth))
     dtype = np.dtype(f"{file.byteorder}{key.dtype.str[1:]}")
@@ -204,10 +208,10 @@ def _n_images(path: Path, series: Any) -> int:
             "one scan over energies; save the stack that is wanted by itself"
         )
     n_images = _extent(series)
-    if len(series.pages) not in (1, n_images) or any(page is None for page in series.pages):
+    if any(page is None for page in series.pages):
         there = sum(page is not None for page in series.pages)
         raise ReadError(f"{path}: declares {n_images} images, but has {there}; copy all of its files here")
-    return n_images
+    return n_images if len(series.pages) == 1 else len(series.pages)
 
 
 def _places(path: Path, series: Any) -> tuple[tuple[Path, int], ...]:
@@ -266,8 +270,8 @@ def _require_grey(path: Path, key: Any) -> None:
         raise ReadError(f"{path}: holds {got}; expected grey images of one size, one page per energy")
 
 
-def _require_codec(path: Path, key: Any) -> None:
-    """Raise MissingExtraError if a package is needed to decode the images."""
+def require_codec(path: Path, key: Any) -> None:
+    """Raise MissingExtraError if a package that is not installed is needed to decode a page of tifffile."""
     compression = tifffile.COMPRESSION(key.compression).name
     lacking = None
     try:
@@ -304,25 +308,24 @@ def _require_stored(path: Path, pages: list[Any]) -> None:
     size = path.stat().st_size
     for page in pages:
         stored = sum(page.databytecounts)
+        filled = np.count_nonzero(page.databytecounts) / max(
+            1, len(page.databytecounts)
+        )  # tiles may be empty
         ratio = MAX_RATIO.get(tifffile.COMPRESSION(page.compression).name, OTHER_RATIO)
         ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)]
-        if max(ends, default=0) > size or page.nbytes > stored * ratio:
+        if max(ends, default=0) > size or page.nbytes * filled > stored * ratio:
             raise ReadError(
                 f"{path}: page {page.index} declares {page.nbytes} bytes that the file does not "
                 "hold; cut short"
             )
 
 
-def _require_declared(path: Path, file: tifffile.TiffFile, n_images: int) -> None:
-    """Raise ReadError if a header declares more images than the file has."""
-    declared = 0
+def _declared(file: tifffile.TiffFile) -> int:
+    """Return the number of images that a header declares, 0 if it does not."""
     if file.is_imagej:
-        declared = int((file.imagej_metadata or {}).get("images", 0))
-    elif file.is_shaped:
-        sizes = [each.get("shape", ()) for each in file.shaped_metadata or ()]
-        declared = max((int(np.prod(s[:-2])) for s in sizes if len(s) > 2 and s[-1] > 4), default=0)
-    if declared > n_images:
-        raise ReadError(f"{path}: declares {declared} images, but holds {n_images}; cut short")
+        return int((file.imagej_metadata or {}).get("images", 0))
+    sizes = [each.get("shape", ()) for each in file.shaped_metadata or ()] if file.is_shaped else []
+    return max((int(np.prod(size[:-2])) for size in sizes if len(size) > 2), default=0)
 
 
 def _require_own_folder(path: Path, file: tifffile.TiffFile) -> None:

@@ -16,6 +16,7 @@ from xanesum.io.npy import read_npy
 from xanesum.io.registry import MONITOR
 from xanesum.io.scan import read_bytes, reading
 from xanesum.io.tiff import energies_candidates
+from xanesum.io.tiff_pages import require_codec
 from xanesum.preprocess import i0_from_region, prepare
 from xanesum.stack import add_history, usable_mask
 from xanesum.storage.scratch import Workspace
@@ -119,10 +120,17 @@ def _read_mask(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Return the mask (Y, X) in an image file: pixels that are not 0."""
     read_bytes(path, 1)  # raises if it is missing, or no file
     with reading(path):
-        values = read_npy(path) if path.suffix.lower() == ".npy" else tifffile.imread(path)
+        values = read_npy(path) if path.suffix.lower() == ".npy" else _image_of_tiff(path)
         mask: NDArray[np.bool_] = np.asarray(values) != 0
     if mask.shape != shape:
         raise StackError(f"{path}: the mask has shape {mask.shape}, the images have {shape} (y, x)")
     if not mask.any():
         raise StackError(f"{path}: the mask is 0 everywhere, so no pixel is left to work on")
     return mask
+
+
+def _image_of_tiff(path: Path) -> NDArray[Any]:
+    with tifffile.TiffFile(path) as file:
+        require_codec(path, file.pages.first)
+        image: NDArray[Any] = file.asarray()
+        return image
