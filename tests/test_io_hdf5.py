@@ -187,6 +187,16 @@ def test_an_unknown_layout_lists_what_could_be_read(tmp_path):
         read_stack(path, data="flat")
 
 
+def test_a_saved_result_is_no_scan(tmp_path):
+    with h5py.File(tmp_path / "result.h5", "w") as file:
+        file["entry/definition"] = "xanesum_result"
+        group = file.create_group("entry/coefficients")
+        group.attrs.update({"NX_class": "NXdata", "signal": "data", "axes": ["component", "y", "x"]})
+        group["data"] = VALUES
+    with pytest.raises(ReadError, match=r"result\.h5: is a saved result of xanesum, not a scan"):
+        describe(tmp_path / "result.h5")
+
+
 def test_a_file_without_any_stack_says_so(tmp_path):
     with pytest.raises(ReadError, match="it holds no dataset with three axes"):
         read_stack(write_h5(tmp_path / "empty.h5", flat=np.ones((3, 4))))

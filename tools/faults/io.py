@@ -192,11 +192,4 @@ FAULTS = (
         "energy, y, x = order.axes",
         "tests/test_io_layouts.py",
     ),
-    Fault(
-        "io: a result with a cut array is loaded",
-        "result.py",
-        "if sizes.setdefault(dim, size) != size:",
-        "if False:",
-        "tests/test_result.py",
-    ),
 )

@@ -18,7 +18,7 @@ from xanesum.denoisers import get_denoiser
 from xanesum.diagnostics.bootstrap import bootstrap_map
 from xanesum.diagnostics.check import Finding, check_scan
 from xanesum.diagnostics.residual import ResidualReport, examine_residual
-from xanesum.errors import EdgeError, RecipeError, XanesumWarning
+from xanesum.errors import EdgeError, ReadError, RecipeError, XanesumWarning
 from xanesum.flat_field.correct import correct_flat_drift
 from xanesum.method.denoising import denoise_with
 from xanesum.method.options import Options
@@ -26,7 +26,7 @@ from xanesum.method.problem import Progress
 from xanesum.preprocess import prepare
 from xanesum.report.page import write_report
 from xanesum.report.texts import Facts
-from xanesum.result import Denoised, is_result, load_result
+from xanesum.result import Denoised, load_result
 from xanesum.storage.atomic import staged_folder
 from xanesum.storage.memory import available_memory
 from xanesum.streaming.resources import DEFAULT_RESOURCES, Resources
@@ -281,15 +281,18 @@ def load_result_or_scan(
     RecipeError
         If there are `options_of_scan`, but `source` is a saved result.
     """
-    if is_result(source):
+    try:
+        result = load_result(source)
+    except ReadError:
+        progress("read", 0.0)
+        stack = load_scan(source, recipe.input, resources=resources)[0]
+    else:
         if options_of_scan:
             raise RecipeError(
                 f"{source}: is a saved result, so {', '.join(options_of_scan)} cannot be followed; "
                 "map the scan itself, or leave them out"
             )
-        return load_result(source)
-    progress("read", 0.0)
-    stack = load_scan(source, recipe.input, resources=resources)[0]
+        return result
     if as_is:
         return stack
     stack = align_scan(stack, recipe.align, resources=resources, progress=progress)[0]
