@@ -135,6 +135,12 @@ def images(folder):
     return folder, []
 
 
+def store(folder):
+    array = zarr.create_array(store=str(folder / "scan.zarr"), data=density(), chunks=(6, 9, 11))
+    array.attrs.update({"energy_ev": ENERGY.tolist(), "quantity": "optical_density"})
+    return folder / "scan.zarr", []
+
+
 KINDS = (
     native,
     pyxas,
@@ -150,6 +156,10 @@ KINDS = (
     axis2000,
     images,
 )
+with contextlib.suppress(ImportError):  # an extra
+    import zarr
+
+    KINDS = (*KINDS, store)
 
 # --- damage
 

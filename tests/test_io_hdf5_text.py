@@ -30,3 +30,18 @@ def test_a_text_that_declares_more_than_the_file_has_is_refused(tmp_path):
         pytest.raises(ReadError, match=r"a text in it declares 4294967295 bytes that the file does not hold"),
     ):
         stored_text(file["text"])
+
+
+def test_a_heap_that_hdf5_would_search_for_ever_is_refused(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["text"] = "NXstxm"
+    content = bytearray((tmp_path / "a.h5").read_bytes())
+    free = content.index(b"NXstxm") + 8  # the object after the text is what is free of the heap
+    assert content[free : free + 2] == b"\0\0"
+    content[free + 8 : free + 16] = bytes(8)
+    (tmp_path / "a.h5").write_bytes(content)
+    with (
+        h5py.File(tmp_path / "a.h5") as file,
+        pytest.raises(ReadError, match="the place of a text in it is damaged"),
+    ):
+        stored_text(file["text"])
