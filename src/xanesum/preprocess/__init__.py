@@ -9,6 +9,7 @@ import xarray as xr
 from xanesum.errors import StackError
 from xanesum.preprocess.bad_frames import find_bad_frames
 from xanesum.preprocess.bad_pixels import find_bad_pixels
+from xanesum.preprocess.bad_regions import find_unmeasured
 from xanesum.preprocess.density import Corrections, has_reference, to_optical_density
 from xanesum.preprocess.marks import PreprocessReport, mark_bad_values
 from xanesum.stack import QUANTITIES
@@ -19,6 +20,7 @@ __all__ = [
     "PreprocessReport",
     "find_bad_frames",
     "find_bad_pixels",
+    "find_unmeasured",
     "mark_bad_values",
     "prepare",
     "to_optical_density",
@@ -34,7 +36,7 @@ def prepare(
     workspace: Workspace = IN_MEMORY,
     **corrections: Unpack[Corrections],
 ) -> tuple[xr.DataArray, PreprocessReport]:
-    """Run the standard steps: optical density, bad values, bad frames, bad pixels.
+    """Run the standard steps: parts not measured, optical density, bad values, bad frames, bad pixels.
 
     Counts without any flat or I0 stay counts, and the report says so.
 
@@ -70,10 +72,12 @@ def prepare(
     if quantity is not None:
         stack = _with_quantity(stack, quantity)
     stack = workspace.by_frames(stack)
+    stack, report = find_unmeasured(stack)
     if has_reference(stack, corrections):
-        stack, report = to_optical_density(stack, workspace=workspace, **corrections)
+        stack, step = to_optical_density(stack, workspace=workspace, **corrections)
+        report += step
     else:
-        report = PreprocessReport(notes=("no flat and no I0: the counts were left as they are",))
+        report += PreprocessReport(notes=("no flat and no I0: the counts were left as they are",))
     if allow_missing:
         stack, step = mark_bad_values(stack)
         report += step
