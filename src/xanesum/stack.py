@@ -31,8 +31,7 @@ SHIFT_ERRORS = ("shift_sigma_y_px", "shift_sigma_x_px")  # standard errors of th
 SHIFT_COORDS = ("shift_y_px", "shift_x_px", *SHIFT_ERRORS)  # by which its frames were moved back
 QUANTITIES = ("counts", "transmission", "optical_density", "intensity")
 KEV_LIMIT = 100.0  # smaller energies are keV: no microscope works below 100 eV, and none above 100 keV
-# frames and pixels, at most, that prove a stack to be without noise; and their least singular value, as a part
-# of the largest
+# frames and pixels, at most, that prove a stack to be without noise; least singular value over the largest
 PROVING_FRAMES, PROVING_PIXELS, NOISELESS = 64, 4096, 1e-5
 WEAK_BESIDE = 0.5  # mean value of a frame beside one that may be zero, as a share of the largest
 NAMED = 5  # energies that a message names, at most

@@ -147,21 +147,31 @@ def map_pictures(maps: xr.Dataset) -> list[Picture]:
     energy = np.where(mask, maps[name].values, np.nan)
     step, sigma = maps["edge_step"].values, np.where(mask, maps[error].values, np.nan)
     limits = _limits(energy, 2, 98)
-    step_limits = _limits(step, 1, 99)
-    pictures = [
-        draw_image(energy, f"Map: {label}", label, limits=limits, cmap="viridis", extend="both"),
-        _histogram(energy[mask], label, limits),
-        draw_image(
-            step, "Edge step", "edge step (unit of the scan)", limits=step_limits, cmap="gray", extend="both"
-        ),
-    ]
+    pictures = []
+    if mask.any():
+        pictures = [
+            draw_image(energy, f"Map: {label}", label, limits=limits, cmap="viridis", extend="both"),
+            _histogram(energy[mask], label, limits),
+        ]
+    if name != "edge_step" or not mask.any():
+        shown = _limits(step, 1, 99)
+        pictures.append(
+            draw_image(step, "Edge step", "edge step (unit of the scan)", limits=shown, extend="both")
+        )
     if np.isfinite(sigma).any():
         top = _limits(sigma, 0, 95)[1]
         holds = maps.attrs["intervals_hold"]
         title = "Standard error of the map" if holds else "Stated error of the map, which does not hold"
         cmap = "cividis" if holds else "gray"
         pictures.append(
-            draw_image(sigma, title, "standard error (eV)", limits=(0, top), cmap=cmap, extend="max")
+            draw_image(
+                sigma,
+                title,
+                f"standard error {label[label.rindex('(') :]}",
+                limits=(0, top),
+                cmap=cmap,
+                extend="max",
+            )
         )
     return pictures
 

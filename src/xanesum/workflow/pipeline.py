@@ -30,7 +30,7 @@ from xanesum.result import Denoised, load_result
 from xanesum.storage.atomic import staged_folder
 from xanesum.storage.memory import available_memory
 from xanesum.streaming.resources import DEFAULT_RESOURCES, Resources
-from xanesum.workflow.loading import fitting_part, input_files, load_scan, read_scan
+from xanesum.workflow.loading import check_map_options, fitting_part, input_files, load_scan, read_scan
 from xanesum.workflow.motion import MOTION_LINE, align_scan
 from xanesum.workflow.notes import hear_notes
 from xanesum.workflow.outputs import OWN_FILES, SHIFTS_FILE, check_output, write_results
@@ -111,7 +111,7 @@ def _run(source: Path, folder: Path, recipe: Recipe, resources: Resources, progr
     progress("read", 0.0)
     notes: list[str] = []
     with hear_notes(lambda note: notes.append(note.message), pass_on=True):
-        stack, counted = load_scan(source, recipe.input, resources=resources)
+        stack, counted = load_scan(source, recipe.input, to_map=recipe.map, resources=resources)
         _require_room_for_draws(stack.shape, recipe, resources)
         stack, motion = align_scan(stack, recipe.align, resources=resources, progress=progress)
         stack, corrected = correct_scan(stack, recipe.denoise, resources=resources, progress=progress)
@@ -156,19 +156,20 @@ def check(
     progress("read", 0.0)
     memory = recipe.compute.memory_bytes
     whole = read_scan(source, recipe.input)
+    check_map_options(whole.energy.values, recipe.map)
     part = fitting_part(whole.shape, available_memory() if memory is None else memory)
     raw = whole.isel(part)
     stack, report = prepare(raw, allow_missing=recipe.input.allow_missing)
     counted = tuple(report.lines())
     if raw.size < whole.size:
-        counted += (f"judged by the middle {raw.sizes['y']} x {raw.sizes['x']} px, which fit in memory",)
+        counted += (f"judged by the middle {raw.sizes['y']} x {raw.sizes['x']} px",)
     counts = None
     if raw.attrs["quantity"] == "counts" and raw.attrs.get("unit") != "counts/s" and "flat" in raw.coords:
         dark = float(np.median(raw["dark"].values)) if "dark" in raw.coords else 0.0
         counts = float(np.median(raw["flat"].values)) - dark
     progress("check", 0.0)
     rng = np.random.default_rng(recipe.denoise.seed)
-    return check_scan(stack, open_counts=counts, rng=rng), counted
+    return check_scan(stack, e0_ev=recipe.map.e0_ev, open_counts=counts, rng=rng), counted
 
 
 def correct_scan(
@@ -285,7 +286,7 @@ def load_result_or_scan(
         result = load_result(source)
     except ReadError:
         progress("read", 0.0)
-        stack = load_scan(source, recipe.input, resources=resources)[0]
+        stack = load_scan(source, recipe.input, to_map=recipe.map, resources=resources)[0]
     else:
         if options_of_scan:
             raise RecipeError(
