@@ -26,7 +26,7 @@ from xanesum.method.problem import Progress
 from xanesum.preprocess import prepare
 from xanesum.report.page import write_report
 from xanesum.report.texts import Facts
-from xanesum.result import Denoised, load_result
+from xanesum.result import Denoised, holds_result, load_result
 from xanesum.storage.atomic import staged_folder
 from xanesum.storage.memory import available_memory
 from xanesum.streaming.resources import DEFAULT_RESOURCES, Resources
@@ -285,6 +285,8 @@ def load_result_or_scan(
     try:
         result = load_result(source)
     except ReadError:
+        if holds_result(source):
+            raise
         progress("read", 0.0)
         stack = load_scan(source, recipe.input, to_map=recipe.map, resources=resources)[0]
     else:

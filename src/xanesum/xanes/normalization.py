@@ -29,8 +29,8 @@ PRE_GAP_EV = 30.0  # largest distance in eV from e0 to the end of the pre-edge r
 POST_GAP_EV = 25.0  # distance in eV from e0 to the start of the post-edge range: beyond the white line
 MIN_POINTS = 3  # energies that a default range must hold
 
-# --- A scan that begins within 30 eV below its edge: slope of the default pre-edge range over the steepest slope
-SHORT_EV = 30.0
+# --- A scan that begins shortly below its edge: slope of the default pre-edge range over the steepest slope
+SHORT_EV = 30.0  # distance from the first energy to e0
 RISING = 0.05  # from here on the edge rises there already, so there is no pre-edge line
 HARDLY_RISING = 0.01  # from here on the slope may be that of the edge, and counts as an error
 SLOPE_ERRORS = 2.0  # standard errors by which the slope must exceed 0
