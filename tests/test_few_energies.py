@@ -189,3 +189,26 @@ def test_a_pre_edge_range_that_is_given_is_used():
     given = edge_ranges(energy, 8341.0, pre_ev=(8336.0, 8338.0))
 
     assert judged_ranges(energy, spectrum(energy), given) == (given, 0.0)
+
+
+# --- small images, and little memory
+
+
+@pytest.mark.parametrize("part", [np.s_[:, 14:22, 22:30], np.s_[:, :, 26:27], np.s_[:, 18:19]])
+def test_small_images_and_line_scans_run(part, tmp_path, capsys):
+    path = write_stack(scan(ENERGY)[part], tmp_path / "s.h5")
+
+    assert cli.main(["run", str(path), "-o", str(tmp_path / "out"), "--denoiser", "wavelet"]) == 0
+
+    said = capsys.readouterr().out
+    assert "not looked for: images of less than 16 x 16 px" in said
+    sigma = float(said.split("sigma ")[1].split()[0])
+    assert sigma == pytest.approx(SIGMA, rel=0.1)
+
+
+def test_less_memory_than_the_program_takes_is_said_beforehand(two, tmp_path, capsys):
+    options = ["--denoiser", "wavelet", "--memory", "200MB"]
+    assert cli.main(["run", str(two), "-o", str(tmp_path / "out"), *options]) == 0
+    assert (
+        "200MB of memory cannot be kept: a run of this scan takes at least 0.6 GB" in capsys.readouterr().err
+    )

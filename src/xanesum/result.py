@@ -100,30 +100,11 @@ class Denoised:
 
     def __repr__(self) -> str:
         """Return one line: sizes, noise and components."""
-        n_energies, n_y, n_x = self.shape
-        return (
-            f"<Denoised: {n_y} x {n_x} px, {n_energies} energies, {self.rank} components, "
-            f"sigma {self.sigma:.4g} ({self.attrs.get('quantity', 'unit not known')})>"
-        )
+        return _line_of(self)
 
     def _repr_html_(self) -> str:
         """Return a small table for notebooks."""
-        n_energies, n_y, n_x = self.shape
-        energy_ev = self.spectra["energy"].values
-        holds = "hold as far as tests tell" if self.intervals_hold else "; ".join(self.reasons)
-        rows = {
-            "image (y x x)": f"{n_y} x {n_x} px",
-            "energies": f"{n_energies} from {energy_ev[0]:.1f} to {energy_ev[-1]:.1f} eV",
-            "quantity": str(self.attrs.get("quantity", "not known")).replace("_", " "),
-            "noise level (sigma)": f"{self.sigma:.4g}",
-            "components": str(self.rank),
-            "denoiser": str(self.provenance.get("denoiser", "not known")),
-            "stated errors": holds,
-        }
-        cells = "".join(
-            f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows.items()
-        )
-        return f"<table><caption>xanesum.Denoised</caption>{cells}</table>"
+        return _table_of(self)
 
     @property
     def rank(self) -> int:
@@ -242,6 +223,35 @@ class Denoised:
         return np.array([np.interp(energy, energy[used], row[used]) for row in spectra], np.float32).reshape(
             spectra.shape
         )
+
+
+def _line_of(result: Denoised) -> str:
+    """Return a result in one line."""
+    n_energies, n_y, n_x = result.shape
+    return (
+        f"<Denoised: {n_y} x {n_x} px, {n_energies} energies, {result.rank} components, "
+        f"sigma {result.sigma:.4g} ({result.attrs.get('quantity', 'unit not known')})>"
+    )
+
+
+def _table_of(result: Denoised) -> str:
+    """Return a result as a small HTML table."""
+    n_energies, n_y, n_x = result.shape
+    energy_ev = result.spectra["energy"].values
+    holds = "hold as far as tests tell" if result.intervals_hold else "; ".join(result.reasons)
+    rows = {
+        "image (y x x)": f"{n_y} x {n_x} px",
+        "energies": f"{n_energies} from {energy_ev[0]:.1f} to {energy_ev[-1]:.1f} eV",
+        "quantity": str(result.attrs.get("quantity", "not known")).replace("_", " "),
+        "noise level (sigma)": f"{result.sigma:.4g}",
+        "components": str(result.rank),
+        "denoiser": str(result.provenance.get("denoiser", "not known")),
+        "stated errors": holds,
+    }
+    cells = "".join(
+        f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows.items()
+    )
+    return f"<table><caption>xanesum.Denoised</caption>{cells}</table>"
 
 
 def load_result(path: str | Path) -> Denoised:

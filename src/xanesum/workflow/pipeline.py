@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from xanesum.align.estimate import SMALLEST_PX
 from xanesum.denoisers import get_denoiser
 from xanesum.diagnostics.bootstrap import bootstrap_map
 from xanesum.diagnostics.check import Finding, check_scan
@@ -25,7 +26,7 @@ from xanesum.method.options import Options
 from xanesum.method.problem import Progress
 from xanesum.preprocess import prepare
 from xanesum.report.page import write_report
-from xanesum.report.texts import Facts
+from xanesum.report.texts import Facts, Motion
 from xanesum.result import Denoised, holds_result, load_result
 from xanesum.storage.atomic import staged_folder
 from xanesum.storage.memory import available_memory
@@ -34,11 +35,21 @@ from xanesum.workflow.loading import check_map_options, fitting_part, input_file
 from xanesum.workflow.motion import MOTION_LINE, align_scan
 from xanesum.workflow.notes import hear_notes
 from xanesum.workflow.outputs import OWN_FILES, SHIFTS_FILE, check_output, write_results
-from xanesum.workflow.recipe import DEFAULT_RECIPE, DenoiseOptions, Recipe
+from xanesum.workflow.plan import least_memory
+from xanesum.workflow.recipe import AUTO, DEFAULT_RECIPE, AlignOptions, DenoiseOptions, Recipe
 from xanesum.workflow.resources import DENOISE_STEP, DRIFT_STEP, allocate
 from xanesum.xanes import MAP_KINDS, chemical_map
 
-__all__ = ["RunResult", "check", "correct_scan", "denoise_scan", "load_result_or_scan", "map_result", "run"]
+__all__ = [
+    "RunResult",
+    "align_unless_small",
+    "check",
+    "correct_scan",
+    "denoise_scan",
+    "load_result_or_scan",
+    "map_result",
+    "run",
+]
 
 VERSIONS_OF = ("numpy", "scipy", "xarray", "h5py", "scikit-image", "pywavelets", "torch")
 
@@ -113,7 +124,8 @@ def _run(source: Path, folder: Path, recipe: Recipe, resources: Resources, progr
     with hear_notes(lambda note: notes.append(note.message), pass_on=True):
         stack, counted = load_scan(source, recipe.input, to_map=recipe.map, resources=resources)
         _require_room_for_draws(stack.shape, recipe, resources)
-        stack, motion = align_scan(stack, recipe.align, resources=resources, progress=progress)
+        _tell_least_memory(stack.shape, recipe)
+        stack, motion = align_unless_small(stack, recipe.align, resources=resources, progress=progress)
         stack, corrected = correct_scan(stack, recipe.denoise, resources=resources, progress=progress)
         result = denoise_scan(stack, recipe.denoise, resources=resources, progress=progress)
         progress("trust", 0.0)
@@ -170,6 +182,20 @@ def check(
     progress("check", 0.0)
     rng = np.random.default_rng(recipe.denoise.seed)
     return check_scan(stack, e0_ev=recipe.map.e0_ev, open_counts=counts, rng=rng), counted
+
+
+def align_unless_small(
+    stack: xr.DataArray,
+    options: AlignOptions,
+    *,
+    resources: Resources = DEFAULT_RESOURCES,
+    progress: Progress = _silent,
+) -> tuple[xr.DataArray, Motion | None]:
+    """Move the frames of a stack back as `align_scan`; small images and line scans stay as they are."""
+    if options.shifts == AUTO and min(stack.shape[1:]) < SMALLEST_PX:
+        text = f"not looked for: images of less than {SMALLEST_PX} x {SMALLEST_PX} px show too little of it"
+        return stack, Motion(None, None, False, text)
+    return align_scan(stack, options, resources=resources, progress=progress)
 
 
 def correct_scan(
@@ -298,7 +324,7 @@ def load_result_or_scan(
         return result
     if as_is:
         return stack
-    stack = align_scan(stack, recipe.align, resources=resources, progress=progress)[0]
+    stack = align_unless_small(stack, recipe.align, resources=resources, progress=progress)[0]
     stack = correct_scan(stack, recipe.denoise, resources=resources, progress=progress)[0]
     return denoise_scan(stack, recipe.denoise, resources=resources, progress=progress)
 
@@ -311,6 +337,17 @@ def _require_room_for_draws(shape: tuple[int, ...], recipe: Recipe, resources: R
             "or allow more memory",
             parameter="memory",
         )
+
+
+def _tell_least_memory(shape: tuple[int, ...], recipe: Recipe) -> None:
+    """Warn where the memory that the recipe allows is less than a run of a stack (E, Y, X) takes at least."""
+    given, least = recipe.compute.memory_bytes, least_memory(shape, recipe.denoise.denoiser)
+    if given is not None and given < least:
+        text = (
+            f"{recipe.compute.memory} of memory cannot be kept: a run of this scan takes at least "
+            f"{least / 1e9:.1f} GB, most of it for the program itself"
+        )
+        warnings.warn(text, XanesumWarning, stacklevel=3)
 
 
 # --- details
