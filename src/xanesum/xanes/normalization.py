@@ -36,6 +36,7 @@ HARDLY_RISING = 0.01  # from here on the slope may be that of the edge, and coun
 SLOPE_ERRORS = 2.0  # standard errors by which the slope must exceed 0
 
 # --- Search for the edge
+MOST_LOOKED_AT = 1000  # energies at which the slope is looked at; of more, every second, third ...
 MIN_ENERGIES = 5  # fewer show no edge
 SMOOTH_EV = 3.0  # half width of the window in which the spectrum is smoothed
 NEAR_EV = 30.0  # the half of the step is looked for within this distance of the steepest rise ...
@@ -90,12 +91,13 @@ def find_edge(energy_ev: NDArray[np.float64], spectrum: NDArray[np.floating]) ->
         raise EdgeError(
             f"{len(energy_ev)} energies are too few to find an edge; give its energy", parameter="e0_ev"
         )
-    rise = (local_fits(energy_ev, energy_ev, SMOOTH_EV, 1)[1] @ spectrum)[1:-1]
+    looked_at = energy_ev[:: -(-len(energy_ev) // MOST_LOOKED_AT)]
+    rise = (local_fits(energy_ev, looked_at, SMOOTH_EV, 1)[1] @ spectrum)[1:-1]
     if not rise.max() > 0:
         raise EdgeError(
             "the mean spectrum nowhere rises, so it has no edge; give its energy", parameter="e0_ev"
         )
-    start = float(energy_ev[1 + int(np.argmax(rise))])
+    start = float(looked_at[1 + int(np.argmax(rise))])
     first, last = max(energy_ev[0], start - NEAR_EV), min(energy_ev[-1], start + NEAR_EV)
     at = np.linspace(first, last, int((last - first) / FINE_EV) + 2)
     smooth = local_fits(energy_ev, at, SMOOTH_EV, 1)[0]
@@ -242,7 +244,8 @@ def judged_ranges(
     slope = float(centred @ values / (centred @ centred))
     left = values - values.mean() - slope * centred
     error = float(np.sqrt(left @ left / max(len(at) - 2, 1) / (centred @ centred)))
-    steepest = float((local_fits(energy_ev, energy_ev, SMOOTH_EV, 1)[1] @ spectrum)[1:-1].max())
+    looked_at = energy_ev[:: -(-len(energy_ev) // MOST_LOOKED_AT)]
+    steepest = float((local_fits(energy_ev, looked_at, SMOOTH_EV, 1)[1] @ spectrum)[1:-1].max())
     if not (slope > SLOPE_ERRORS * error and slope > HARDLY_RISING * steepest > 0):
         return ranges, 0.0
     if slope > RISING * steepest:
