@@ -13,7 +13,7 @@ FAULTS = (
     Fault(
         "pre-edge: no error though the edge may rise there",
         "xanes/maps.py",
-        "edge.pre_doubt_ev if kind == \"half_step\" else 0.0",
+        'edge.pre_doubt_ev if kind == "half_step" else 0.0',
         "0.0",
         "tests/test_few_energies.py",
     ),
