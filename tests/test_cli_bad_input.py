@@ -247,19 +247,78 @@ sys.exit(main(["run", "good.h5", "-o", "out"]))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of this kind are POSIX")
-@pytest.mark.parametrize("step", ["denoise_with", "write_report"])
-def test_a_real_ctrl_c(step):
+@pytest.mark.parametrize(
+    ("step", "number", "code", "word"),
+    [
+        ("denoise_with", signal.SIGINT, 130, "interrupted"),
+        ("write_report", signal.SIGTERM, 143, "terminated"),
+    ],
+)
+def test_a_real_ctrl_c(step, number, code, word):
     good()
     process = subprocess.Popen(
         [sys.executable, "-c", STALLED.format(step=step)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stdout.readline() == b"stalled\n"
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     said = process.communicate(timeout=60)[1].decode()
 
-    assert process.returncode == 130
-    assert said.splitlines()[-1] == "xanesum: interrupted; nothing was written"
+    assert process.returncode == code
+    assert said.splitlines()[-1] == f"xanesum: {word}; nothing was written"
     assert os.listdir(".") == ["good.h5"]
+
+
+IMPORTING = """
+import builtins, os, signal
+import xanesum.__main__ as entry
+
+def load(name, *args, **options):
+    if name.startswith("xanesum.cli"):
+        os.kill(os.getpid(), {number})
+    return importing(name, *args, **options)
+
+importing, builtins.__import__ = builtins.__import__, load
+entry.main()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of this kind are POSIX")
+@pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+def test_a_signal_while_modules_are_loaded(number, word):
+    ended = subprocess.run(
+        [sys.executable, "-c", IMPORTING.format(number=int(number))], capture_output=True, check=False
+    )
+    assert ended.returncode == 128 + number
+    assert ended.stderr.decode() == f"xanesum: {word}; nothing was written\n"
+
+
+LOST = """
+import os, signal, sys, time, weakref
+from xanesum.cli.main import main
+from xanesum.workflow import pipeline
+
+class Thing:
+    pass
+
+def stall(*args, **options):
+    thing = Thing()
+    reference = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGINT) or time.sleep(0.01))
+    del thing  # the exception is lost in the callback
+    time.sleep(20)
+
+pipeline.denoise_with = stall
+sys.exit(main(["run", "good.h5", "-o", "out"]))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of this kind are POSIX")
+def test_a_ctrl_c_that_a_callback_swallows():
+    good()
+    ended = subprocess.run([sys.executable, "-c", LOST], capture_output=True, check=False, timeout=60)
+
+    assert ended.returncode == 130
+    assert ended.stderr.decode().splitlines()[-1] == "xanesum: interrupted; nothing was written"
+    assert b"Exception ignored" not in ended.stderr
 
 
 def test_usage_errors_exit_with_two():

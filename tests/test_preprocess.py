@@ -755,3 +755,14 @@ def test_a_dead_pixel_amid_weak_light_is_left_out_as_a_whole(level):
 
     assert not usable_mask(density)[5, 5]
     assert usable_mask(density)[:29].sum() == 29 * 40 - 1
+
+
+def test_bad_frames_of_very_many_are_found_in_parts(monkeypatch):
+    monkeypatch.setattr("xanesum.preprocess.bad_frames.MOST_FRAMES", 30)
+    rng = np.random.default_rng(0)
+    energy = np.linspace(8300, 8400, 100)
+    values = np.tanh((energy - 8350) / 40)[:, None, None] * rng.random((16, 16)) + 1
+    values += 0.02 * rng.standard_normal(values.shape)
+    values[[20, 71]] += 0.5
+    found = find_bad_frames(make_stack(values.astype(np.float32), energy))[0]
+    assert np.flatnonzero(found["weight"].values == 0).tolist() == [20, 71]

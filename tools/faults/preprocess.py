@@ -67,6 +67,27 @@ FAULTS = (
         "tests/test_preprocess_quantity.py",
     ),
     Fault(
+        "parts not measured: zeros stay",
+        "preprocess/__init__.py",
+        "    stack, report = find_unmeasured(stack)\n",
+        "    report = PreprocessReport()\n",
+        "tests/test_preprocess_bad_regions.py",
+    ),
+    Fault(
+        "parts not measured: zeros of counted photons too",
+        "preprocess/bad_regions.py",
+        "return int(photons.sum()) > max(LONE_LEAST, LONE_SHARE * self.n_solid)",
+        "return False",
+        "tests/test_preprocess_bad_regions.py",
+    ),
+    Fault(
+        "bad pixels: single photons are spikes",
+        "preprocess/bad_pixels.py",
+        "least = max(least, float(np.percentile(values[values > 0], ONE_PHOTON)))",
+        "pass",
+        "tests/test_preprocess_bad_regions.py",
+    ),
+    Fault(
         "bad frames: any misfit, chemistry too",
         "preprocess/bad_frames.py",
         "(alone > limit[e] and _outside(frames[e], frames[others]) > OUTSIDE)",

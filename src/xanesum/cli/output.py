@@ -192,6 +192,12 @@ def map_sentence(maps: xr.Dataset) -> str:
         return "map: no pixel has an edge that stands above its noise"
     low, middle, high = np.percentile(values, (5, 50, 95))
     kind = maps.attrs["kind"].replace("_", " ")
+    if name == "edge_step":
+        low, middle, high = (plain(value) for value in (low, middle, high))
+        return (
+            f"{kind} map: median {middle}, 90 % of the pixels between {low} and {high}; frames beyond "
+            f"{maps.attrs['e0_ev']:.1f} eV less those below"
+        )
     return f"{kind} map: median {middle:.2f} eV, 90 % of the pixels between {low:.2f} and {high:.2f} eV"
 
 

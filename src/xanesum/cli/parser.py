@@ -66,7 +66,8 @@ def _add_judging(group: Any) -> None:
     info = _add_verb(group, "info", verbs.info, "show what a file holds")
     _add_scan(info, INPUT)
     check = _add_verb(group, "check", verbs.check, "judge a scan before it is denoised")
-    _add_scan(check, (*INPUT, *PARTS, MEMORY))
+    edge = tuple(option for option in MAP if option[0] == "--e0")
+    _add_scan(check, (*INPUT, *PARTS, *edge, MEMORY))
     plan = _add_verb(group, "plan", verbs.plan, "predict time, memory and disk space of a run")
     _add_scan(plan, (*INPUT, *PARTS, *ALIGN, *DENOISE, *COMPUTE))
     for parser, what in ((check, "verdict"), (plan, "plan")):

@@ -10,6 +10,7 @@ import xarray as xr
 from xanesum.errors import StackError, XanesumWarning
 from xanesum.preprocess.bad_frames import find_bad_frames
 from xanesum.preprocess.bad_pixels import find_bad_pixels
+from xanesum.preprocess.bad_regions import find_unmeasured
 from xanesum.preprocess.density import to_optical_density
 from xanesum.preprocess.i0 import find_empty, i0_from_region, with_i0_of
 from xanesum.preprocess.marks import PreprocessReport, mark_bad_values
@@ -23,6 +24,7 @@ __all__ = [
     "PreprocessReport",
     "find_bad_frames",
     "find_bad_pixels",
+    "find_unmeasured",
     "i0_from_region",
     "mark_bad_values",
     "prepare",
@@ -39,7 +41,7 @@ def prepare(
     workspace: Workspace = IN_MEMORY,
     **corrections: Unpack[Corrections],
 ) -> tuple[xr.DataArray, PreprocessReport]:
-    """Run the standard steps: optical density, bad values, bad frames, bad pixels.
+    """Run the standard steps: parts not measured, optical density, bad values, bad frames, bad pixels.
 
     Where a reader guessed what the values are (``attrs["quantity_assumed"]``), the direction of the edge
     decides: optical density and fluorescence rise there, transmission falls.  A `XanesumWarning` tells what
@@ -78,16 +80,17 @@ def prepare(
     """
     if quantity is not None:
         stack = _with_quantity(stack, quantity)
+    stack, report = find_unmeasured(workspace.by_frames(stack))
     is_assumed = bool(stack.attrs.get(ASSUMED, False))
-    stack, look = judge_quantity(workspace.by_frames(stack), corrections)
+    stack, look = judge_quantity(stack, corrections)
     note = ""
     if is_assumed and stack.attrs["quantity"] == "intensity":
         note = "nothing says what the values are: they were taken as intensity (their quantity can be given)"
     if stack.attrs["quantity"] == "counts" and look is not None and not has_reference(stack, corrections):
         stack = _with_found_i0(stack, look)
         note = stack.attrs["history"][-1]
-    stack, report = to_optical_density(stack, workspace=workspace, **corrections)
-    report += PreprocessReport(notes=(note,) if note else ())
+    stack, step = to_optical_density(stack, workspace=workspace, **corrections)
+    report += step + PreprocessReport(notes=(note,) if note else ())
     if allow_missing:
         stack, step = mark_bad_values(stack)
         report += step

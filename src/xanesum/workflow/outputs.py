@@ -93,7 +93,8 @@ def write_results(
     if maps is not None:
         name = MAP_NAMES[maps.attrs["kind"]]
         write_map(maps, name, folder / "map.h5")
-        write_map_tiff(maps[name].where(maps["mask"]), folder / "map.tif")
+        if name != "edge_step":
+            write_map_tiff(maps[name].where(maps["mask"]), folder / "map.tif")
         write_map_tiff(maps["edge_step"], folder / "edge_step.tif")
 
 

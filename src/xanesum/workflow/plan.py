@@ -21,7 +21,16 @@ from xanesum.storage.lazy import chunks_of
 from xanesum.storage.memory import available_memory
 from xanesum.storage.scratch import Workspace
 
-__all__ = ["UNCERTAIN", "Plan", "Rates", "denoiser_calls", "measure_rates", "plan_run", "predict"]
+__all__ = [
+    "UNCERTAIN",
+    "Plan",
+    "Rates",
+    "denoiser_calls",
+    "least_memory",
+    "measure_rates",
+    "plan_run",
+    "predict",
+]
 
 SAMPLE_BYTES = 64_000_000  # bytes that are read to measure the speed of reading
 MOST_SAMPLES = 8  # where chunks are large, so many times SAMPLE_BYTES may be read
@@ -34,6 +43,10 @@ COARSE_IMAGES = 16  # images of averages that are denoised while spectra and noi
 SCALES_COST = 2.0  # all scales and halves of the averages, in units of one matrix of their inner products
 DRIFT_COST = 2.0  # search for flat-field drift, in units of the search for spectra ...
 DRIFT_IMAGES = 64  # ... plus so many images of averages that are denoised
+EIGEN_FLOPS = 10.0  # multiplications for the eigenvectors of a matrix (E, E), in units of E**3 ...
+EIGENS = 3  # ... and how often they are sought
+ENERGY_S = 2e-3  # seconds for an energy, in a search for bad frames
+MATRICES = 8  # float64 matrices (E, E) in memory
 FIXED_S = {"drift": 2.0, "images": 1.0, "map, residual, report": 3.5}  # seconds for a scan of any size
 PREPARE_S, PREPARE_COUNTS_S = 35e-9, 60e-9  # seconds for a value to be prepared; counts are normalized too
 REPORT_S, REPORT_PIXEL_S = 12e-9, 8e-6  # seconds for map, residual and report: for a value, and for a pixel
@@ -41,6 +54,8 @@ WRITE_S = 8e-9  # seconds for a value to be written
 COPIES_OF_RAW, COPIES = 2.3, 1.3  # stacks in memory at peak: of quantities in RAW, and of optical density
 RAW = ("counts", "transmission")  # quantities that are converted to optical density, into a stack of its own
 BASE_BYTES = 8e8  # bytes of the program itself, with the network at work
+BASE_WITHOUT_NETWORK_BYTES = 5.5e8  # the same with another denoiser
+NETWORKS = ("network", "dncnn")
 IMAGES_HELD = 140  # float32 images in memory besides the stack, most of them to examine the residual
 IMAGES_AT_LEAST = 12  # the same where memory is short
 READS, READS_OF_RAW = 6, 9  # passes over a stack that is not held in memory, all steps together
@@ -169,7 +184,7 @@ def predict(
     is_raw = quantity in RAW
     if Workspace(memory, Path()).holds(shape):
         copies = COPIES_OF_RAW if is_raw else COPIES
-        peak = BASE_BYTES + copies * size + 4.0 * IMAGES_HELD * n_pixels
+        peak = BASE_BYTES + copies * size + 4.0 * IMAGES_HELD * n_pixels + 8.0 * MATRICES * shape[0] ** 2
         return Plan(shape, seconds, peak, free_memory, results)
     seconds["read again"] = (READS_OF_RAW if is_raw else READS) * size / rates.read
     peak = max(memory, BASE_BYTES) + 4.0 * IMAGES_AT_LEAST * n_pixels
@@ -184,6 +199,7 @@ def _seconds_by_step(shape: tuple[int, ...], quantity: str, rates: Rates) -> dic
     n_averages = n_pixels / coarse_scale(shape) ** 2
     is_counts = quantity == "counts"
     spectra = SCALES_COST * n_averages * n_energies**2 / rates.multiply
+    spectra += EIGENS * EIGEN_FLOPS * float(n_energies) ** 3 / rates.multiply
     spectra += COARSE_IMAGES * n_averages / rates.denoise
     drift = DRIFT_COST * spectra + DRIFT_IMAGES * n_averages / rates.denoise + FIXED_S["drift"]
     calls = denoiser_calls(n_pixels) + (CALLS_FOR_UNEVEN_NOISE if is_counts else 0)
@@ -191,13 +207,19 @@ def _seconds_by_step(shape: tuple[int, ...], quantity: str, rates: Rates) -> dic
     report = n_values * REPORT_S + n_pixels * REPORT_PIXEL_S + FIXED_S["map, residual, report"]
     return {
         "read": 4.0 * n_values / rates.read,
-        "prepare": n_values * (PREPARE_COUNTS_S if is_counts else PREPARE_S),
+        "prepare": n_values * (PREPARE_COUNTS_S if is_counts else PREPARE_S) + n_energies * ENERGY_S,
         "drift": drift if is_counts else 0.0,
         "spectra and noise": spectra,
         "images": n_images * n_pixels / rates.denoise + FIXED_S["images"],
         "map, residual, report": report,
         "write": n_values * WRITE_S,
     }
+
+
+def least_memory(shape: tuple[int, ...], denoiser: str) -> float:
+    """Return the bytes that a run of a stack (E, Y, X) takes at least, most of them for the program."""
+    program = BASE_BYTES if denoiser in NETWORKS else BASE_WITHOUT_NETWORK_BYTES
+    return program + 4.0 * IMAGES_AT_LEAST * shape[1] * shape[2]
 
 
 def denoiser_calls(n_pixels: int, n_probes: int = DEFAULT_PROBES) -> int:
