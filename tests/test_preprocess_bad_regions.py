@@ -172,3 +172,20 @@ def test_a_lost_frame_of_a_clean_stack_is_bad():
     values[-5] = 0
     with pytest.raises(StackError, match="frames are zero everywhere"):
         half_step_energy(make_stack(values, ENERGY))
+
+
+@pytest.mark.parametrize("quantity", ["counts", "fluorescence"])
+def test_what_was_not_measured_is_counted_once(quantity):
+    counts = np.random.default_rng(0).poisson(3000 * np.exp(-noisy())).astype(np.float32)
+    counts[:, ~circle(0.4)] = 0
+    for e in range(len(ENERGY)):
+        counts[e, :, : e % 6] = 0  # of frames that were moved
+    stack = make_stack(counts, ENERGY, quantity=quantity).assign_coords(
+        i0=("energy", np.full(len(ENERGY), 3e3))
+    )
+
+    _, report = prepare(stack)
+
+    assert report.n_unmeasured_pixels == np.count_nonzero(~circle(0.4))
+    assert report.n_unmeasured_values > 0
+    assert (report.n_not_finite, report.n_not_positive, report.n_linear) == (0, 0, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,9 @@ from numpy.typing import NDArray
 from xanesum.errors import ReadError, StackError
 from xanesum.io.hdf5_file import is_hdf5
 from xanesum.io.hdf5_images import images_of_size
-from xanesum.io.scan import Scan, frame_reader, read_bytes, reading
+from xanesum.io.names import energy_in_name
+from xanesum.io.npy import read_npy
+from xanesum.io.scan import Scan, frame_reader, read_bytes
 from xanesum.noise.detector import LAW_EXPOSURES, law_coords
 from xanesum.stack import DIMS, KEV_LIMIT
 from xanesum.storage.lazy import lazy_array
@@ -25,7 +26,6 @@ __all__ = ["Files", "files_of", "with_references"]
 Files = str | Path | Sequence[str | Path]
 OpenScan = Callable[[Path], Scan]
 SAME_EV = 0.005  # eV; flats this close were taken at one energy
-ENERGY_IN_NAME = re.compile(r"(?<![\d.])(\d{2,6}(?:[.p]\d+)?)[ _-]?eV", re.IGNORECASE)
 WORDS = {"flat": ("white", "flat", "bkg", "bright"), "dark": ("dark",)}  # in names of datasets
 
 
@@ -134,11 +134,11 @@ def _images(path: Path, scan: Scan, open_scan: OpenScan, name: str) -> list[_Ima
             f"{scan.shape[1]} x {scan.shape[2]}"
         )
     n_images = found.shape[0]
-    energies, named = np.full(n_images, np.nan), ENERGY_IN_NAME.search(path.stem)
+    energies, named = np.full(n_images, np.nan), energy_in_name(path.stem)
     if found.energy is not None and found.energy.size == n_images:
         energies = _in_ev(found.energy)
     elif named is not None:
-        energies[:] = float(named[1].lower().replace("p", "."))
+        energies[:] = named
     times = found.coords["exposure_s"][1] if "exposure_s" in found.coords else np.full(n_images, np.nan)
     return [_Image(found, i, path, float(energies[i]), float(times[i])) for i in range(n_images)]
 
@@ -157,11 +157,8 @@ def _is_hdf5(path: Path) -> bool:
 
 def _npy(path: Path) -> Scan:
     """Open a NumPy file of one image or several."""
-    if not path.is_file():
-        raise ReadError(f"{path}: no such file; check the name")
-    with reading(path):
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    if values.ndim not in (2, 3) or min(values.shape) < 1 or values.dtype.kind not in "iuf":
+    values = read_npy(path)
+    if values.ndim not in (2, 3) or min(values.shape) < 1 or values.dtype.kind == "b":
         raise ReadError(f"{path}: holds {values.dtype} of shape {values.shape}; expected images of numbers")
     images = values if values.ndim == 3 else values[None]
     return Scan(shape=images.shape, dtype=images.dtype, read=lambda key: np.asarray(images[key]))

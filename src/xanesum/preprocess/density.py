@@ -15,7 +15,7 @@ from xanesum.noise.level import median_sigma
 from xanesum.preprocess.marks import BAD_SHARE, PreprocessReport, mark, noted
 from xanesum.preprocess.quantity import ASSUMED
 from xanesum.preprocess.references import Corrections, References, at_energy, find_references, has_reference
-from xanesum.stack import DIMS, check_stack
+from xanesum.stack import DIMS, check_stack, usable_mask
 from xanesum.storage.lazy import each_frame, with_frames, with_values
 from xanesum.storage.scratch import IN_MEMORY, Frames, Workspace
 
@@ -116,13 +116,13 @@ def to_optical_density(
     frames = workspace.frames(stack.shape)
     n_without_light, report = _fill_density(frames, stack, references, limit, floor)
     result = with_values(stack.drop_vars(REFERENCES, errors="ignore"), frames.variable())
-    lightless = n_without_light > BAD_SHARE * len(stack)
+    lightless = (n_without_light > BAD_SHARE * len(stack)) & usable_mask(stack)
     if lightless.any():
         result = with_frames(
             result, lambda values, _, y, x: np.where(lightless[y, x], np.float32(np.nan), values)
         )
     too_dark = report.n_linear + report.n_not_positive - int(n_without_light[lightless].sum())
-    report = _saturated_by_reader(stack, report)
+    report = _without_known(stack, report)
     _drop_attrs_of_counts(result)
     result.attrs["quantity"] = "optical_density"
     result.attrs["flat_field"] = references.is_image
@@ -137,7 +137,7 @@ def _per_incident_photon(
 ) -> tuple[xr.DataArray, PreprocessReport]:
     """Return fluorescence divided by its references, NaN where it is saturated or they cannot be used."""
     frames = workspace.frames(stack.shape)
-    report = PreprocessReport(n_values=stack.size)
+    report, mask = PreprocessReport(n_values=stack.size), usable_mask(stack)
 
     def ratio_of(e: int, frame: NDArray[np.float64]) -> tuple[NDArray[np.float64], PreprocessReport]:
         finite, saturated = np.isfinite(frame), frame >= limit
@@ -145,9 +145,9 @@ def _per_incident_photon(
         known = np.broadcast_to(np.isfinite(log_reference), frame.shape)
         counts = np.where(finite & ~saturated, frame - at_energy(references.pedestal, e), np.nan)
         counted = PreprocessReport(
-            n_not_finite=int(np.count_nonzero(~finite)),
-            n_saturated=int(np.count_nonzero(finite & saturated)),
-            n_bad_reference=int(np.count_nonzero(finite & ~saturated & ~known)),
+            n_not_finite=int(np.count_nonzero(~finite & mask)),
+            n_saturated=int(np.count_nonzero(finite & saturated & mask)),
+            n_bad_reference=int(np.count_nonzero(finite & ~saturated & ~known & mask)),
         )
         return counts * np.exp(-log_reference), counted
 
@@ -156,7 +156,7 @@ def _per_incident_photon(
         report += counted
     dropped = (*REFERENCES, "noise_gain", "noise_read_variance")
     result = with_values(stack.drop_vars(dropped, errors="ignore"), frames.variable())
-    report = _saturated_by_reader(stack, report)
+    report = _without_known(stack, report)
     _drop_attrs_of_counts(result)
     result.attrs["flat_field"] = references.is_image
     result, marked = mark(result)
@@ -175,7 +175,7 @@ def _fill_density(
 ) -> tuple[NDArray[np.int64], PreprocessReport]:
     """Set `frames` to optical density; return how often each pixel (Y, X) has no light, and the losses."""
     n_without_light = np.zeros(stack.shape[1:], np.int64)
-    report = PreprocessReport(n_values=stack.size)
+    report, mask = PreprocessReport(n_values=stack.size), usable_mask(stack)
     same = references.log_flat(0, limit) if references.is_one else None
     half_photon = _half_photon(stack)
 
@@ -185,7 +185,9 @@ def _fill_density(
             frame - at_energy(references.pedestal, e),
             float(at_energy(references.log_times, e)),
         )
-        return _frame_density(frame, counts, log_flat + log_times, limit, floor, half_photon[e])
+        return _frame_density(
+            frame, counts, log_flat + log_times, limit, floor, half_photon=half_photon[e], mask=mask
+        )
 
     for e, (density, without_light, counted) in enumerate(each_frame(stack, density_of)):
         frames[e] = density
@@ -232,9 +234,14 @@ def _frame_density(
     log_reference: NDArray[np.float64],
     limit: float,
     floor: float,
+    *,
     half_photon: float,
+    mask: NDArray[np.bool_],
 ) -> _Density:
-    """Return the optical density of one frame (NaN where lost), pixels without light, and the losses."""
+    """Return the optical density of one frame (NaN where lost), pixels without light, and the losses.
+
+    Losses are counted at the pixels of `mask` (Y, X).
+    """
     least = max(floor, np.nextafter(0.0, 1.0))
     # false where a value is NaN
     if counts.min() >= least and frame.max() < limit and np.isfinite(log_reference).all():
@@ -254,11 +261,11 @@ def _frame_density(
     log_counts = np.full(frame.shape, np.nan)
     log_counts[measured] = log_of_counts(counts[measured], half_photon, floor, linear[measured])
     counted = PreprocessReport(
-        n_not_finite=int(np.count_nonzero(~finite)),
-        n_saturated=int(np.count_nonzero(saturated)),
-        n_not_positive=int(np.count_nonzero(not_positive)),
-        n_linear=int(np.count_nonzero(linear)),
-        n_bad_reference=int(np.count_nonzero(measured & ~np.isfinite(log_reference))),
+        n_not_finite=int(np.count_nonzero(~finite & mask)),
+        n_saturated=int(np.count_nonzero(saturated & mask)),
+        n_not_positive=int(np.count_nonzero(not_positive & mask)),
+        n_linear=int(np.count_nonzero(linear & mask)),
+        n_bad_reference=int(np.count_nonzero(measured & mask & ~np.isfinite(log_reference))),
     )
     return log_reference - log_counts, without_light, counted
 
@@ -315,7 +322,13 @@ def _saturation(stack: xr.DataArray, given: float | None) -> float:
     return float(stack.attrs.get("saturation_counts", np.inf))
 
 
-def _saturated_by_reader(stack: xr.DataArray, report: PreprocessReport) -> PreprocessReport:
-    """Return the report with a reader's NaN counted as saturated, where it averaged saturated exposures."""
-    n = min(int(stack.attrs.get("saturated_values", 0)), report.n_not_finite)
-    return replace(report, n_not_finite=report.n_not_finite - n, n_saturated=report.n_saturated + n)
+def _without_known(stack: xr.DataArray, report: PreprocessReport) -> PreprocessReport:
+    """Return the report without NaN that an earlier step has reported; those of the reader are saturated.
+
+    Where a reader averaged saturated exposures, it left NaN.
+    """
+    saturated = int(stack.attrs.get("saturated_values", 0))
+    reported = int(stack.attrs.get("missing_values", 0)) - saturated
+    n_not_finite = max(0, report.n_not_finite - reported)
+    n = min(saturated, n_not_finite)
+    return replace(report, n_not_finite=n_not_finite - n, n_saturated=report.n_saturated + n)
