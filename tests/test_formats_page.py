@@ -24,7 +24,7 @@ def test_files_of_which_the_same_is_said_are_one_row(tmp_path):
     rows = formats_page.table(tmp_path).splitlines()[2:]
 
     assert [row.split(" | ")[:5] for row in rows] == [
-        ["| `cell_8340.5eV.tif`", "tiff", "1 x 4 x 5", "8340.50", "counts"],
+        ["| `cell_8340.5eV.tif`", "tiff", "1 x 4 x 5", "8340.50", "counts (assumed)"],
         ["| `notes#.txt` (2 files)", "", "", "", ""],
     ]
     assert "unknown format; known are" in rows[1]

@@ -138,8 +138,13 @@ def test_references_of_another_size_or_that_are_missing_are_refused():
         with pytest.raises(ReadError, match=rf"{name}: no such file"):
             read_stack("scan.tif", dark=name)
     np.save("words.npy", np.array(["a"]))
-    with pytest.raises(ReadError, match="expected images of numbers"):
+    with pytest.raises(ReadError, match=r"words\.npy: holds values of type <U1, expected numbers"):
         read_stack("scan.tif", flat="words.npy")
+    np.save("row.npy", np.ones(6))
+    with pytest.raises(
+        ReadError, match=r"row\.npy: holds float64 of shape \(6,\); expected images of numbers"
+    ):
+        read_stack("scan.tif", flat="row.npy")
     np.save("pickled.npy", np.array([{}]), allow_pickle=True)
     with pytest.raises(ReadError, match="cannot be read"):
         read_stack("scan.tif", flat="pickled.npy")

@@ -154,10 +154,27 @@ def test_values_below_0_are_no_transmission_even_without_an_edge():
 def test_i0_beside_optical_density_is_not_applied_again(tmp_path):
     path = write_axis2000(tmp_path, noisy(density()), ENERGY)
     np.savetxt(tmp_path / "i0.xsp", np.column_stack([ENERGY, LIGHT]))
-    stack = read_stack(path)
+    taken = pytest.warns(XanesumWarning, match="in the first image were taken for optical density")
+    with taken, pytest.warns(XanesumWarning, match=r"i0\.xsp beside it was not applied"):
+        stack = read_stack(path)
+    assert "i0" not in stack.coords
+
+    result, _ = prepare(stack, bad_pixels=False)
+    np.testing.assert_array_equal(result.values, stack.values)
+
+
+def test_small_counts_that_rise_are_optical_density_in_spite_of_an_i0():
+    stack = assumed(noisy(density()), "counts").assign_coords(i0=("energy", LIGHT))
     with pytest.warns(XanesumWarning, match="optical density already; flat and I0 were not used"):
         result, _ = prepare(stack, bad_pixels=False)
     np.testing.assert_array_equal(result.values, stack.values)
+
+
+@pytest.mark.parametrize("quantity", ["intensity", "optical_density", "counts"])
+def test_values_between_0_and_1_that_fall_are_transmission(quantity):
+    with pytest.warns(XanesumWarning, match="lie between 0 and 1: they were taken as transmission"):
+        result, _ = prepare(assumed(np.exp(-noisy(density())), quantity), bad_pixels=False)
+    assert result.attrs["quantity"] == "optical_density"
 
 
 @pytest.mark.parametrize(

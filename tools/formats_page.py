@@ -98,7 +98,7 @@ def row_of(path: Path) -> Row:
         format=facts["format"],
         shape=" x ".join(map(str, facts["shape"])),
         energies="none" if low is None else f"{low:.2f}" + f" to {high:.2f}" * (high != low),
-        quantity=facts["quantity"].replace("_", " "),
+        quantity=facts["quantity"].replace("_", " ") + " (assumed)" * facts["quantity_assumed"],
         said=shortened("; ".join(dict.fromkeys(extra))),
     )
 

@@ -19,6 +19,7 @@ __all__ = ["FORMAT", "open_part"]
 MAX_HEADER_BYTES = 2**24  # bytes of a header that are read; a larger file is something else
 NM_PER = {"nm": 1.0, "um": 1e3, "mm": 1e6}  # nm per unit of length
 SPECTRUM_SUFFIX = ".xsp"
+OPTICAL_DENSITY = re.compile(r'\bUnit\s*=\s*"(?:OD|optical density)"', re.IGNORECASE)
 DENSITY_LIMIT = 10.0  # no optical density that can be measured is larger
 
 
@@ -74,7 +75,10 @@ def open_part(path: Path, *, region: str | None = None, channel: str | None = No
     energy = energy[known]
     i0 = _i0_path(path)
     spectrum = None if i0 is None else i0_at(i0, energy)
-    quantity, said = _quantity(header, _read_image(there[0], shape[1:]), spectrum)
+    is_declared = OPTICAL_DENSITY.search(header) is not None
+    quantity, said = (
+        ("optical_density", ()) if is_declared else _quantity(_read_image(there[0], shape[1:]), spectrum)
+    )
     if i0 is not None and quantity == "optical_density":
         said = (*said, f"{i0.name} beside it was not applied")
         i0 = None
@@ -84,6 +88,7 @@ def open_part(path: Path, *, region: str | None = None, channel: str | None = No
         read=frame_reader(known.size, lambda e: _read_image(there[e], shape[1:])),
         energy=energy,
         quantity=quantity,
+        is_declared=is_declared,
         pixel_size_nm=_pixel_size_nm(own, columns),
         coords={} if i0 is None else {"i0": (("energy",), spectrum)},
         history=(f"read {path.name} as {quantity}", *([f"I0 from {i0.name}"] if i0 else [])),
@@ -143,15 +148,11 @@ def _letter(channel: int) -> str:
     return chr(ord("a") + channel)
 
 
-def _quantity(
-    header: str, image: NDArray[np.float32], i0: NDArray[np.float64] | None
-) -> tuple[str, tuple[str, ...]]:
-    """Return what the values are, and a note if that was concluded from an image.
+def _quantity(image: NDArray[np.float32], i0: NDArray[np.float64] | None) -> tuple[str, tuple[str, ...]]:
+    """Return what the values of an image seem to be, and a note if that is not what the format has.
 
     Small values with fractions are no counts, unless I0 is as small.
     """
-    if re.search(r'\bUnit\s*=\s*"(?:OD|optical density)"', header, re.IGNORECASE):
-        return "optical_density", ()
     low, high = float(image.min()), float(image.max())
     limit = DENSITY_LIMIT if i0 is None else min(DENSITY_LIMIT, float(np.median(i0)) / DENSITY_LIMIT)
     if high < limit and np.any(image != np.round(image)):

@@ -73,10 +73,24 @@ class Look:
         """Return the index of the frame before which the strongest blocks fall most; 0 if they do not."""
         if len(self.energy_ev) < FEWEST:
             return 0
-        coarse = self._coarse(self.relative)
-        strong = _mean(coarse[:, _changing(self.energy_ev, coarse)])
-        steps, _, k = _steps(self.energy_ev, strong)
+        steps, _, k = _steps(self.energy_ev, self._strong())
         return int(np.argmin(steps)) + k if steps.min() < 0 else 0
+
+    def falls_most(self) -> bool:
+        """Return whether the steepest change of the strongest blocks is a fall, and no noise.
+
+        This is less than an edge: light that oscillates falls as well.
+        """
+        strong = self._strong()
+        if len(self.energy_ev) < FEWEST or not np.isfinite(strong).all():
+            return False
+        steps, _, k = _steps(self.energy_ev, strong)
+        return bool(-steps.min() > max(steps.max(), SURE * _noise_of_step(strong, k)))
+
+    def _strong(self) -> NDArray[np.float64]:
+        """Return the mean spectrum (n,) of the larger blocks that change most."""
+        coarse = self._coarse(self.relative)
+        return _mean(coarse[:, _changing(self.energy_ev, coarse)])
 
     def _edge_of(self, blocks: NDArray[np.float64]) -> tuple[int, int]:
         coarse = self._coarse(blocks)
@@ -155,14 +169,14 @@ def _judged(stack: xr.DataArray, look: Look, direction: int, referred: bool) -> 
             return found
     if assumed == "counts" and direction > 0:
         return _judged_rising_counts(stack, look, referred)
-    if assumed in ("counts", "intensity") and direction < 0 and not referred:
+    if assumed != "fluorescence" and direction < 0 and not referred:
         if look.is_like_transmission:
             return "transmission", f"{FALL} and lie between 0 and 1: they were taken as transmission"
-        if look.not_positive < MANY_NEGATIVE:
+        if assumed != "optical_density" and look.not_positive < MANY_NEGATIVE:
             reason = f"{FALL}, as transmitted counts do: they were taken as counts"
             return "counts", reason if assumed != "counts" else ""
         _warn_of_contradiction(assumed, direction)
-    if assumed == "counts" and not direction and not referred:
+    if assumed == "counts" and not direction and not referred and not look.falls_most():
         return "intensity", (
             "no flat, no I0, and no edge that shows whether these counts were transmitted: they were left as "
             "they are; for transmitted counts, give I0"
@@ -315,6 +329,11 @@ def _steps(
     return steps, rest, k
 
 
+def _noise_of_step(spectrum: NDArray[np.float64], k: int) -> float:
+    """Return the noise of a step between means of `k` values, from second differences of a spectrum (n,)."""
+    return float(np.median(np.abs(np.diff(spectrum, 2))) / 0.6745 / np.sqrt(6) * np.sqrt(2 / k))
+
+
 def _edge(energy_ev: NDArray[np.float64], spectrum: NDArray[np.float64]) -> tuple[int, int]:
     """Return the direction of the edge of a spectrum (n,), 0 if that is not sure, and its index."""
     n = len(spectrum)
@@ -322,7 +341,7 @@ def _edge(energy_ev: NDArray[np.float64], spectrum: NDArray[np.float64]) -> tupl
         return 0, 0
     steps, rest, k = _steps(energy_ev, spectrum)
     size = np.abs(steps)
-    noise = np.median(np.abs(np.diff(spectrum, 2))) / 0.6745 / np.sqrt(6) * np.sqrt(2 / k)
+    noise = _noise_of_step(spectrum, k)
     if size.max() < max(SURE * noise, STANDS_OUT * np.median(size), OF_RANGE * np.ptp(rest)):
         return 0, 0
     first = int(np.argmax(size >= min(size.max(), max(FIRST * size.max(), CLEAR * noise))))
