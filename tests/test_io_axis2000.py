@@ -117,8 +117,10 @@ def test_the_first_of_several_regions_is_read_and_said(tmp_path, n_energies):
     if n_energies == 2:
         path.write_text(re.sub(r"\(4, (700\S+) (700\S+),[^)]*\)", r"(2, \1 \2)", path.read_text()))
 
-    with pytest.warns(XanesumWarning, match="region 1 of 2 is read"):
+    with pytest.warns(XanesumWarning, match="also there, and not read: 2") as notes:
         stack = read_stack(path)
+    assert [note.message.parameter for note in notes] == ["region"]
+    assert "region 1" in stack.attrs["history"][0]
 
     np.testing.assert_array_equal(stack.values, COUNTS[:n_energies])
     np.testing.assert_array_equal(open_part(path, region="2").read(EVERYTHING), COUNTS[:n_energies] + 1)
@@ -135,7 +137,7 @@ def test_the_first_of_several_channels_is_read_and_the_others_are_named(tmp_path
     for e in range(4):
         np.savetxt(tmp_path / f"scan_b{e:03d}.xim", COUNTS[e] // 7)
 
-    with pytest.warns(XanesumWarning, match="channel 'PMT' is read; there are also 'TEY'"):
+    with pytest.warns(XanesumWarning, match="also there, and not read: 'TEY'"):
         np.testing.assert_array_equal(read_stack(path).values, COUNTS)
 
     for name in ("TEY", "b"):

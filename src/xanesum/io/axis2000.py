@@ -33,16 +33,17 @@ class Part:
     channels: tuple[str, ...]  # names, or empty if the header has none
 
     @property
-    def notes(self) -> tuple[str, ...]:
+    def text(self) -> str:
         """Say which part is read, if there are several."""
-        said = []
-        if self.n_regions > 1:
-            said.append(f"region {self.region + 1} of {self.n_regions} is read")
-        if len(self.channels) > 1:
-            others = [name for i, name in enumerate(self.channels) if i != self.channel]
-            chosen = self.channels[self.channel]
-            said.append(f"channel {chosen!r} is read; there are also {', '.join(map(repr, others))}")
-        return tuple(said)
+        region = f", region {self.region + 1}" * (self.n_regions > 1)
+        return region + (f", channel {self.channels[self.channel]!r}" if len(self.channels) > 1 else "")
+
+    @property
+    def others(self) -> dict[str, tuple[str, ...]]:
+        """The regions and channels that are not read, as `Scan.others`."""
+        regions = tuple(str(i + 1) for i in range(self.n_regions) if i != self.region)
+        channels = tuple(repr(name) for i, name in enumerate(self.channels) if i != self.channel)
+        return {key: names for key, names in (("region", regions), ("detector", channels)) if names}
 
 
 def open_part(path: Path, *, region: str | None = None, channel: str | None = None) -> Scan:
@@ -91,8 +92,9 @@ def open_part(path: Path, *, region: str | None = None, channel: str | None = No
         is_declared=is_declared,
         pixel_size_nm=_pixel_size_nm(own, columns),
         coords={} if i0 is None else {"i0": (("energy",), spectrum)},
-        history=(f"read {path.name} as {quantity}", *([f"I0 from {i0.name}"] if i0 else [])),
-        notes=(*part.notes, *missing, *said),
+        history=(f"read {path.name}{part.text} as {quantity}", *([f"I0 from {i0.name}"] if i0 else [])),
+        notes=(*missing, *said),
+        others=part.others,
     )
 
 
