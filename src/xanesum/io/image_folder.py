@@ -24,9 +24,9 @@ from xanesum.io.names import (
     kind_of,
     scan_name,
 )
+from xanesum.io.references import between
 from xanesum.io.scan import Format, Key, Scan, float_dtype, frame_reader
 from xanesum.stack import DIMS
-from xanesum.storage.lazy import lazy_array
 
 __all__ = ["FORMAT", "is_image"]
 
@@ -233,15 +233,7 @@ def _flat_coords(
         return {"flat": (DIMS[1:], _mean(flats).astype(np.float32))}
     groups = _groups(flats, [flat.energy_ev for flat in flats])
     known = np.array(sorted({flat.energy_ev for flat in flats if flat.energy_ev is not None}))
-    place = np.interp(energy, known, np.arange(len(known)))
-
-    def frame(e: int) -> NDArray[np.float64]:
-        below = int(place[e])
-        share = place[e] - below
-        first = _mean(groups[below])
-        return first if share < 1e-9 else (1 - share) * first + share * _mean(groups[below + 1])
-
-    return {"flat": (DIMS, lazy_array(shape, frame_reader(len(energy), frame), dtype=np.float32))}
+    return {"flat": (DIMS, between(shape, lambda i: _mean(groups[i]), known, energy))}
 
 
 def _times(groups: Sequence[Sequence[Image]], flats: Sequence[Image]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from xanesum.noise.detector import LAW_EXPOSURES, law_coords
 from xanesum.stack import DIMS, KEV_LIMIT
 from xanesum.storage.lazy import lazy_array
 
-__all__ = ["Files", "files_of", "with_references"]
+__all__ = ["Files", "between", "files_of", "with_references"]
 
 Files = str | Path | Sequence[str | Path]
 OpenScan = Callable[[Path], Scan]
@@ -58,6 +58,41 @@ def files_of(given: Files | None) -> tuple[Path, ...]:
     if given is None:
         return ()
     return (Path(given),) if isinstance(given, str | Path) else tuple(Path(path) for path in given)
+
+
+def between(
+    shape: tuple[int, int, int],
+    image_of: Callable[[int], NDArray[np.floating]],
+    known: NDArray[Any],
+    wanted: NDArray[Any],
+) -> xr.Variable:
+    """Return one image for each energy, linear between those of few energies; the outermost reach beyond.
+
+    Parameters
+    ----------
+    shape : (int, int, int)
+        (E, Y, X).
+    image_of : callable
+        Takes the index of a known energy and returns the image (Y, X) there.
+    known : ndarray, shape (K,)
+        Energies at which there are images, rising.
+    wanted : ndarray, shape (E,)
+        Energies of the images that are returned.
+
+    Returns
+    -------
+    Variable, dims (energy, y, x)
+        Lazy, float32.
+    """
+    position = np.interp(wanted, known, np.arange(len(known)))
+
+    def frame(e: int) -> NDArray[np.floating]:
+        below = int(position[e])
+        share = np.float32(position[e] - below)
+        image = image_of(below)
+        return image if not share else image + share * (image_of(below + 1) - image)
+
+    return lazy_array(shape, frame_reader(shape[0], frame), dtype=np.float32)
 
 
 def with_references(
@@ -175,32 +210,24 @@ def _flat(
 ) -> tuple[tuple[tuple[str, ...], Any], str]:
     """Return the flat as a coordinate: one image, or lazily one for each energy; and a sentence about it."""
     at, rates = np.array([image.energy_ev for image in flats]), scan.attrs.get("unit") == "counts/s"
+
+    def variable(
+        groups: Sequence[Sequence[_Image]], known: NDArray[Any], wanted: NDArray[Any]
+    ) -> xr.Variable:
+        return between(scan.shape, lambda i: _mean(groups[i], rates=rates), known, wanted)
+
     if np.isfinite(at).all() and np.ptp(at) > SAME_EV:
         order = np.argsort(at, kind="stable")
         breaks = np.flatnonzero(np.diff(at[order]) > SAME_EV) + 1
         groups = [[flats[i] for i in group] for group in np.split(order, breaks)]
         known = np.array([group[0].energy_ev for group in groups])
         said = f"flat: {_counted(flats)} at {len(groups)} energies, interpolated between them"
-        return (DIMS, _between(scan, groups, known, energy_ev)), said
+        return (DIMS, variable(groups, known, energy_ev)), said
     if len(flats) == scan.shape[0] > 1 and not np.isfinite(at).any():
-        variable = _between(scan, [[image] for image in flats], np.arange(len(flats)), np.arange(len(flats)))
-        return (DIMS, variable), f"flat: {_counted(flats)}, one for each image of the scan"
+        numbers = np.arange(len(flats))
+        said = f"flat: {_counted(flats)}, one for each image of the scan"
+        return (DIMS, variable([[image] for image in flats], numbers, numbers)), said
     return (DIMS[1:], _mean(flats, rates=rates)), f"flat: mean of {_counted(flats)}"
-
-
-def _between(
-    scan: Scan, groups: Sequence[Sequence[_Image]], known: NDArray[Any], wanted: NDArray[Any]
-) -> xr.Variable:
-    """Return the flats of all energies, each between the means of two groups; the outermost reach beyond."""
-    position, rates = np.interp(wanted, known, np.arange(len(known))), scan.attrs.get("unit") == "counts/s"
-
-    def frame(e: int) -> NDArray[np.float32]:
-        below = int(position[e])
-        share = np.float32(position[e] - below)
-        image = _mean(groups[below], rates=rates)
-        return image if not share else image + share * (_mean(groups[below + 1], rates=rates) - image)
-
-    return lazy_array(scan.shape, frame_reader(scan.shape[0], frame), dtype=np.float32)
 
 
 def _times(scan: Scan, flats: Sequence[_Image]) -> dict[str, tuple[tuple[str, ...], Any]]:
