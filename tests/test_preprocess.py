@@ -267,8 +267,16 @@ def test_saturated_pixels_of_averaged_repeats_are_reported_as_such():
     density, flat = density_and_flat()
     counts = flat * np.exp(-density)
     counts[0, 0, :3] = np.nan
-    _, report = to_optical_density(counts_stack(counts, saturated_values=2, missing_values=3), flat=flat)
+    _, report = to_optical_density(counts_stack(counts, saturated_values=2, missing_values=2), flat=flat)
     assert (report.n_saturated, report.n_not_finite, report.n_missing) == (2, 1, 3)
+
+
+def test_missing_values_that_an_earlier_step_reported_are_not_reported_again():
+    density, flat = density_and_flat()
+    counts = flat * np.exp(-density)
+    counts[0, 0, :3] = np.nan
+    _, report = to_optical_density(counts_stack(counts, saturated_values=2, missing_values=3), flat=flat)
+    assert (report.n_saturated, report.n_not_finite, report.n_missing) == (2, 0, 3)
 
 
 def test_mostly_bad_frames_and_pixels_are_left_out_as_a_whole():

@@ -69,8 +69,8 @@ FAULTS = (
     Fault(
         "parts not measured: zeros stay",
         "preprocess/__init__.py",
-        "    stack, report = find_unmeasured(stack)\n",
-        "    report = PreprocessReport()\n",
+        "    stack, report = find_unmeasured(workspace.by_frames(stack))\n",
+        "    stack, report = workspace.by_frames(stack), PreprocessReport()\n",
         "tests/test_preprocess_bad_regions.py",
     ),
     Fault(
