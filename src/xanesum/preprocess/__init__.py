@@ -28,6 +28,7 @@ __all__ = [
     "i0_from_region",
     "mark_bad_values",
     "prepare",
+    "settle_quantity",
     "to_optical_density",
 ]
 
@@ -81,14 +82,7 @@ def prepare(
     if quantity is not None:
         stack = _with_quantity(stack, quantity)
     stack, report = find_unmeasured(workspace.by_frames(stack))
-    is_assumed = bool(stack.attrs.get(ASSUMED, False))
-    stack, look = judge_quantity(stack, corrections)
-    note = ""
-    if is_assumed and stack.attrs["quantity"] == "intensity":
-        note = "nothing says what the values are: they were taken as intensity (their quantity can be given)"
-    if stack.attrs["quantity"] == "counts" and look is not None and not has_reference(stack, corrections):
-        stack = _with_found_i0(stack, look)
-        note = stack.attrs["history"][-1]
+    stack, note = settle_quantity(stack, corrections)
     stack, step = to_optical_density(stack, workspace=workspace, **corrections)
     report += step + PreprocessReport(notes=(note,) if note else ())
     if allow_missing:
@@ -99,6 +93,39 @@ def prepare(
             stack, step = find(stack)
             report += step
     return stack, report
+
+
+def settle_quantity(stack: xr.DataArray, given: Corrections | None = None) -> tuple[xr.DataArray, str]:
+    """Judge a quantity that was assumed; give transmitted counts without flat and I0 that of empty pixels.
+
+    Parameters
+    ----------
+    stack : DataArray, dims (energy, y, x)
+        As read.
+    given : Corrections, optional
+        References that the caller has besides those of the stack.
+
+    Returns
+    -------
+    stack : DataArray
+        Without the mark of an assumed quantity.
+    note : str
+        What was found; empty if there is nothing to say.
+
+    Raises
+    ------
+    StackError
+        If transmitted counts have no flat, no I0 and no empty pixels.
+    """
+    given = Corrections() if given is None else given
+    is_assumed, note = bool(stack.attrs.get(ASSUMED, False)), ""
+    stack, look = judge_quantity(stack, given)
+    if is_assumed and stack.attrs["quantity"] == "intensity":
+        note = "nothing says what the values are: they were taken as intensity (their quantity can be given)"
+    if stack.attrs["quantity"] == "counts" and look is not None and not has_reference(stack, given):
+        stack = _with_found_i0(stack, look)
+        note = stack.attrs["history"][-1]
+    return stack, note
 
 
 def _with_found_i0(stack: xr.DataArray, look: Look) -> xr.DataArray:

@@ -24,7 +24,7 @@ from xanesum.flat_field.correct import correct_flat_drift
 from xanesum.method.denoising import denoise_with
 from xanesum.method.options import Options
 from xanesum.method.problem import Progress
-from xanesum.preprocess import prepare
+from xanesum.preprocess import prepare, settle_quantity
 from xanesum.report.page import write_report
 from xanesum.report.texts import Facts, Motion
 from xanesum.result import Denoised, holds_result, load_result
@@ -170,10 +170,12 @@ def check(
     whole = read_scan(source, recipe.input)
     check_map_options(whole.energy.values, recipe.map)
     part = fitting_part(whole.shape, available_memory() if memory is None else memory)
+    is_part = whole.isel(part).size < whole.size
+    whole, note = settle_quantity(whole) if is_part else (whole, "")  # empty pixels may lie beyond the part
     raw = whole.isel(part)
     stack, report = prepare(raw, allow_missing=recipe.input.allow_missing)
-    counted = tuple(report.lines())
-    if raw.size < whole.size:
+    counted = (note,) * bool(note) + tuple(report.lines())
+    if is_part:
         counted += (f"judged by the middle {raw.sizes['y']} x {raw.sizes['x']} px",)
     counts = None
     if raw.attrs["quantity"] == "counts" and raw.attrs.get("unit") != "counts/s" and "flat" in raw.coords:

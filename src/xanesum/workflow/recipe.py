@@ -96,11 +96,6 @@ class InputOptions(_Checked):
     energies: str | None = None  # text file of energies, used instead of those in the scan
     i0: str | None = None  # text file of two columns, energy and incident counts
     data: str | None = None  # dataset of an HDF5 file or a Zarr store
-    entry: str | None = None  # which of several scans in the file is read, see `xanesum.read_stack`
-    detector: str | None = None
-    region: str | None = None
-    index: str | None = None  # along an axis that is none of energy, y and x, as "2" or "2,0"
-    follow_links: bool = False  # links of an HDF5 file may lead out of its folder
     allow_missing: bool = False  # NaN values and all-zero frames get weight 0
     roi: Roi | None = None  # y0, y1, x0, x1 in pixels; the ends are excluded
     mask: str | None = None  # .tif or .npy image; pixels that are not 0 are used
@@ -108,6 +103,11 @@ class InputOptions(_Checked):
     i0_region: Roi | None = None  # part of the whole images without sample, from which I0 is taken
     flat: tuple[str, ...] = ()  # files of images without the sample
     dark: tuple[str, ...] = ()  # files of images without light
+    entry: str | None = None  # which of several scans in the file is read, see `xanesum.read_stack`
+    detector: str | None = None
+    region: str | None = None
+    index: str | None = None  # along an axis that is none of energy, y and x, as "2" or "2,0"
+    follow_links: bool = False  # links of an HDF5 file may lead out of its folder
 
     def __post_init__(self) -> None:
         _Checked.__post_init__(self)
