@@ -14,13 +14,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xanesum.errors import RankError, ReadError, StackError
+from xanesum.io.hdf5_file import RESULT, is_result, scalar_text
+from xanesum.io.hdf5_text import stored_text
 from xanesum.stack import DIMS, QUANTITIES, add_history
 from xanesum.storage.atomic import atomic_path
 from xanesum.storage.lazy import lazy_array
 
 __all__ = ["Denoised", "holds_result", "load_result"]
 
-DEFINITION = "xanesum_result"
 COMPONENT_COLUMNS = {
     "singular_value": "size of the stack along the spectrum, noise included",
     "share": "share of the sum of squares above the noise",
@@ -198,7 +199,7 @@ class Denoised:
             file.attrs["default"] = "entry"
             entry = file.create_group("entry")
             entry.attrs.update({"NX_class": "NXentry", "default": "coefficients"})
-            entry["definition"] = DEFINITION
+            entry["definition"] = RESULT
             for name in ARRAYS:
                 _write_array(entry, name, getattr(self, name))
             for group, table in (("risk", self.risk), ("components", self.components)):
@@ -265,8 +266,8 @@ def load_result(path: str | Path) -> Denoised:
     try:
         with h5py.File(path, "r") as file:
             entry = file["entry"]
-            if entry["definition"].asstr()[()] != DEFINITION:
-                raise KeyError(DEFINITION)
+            if not is_result(file):
+                raise KeyError(RESULT)
             if absent := sorted({*ARRAYS, "components", "risk", "sigma", "process"} - set(entry)):
                 raise ReadError(f"{path}: not a whole xanesum result: it lacks {', '.join(absent)}")
             components = _read_table(entry["components"], "tried")
@@ -277,9 +278,9 @@ def load_result(path: str | Path) -> Denoised:
                 components=components,
                 sigma=float(entry["sigma"][()]),
                 risk=_read_table(entry["risk"], "rank"),
-                attrs=json.loads(entry["process/attrs"].asstr()[()]),
-                provenance=json.loads(entry["process/provenance"].asstr()[()]),
-                reasons=tuple(json.loads(entry["process/reasons"].asstr()[()])),
+                attrs=_read_json(entry["process/attrs"]),
+                provenance=_read_json(entry["process/provenance"]),
+                reasons=tuple(_read_json(entry["process/reasons"])),
             )
             if problem := _problem_of(result):
                 raise ReadError(f"{path}: not a whole xanesum result: {problem}")
@@ -298,8 +299,8 @@ def holds_result(path: str | Path) -> bool:
     """Return whether a file says that it is a result of `Denoised.save`, whole or not."""
     try:
         with h5py.File(path, "r") as file:
-            return bool(file["entry/definition"].asstr()[()] == DEFINITION)
-    except (OSError, KeyError, ValueError, AttributeError, TypeError, RuntimeError):
+            return is_result(file)
+    except (ReadError, OSError, KeyError, ValueError, AttributeError, TypeError, RuntimeError):
         return False
 
 
@@ -359,6 +360,10 @@ def _read_array(group: h5py.Group) -> xr.DataArray:
         key: ([str(d) for d in group[key].attrs["dims"]], group[key][()]) for key in group if key != "data"
     }
     return xr.DataArray(group["data"][()], dims=[str(d) for d in group.attrs["axes"]], coords=coords)
+
+
+def _read_json(dataset: h5py.Dataset) -> Any:
+    return json.loads(scalar_text(stored_text(dataset)))
 
 
 def _read_table(group: h5py.Group, dim: str) -> xr.Dataset:

@@ -20,6 +20,7 @@ from xanesum.io.hdf5_text import stored_text
 from xanesum.io.scan import reading
 
 __all__ = [
+    "RESULT",
     "children",
     "find",
     "following_links",
