@@ -78,7 +78,7 @@ def nxstxm(folder):
         data["data"], data["energy"] = counts(), ENERGY
         data["sample_y"], data["sample_x"] = np.arange(9.0), np.arange(11.0)
         entry["control/data"] = np.full(12, 2000.0)
-    return folder / "scan.h5", []
+    return folder / "scan.h5", ["--i0", "monitor"]
 
 
 def named(folder):

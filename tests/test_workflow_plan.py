@@ -60,7 +60,8 @@ def test_the_numbers_of_a_plan_are_those_of_a_hand_computation():
     assert counts.seconds["drift"] == pytest.approx(2 * spectra + 64 * 62_500 / 1e6 + 2)
     assert counts.seconds["images"] == pytest.approx(1 + (7 + 1) * 8 * 250_000 / 1e6)
     assert counts.seconds["prepare"] == pytest.approx(25e6 * 60e-9 + 100 * 2e-3)
-    assert density.memory == pytest.approx(8e8 + 1.3e8 + 4 * 140 * 250_000)
+    matrices = 8 * 8 * 100**2
+    assert density.memory == pytest.approx(8e8 + 1.3e8 + 4 * 140 * 250_000 + matrices)
     assert counts.memory - density.memory == pytest.approx(1e8)  # one more stack
     assert density.disk == counts.disk == pytest.approx(1e8 + 60 * 250_000)
 
