@@ -101,7 +101,7 @@ def to_optical_density(
     as_it_is = without_i0 and dark is None and "dark" not in stack.coords and not offset
     if as_it_is or quantity in ("optical_density", "intensity"):
         why = " (no I0)" if as_it_is else ""
-        note = f"{quantity}: taken as it is{why}"
+        note = f"{quantity.replace('_', ' ')}: taken as it is{why}"
         return stack.copy(), PreprocessReport(n_values=stack.size, notes=(note,))
     if without_i0:  # it has a dark to be subtracted
         flat = np.full(len(stack), 1.0 + offset)
