@@ -93,7 +93,7 @@ def test_what_is_no_count_stays_as_it_is(quantity):
     stack = small_stack(quantity=quantity)
     result, report = to_optical_density(stack)
     xr.testing.assert_identical(result, stack)
-    assert report.lines() == [f"{quantity}: taken as it is"]
+    assert report.lines() == [f"{quantity.replace('_', ' ')}: taken as it is"]
 
 
 def test_ssrl_rates_use_their_own_flat_and_forgetting_the_times_shifts_by_ln_5_3(tmp_path):

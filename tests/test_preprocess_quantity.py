@@ -191,6 +191,22 @@ def test_a_quantity_that_was_said_stays_but_an_edge_the_wrong_way_is_told(quanti
         prepare(stack, bad_pixels=False)
 
 
+def test_counts_that_fall_are_not_left_as_they_are_where_the_scan_ends_within_the_edge():
+    energy = np.r_[np.arange(8300, 8330, 3.0), np.arange(8330, 8350, 0.75)]
+    edges = np.where(np.arange(NX) < NX / 2, 8340.0, 8343.0)
+    t = (energy[:, None, None] - edges) / 1.5
+    clean = 0.5 * (0.55 + np.arctan(t) / np.pi + 0.5 * np.exp(-0.5 * ((t * 1.5 - 4) / 2) ** 2))
+    light = np.full(len(energy), 3000.0)
+    values = counts(np.broadcast_to(clean, (len(energy), NY, NX)), light)
+    stack = make_stack(values, energy, quantity="counts")
+    stack.attrs["quantity_assumed"] = True
+
+    assert look_at(stack).edge()[0] == 0
+    with pytest.raises(StackError, match="transmitted counts need I0") as caught:
+        prepare(stack, bad_pixels=False)
+    assert caught.value.parameter == "i0"
+
+
 @pytest.mark.parametrize("quantity", ["counts", "intensity"])
 def test_without_an_edge_counts_stay_as_they_are(quantity):
     values = np.random.default_rng(0).poisson(3000.0, (len(ENERGY), NY, NX)).astype(float)

@@ -27,6 +27,7 @@ LEAST_PX, LEAST_SHARE = 60, 0.01  # empty pixels that are needed, and share of a
 NEAR_EV = 8.0, 18.0  # energies this close below and above the edge may have lines of the monochromator, ...
 FEWEST_APART = 4  # ... if there are so many others on each side
 MOST_FILM = 0.1  # largest edge in the light of empty pixels, as a share of the sample's strongest edge
+MOST_FALL = 0.25  # the same for the steepest fall, where no edge is sure: another phase may have its own edge
 
 
 def i0_from_region(stack: xr.DataArray, region: Sequence[int]) -> xr.DataArray:
@@ -88,7 +89,8 @@ def find_empty(stack: xr.DataArray, look: Look) -> NDArray[np.bool_] | None:
     """Return the pixels (Y, X) of transmitted counts that are bright and show no edge; None if few do.
 
     Where light falls at the edge by the least share, and is bright, there is no sample; or a film that holds
-    little of the element.  It is none if the light of these pixels shows a part of the sample's edge.
+    little of the element.  It is none if the light of these pixels shows a part of the sample's edge, or,
+    where it is not sure that an edge was seen, a fall as steep as an edge.
     """
     direction, at = look.edge()
     at = at if direction else look.steepest_fall()
@@ -115,6 +117,8 @@ def find_empty(stack: xr.DataArray, look: Look) -> NDArray[np.bool_] | None:
     pixels &= usable_mask(stack)
     strong = lit & (change > low + 0.5 * (high - low))
     if pixels.sum() < max(LEAST_PX, LEAST_SHARE * pixels.size) or not strong.any():
+        return None
+    if not direction and look.largest_fall(empty) > MOST_FALL * look.largest_fall(strong):
         return None
     return None if _film(look, empty, strong, at) > MOST_FILM else pixels
 

@@ -87,6 +87,10 @@ class Look:
         steps, _, k = _steps(self.energy_ev, strong)
         return bool(-steps.min() > max(steps.max(), SURE * _noise_of_step(strong, k)))
 
+    def largest_fall(self, chosen: NDArray[np.bool_]) -> float:
+        """Return the largest step down of the logarithm of the light of some blocks (B,)."""
+        return -float(_steps(self.energy_ev, np.log(self.means[:, chosen].mean(axis=1)))[0].min())
+
     def _strong(self) -> NDArray[np.float64]:
         """Return the mean spectrum (n,) of the larger blocks that change most."""
         coarse = self._coarse(self.relative)
