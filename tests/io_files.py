@@ -29,8 +29,10 @@ def small_stack(shape=(4, 5, 7), *, quantity="optical_density", dtype=np.float32
     return make_stack(values, 8300.0 + 1.25 * np.arange(shape[0]), quantity=quantity, **options)
 
 
-def write_xrm(path, images, *, energy=0.0, exposure_s=1.0, pixel_size_um=0.03, declared_images=None):
-    """Write an Xradia file with `images` (n, Y, X), uint16 or float32."""
+def write_xrm(
+    path, images, *, energy=0.0, exposure_s=1.0, pixel_size_um=0.03, declared_images=None, more=None
+):
+    """Write an Xradia file with `images` (n, Y, X), uint16 or float32; `more` are further streams."""
     images = np.asarray(images)
     n_images, height, width = images.shape
     data_type = {"u2": 5, "f4": 10, "u1": 3}[images.dtype.str[1:]]
@@ -43,7 +45,7 @@ def write_xrm(path, images, *, energy=0.0, exposure_s=1.0, pixel_size_um=0.03, d
         "ExpTimes": np.full(n_images, exposure_s, "<f4").tobytes(),
         "PixelSize": struct.pack("<f", pixel_size_um),
     }
-    streams = {f"ImageInfo/{name}": data for name, data in info.items()}
+    streams = {f"ImageInfo/{name}": data for name, data in info.items()} | (more or {})
     for i, image in enumerate(images):
         streams[f"ImageData{i // 100 + 1}/Image{i + 1}"] = image.tobytes()
     write_ole(path, streams)

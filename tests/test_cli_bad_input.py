@@ -247,19 +247,78 @@ sys.exit(main(["run", "good.h5", "-o", "out"]))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of this kind are POSIX")
-@pytest.mark.parametrize("step", ["denoise_with", "write_report"])
-def test_a_real_ctrl_c(step):
+@pytest.mark.parametrize(
+    ("step", "number", "code", "word"),
+    [
+        ("denoise_with", signal.SIGINT, 130, "interrupted"),
+        ("write_report", signal.SIGTERM, 143, "terminated"),
+    ],
+)
+def test_a_real_ctrl_c(step, number, code, word):
     good()
     process = subprocess.Popen(
         [sys.executable, "-c", STALLED.format(step=step)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stdout.readline() == b"stalled\n"
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     said = process.communicate(timeout=60)[1].decode()
 
-    assert process.returncode == 130
-    assert said.splitlines()[-1] == "xanesum: interrupted; nothing was written"
+    assert process.returncode == code
+    assert said.splitlines()[-1] == f"xanesum: {word}; nothing was written"
     assert os.listdir(".") == ["good.h5"]
+
+
+IMPORTING = """
+import builtins, os, signal
+import xanesum.__main__ as entry
+
+def load(name, *args, **options):
+    if name.startswith("xanesum.cli"):
+        os.kill(os.getpid(), {number})
+    return importing(name, *args, **options)
+
+importing, builtins.__import__ = builtins.__import__, load
+entry.main()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of this kind are POSIX")
+@pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+def test_a_signal_while_modules_are_loaded(number, word):
+    ended = subprocess.run(
+        [sys.executable, "-c", IMPORTING.format(number=int(number))], capture_output=True, check=False
+    )
+    assert ended.returncode == 128 + number
+    assert ended.stderr.decode() == f"xanesum: {word}; nothing was written\n"
+
+
+LOST = """
+import os, signal, sys, time, weakref
+from xanesum.cli.main import main
+from xanesum.workflow import pipeline
+
+class Thing:
+    pass
+
+def stall(*args, **options):
+    thing = Thing()
+    reference = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGINT) or time.sleep(0.01))
+    del thing  # the exception is lost in the callback
+    time.sleep(20)
+
+pipeline.denoise_with = stall
+sys.exit(main(["run", "good.h5", "-o", "out"]))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of this kind are POSIX")
+def test_a_ctrl_c_that_a_callback_swallows():
+    good()
+    ended = subprocess.run([sys.executable, "-c", LOST], capture_output=True, check=False, timeout=60)
+
+    assert ended.returncode == 130
+    assert ended.stderr.decode().splitlines()[-1] == "xanesum: interrupted; nothing was written"
+    assert b"Exception ignored" not in ended.stderr
 
 
 def test_usage_errors_exit_with_two():
@@ -296,3 +355,61 @@ def test_a_saved_result_follows_no_options_of_a_scan(capsys):
     assert cli.main(["map", "out/result.sum.h5", "-o", "m.tif", "--roi", "0:5,0:5", "--rank", "2"]) == 1
     assert "is a saved result, so --roi, --rank cannot be followed" in capsys.readouterr().err
     assert sorted(os.listdir(".")) == ["good.h5", "out"]
+
+
+@pytest.mark.parametrize("verb", ["run", "denoise", "map", "demo", "watch"])
+def test_an_output_without_a_name_is_refused(verb, capsys):
+    scan = [] if verb == "demo" else ["." if verb == "watch" else good()]
+    before = sorted(os.listdir("."))
+    assert cli.main([verb, *scan, "-o", ""]) == 1
+    assert "the name of the output is empty" in capsys.readouterr().err
+    assert sorted(os.listdir(".")) == before
+
+
+@pytest.mark.parametrize("header", ["(80, 90)( }", "(8000000, 9000000), }", "(80, 90), "])
+def test_a_damaged_mask_is_one_line(header, capsys):
+    text = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {header}".encode().ljust(117) + b"\n"
+    with open("mask.npy", "wb") as file:
+        file.write(b"\x93NUMPY\x01\x00v\x00" + text + bytes(80 * 90 * 8))
+    status, said = call("denoise", good(), "--mask", "mask.npy", capsys=capsys)
+    assert status == 1
+    assert "mask.npy" in said
+
+
+NAMES = ["a\x1b[2Jb.h5", "a\u202eb.h5", os.fsdecode(b"a\xffb.h5"), "a\u2028b.h5"]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=["escape", "right to left", "no text", "line break"])
+def test_characters_of_a_name_that_a_terminal_obeys_are_escaped(name, capsys):
+    os.rename(good(), name)
+    assert cli.main(["info", name]) == 0
+    assert cli.main(["denoise", name, "-o", f"{name}.tif"]) == 0
+    assert cli.main(["info", f"{name}.nothing"]) == 1
+    said = "".join(capsys.readouterr())
+    assert name[1] not in said
+    assert name[1].encode("unicode_escape").decode() in said
+    said.encode()
+
+
+def test_results_do_not_go_among_the_images_of_the_scan(capsys):
+    os.mkdir("scan")
+    for energy, image in zip(ENERGY, VALUES, strict=True):
+        tifffile.imwrite(f"scan/a_{energy:.2f}eV.tif", image)
+    assert cli.main(["run", "scan", "-o", "scan"]) == 1
+    assert "the images of the scan are there" in capsys.readouterr().err
+    assert len(os.listdir("scan")) == len(ENERGY)
+
+
+def test_a_mask_may_have_one_bit_and_its_compression_is_named(capsys, monkeypatch):
+    tifffile.imwrite("bits.tif", VALUES[0] > VALUES[0].mean(), photometric="minisblack")
+    assert call("denoise", good(), "--mask", "bits.tif", capsys=capsys)[0] == 0
+    os.remove("out.h5")
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    with tifffile.TiffFile("bits.tif") as file:
+        at = file.pages.first.tags["Compression"].valueoffset
+    with open("bits.tif", "r+b") as file:
+        file.seek(at)
+        file.write(bytes([5, 0]))
+    status, said = call("denoise", good(), "--mask", "bits.tif", capsys=capsys)
+    assert status == 1
+    assert "bits.tif: its images are compressed with LZW; install imagecodecs" in said

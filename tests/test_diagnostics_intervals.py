@@ -63,7 +63,7 @@ def test_without_energies_beyond_the_components_nothing_can_be_tested(n_energies
         assert len(found) == 2
     else:
         assert len(found) == 1
-        assert f"1 components of {n_left} energies leave no residual" in found[0]
+        assert f"1 components of {n_left} energies leave too little to test" in found[0]
         assert "cannot be tested; use fewer components" in found[0]
 
 

@@ -153,3 +153,8 @@ def test_structure_above_the_edge_belongs_to_the_sample():
 
     assert not is_restless_above(drift, NEAR)
     assert is_restless_above(drift + wiggles, NEAR)
+
+
+def test_where_no_energy_is_chosen_nothing_is_free_of_sample():
+    free = free_of_sample(np.zeros_like(NEAR), NEAR, edge(8340.0)[None])
+    assert free.shape == (len(NEAR), 0)

@@ -1,14 +1,18 @@
 """aXis2000 stacks: header grammar, I0, missing and damaged images; the real Fe L edge scan."""
 
+import re
+
 import numpy as np
 import pytest
 from io_files import real_data, write_axis2000
 
-from xanesum.errors import ReadError
+from xanesum.errors import ReadError, XanesumWarning
 from xanesum.io import describe, read_stack, registry
+from xanesum.io.axis2000 import open_part
 
 COUNTS = np.random.default_rng(5).integers(100, 900, (4, 5, 7)).astype(np.float32)
 ENERGY = 700 + 0.5 * np.arange(4)
+EVERYTHING = (slice(None),) * 3
 
 
 def test_images_energies_and_pixel_size_are_read(tmp_path, monkeypatch):
@@ -69,10 +73,118 @@ def test_a_bad_i0_is_refused(tmp_path, text, message):
         read_stack(path)
 
 
-def test_a_missing_image_is_named(tmp_path):
+def test_missing_images_are_left_out_and_named(tmp_path):
     path = write_axis2000(tmp_path, COUNTS, ENERGY, skip=[2])
-    with pytest.raises(ReadError, match=r"lists 4 energies, but 1 of its images .*scan_a002\.xim"):
+    with pytest.warns(
+        XanesumWarning, match=r"1 of 4 images are missing or unfinished.*first: scan_a002\.xim"
+    ):
+        stack = read_stack(path)
+    np.testing.assert_array_equal(stack.values, COUNTS[[0, 1, 3]])
+    np.testing.assert_array_equal(stack.energy, ENERGY[[0, 1, 3]])
+
+
+def test_the_image_in_which_a_scan_was_stopped_is_left_out(tmp_path):
+    path = write_axis2000(tmp_path, COUNTS, ENERGY)
+    last = tmp_path / "scan_a003.xim"
+    last.write_text("\n".join(last.read_text().splitlines()[:2]) + "\n")
+    with pytest.warns(XanesumWarning, match=r"1 of 4 .*first: scan_a003\.xim"):
+        assert read_stack(path).shape == (3, 5, 7)
+
+
+def test_a_scan_without_any_image_is_refused(tmp_path):
+    path = write_axis2000(tmp_path, COUNTS, ENERGY, skip=range(4))
+    with pytest.raises(ReadError, match=r"none of its images is whole .*scan_a000\.xim"):
         read_stack(path)
+
+
+def with_regions(folder, n_regions):
+    """Write a scan of some regions, each as COUNTS with its number added; return its header."""
+    path = write_axis2000(folder, COUNTS, ENERGY, skip=range(4))
+    text = path.read_text()
+    region = text[text.index("PAxis") : text.index("StackAxis")]
+    path.write_text(
+        text.replace(region, f"Regions = ({n_regions},\n{{{region}}}" + f",\n{{{region}}}" * (n_regions - 1))
+    )
+    for e in range(4):
+        for r in range(n_regions):
+            np.savetxt(folder / f"scan_a{e:03d}{r}.xim", COUNTS[e] + r)
+    return path
+
+
+@pytest.mark.parametrize("n_energies", [2, 4])
+def test_the_first_of_several_regions_is_read_and_said(tmp_path, n_energies):
+    path = with_regions(tmp_path, 2)
+    if n_energies == 2:
+        path.write_text(re.sub(r"\(4, (700\S+) (700\S+),[^)]*\)", r"(2, \1 \2)", path.read_text()))
+
+    with pytest.warns(XanesumWarning, match="also there, and not read: 2") as notes:
+        stack = read_stack(path)
+    assert [note.message.parameter for note in notes] == ["region"]
+    assert "region 1" in stack.attrs["history"][0]
+
+    np.testing.assert_array_equal(stack.values, COUNTS[:n_energies])
+    np.testing.assert_array_equal(open_part(path, region="2").read(EVERYTHING), COUNTS[:n_energies] + 1)
+    with pytest.raises(ReadError, match="has no region '3'; there are 1, 2"):
+        open_part(path, region="3")
+
+
+def test_the_first_of_several_channels_is_read_and_the_others_are_named(tmp_path):
+    path = write_axis2000(tmp_path, COUNTS, ENERGY)
+    path.write_text(
+        path.read_text()
+        + 'Channels = (2,\n{ Name = "PMT"; Unit = "counts";},\n{ Name = "TEY"; Unit = "V";});\n'
+    )
+    for e in range(4):
+        np.savetxt(tmp_path / f"scan_b{e:03d}.xim", COUNTS[e] // 7)
+
+    with pytest.warns(XanesumWarning, match="also there, and not read: 'TEY'"):
+        np.testing.assert_array_equal(read_stack(path).values, COUNTS)
+
+    for name in ("TEY", "b"):
+        np.testing.assert_array_equal(open_part(path, channel=name).read(EVERYTHING), COUNTS // 7)
+    with pytest.raises(ReadError, match="has no channel 'c'; there are 'PMT', 'TEY'"):
+        open_part(path, channel="c")
+
+
+def test_names_in_capitals_are_found(tmp_path):
+    path = write_axis2000(tmp_path, COUNTS, ENERGY)
+    (tmp_path / "scan.xsp").write_text("699 1000\n702 1000\n")
+    for file in list(tmp_path.iterdir()):
+        file.rename(tmp_path / file.name.upper())
+    stack = read_stack(tmp_path / path.name.upper())
+    np.testing.assert_array_equal(stack.values, COUNTS)
+    np.testing.assert_allclose(stack["i0"], 1000)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda text: (
+                text.replace("Image Scan", "Line Scan")
+                .replace("Image Stack", "Image")
+                .replace("StackAxis", "X")
+            ),
+            r"is a line scan \('NEXAFS Line Scan'\)",
+        ),
+        (lambda text: text.replace('Name = "StackAxis"', 'Name = "Sample Z"'), "is a stack over 'Sample Z'"),
+    ],
+)
+def test_scans_over_something_else_are_refused_by_name(tmp_path, change, message):
+    path = write_axis2000(tmp_path, COUNTS, ENERGY)
+    path.write_text(change(path.read_text()))
+    with pytest.raises(ReadError, match=message):
+        read_stack(path)
+
+
+@pytest.mark.parametrize(("scale", "quantity"), [(1e-3, "optical_density"), (0.3, "counts")])
+def test_i0_is_not_applied_to_optical_density(tmp_path, scale, quantity):
+    path = write_axis2000(tmp_path, scale * COUNTS + 0.001, ENERGY)
+    (tmp_path / "i0.xsp").write_text("699 700\n702 700\n")
+    described = describe(path)
+    assert described["quantity"] == quantity
+    assert ("i0" in described["coordinates"]) == (quantity == "counts")
+    assert any("taken for optical density" in note for note in described["notes"]) == (quantity != "counts")
 
 
 @pytest.mark.parametrize(

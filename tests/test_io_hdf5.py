@@ -161,7 +161,7 @@ def test_nxstxm_is_counts_with_its_monitor(tmp_path):
 
 def test_an_nxstxm_file_without_images_is_refused(tmp_path):
     path = write_nxstxm(tmp_path / "point.hdf5", signal="data", data=np.ones((4, 5)))
-    with pytest.raises(ReadError, match="no NXdata group of this NXstxm file holds a stack"):
+    with pytest.raises(ReadError, match=r"counter0 holds a single image: shape \(4, 5\); a stack of images"):
         read_stack(path)
 
 
@@ -169,7 +169,8 @@ def test_a_named_dataset_finds_the_energies_beside_it(tmp_path):
     path = write_h5(
         tmp_path / "own.h5", **{"scan/images": VALUES, "scan/energy": EV, "other": np.ones((2, 3, 4))}
     )
-    stack = read_stack(path, data="scan/images")
+    with pytest.warns(XanesumWarning, match="nothing tells what the values of scan/images are"):
+        stack = read_stack(path, data="scan/images")
     np.testing.assert_array_equal(stack.values, VALUES)
     np.testing.assert_array_equal(stack.energy, EV)
     with pytest.raises(EnergyError, match="no photon energies for its 2 images"):
@@ -186,11 +187,22 @@ def test_an_unknown_layout_lists_what_could_be_read(tmp_path):
         read_stack(path, data="flat")
 
 
+def test_a_saved_result_is_no_scan(tmp_path):
+    with h5py.File(tmp_path / "result.h5", "w") as file:
+        file["entry/definition"] = "xanesum_result"
+        group = file.create_group("entry/coefficients")
+        group.attrs.update({"NX_class": "NXdata", "signal": "data", "axes": ["component", "y", "x"]})
+        group["data"] = VALUES
+    with pytest.raises(ReadError, match=r"result\.h5: is a saved result of xanesum, not a scan"):
+        describe(tmp_path / "result.h5")
+
+
 def test_a_file_without_any_stack_says_so(tmp_path):
     with pytest.raises(ReadError, match="it holds no dataset with three axes"):
         read_stack(write_h5(tmp_path / "empty.h5", flat=np.ones((3, 4))))
 
 
+@pytest.mark.filterwarnings("ignore:.*nothing ")
 def test_integers_become_float32_and_doubles_stay(tmp_path):
     for dtype, expected in [("u2", "f4"), (">f4", "f4"), ("f2", "f4"), ("f8", "f8"), (">f8", "f8")]:
         path = write_h5(tmp_path / "own.h5", a=np.ones((2, 3, 4), dtype), energy=[1000.0, 1001.0])
@@ -206,6 +218,7 @@ def test_raw_storage_outside_the_folder_is_refused(tmp_path):
         read_stack(tmp_path / "in" / "a.h5", data="a", energies=EV)
 
 
+@pytest.mark.filterwarnings("ignore:.*nothing ")
 def test_a_virtual_dataset_of_files_beside_it_is_read(tmp_path):
     layout = h5py.VirtualLayout((4, 5, 7), "f4")
     for e in range(4):
@@ -248,7 +261,7 @@ def test_a_scan_may_be_named_by_any_path(tmp_path, monkeypatch, name):
 def test_pyxas_energies_that_are_no_numbers_are_missing_energies(tmp_path):
     with h5py.File(tmp_path / "scan.h5", "w") as file:
         file["img_xanes"] = np.ones((2, 3, 4), np.float32)
-        file["X_eng"] = ["8.1", "8.2"]
+        file["X_eng"] = ["low", "high"]
 
     assert describe(tmp_path / "scan.h5")["energy_min_ev"] is None
     with pytest.raises(EnergyError, match="no photon energies"):

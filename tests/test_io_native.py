@@ -100,7 +100,7 @@ def test_a_large_stack_stays_on_disk_until_it_is_looked_at(tmp_path, monkeypatch
     for key in [(2,), (slice(1, 5, 2), 3), (slice(None, None, -1), slice(4, 0, -2), 6), ([5, 0, 2],)]:
         np.testing.assert_array_equal(lazy[key].values, stack[key].values)
     (tmp_path / "scan.h5").rename(tmp_path / "moved.h5")  # no handle holds the file
-    with pytest.raises(ReadError, match=r"scan\.h5: cannot be read .*No such file"):
+    with pytest.raises(ReadError, match=r"scan\.h5: cannot be opened .No such file"):
         lazy[0].load()
 
 
@@ -232,8 +232,8 @@ def with_pixels_elsewhere(path):
 @pytest.mark.parametrize(
     ("spoil", "error", "message"),
     [
-        (lambda p: cut(p, 0.9), ReadError, "cannot be read .*truncated file"),
-        (lambda p: cut(p, 0.02), ReadError, "cannot be read"),
+        (lambda p: cut(p, 0.9), ReadError, r"was cut short: \d+ of its \d+ bytes are there"),
+        (lambda p: cut(p, 0.02), ReadError, "was cut short"),
         (lambda p: p.write_text("energy,counts\n1,2\n"), ReadError, r"is named \.h5 but its content is not"),
         (lambda p: p.unlink(), ReadError, "no such file"),
         (with_nan_energy, EnergyError, "1 of 4 energies are not finite"),

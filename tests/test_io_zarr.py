@@ -90,7 +90,7 @@ def test_what_is_no_stack_is_refused(tmp_path, values, attrs, reason):
 
 
 def test_a_group_without_data_or_with_another_flat_is_refused(tmp_path):
-    write_group(tmp_path / "empty.zarr", image=VALUES)
+    write_group(tmp_path / "empty.zarr", image=VALUES[0])
     write_group(tmp_path / "nested.zarr").create_group("data")
     write_group(tmp_path / "other.zarr", data=VALUES, energy=ENERGY, flat=np.ones((3, 3)))
 

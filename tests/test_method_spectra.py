@@ -368,3 +368,15 @@ def test_shrinkage_scales_with_the_unit():
 
 def test_no_spectrum_is_no_trouble():
     assert shrink_spectra(Smoothed(np.zeros((0, 9)), np.zeros((0, 9))), 1.0).spectra.shape == (0, 9)
+
+
+def test_differences_of_very_many_energies_are_sparse_and_smooth_alike(monkeypatch):
+    rng = np.random.default_rng(0)
+    energy = np.cumsum(rng.uniform(0.3, 2, 300))
+    noisy = np.tanh((energy - 150) / 5)[None] + 0.05 * rng.standard_normal((1, 300))
+    dense = smooth_spectra(noisy, 0.05, energy)
+    monkeypatch.setattr("xanesum.method.spectra.MOST_DENSE", 10)
+    of_sparse = smooth_spectra(noisy, 0.05, energy)
+
+    for one, other in zip(dense, of_sparse, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-9)  # the condition of the equations times eps

@@ -263,3 +263,25 @@ def test_a_wide_image_is_judged_by_its_middle(monkeypatch):
     noise[:, :15] = noise[:, 45:] = 0
 
     assert reach_of(noise, 2) == 1
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (6, 6), (4, 3), (36, 1), (1, 52), (12, 1), (200, 1)])
+def test_sigma_of_small_images_and_line_scans(shape):
+    rng = np.random.default_rng(0)
+    n_energies, sigma = 61, 0.03
+    spectra = np.vstack([np.ones(n_energies), 1 / (1 + np.exp(-np.linspace(-15, 15, n_energies)))])
+    images = rng.random((2, *shape))
+    clean = np.tensordot(spectra.T, images, axes=1)
+    found = [
+        estimate_sigma(clean + sigma * rng.standard_normal(clean.shape), rng=np.random.default_rng(0))
+        for _ in range(8)
+    ]
+    # the least has 12 pixels, so a relative standard error of about 5 %, and 2 % in the mean
+    assert np.mean(found) == pytest.approx(sigma, rel=0.06)
+
+
+def test_few_pixels_do_not_look_like_interpolated_energies():
+    pixels = np.random.default_rng(0).standard_normal((61, 36))
+    assert noise_rank(pixels) == 61
+    halves = np.repeat(np.random.default_rng(0).standard_normal((15, 36)), 4, axis=0)
+    assert noise_rank(halves) == 15

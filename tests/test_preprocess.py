@@ -93,7 +93,7 @@ def test_what_is_no_count_stays_as_it_is(quantity):
     stack = small_stack(quantity=quantity)
     result, report = to_optical_density(stack)
     xr.testing.assert_identical(result, stack)
-    assert report.lines() == [f"{quantity}: taken as it is"]
+    assert report.lines() == [f"{quantity.replace('_', ' ')}: taken as it is"]
 
 
 def test_ssrl_rates_use_their_own_flat_and_forgetting_the_times_shifts_by_ln_5_3(tmp_path):
@@ -267,8 +267,16 @@ def test_saturated_pixels_of_averaged_repeats_are_reported_as_such():
     density, flat = density_and_flat()
     counts = flat * np.exp(-density)
     counts[0, 0, :3] = np.nan
-    _, report = to_optical_density(counts_stack(counts, saturated_values=2, missing_values=3), flat=flat)
+    _, report = to_optical_density(counts_stack(counts, saturated_values=2, missing_values=2), flat=flat)
     assert (report.n_saturated, report.n_not_finite, report.n_missing) == (2, 1, 3)
+
+
+def test_missing_values_that_an_earlier_step_reported_are_not_reported_again():
+    density, flat = density_and_flat()
+    counts = flat * np.exp(-density)
+    counts[0, 0, :3] = np.nan
+    _, report = to_optical_density(counts_stack(counts, saturated_values=2, missing_values=3), flat=flat)
+    assert (report.n_saturated, report.n_not_finite, report.n_missing) == (2, 0, 3)
 
 
 def test_mostly_bad_frames_and_pixels_are_left_out_as_a_whole():
@@ -532,11 +540,9 @@ def test_prepare_does_all_steps_in_order_and_adds_up():
     ]
 
 
-def test_prepare_keeps_counts_that_have_no_reference_and_says_so():
-    stack = small_stack(quantity="counts")
-    result, report = prepare(stack)
-    assert result.attrs["quantity"] == "counts"
-    assert report.lines() == ["no flat and no I0: the counts were left as they are"]
+def test_prepare_asks_for_the_reference_that_counts_need():
+    with pytest.raises(StackError, match="transmitted counts need I0"):
+        prepare(small_stack(quantity="counts"))
 
 
 def test_prepare_takes_the_quantity_that_the_file_does_not_know():
@@ -757,3 +763,14 @@ def test_a_dead_pixel_amid_weak_light_is_left_out_as_a_whole(level):
 
     assert not usable_mask(density)[5, 5]
     assert usable_mask(density)[:29].sum() == 29 * 40 - 1
+
+
+def test_bad_frames_of_very_many_are_found_in_parts(monkeypatch):
+    monkeypatch.setattr("xanesum.preprocess.bad_frames.MOST_FRAMES", 30)
+    rng = np.random.default_rng(0)
+    energy = np.linspace(8300, 8400, 100)
+    values = np.tanh((energy - 8350) / 40)[:, None, None] * rng.random((16, 16)) + 1
+    values += 0.02 * rng.standard_normal(values.shape)
+    values[[20, 71]] += 0.5
+    found = find_bad_frames(make_stack(values.astype(np.float32), energy))[0]
+    assert np.flatnonzero(found["weight"].values == 0).tolist() == [20, 71]

@@ -13,8 +13,9 @@ from scans import add_noise, edge_stack
 from xanesum.diagnostics.residual import examine_residual
 from xanesum.errors import WriteError
 from xanesum.method.denoising import denoise
+from xanesum.report import drawing, figures, texts
 from xanesum.report import figures as report
-from xanesum.report import texts
+from xanesum.report.drawing import axes_of_image, size_of_pixel
 from xanesum.report.numbers import chance_text, error_text, plain, times
 from xanesum.report.page import write_report
 from xanesum.report.texts import Facts
@@ -354,7 +355,7 @@ def test_a_scan_whose_components_take_all_its_noise_has_a_report(tmp_path):
 def test_axes_of_averages_count_pixels_of_the_image(monkeypatch, px):
     drawn = Figure()
     monkeypatch.setattr(
-        report, "make_picture", lambda draw, caption, **size: draw(drawn, drawn.add_subplot())
+        drawing, "make_picture", lambda draw, caption, **size: draw(drawn, drawn.add_subplot())
     )
     report.draw_image(np.zeros((5, 7)), "caption", "label", limits=(-1, 1), px=px)
 
@@ -371,3 +372,34 @@ def test_no_label_of_a_picture_is_cut_off(shape):
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("L"))
     for border in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
         assert border.min() == 255  # white
+
+
+def test_no_frame_is_shown_twice(tmp_path):
+    two = NOISY[[5, 50]]
+    result = denoise(two, rank=1)
+    pictures = figures.frame_pictures(two, result.reconstruct(), None)
+
+    assert [picture.caption.split(":")[0] for picture in pictures[::3]] == [
+        f"{two.energy.values[0]:.1f} eV (first)",
+        f"{two.energy.values[1]:.1f} eV (last)",
+    ]
+
+
+def test_a_residual_has_a_scale_of_its_own_and_axes_have_lengths(monkeypatch):
+    shown = []
+    monkeypatch.setattr(figures, "draw_image", lambda *_, **options: shown.append(options))
+    sized = NOISY.assign_attrs(pixel_size_nm=40.0)
+    clean = CLEAN.copy()
+    figures.frame_pictures(sized, clean, None)
+
+    assert {options["pixel_nm"] for options in shown} == {40.0}
+    half = shown[2]["limits"][1]
+    assert half == pytest.approx(2.8 * 0.05, rel=0.1)  # 99.5 % of normal values lie within 2.8 sigma
+    assert shown[0]["limits"][1] > 4 * half
+
+
+def test_axes_in_micrometres():
+    extent, unit = axes_of_image(30, 34, 1, 40.0)
+    assert extent == pytest.approx((0, 34 * 0.04, 30 * 0.04, 0))
+    assert unit == "\u00b5m"
+    assert size_of_pixel(NOISY) is None

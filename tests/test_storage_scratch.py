@@ -301,6 +301,7 @@ def recipe(**compute):
     return DEFAULT_RECIPE.updated({"denoise": {"denoiser": "wavelet"}, "compute": compute})
 
 
+@pytest.mark.filterwarnings("ignore:1.3MB of memory cannot be kept")
 def test_a_run_that_fails_removes_its_frames_but_not_what_it_goes_on_from(tmp_path, monkeypatch):
     monkeypatch.setattr("xanesum.io.registry.LAZY_BYTES", 0)
     scan = write_stack(EXPOSED, tmp_path / "scan.h5")

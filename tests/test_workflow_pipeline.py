@@ -14,7 +14,7 @@ from xanesum.phantom import simulate
 from xanesum.result import load_result
 from xanesum.stack import make_stack, usable_mask
 from xanesum.storage.atomic import staged_folder
-from xanesum.workflow import outputs, pipeline
+from xanesum.workflow import loading, outputs, pipeline
 from xanesum.workflow.loading import load_scan
 from xanesum.workflow.outputs import OWN_FILES
 from xanesum.workflow.pipeline import run
@@ -22,7 +22,23 @@ from xanesum.workflow.recipe import DenoiseOptions, InputOptions, MapOptions, Re
 from xanesum.xanes import half_step_energy
 
 FULL = Recipe(
-    InputOptions('odd "name"\n\u00b5\x7f.txt', "i0.txt", "entry/a", True, (1, 20, 3, 40), "m.npy"),
+    InputOptions(
+        'odd "name"\n\u00b5\x7f.txt',
+        "i0.txt",
+        "entry/a",
+        True,
+        (1, 20, 3, 40),
+        "m.npy",
+        quantity="fluorescence",
+        i0_region=(0, 5, 0, 6),
+        flat=('flat "1".tif', "flat\\2.tif"),
+        dark=("dark.tif",),
+        entry="entry1",
+        detector="counter1",
+        region="2",
+        index="1,0",
+        follow_links=True,
+    ),
     DenoiseOptions("sum", "tv", 3, 12.5, "white", "none", 7),
     MapOptions("half_step", 8343.0, (8200.0, 8300.0), (8400.0, 8500.0)),
 )
@@ -317,3 +333,20 @@ def test_silenced_warnings_still_stand_in_the_report(noisy, tmp_path):
 
     assert "sorted" in done.report.read_text("utf-8")
     assert not seen
+
+
+def test_a_check_of_a_part_takes_i0_from_pixels_beyond_it(tmp_path, monkeypatch):
+    energy, density = np.linspace(8300.0, 8400.0, 31), np.zeros((31, 24, 60))
+    density[:, :, 12:] = 0.4 + 0.3 * np.tanh((energy - 8340) / 4)[:, None, None]
+    counts = np.random.default_rng(0).poisson(2000 * np.exp(-density)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "scan.tif", counts)
+    np.savetxt(tmp_path / "scan_energies.txt", energy)
+    monkeypatch.setattr(loading, "QUICK_PX", 16)
+    monkeypatch.setattr(pipeline, "check_scan", lambda stack, **_: (float(stack.mean()),))
+
+    with pytest.warns(XanesumWarning, match="I0 is the mean over"):
+        (mean,), changes = pipeline.check(tmp_path / "scan.tif")
+
+    assert mean == pytest.approx(density[:, :, 12:].mean(), abs=0.01)
+    assert "within 0:24,0:1" in changes[0]
+    assert "judged by the middle 16 x 16 px" in changes

@@ -7,6 +7,7 @@ import xanesum
 from xanesum.align import Shifts
 from xanesum.denoisers.bm3d import BM3DDenoiser
 from xanesum.preprocess import PreprocessReport
+from xanesum.result import Denoised
 from xanesum.workflow.incremental import IncrementalScan
 
 # Python itself calls these.
@@ -20,6 +21,7 @@ BM3DDenoiser.licence
 # Causes of a change, counted.  `PreprocessReport.lines` reads each by its name.
 PreprocessReport.n_not_positive
 PreprocessReport.n_linear
+PreprocessReport.n_unmeasured_pixels
 PreprocessReport.n_bad_reference
 PreprocessReport.n_blank_frames
 PreprocessReport.n_bad_frames
@@ -34,3 +36,6 @@ IncrementalScan.denoised
 
 # The shifts as a file, for programs that call `estimate_shifts` themselves.
 Shifts.write_shifts
+
+# What notebooks show of a result.
+Denoised._repr_html_

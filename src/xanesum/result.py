@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xanesum.errors import RankError, ReadError, StackError
-from xanesum.stack import DIMS, add_history
+from xanesum.io.hdf5_file import RESULT, is_result, scalar_text
+from xanesum.io.hdf5_text import stored_text
+from xanesum.stack import DIMS, QUANTITIES, add_history
 from xanesum.storage.atomic import atomic_path
 from xanesum.storage.lazy import lazy_array
 
-__all__ = ["Denoised", "load_result"]
+__all__ = ["Denoised", "holds_result", "load_result"]
 
-DEFINITION = "xanesum_result"
 COMPONENT_COLUMNS = {
     "singular_value": "size of the stack along the spectrum, noise included",
     "share": "share of the sum of squares above the noise",
@@ -30,6 +32,31 @@ COMPONENT_COLUMNS = {
     "weight_denoised": "weight of the denoised image",
     "p_value": "how often noise alone would look as real; NaN where it was not computed",
 }
+DIMS_OF = {  # of every array
+    "spectra": ("component", "energy"),
+    "coefficients": ("component", "y", "x"),
+    "sigma_energy": ("energy",),
+    "sigma_common": ("energy",),
+    "sigma_pixel": ("y", "x"),
+    "sigma_drift": ("y", "x"),
+    "error_images": ("source", "y", "x"),
+    "error_mixing": ("component", "source"),
+    "error_spectra": ("source", "energy"),
+    "error_freedom": ("source", "energy"),
+    "hidden_spectrum": ("energy",),
+    "hidden_size": ("y", "x"),
+}
+MAY_BE_NAN = ("sigma_energy", "sigma_pixel", "sigma_drift")
+NOT_NEGATIVE = (
+    "sigma_energy",
+    "sigma_common",
+    "sigma_pixel",
+    "sigma_drift",
+    "error_images",
+    "error_spectra",
+    "hidden_size",
+)
+LARGEST_ERROR = 1e30
 ARRAYS = (
     "spectra",
     "coefficients",
@@ -46,7 +73,7 @@ ARRAYS = (
 )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Denoised:
     """A clean stack as factors: ``spectra`` times ``coefficients``."""
 
@@ -71,6 +98,14 @@ class Denoised:
     attrs: dict[str, Any]  # of the stack: quantity, pixel_size_nm, history
     provenance: dict[str, Any]  # method, options, versions, hash of the input, seconds
     reasons: tuple[str, ...] = ()  # why the stated errors may not hold, as far as it is known
+
+    def __repr__(self) -> str:
+        """Return one line: sizes, noise and components."""
+        return _line_of(self)
+
+    def _repr_html_(self) -> str:
+        """Return a small table for notebooks."""
+        return _table_of(self)
 
     @property
     def rank(self) -> int:
@@ -164,7 +199,7 @@ class Denoised:
             file.attrs["default"] = "entry"
             entry = file.create_group("entry")
             entry.attrs.update({"NX_class": "NXentry", "default": "coefficients"})
-            entry["definition"] = DEFINITION
+            entry["definition"] = RESULT
             for name in ARRAYS:
                 _write_array(entry, name, getattr(self, name))
             for group, table in (("risk", self.risk), ("components", self.components)):
@@ -191,6 +226,35 @@ class Denoised:
         )
 
 
+def _line_of(result: Denoised) -> str:
+    """Return a result in one line."""
+    n_energies, n_y, n_x = result.shape
+    return (
+        f"<Denoised: {n_y} x {n_x} px, {n_energies} energies, {result.rank} components, "
+        f"sigma {result.sigma:.4g} ({result.attrs.get('quantity', 'unit not known')})>"
+    )
+
+
+def _table_of(result: Denoised) -> str:
+    """Return a result as a small HTML table."""
+    n_energies, n_y, n_x = result.shape
+    energy_ev = result.spectra["energy"].values
+    holds = "hold as far as tests tell" if result.intervals_hold else "; ".join(result.reasons)
+    rows = {
+        "image (y x x)": f"{n_y} x {n_x} px",
+        "energies": f"{n_energies} from {energy_ev[0]:.1f} to {energy_ev[-1]:.1f} eV",
+        "quantity": str(result.attrs.get("quantity", "not known")).replace("_", " "),
+        "noise level (sigma)": f"{result.sigma:.4g}",
+        "components": str(result.rank),
+        "denoiser": str(result.provenance.get("denoiser", "not known")),
+        "stated errors": holds,
+    }
+    cells = "".join(
+        f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows.items()
+    )
+    return f"<table><caption>xanesum.Denoised</caption>{cells}</table>"
+
+
 def load_result(path: str | Path) -> Denoised:
     """Read a result written by `Denoised.save`.
 
@@ -202,26 +266,78 @@ def load_result(path: str | Path) -> Denoised:
     try:
         with h5py.File(path, "r") as file:
             entry = file["entry"]
-            if entry["definition"].asstr()[()] != DEFINITION:
-                raise KeyError(DEFINITION)
+            if not is_result(file):
+                raise KeyError(RESULT)
+            if absent := sorted({*ARRAYS, "components", "risk", "sigma", "process"} - set(entry)):
+                raise ReadError(f"{path}: not a whole xanesum result: it lacks {', '.join(absent)}")
             components = _read_table(entry["components"], "tried")
             if missing := sorted(set(COMPONENT_COLUMNS) - set(components.data_vars)):
                 raise KeyError(f"written by an earlier version, without {', '.join(missing)}")
-            return Denoised(
+            result = Denoised(
                 **{name: _read_array(entry[name]) for name in ARRAYS},
                 components=components,
                 sigma=float(entry["sigma"][()]),
                 risk=_read_table(entry["risk"], "rank"),
-                attrs=json.loads(entry["process/attrs"].asstr()[()]),
-                provenance=json.loads(entry["process/provenance"].asstr()[()]),
-                reasons=tuple(json.loads(entry["process/reasons"].asstr()[()])),
+                attrs=_read_json(entry["process/attrs"]),
+                provenance=_read_json(entry["process/provenance"]),
+                reasons=tuple(_read_json(entry["process/reasons"])),
             )
+            if problem := _problem_of(result):
+                raise ReadError(f"{path}: not a whole xanesum result: {problem}")
+            return result
+    except ReadError:
+        raise
     except FileNotFoundError as error:
         raise ReadError(f"{path}: no such file") from error
     except (OSError, KeyError, ValueError, AttributeError, TypeError, RuntimeError) as error:
         raise ReadError(
             f"{path}: not a xanesum result ({error}); expected a file written by Denoised.save"
         ) from error
+
+
+def holds_result(path: str | Path) -> bool:
+    """Return whether a file says that it is a result of `Denoised.save`, whole or not."""
+    try:
+        with h5py.File(path, "r") as file:
+            return is_result(file)
+    except (ReadError, OSError, KeyError, ValueError, AttributeError, TypeError, RuntimeError):
+        return False
+
+
+def _problem_of(result: Denoised) -> str:
+    """Return what is wrong with the parts of a result, as shapes that do not fit; empty if nothing is."""
+    if problem := _problem_of_arrays(result):
+        return problem
+    if not 0 <= result.sigma < LARGEST_ERROR:
+        return f"sigma is {result.sigma}"
+    if len(result.components["tried"]) < result.rank or "risk" not in result.risk:
+        return "its tables have fewer rows than it has components"
+    if not isinstance(result.attrs, dict) or not isinstance(result.provenance, dict):
+        return "it does not say how it was made"
+    if result.attrs.get("quantity") not in QUANTITIES:
+        return "it does not say what its values are"
+    energy = result.spectra["energy"].values if "energy" in result.spectra.coords else np.zeros(2)
+    if not (np.isfinite(energy).all() and (np.diff(energy) > 0).all()):
+        return "its energies are not in order"
+    return ""
+
+
+def _problem_of_arrays(result: Denoised) -> str:
+    """Return the same for the arrays alone."""
+    sizes = {**result.spectra.sizes, **result.coefficients.sizes, **result.error_images.sizes}
+    for name, dims in DIMS_OF.items():
+        array = getattr(result, name)
+        shape = tuple(sizes.get(dim, -1) for dim in dims)
+        if array.dims != dims or array.shape != shape:
+            return f"{name} has shape {array.shape}, where {shape} is expected"
+        if not np.issubdtype(array.dtype, np.floating):
+            return f"{name} holds no numbers of floating point"
+        known = array.values[np.isfinite(array.values)]
+        if array.size != known.size and name not in MAY_BE_NAN:
+            return f"{name} holds {array.size - known.size} values that are not finite"
+        if name in NOT_NEGATIVE and known.size and not 0 <= known.min() <= known.max() < LARGEST_ERROR:
+            return f"{name} holds values that no error can have"
+    return ""
 
 
 def _is_place(out: object, shape: tuple[int, ...]) -> bool:
@@ -244,6 +360,10 @@ def _read_array(group: h5py.Group) -> xr.DataArray:
         key: ([str(d) for d in group[key].attrs["dims"]], group[key][()]) for key in group if key != "data"
     }
     return xr.DataArray(group["data"][()], dims=[str(d) for d in group.attrs["axes"]], coords=coords)
+
+
+def _read_json(dataset: h5py.Dataset) -> Any:
+    return json.loads(scalar_text(stored_text(dataset)))
 
 
 def _read_table(group: h5py.Group, dim: str) -> xr.Dataset:

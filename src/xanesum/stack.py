@@ -18,6 +18,7 @@ __all__ = [
     "SHIFT_ERRORS",
     "add_history",
     "check_stack",
+    "frames_may_be_zero",
     "load_stack",
     "make_stack",
     "refuse_values",
@@ -28,8 +29,11 @@ __all__ = [
 DIMS = ("energy", "y", "x")
 SHIFT_ERRORS = ("shift_sigma_y_px", "shift_sigma_x_px")  # standard errors of the shifts of an aligned stack
 SHIFT_COORDS = ("shift_y_px", "shift_x_px", *SHIFT_ERRORS)  # by which its frames were moved back
-QUANTITIES = ("counts", "transmission", "optical_density", "intensity")
+QUANTITIES = ("counts", "transmission", "optical_density", "fluorescence", "intensity")
 KEV_LIMIT = 100.0  # smaller energies are keV: no microscope works below 100 eV, and none above 100 keV
+# frames and pixels, at most, that prove a stack to be without noise; least singular value over the largest
+PROVING_FRAMES, PROVING_PIXELS, NOISELESS = 64, 4096, 1e-5
+WEAK_BESIDE = 0.5  # mean value of a frame beside one that may be zero, as a share of the largest
 NAMED = 5  # energies that a message names, at most
 
 
@@ -53,8 +57,8 @@ def make_stack(
         energies need no correction.
     energy : array_like, shape (E,)
         Photon energies in eV (or keV).
-    quantity : {"optical_density", "counts", "transmission", "intensity"}
-        What the values are.
+    quantity : {"optical_density", "counts", "transmission", "fluorescence", "intensity"}
+        What the values are.  Intensity is anything that is mapped as it is.
     pixel_size_nm : float, optional
         Size of a pixel in the plane of the sample.
     history : iterable of str
@@ -180,7 +184,7 @@ def refuse_values(
             "in xanesum.preprocess.prepare",
             parameter="allow_missing",
         )
-    if blank.any():
+    if blank.any() and not frames_may_be_zero(stack, blank):
         at = stack.energy.values[usable_weight(stack)][blank]
         named = ", ".join(f"{energy:.1f}" for energy in at[:NAMED])
         more = " ..." if len(at) > NAMED else ""
@@ -189,6 +193,37 @@ def refuse_values(
             "leave them out, or give them weight 0 in xanesum.preprocess.prepare",
             parameter="allow_missing",
         )
+
+
+def frames_may_be_zero(stack: xr.DataArray, blank: NDArray[np.bool_]) -> bool:
+    """Return whether frames that are zero everywhere can be results, as in a stack that was denoised.
+
+    So they can where the stack is without noise, so that its frames are mixtures of a few images, and where
+    the frames beside them are weak: a sample may absorb nothing below its edge.
+
+    Parameters
+    ----------
+    stack : DataArray
+    blank : ndarray of bool
+        Whether each of the usable frames is zero everywhere.
+    """
+    if stack.attrs["quantity"] in ("counts", "transmission") or blank.all():
+        return False
+    used, shown = np.flatnonzero(usable_weight(stack)), np.flatnonzero(~blank)
+    pixels = np.flatnonzero(usable_mask(stack))
+    pixels = pixels[:: -(-len(pixels) // PROVING_PIXELS)]
+
+    def sample(frames: NDArray[np.intp]) -> NDArray[np.float64]:
+        values = [np.asarray(stack[e].values, np.float64).ravel()[pixels] for e in used[frames]]
+        return np.nan_to_num(np.array(values), nan=0.0, posinf=0.0, neginf=0.0)
+
+    some = sample(shown[:: -(-len(shown) // PROVING_FRAMES)])
+    sizes = np.linalg.svd(some, compute_uv=False)
+    weak = WEAK_BESIDE * float(np.abs(some).mean(axis=1).max())
+    at = np.unique(np.searchsorted(shown, np.flatnonzero(blank)))  # runs of blank frames, before these
+    beside = [shown[max(i - 1, 0) : i + 1] for i in at]
+    is_weak = [float(np.abs(sample(frames)).mean(axis=1).min()) < weak for frames in beside]
+    return bool(sizes[-1] < NOISELESS * sizes[0]) and all(is_weak)
 
 
 def usable_mask(stack: xr.DataArray) -> NDArray[np.bool_]:

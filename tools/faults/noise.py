@@ -4,6 +4,13 @@ from faults import Fault
 
 FAULTS = (
     Fault(
+        "sigma: of few pixels, from what fits leave",
+        "noise/level.py",
+        "if min(n_energies, usable.size) < MIN_ENERGIES:",
+        "if n_energies < MIN_ENERGIES or usable.size < 2 * n_energies:",
+        "tests/test_noise_level.py",
+    ),
+    Fault(
         "noise: median without the Marchenko-Pastur correction",
         "noise/level.py",
         "sigma = float(np.sqrt(max(np.median(noise_values), 0.0) / (n_pixels * median)))",

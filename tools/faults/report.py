@@ -40,7 +40,7 @@ FAULTS = (
     ),
     Fault(
         "report: labels of low pictures cut off",
-        "report/figures.py",
+        "report/drawing.py",
         "LEAST_RATIO = 0.48",
         "LEAST_RATIO = 0.2",
         "tests/test_report.py",

@@ -4,6 +4,20 @@ from faults import Fault
 
 FAULTS = (
     Fault(
+        "pre-edge: used though the edge rises there",
+        "xanes/normalization.py",
+        "    if slope > RISING * steepest:\n",
+        "    if False:\n",
+        "tests/test_few_energies.py",
+    ),
+    Fault(
+        "pre-edge: no error though the edge may rise there",
+        "xanes/maps.py",
+        'edge.pre_doubt_ev if kind == "half_step" else 0.0',
+        "0.0",
+        "tests/test_few_energies.py",
+    ),
+    Fault(
         "maps' errors the same in every pixel",
         "xanes/pixel_spectra.py",
         "** 2 * self.errors[:, pixels].T ** 2, axis=1)",

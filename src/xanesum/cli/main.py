@@ -15,7 +15,8 @@ from xanesum.errors import XanesumError
 
 __all__ = ["main"]
 
-EXIT_ERROR, EXIT_INTERRUPTED = 1, 130  # argparse itself ends with 2
+EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 130, 143  # argparse itself ends with 2
+AGAIN_S = 0.05  # seconds until an interrupt that was lost is raised again
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,13 +25,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 if all went well, 1 after an error that one line on stderr explains, 130 after Ctrl-C.  A command
-        that was misspelt ends the program with 2.
+        0 if all went well, 1 after an error that one line on stderr explains, 130 after Ctrl-C, 143 after
+        SIGTERM.  A command that was misspelt ends the program with 2.
     """
     arguments = build_parser().parse_args(argv)
     try:
-        with printed_notes(arguments.flags), _sigterm_as_ctrl_c():
+        with printed_notes(arguments.flags), _interruptible():
             arguments.verb(arguments)
+    except _Terminated:
+        print("xanesum: terminated; nothing was written", file=sys.stderr)
+        return EXIT_TERMINATED
     except KeyboardInterrupt:
         print("xanesum: interrupted; nothing was written", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -49,18 +53,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     return EXIT_ERROR
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does, so that nothing is left behind."""
+
+
 @contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """Let a scheduler's SIGTERM end a command as Ctrl-C does, so that nothing is left behind."""
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C and a scheduler's SIGTERM end a command, wherever they meet it.
+
+    An exception that is raised within a callback, as of a weak reference, is lost.  It is raised again.
+    """
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
+    def terminate(*_: object) -> None:
+        raise _Terminated
+
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, interrupt)
+    report = sys.unraisablehook
+
+    def raise_again(lost: sys.UnraisableHookArgs) -> None:
+        if not isinstance(lost.exc_value, KeyboardInterrupt):
+            report(lost)
+            return
+        number = signal.SIGTERM if isinstance(lost.exc_value, _Terminated) else signal.SIGINT
+        timer = threading.Timer(AGAIN_S, signal.raise_signal, (number,))
+        timer.daemon = True
+        timer.start()
+
+    handlers = {signal.SIGINT: interrupt, signal.SIGTERM: terminate}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    sys.unraisablehook = raise_again
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        sys.unraisablehook = report
+        for number, handler in before.items():
+            signal.signal(number, handler)

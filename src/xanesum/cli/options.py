@@ -11,6 +11,7 @@ from xanesum.align.growth import MAGNIFICATIONS
 from xanesum.errors import XanesumError, XanesumWarning
 from xanesum.flat_field.correct import DRIFTS
 from xanesum.method.options import NOISES
+from xanesum.stack import QUANTITIES
 from xanesum.streaming.torch_backend import DEVICES
 from xanesum.workflow.recipe import DEFAULT_RECIPE, Recipe, read_recipe
 from xanesum.xanes import MAP_KINDS
@@ -24,6 +25,7 @@ __all__ = [
     "MAP",
     "MEMORY",
     "PARTS",
+    "VALUES",
     "OptionTable",
     "add_options",
     "count",
@@ -36,17 +38,63 @@ __all__ = [
 
 # flag; section and name in the recipe; settings for argparse
 OptionTable = tuple[tuple[str, str, dict[str, Any]], ...]
+VALUES: OptionTable = (
+    (
+        "--quantity",
+        "input.quantity",
+        {
+            "choices": QUANTITIES,
+            "help": "what the values are (default: what the file says, or their edge shows)",
+        },
+    ),
+    (
+        "--flat",
+        "input.flat",
+        {
+            "nargs": "+",
+            "metavar": "FILE",
+            "help": "images without the sample, one or several; they are averaged",
+        },
+    ),
+    ("--dark", "input.dark", {"nargs": "+", "metavar": "FILE", "help": "images without light, the same"}),
+)
 INPUT: OptionTable = (
     (
         "--energies",
         "input.energies",
         {"metavar": "FILE", "help": "text file of photon energies, in eV or keV"},
     ),
-    ("--i0", "input.i0", {"metavar": "FILE", "help": "text file of energies and incident counts"}),
-    ("--data", "input.data", {"metavar": "NAME", "help": "dataset to read in an HDF5 file"}),
+    (
+        "--i0",
+        "input.i0",
+        {
+            "metavar": "FILE|monitor",
+            "help": "energies and incident counts as text, a scan without sample, or the monitor in the file",
+        },
+    ),
+    ("--data", "input.data", {"metavar": "NAME", "help": "dataset to read in an HDF5 file or a Zarr store"}),
+    ("--entry", "input.entry", {"metavar": "NAME", "help": "which entry of the file to read"}),
+    ("--detector", "input.detector", {"metavar": "NAME", "help": "which detector or channel to read"}),
+    ("--region", "input.region", {"metavar": "NAME|N", "help": "which region of the scan to read"}),
+    (
+        "--index",
+        "input.index",
+        {"metavar": "N", "help": "index along an axis besides energy, y and x (time, angle), from 0 on"},
+    ),
+    (
+        "--follow-links",
+        "input.follow_links",
+        {"action": "store_true", "help": "let links of an HDF5 file lead out of its folder"},
+    ),
+    *VALUES,
 )
 PARTS: OptionTable = (
     ("--roi", "input.roi", {"metavar": "Y0:Y1,X0:X1", "help": "part of the images to use, in pixels"}),
+    (
+        "--i0-region",
+        "input.i0_region",
+        {"metavar": "Y0:Y1,X0:X1", "help": "part of the whole images without sample, for I0"},
+    ),
     (
         "--mask",
         "input.mask",
@@ -229,6 +277,7 @@ def number(text: str) -> float:
 
 PARSERS: dict[str, Callable[[str], Any]] = {
     "input.roi": region,
+    "input.i0_region": region,
     "align.max_shift_px": number,
     "denoise.rank": whole_number,
     "denoise.sigma": number,

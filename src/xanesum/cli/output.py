@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,7 @@ __all__ = [
     "print_error",
     "print_preprocessing",
     "print_run",
+    "printable",
     "printed_notes",
     "progress_bar",
     "result_sentence",
@@ -41,6 +43,7 @@ __all__ = [
 ]
 
 GB = 1e9  # bytes
+OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # kinds of characters: controls, marks, halves, breaks
 STEPS = {  # names of steps in the work -> what the progress bar shows
     "simulate": "simulating a scan",
     "read": "reading",
@@ -101,14 +104,26 @@ def print_error(message: str) -> None:
 
 
 def one_line(text: str) -> str:
-    """Return a text without line breaks and double spaces."""
-    return " ".join(text.split())
+    """Return a text without line breaks and double spaces, as `printable` has it."""
+    return printable(" ".join(text.split()))
+
+
+def printable(text: object) -> str:
+    """Return a text in which characters that a terminal would obey are escaped.
+
+    Names of files and datasets may hold control codes, marks that turn the direction of writing, and bytes
+    that are no text.
+    """
+    return "".join(
+        char.encode("unicode_escape").decode() if unicodedata.category(char) in OBEYED else char
+        for char in str(text)
+    )
 
 
 # --- what came out
 
 
-def info_lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+def info_lines(facts: Mapping[str, Any], flags: Mapping[str, str]) -> Iterator[tuple[str, object]]:
     """Yield name and value of everything known about a file, from `xanesum.io.describe`."""
     n_energies, ny, nx = facts["shape"]
     low, high = facts["energy_min_ev"], facts["energy_max_ev"]
@@ -119,11 +134,16 @@ def info_lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         "energies",
         f"{n_energies}, " + ("none in the file" if low is None else f"{low:.2f} to {high:.2f} eV"),
     )
-    yield "quantity", facts["quantity"]
+    assumed = " (assumed, as the file does not say it; --quantity says it)" * facts["quantity_assumed"]
+    yield "quantity", facts["quantity"] + assumed
+    if "saturation_counts" in facts["attrs"]:
+        yield "saturated", f"at {facts['attrs']['saturation_counts']} counts"
     if facts["pixel_size_nm"] is not None:
         yield "pixel size", f"{facts['pixel_size_nm']:g} nm"
     if facts["coordinates"]:
         yield "with", ", ".join(facts["coordinates"])
+    for parameter, names in facts["others"].items():
+        yield "also there", f"{', '.join(names)} ({flags.get(parameter, parameter)})"
     for line in facts["history"]:
         yield "history", line
 
@@ -172,13 +192,19 @@ def map_sentence(maps: xr.Dataset) -> str:
         return "map: no pixel has an edge that stands above its noise"
     low, middle, high = np.percentile(values, (5, 50, 95))
     kind = maps.attrs["kind"].replace("_", " ")
+    if name == "edge_step":
+        low, middle, high = (plain(value) for value in (low, middle, high))
+        return (
+            f"{kind} map: median {middle}, 90 % of the pixels between {low} and {high}; frames beyond "
+            f"{maps.attrs['e0_ev']:.1f} eV less those below"
+        )
     return f"{kind} map: median {middle:.2f} eV, 90 % of the pixels between {low:.2f} and {high:.2f} eV"
 
 
 def print_preprocessing(changes: Sequence[str]) -> None:
     """Print what preprocessing changed and left out."""
     for line in changes:
-        print(f"preprocessing: {line}")
+        print(f"preprocessing: {printable(line)}")
 
 
 def print_motion(motion: Motion | None) -> None:
@@ -195,10 +221,11 @@ def print_run(done: RunResult, folder: Path, seconds: float, flags: Mapping[str,
         print(f"note: no map: {one_line(with_flag(done.map_error, flags))}", file=sys.stderr)
     if done.maps is not None:
         print(map_sentence(done.maps))
-    print(f"{seconds:.1f} s; results in {folder}")
-    print(f"report: {folder / 'report.html'}")
+    print(f"{seconds:.1f} s; results in {printable(folder)}")
+    print(f"report: {printable(folder / 'report.html')}")
 
 
 def print_end(started: float, name: str, *files: str | Path) -> None:
     """Print the time since `started`, and the files that were written."""
-    print(f"{time.perf_counter() - started:.1f} s; {name}: {', '.join(str(file) for file in files)}")
+    named = ", ".join(printable(file) for file in files)
+    print(f"{time.perf_counter() - started:.1f} s; {name}: {named}")

@@ -17,6 +17,7 @@ from xanesum.cli.options import (
     MAP,
     MEMORY,
     PARTS,
+    VALUES,
     OptionTable,
     add_options,
     count,
@@ -65,7 +66,8 @@ def _add_judging(group: Any) -> None:
     info = _add_verb(group, "info", verbs.info, "show what a file holds")
     _add_scan(info, INPUT)
     check = _add_verb(group, "check", verbs.check, "judge a scan before it is denoised")
-    _add_scan(check, (*INPUT, *PARTS, MEMORY))
+    edge = tuple(option for option in MAP if option[0] == "--e0")
+    _add_scan(check, (*INPUT, *PARTS, *edge, MEMORY))
     plan = _add_verb(group, "plan", verbs.plan, "predict time, memory and disk space of a run")
     _add_scan(plan, (*INPUT, *PARTS, *ALIGN, *DENOISE, *COMPUTE))
     for parser, what in ((check, "verdict"), (plan, "plan")):
@@ -95,12 +97,9 @@ def _add_working(group: Any) -> None:
 def _add_watch(group: Any) -> None:
     text = "follow a scan while it is measured; write a map and a report after every few frames"
     parser = _add_verb(group, "watch", verbs.watch, text)
-    options = tuple(option for option in (*PARTS, *DENOISE, *MAP) if option[0] not in OF_WHOLE_SCANS)
-    _add_scan(parser, options, flat="--flat", n_frames="--frames", every="--every")
+    options = tuple(option for option in (*VALUES, *PARTS, *DENOISE, *MAP) if option[0] not in OF_WHOLE_SCANS)
+    _add_scan(parser, options, n_frames="--frames", every="--every")
     _add_output(parser, "FOLDER")
-    parser.add_argument(
-        "--flat", metavar="FILE", help="images without the sample; SSRL folders have their own"
-    )
     parser.add_argument(
         "--frames", type=count, metavar="N", help="number of frames of the whole scan (default: until Ctrl-C)"
     )

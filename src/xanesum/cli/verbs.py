@@ -24,6 +24,7 @@ from xanesum.cli.output import (
     print_motion,
     print_preprocessing,
     print_run,
+    printable,
     progress_bar,
     result_sentence,
     verdict_lines,
@@ -53,14 +54,16 @@ TABLE_SUFFIXES = (".csv",)
 def info(arguments: argparse.Namespace) -> None:
     """Show what a file holds."""
     options = recipe_of(arguments).input
-    facts = describe(arguments.scan, data=options.data)
-    if options.energies or options.i0:
-        stack = read_stack(arguments.scan, energies=options.energies, i0=options.i0, data=options.data)
+    facts = describe(arguments.scan, quantity=options.quantity, **options.source)
+    if options.energies or options.i0 or options.flat or options.dark:
+        stack = read_stack(arguments.scan, **loading.reading_options(options))
         facts |= {"energy_min_ev": float(stack.energy[0]), "energy_max_ev": float(stack.energy[-1])}
+        facts |= {key: stack.attrs[key] for key in ("quantity", "history")}
+        facts["coordinates"] = sorted(str(name) for name in stack.coords if name != "energy")
     for note in facts.pop("notes"):
         warnings.warn(note, XanesumWarning, stacklevel=2)
-    for name, value in info_lines(facts):
-        print(f"{name:12} {value}")
+    for name, value in info_lines(facts, arguments.flags):
+        print(f"{name:12} {printable(value)}")
 
 
 def check(arguments: argparse.Namespace) -> None:
@@ -85,7 +88,8 @@ def plan(arguments: argparse.Namespace) -> None:
     found = plan_run(
         arguments.scan,
         denoiser=recipe.denoise.denoiser,
-        data=recipe.input.data,
+        source=recipe.input.source,
+        quantity=recipe.input.quantity,
         memory=recipe.compute.memory_bytes,
     )
     if arguments.json:
@@ -102,7 +106,9 @@ def denoise(arguments: argparse.Namespace) -> None:
     check_output(arguments.output, inputs=inputs, suffixes=STACK_SUFFIXES)
     with progress_bar() as progress, allocate(recipe.compute, beside=Path(arguments.output)) as resources:
         stack, changes = loading.load_scan(arguments.scan, recipe.input, resources=resources)
-        stack, motion = align_scan(stack, recipe.align, resources=resources, progress=progress)
+        stack, motion = pipeline.align_unless_small(
+            stack, recipe.align, resources=resources, progress=progress
+        )
         stack, corrections = pipeline.correct_scan(
             stack, recipe.denoise, resources=resources, progress=progress
         )
@@ -175,7 +181,6 @@ def watch(arguments: argparse.Namespace) -> None:
             arguments.scan,
             arguments.output,
             recipe=recipe_of(arguments),
-            flat=arguments.flat,
             n_frames=arguments.frames,
             every=arguments.every,
             stop=is_asked_to_end,
@@ -221,7 +226,7 @@ def simulate_scan(arguments: argparse.Namespace) -> None:
 def demo(arguments: argparse.Namespace) -> None:
     """Simulate a scan and run everything on it."""
     started, folder = time.perf_counter(), Path(arguments.output)
-    check_output(folder, is_folder=True)
+    check_output(arguments.output, is_folder=True)
     with staged_folder(folder) as temporary, progress_bar() as progress:
         progress("simulate", 0.0)
         exposure = demo_exposure(shape=DEMO_SHAPE, n_energies=DEMO_ENERGIES, seed=arguments.seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -12,16 +12,18 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from xanesum.align import align, estimate_shifts
-from xanesum.align.shifts import ALIGNED
+from xanesum.align.shifts import ALIGNED, Shifts
 from xanesum.errors import EdgeError, StackError, XanesumWarning
 from xanesum.flat_field.correct import correct_flat_drift
 from xanesum.linalg.binning import average_pixels
 from xanesum.linalg.imputation import fill_missing
 from xanesum.method.denoising import denoise
 from xanesum.noise.level import estimate_sigma
+from xanesum.result import Denoised
 from xanesum.stack import load_stack, usable_mask, usable_weight
-from xanesum.xanes import half_step_energy
-from xanesum.xanes.normalization import edge_ranges, find_e0_ev
+from xanesum.xanes import MIN_ENERGIES, chemical_map
+from xanesum.xanes.maps import ERROR_NAMES
+from xanesum.xanes.normalization import edge_ranges, find_e0_ev, judged_ranges, steepest_ev
 
 __all__ = ["VERDICTS", "Finding", "check_scan"]
 
@@ -29,7 +31,7 @@ VERDICTS = ("good", "note", "bad")  # nothing to mend; worth knowing; to be mend
 FILLED_RANK = 5  # components from which missing values are filled
 CROP_PX = 128  # side of the part that is denoised to measure the gain
 COARSE_PX = 96  # shorter side of the coarse images in which flat-field drift is looked for
-MOTION_PX = 256  # longest side of the part in which motion is looked for
+MOTION_PX = 192  # longest side of the part in which motion is looked for
 MOVED = ("moved_px", "moved_px_error", "p_still")  # figures about motion
 DRIFT_NOTE, DRIFT_BAD = (
     0.25,
@@ -41,6 +43,7 @@ FEW_NEAR_EDGE = 8  # fewer energies near the edge than this are noted
 EDGE_HALF_EV = 10.0  # an energy is near the edge within this distance
 LEFT_OUT_BAD = 0.05  # share of frames that may be left out
 MASKED_BAD = 0.5  # share of pixels that may be left out
+MOST_ENERGIES = 80  # energies that are looked at: all near the edge, and some of the others
 GAIN_GOOD = 1.5  # exposure gain from which denoising is worth it
 
 
@@ -55,22 +58,29 @@ class Finding:
 
 
 def check_scan(
-    stack: xr.DataArray, *, open_counts: float | None = None, rng: np.random.Generator | None = None
+    stack: xr.DataArray,
+    *,
+    e0_ev: float | None = None,
+    open_counts: float | None = None,
+    rng: np.random.Generator | None = None,
 ) -> tuple[Finding, ...]:
     """Judge a scan within seconds: dose, energies, what is left out, drift of light, motion, gain.
 
-    The stack is not changed.  The gain is that of a part of the images, which is denoised.
+    The stack is not changed.  Of many energies, those near the edge and some of the others are looked at.
+    The gain is that of a part of the images, which is denoised.
 
     Parameters
     ----------
     stack : DataArray, dims (energy, y, x)
         As `xanesum.preprocess.prepare` returns it.
+    e0_ev : float, optional
+        Energy of the edge; found by default.  Of fewer than five energies, it is where the mean rises most.
     open_counts : float, optional
         Counts of one exposure without the sample, for the record.
     rng : numpy.random.Generator, optional
         ``default_rng(0)`` by default.
     """
-    scan = _usable_part(stack, np.random.default_rng(0) if rng is None else rng)
+    scan = _usable_part(stack, np.random.default_rng(0) if rng is None else rng, e0_ev)
     motion, at_rest = _motion(scan)
     return (
         _dose(scan, open_counts),
@@ -92,6 +102,8 @@ class _Scan:
     mask: NDArray[np.bool_]  # (Y, X)
     e0_ev: float
     rng: np.random.Generator
+    all_energies_ev: NDArray[np.float64]  # of all frames that count, also those that were not looked at
+    edge_problem: str  # why the edge is not known; empty if it is
 
     def stack_of(self, values: NDArray[np.float32], mask: NDArray[np.bool_]) -> xr.DataArray:
         """Return a stack of smaller images (E, Y', X') with the attributes of the whole."""
@@ -99,18 +111,52 @@ class _Scan:
         attrs = {key: value for key, value in self.stack.attrs.items() if key != "missing_values"}
         return xr.DataArray(values, dims=self.stack.dims, coords=coords, attrs=attrs, name="stack")
 
+    @property
+    def mean_spectrum(self) -> NDArray[np.float64]:
+        """The mean spectrum (E,) over the pixels that count."""
+        return np.asarray(self.values[:, self.mask].mean(axis=1, dtype=np.float64))
+
+    def aligned(self, part: xr.DataArray, shifts: Shifts) -> _Scan:
+        """Return a part of the scan with its frames moved back."""
+        moved = _usable_part(align(part, shifts), self.rng, self.e0_ev)
+        return replace(moved, all_energies_ev=self.all_energies_ev, edge_problem=self.edge_problem)
+
     def noise_level(self) -> float:
         """Return the standard deviation of the noise in one pixel at one energy."""
         return estimate_sigma(self.values, mask=self.mask, rng=self.rng)
 
 
-def _usable_part(stack: xr.DataArray, rng: np.random.Generator) -> _Scan:
+def _usable_part(stack: xr.DataArray, rng: np.random.Generator, e0_ev: float | None) -> _Scan:
     used, mask = usable_weight(stack), usable_mask(stack)
     values = fill_missing(load_stack(stack, min_energies=2)[used], rank=FILLED_RANK, mask=mask)
     values = np.where(mask, values, np.float32(0))
     energy_ev = stack.energy.values[used].astype(float)
     mean = values[:, mask].mean(axis=1, dtype=np.float64)
-    return _Scan(stack, values, energy_ev, mask, find_e0_ev(energy_ev, mean), rng)
+    e0_ev, problem = (e0_ev, "") if e0_ev is not None else _edge_of(energy_ev, mean)
+    some = _sampled(energy_ev, e0_ev)
+    return _Scan(stack, values[some], energy_ev[some], mask, e0_ev, rng, energy_ev, problem)
+
+
+def _edge_of(energy_ev: NDArray[np.float64], mean: NDArray[np.float64]) -> tuple[float, str]:
+    """Return the energy of the edge, or where few energies rise most, and why it is not known."""
+    if len(energy_ev) < MIN_ENERGIES:
+        return steepest_ev(energy_ev, mean), ""
+    try:
+        return find_e0_ev(energy_ev, mean), ""
+    except EdgeError as problem:
+        return float(energy_ev[0] + energy_ev[-1]) / 2, problem.message
+
+
+def _sampled(energy_ev: NDArray[np.float64], e0_ev: float) -> NDArray[np.intp]:
+    """Return the indices of the energies that are looked at: all near the edge, and some of the others."""
+    near = np.abs(energy_ev - e0_ev) <= EDGE_HALF_EV
+    others, n_others = np.flatnonzero(~near), MOST_ENERGIES - int(np.count_nonzero(near))
+    if len(energy_ev) <= MOST_ENERGIES:
+        return np.arange(len(energy_ev))
+    if n_others < MOST_ENERGIES // 2:  # so many lie near the edge
+        return np.unique(np.linspace(0, len(energy_ev) - 1, MOST_ENERGIES).astype(int))
+    chosen = others[np.unique(np.linspace(0, len(others) - 1, n_others).astype(int))]
+    return np.sort(np.concatenate([np.flatnonzero(near), chosen]))
 
 
 def _dose(scan: _Scan, open_counts: float | None) -> Finding:
@@ -141,22 +187,31 @@ def _dose(scan: _Scan, open_counts: float | None) -> Finding:
 
 def _energies(scan: _Scan) -> Finding:
     """Count the energies near the edge and on both sides of it."""
-    energy_ev, e0_ev = scan.energy_ev, scan.e0_ev
-    ranges = edge_ranges(energy_ev, e0_ev)
+    energy_ev, e0_ev = scan.all_energies_ev, scan.e0_ev
     near = int(np.count_nonzero(np.abs(energy_ev - e0_ev) <= EDGE_HALF_EV))
+    span = f"{len(energy_ev)} from {energy_ev[0]:.1f} to {energy_ev[-1]:.1f} eV"
+    figures: dict[str, float | int | None] = {"n_energies": len(energy_ev)}
+    figures |= {"edge_ev": e0_ev, "n_near_edge": near}
+    if scan.edge_problem:
+        figures |= dict.fromkeys(("edge_ev", "n_near_edge"))
+        return Finding("energies", "bad", f"{span}; no edge was found: {scan.edge_problem}", figures)
+    if len(energy_ev) < MIN_ENERGIES:
+        text = f"{span}, edge taken at {e0_ev:.1f} eV; so few give a map of the edge step only"
+        return Finding("energies", "note", text, figures)
+    ranges, doubt_ev = judged_ranges(scan.energy_ev, scan.mean_spectrum, edge_ranges(scan.energy_ev, e0_ev))
     missing = [
         side for side, found in (("below", ranges.pre_ev), ("beyond", ranges.post_ev)) if found is None
     ]
-    figures = {"n_energies": len(energy_ev), "edge_ev": e0_ev, "n_near_edge": near}
-    text = (
-        f"{len(energy_ev)} from {energy_ev[0]:.1f} to {energy_ev[-1]:.1f} eV, edge at {e0_ev:.1f} eV, "
-        f"{near} within {EDGE_HALF_EV:.0f} eV of it"
-    )
+    text = f"{span}, edge at {e0_ev:.1f} eV, {near} within {EDGE_HALF_EV:.0f} eV of it"
     if missing:
         text += f"; too few {' and '.join(missing)} it for a half-step energy: map the white line"
+    elif doubt_ev:
+        text += f"; it begins shortly below the edge, which may shift the map by {doubt_ev:.1g} eV"
     elif near < FEW_NEAR_EDGE:
         text += "; few for the shape of an edge"
-    return Finding("energies", "note" if missing or near < FEW_NEAR_EDGE else "good", text, figures)
+    return Finding(
+        "energies", "note" if missing or doubt_ev or near < FEW_NEAR_EDGE else "good", text, figures
+    )
 
 
 def _left_out(stack: xr.DataArray) -> Finding:
@@ -219,7 +274,7 @@ def _motion(scan: _Scan) -> tuple[Finding, _Scan]:
     if not shifts.moves:
         return Finding("sample", "good", "stands still", figures | {"moved_px": 0.0}), scan
     text = f"moves by up to {moved_px:.2g} px (error {error_px:.1g}); its frames are aligned first"
-    return Finding("sample", "note", text, figures), _usable_part(align(middle, shifts), scan.rng)
+    return Finding("sample", "note", text, figures), scan.aligned(middle, shifts)
 
 
 def _gain(scan: _Scan) -> Finding:
@@ -232,23 +287,41 @@ def _gain(scan: _Scan) -> Finding:
         small = correct_flat_drift(small, denoiser="wavelet", rng=scan.rng)[0]
         result = denoise(small, n_probes=1, rng=scan.rng)
     try:
-        maps = half_step_energy(result, e0_ev=scan.e0_ev)
+        maps = chemical_map(result, e0_ev=scan.e0_ev)
     except EdgeError as problem:
         text, verdict = f"not known: {problem.message}", "note"
     else:
-        good = maps["mask"].values & np.isfinite(maps["exposure_gain"].values)
-        if good.any():
-            gain = float(np.median(maps["exposure_gain"].values[good]))
-            error = float(np.median(maps["half_step_sigma_ev"].values[good]))
-            verdict = "good" if gain > GAIN_GOOD else "note"
-            text = (
-                f"median standard error of the map {error:.2g} eV, as from {gain:.2g} times the exposure "
-                f"without denoising; {result.rank} components, in {small.shape[1]} x {small.shape[2]} px"
-            )
-        else:
-            verdict, text = "bad", "no pixel has an edge that stands above its noise, even after denoising"
-    figures = {"exposure_gain": gain, "map_error_ev": error, "n_components": result.rank}
+        verdict, text, gain, error = _gain_of(maps, result)
+    if scan.edge_problem:
+        verdict, text, gain, error = "note", "not known, as no edge was found", None, None
+    is_energy = gain is not None and maps.attrs["kind"] != "edge_step"
+    figures = {
+        "exposure_gain": gain,
+        "map_error_ev": error if is_energy else None,
+        "n_components": result.rank,
+    }
     return Finding("gain", verdict, text, figures)
+
+
+def _gain_of(maps: xr.Dataset, result: Denoised) -> tuple[str, str, float | None, float | None]:
+    """Return the verdict on a map and its text, the exposure gain, and the median standard error."""
+    good = maps["mask"].values & np.isfinite(maps["exposure_gain"].values)
+    if not good.any():
+        return "bad", "no pixel has an edge that stands above its noise, even after denoising", None, None
+    kind = maps.attrs["kind"]
+    gain = float(np.median(maps["exposure_gain"].values[good]))
+    error = float(np.median(maps[ERROR_NAMES[kind]].values[good]))
+    of_what, unit = {
+        "half_step": ("map", " eV"),
+        "white_line": ("map of the white line", " eV"),
+        "edge_step": ("map of the edge step", ""),
+    }[kind]
+    _, n_y, n_x = result.shape
+    text = (
+        f"median standard error of the {of_what} {error:.2g}{unit}, as from {gain:.2g} times the exposure "
+        f"without denoising; {result.rank} components, in {n_y} x {n_x} px"
+    )
+    return "good" if gain > GAIN_GOOD else "note", text, gain, error
 
 
 def _strongest_part(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple[slice, slice]:

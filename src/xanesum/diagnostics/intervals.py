@@ -13,10 +13,11 @@ from xanesum.flat_field.remaining import remaining_drift
 from xanesum.result import Denoised
 from xanesum.stack import usable_weight
 
-__all__ = ["CORRELATED_WORDS", "reasons_against"]
+__all__ = ["CORRELATED_WORDS", "UNTESTED_WORDS", "reasons_against"]
 
 LEAST_SIZE, MOST_SIZE = 0.9, 1.05  # of the residual over the noise level: too large errors harm less
 LEAST_FREE = 2  # energies beyond the components that a test of the residual needs
+UNTESTED_WORDS = "cannot be tested"
 CORRELATED_WORDS = "the residual is correlated from neighbour to neighbour"
 
 
@@ -40,10 +41,11 @@ def reasons_against(
     yield from result.reasons
     n_energies = int(np.count_nonzero(usable_weight(stack)))
     if n_energies - result.rank < LEAST_FREE:
-        yield (
-            f"{result.rank} components of {n_energies} energies leave no residual, so errors and lost signal "
-            "cannot be tested; use fewer components"
+        text = (
+            f"{result.rank} components of {n_energies} energies leave too little to test, so errors and lost "
+            f"signal {UNTESTED_WORDS}"
         )
+        yield text if result.rank < 2 else f"{text}; use fewer components"
         return
     drift = remaining_drift(stack, result)
     if drift:

@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xanesum.diagnostics.extreme_values import FALSE_ALARM
-from xanesum.diagnostics.intervals import CORRELATED_WORDS, reasons_against
+from xanesum.diagnostics.intervals import CORRELATED_WORDS, UNTESTED_WORDS, reasons_against
 from xanesum.diagnostics.lost_signal import (
     N_FLIPS,
     PLACES,
@@ -53,8 +53,8 @@ class ResidualReport:
 
     @property
     def is_tested(self) -> bool:
-        """Whether there was a residual to test; false where there are as many components as energies."""
-        return self.lost.scale_px > 0
+        """Whether there was a residual to test; false where components are about as many as energies."""
+        return self.lost.scale_px > 0 and not any(UNTESTED_WORDS in reason for reason in self.reasons)
 
     @property
     def intervals_hold(self) -> bool:
@@ -71,11 +71,20 @@ class ResidualReport:
 
     @property
     def figures(self) -> dict[str, object]:
-        """Everything but the image and the spectrum of lost signal, for a file."""
-        white, lost = self.whiteness, self.lost
-        return {
+        """Everything but the image and the spectrum of lost signal, for a file; None if not tested."""
+        verdict = {
             "intervals_hold": self.intervals_hold,
             "reasons": list(self.reasons),
+            "is_tested": self.is_tested,
+        }
+        tests = self._tests if self.is_tested else dict.fromkeys(self._tests)
+        return verdict | tests
+
+    @property
+    def _tests(self) -> dict[str, object]:
+        """What the tests of the residual gave."""
+        white, lost = self.whiteness, self.lost
+        return {
             "residual_over_sigma": self.size,
             "residual_correlation": white.along,
             "residual_correlation_of_chance": dict(zip(white.along, white.standard_error, strict=True)),

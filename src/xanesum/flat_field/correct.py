@@ -25,6 +25,7 @@ __all__ = ["DEFAULT_DRIFT", "DRIFTS", "MIN_ENERGIES", "NEGLIGIBLE", "correct_fla
 
 DRIFTS = ("auto", "always", "none")
 DEFAULT_DRIFT = "auto"
+LEAST_PIXELS = 64  # images of fewer pixels do not tell fields of light from the sample
 NEGLIGIBLE = 0.02  # a drift, or an error of it, below this share of the noise level stays
 MIN_ENERGIES = 20  # with fewer energies, spectra and drift look alike
 
@@ -108,6 +109,8 @@ def _cleaned(stack: xr.DataArray, found: FlatDrift, scale: int, sigma: float) ->
 
 def order_of_drift(stack: xr.DataArray, drift: str) -> int | None:
     """Return the highest order of the fields that may drift; None where none is looked for."""
+    if drift == "auto" and stack.shape[1] * stack.shape[2] < LEAST_PIXELS:
+        return None
     if drift == "always" or (drift == "auto" and stack.attrs.get("flat_field", False)):
         return ORDER
     is_density = stack.attrs.get("quantity") == "optical_density"

@@ -59,7 +59,7 @@ def free_of_sample(
     background = np.column_stack(columns)[chosen].astype(np.float64)
     background = background[:, np.linalg.norm(background, axis=0) > 1e-6]
     left, size, _ = np.linalg.svd(background, full_matrices=True)
-    rank = int(np.count_nonzero(size > 1e-4 * size[0]))
+    rank = int(np.count_nonzero(size > 1e-4 * size.max(initial=0.0)))  # 0 where no energy is chosen
     free = np.zeros((n, left.shape[1] - rank))
     free[chosen] = left[:, rank:]
     return free

@@ -70,6 +70,8 @@ def drift_by_spectra(view: ScanView) -> FlatDrift:
     free, free_below = (
         free_of_sample(each, view.edge, view.spectra) for each in (below if restless else ~view.edge, below)
     )
+    if not free.shape[1]:  # no frame away from the edge
+        return none
     whole = fit_prior(part, orders, free)
     at_edge = _at_edge(view, whole)
     part = _without(part, at_edge)

@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xanesum.errors import EnergyError, ReadError
-from xanesum.io.hdf5 import has_keys, numbers, open_h5, reader, scalar_text, stack_dataset
+from xanesum.io.axes import Order
+from xanesum.io.hdf5 import only_measured, reader, stack_dataset
+from xanesum.io.hdf5_file import has_keys, numbers, open_h5, scalar_text
 from xanesum.io.scan import Format, Scan
+from xanesum.io.text import interpolate_i0
 from xanesum.noise.detector import LAW_EXPOSURES, Coords, law_coords
 
 __all__ = ["FORMAT"]
@@ -22,6 +25,7 @@ PIXEL_SIZE = "information/detector/pixel_size/horizontal"
 NM_PER = {"nm": 1.0, "mm": 1e6, "m": 1e9}  # nm per unit; any other unit is taken as micrometres
 WHITE_IMAGES, DARK_IMAGES = "exchange/data_white", "exchange/data_dark"
 WHITE = "spectromicroscopy/normalization/white_spectrum"
+WHITE_ENERGY = "spectromicroscopy/normalization/white_spectrum_energy"
 
 
 def _open(path: Path) -> Scan:
@@ -29,38 +33,40 @@ def _open(path: Path) -> Scan:
         dataset = stack_dataset(path, file, DATA)
         energy = numbers(file, "exchange/energy")
         energy = None if energy is None else energy.ravel()
-        energy_last, order_note = _axis_order(path, file, dataset.shape, energy)
+        if dataset.ndim != 3:
+            raise ReadError(
+                f"{path}: {DATA} has shape {dataset.shape}; expected three axes, one image per energy"
+            )
+        energy_last, order_note = _axis_order(path, file, dataset, energy)
         energy, unit_note = _in_ev(file, energy)
-        shape = dataset.shape[::-1] if energy_last else dataset.shape
-        return Scan(
+        i0, i0_note = _i0(path, file, energy)
+        order = Order(dataset.shape, (2, 1, 0) if energy_last else (0, 1, 2))
+        shape = order.stack_shape
+        scan = Scan(
             shape=shape,
             dtype=dataset.dtype,
-            chunks=_chunks(dataset, shape, energy_last),
-            read=reader(path, DATA, reverse_axes=energy_last),
+            chunks=order.chunks(dataset.chunks),
+            read=reader(path, DATA, order),
             energy=energy,
             quantity="counts",
             pixel_size_nm=_pixel_size_nm(file),
-            coords=_references(file, shape, energy),
+            coords={**i0, **_references(file, shape)},
             history=(f"read {DATA} of {path.name} as counts",),
-            notes=tuple(f"{path.name}: {note}" for note in (order_note, unit_note) if note),
+            notes=tuple(f"{path.name}: {note}" for note in (order_note, unit_note, i0_note) if note),
         )
-
-
-def _chunks(dataset: h5py.Dataset, shape: tuple[int, ...], energy_last: bool) -> tuple[int, ...] | None:
-    """Return the chunks (energies, rows, columns); with energies last, all energies are read together."""
-    chunks = None if dataset.chunks is None else tuple(dataset.chunks)
-    if not energy_last:
-        return chunks
-    return (shape[0], 1, shape[2]) if chunks is None else chunks[::-1]
+        return only_measured(path, scan)
 
 
 def _axis_order(
-    path: Path, file: h5py.File, shape: tuple[int, ...], energy: NDArray[np.float64] | None
+    path: Path, file: h5py.File, dataset: h5py.Dataset, energy: NDArray[np.float64] | None
 ) -> tuple[bool, str]:
     """Return whether the energy axis is the last one, and a sentence that tells how this was decided."""
     if energy is None:
         return False, "no exchange/energy: the axes of exchange/data were taken as (energy, y, x)"
+    shape = dataset.shape
     first, last = shape[0] == energy.size, shape[2] == energy.size
+    if not last and dataset.maxshape[0] is None and shape[0] < energy.size:
+        return False, ""  # it grows, and not all of its images are there
     if not (first or last):
         raise EnergyError(
             f"{path}: {energy.size} energies match neither the first nor the last axis of {DATA} {shape}; "
@@ -88,14 +94,29 @@ def _in_ev(file: h5py.File, energy: NDArray[np.float64] | None) -> tuple[NDArray
     return energy, "" if unit else "energies without a unit were taken as eV"
 
 
-def _references(
-    file: h5py.File, shape: tuple[int, ...], energy: NDArray[np.float64] | None
-) -> dict[str, tuple[tuple[str, ...], Any]]:
-    """Return as coordinates what the file has: I0 spectrum, flat and dark images, and the noise law."""
+def _i0(
+    path: Path, file: h5py.File, energy: NDArray[np.float64] | None
+) -> tuple[dict[str, tuple[tuple[str, ...], Any]], str]:
+    """Return the I0 spectrum at the energies of the images, and a note if it cannot be used."""
+    white, at = numbers(file, WHITE), numbers(file, WHITE_ENERGY)
+    if white is None or energy is None:
+        return {}, ""
+    if at is None or at.size != white.size:
+        if white.size == energy.size:
+            return {"i0": (("energy",), white.ravel())}, ""
+        return {}, (
+            f"the I0 spectrum was not used: it has {white.size} values, and neither they nor "
+            f"white_spectrum_energy fit the {energy.size} energies"
+        )
+    try:
+        return {"i0": (("energy",), interpolate_i0(path, at.ravel(), white.ravel(), energy))}, ""
+    except ReadError as error:
+        return {}, f"the I0 spectrum was not used: {error.message.removeprefix(f'{path}: ')}"
+
+
+def _references(file: h5py.File, shape: tuple[int, ...]) -> dict[str, tuple[tuple[str, ...], Any]]:
+    """Return as coordinates what the file has: flat and dark images, and the noise law."""
     found: dict[str, tuple[tuple[str, ...], Any]] = {}
-    white = numbers(file, WHITE)
-    if white is not None and energy is not None and white.size == shape[0]:
-        found["i0"] = (("energy",), white.ravel())
     for name, key in (("flat", WHITE_IMAGES), ("dark", DARK_IMAGES)):
         image = _reference_images(Path(file.filename), file, key, shape)
         if image is not None:

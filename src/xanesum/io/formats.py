@@ -20,7 +20,26 @@ so, and gives the array as ``read=values.__getitem__``.
 
 from __future__ import annotations
 
-from xanesum.io import axis2000, dataexchange, hdf5, nexus, nxstxm, pyxas, ssrl, tiff, xrm, zarr_store
+from xanesum.io import (
+    axis2000,
+    dataexchange,
+    hdf5,
+    hyperspy,
+    image_folder,
+    matlab,
+    mistral,
+    ncb,
+    netcdf3,
+    nexus,
+    nxstxm,
+    pyxas,
+    ssrl,
+    stk,
+    tiff,
+    txm_sandbox,
+    xrm,
+    zarr_store,
+)
 from xanesum.io.scan import Format
 
 __all__ = ["FORMATS", "WRITERS"]
@@ -33,10 +52,18 @@ FORMATS: tuple[Format, ...] = (
     pyxas.FORMAT,
     dataexchange.FORMAT,
     nxstxm.FORMAT,
+    mistral.FORMAT,
+    txm_sandbox.FORMAT,
+    hyperspy.FORMAT,
+    matlab.FORMAT,
     hdf5.FORMAT,  # any other HDF5 file, so after all known layouts
+    netcdf3.FORMAT,
     xrm.FORMAT,
     tiff.FORMAT,
     axis2000.FORMAT,
+    image_folder.FORMAT,  # any folder of images, so after all known folders
+    ncb.FORMAT,
+    stk.FORMAT,  # known by its size, so the last one
 )
 # by suffix, the function that writes a stack
 WRITERS = {suffix: each.write for each in FORMATS if each.write is not None for suffix in each.suffixes}

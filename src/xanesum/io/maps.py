@@ -19,6 +19,8 @@ __all__ = ["step_path", "write_map"]
 def write_map(maps: xr.Dataset, name: str, path: str | Path) -> tuple[Path, ...]:
     """Write a map: ``.h5`` with all its variables, or ``.tif`` in eV and a second one of the edge step.
 
+    A map that is the edge step has one file.
+
     Parameters
     ----------
     maps : Dataset
@@ -44,6 +46,8 @@ def write_map(maps: xr.Dataset, name: str, path: str | Path) -> tuple[Path, ...]
     if path.suffix.lower() not in TIFF_SUFFIXES:
         raise WriteError(f"{path}: a map is written as .h5 or .tif, not {path.suffix!r}")
     values = maps[name].where(maps["mask"])
+    if name == "edge_step":
+        return (write_map_tiff(values, path),)
     return write_map_tiff(values, path), write_map_tiff(maps["edge_step"], step_path(path))
 
 

@@ -15,7 +15,9 @@ import numpy as np
 import xarray as xr
 
 from xanesum.errors import ReadError, XanesumWarning
-from xanesum.io.hdf5 import has_keys, numbers, open_h5, reader, scalar_text, stack_dataset
+from xanesum.io.hdf5 import reader, stack_dataset
+from xanesum.io.hdf5_file import has_keys, numbers, open_h5, scalar_text
+from xanesum.io.hdf5_text import stored_text
 from xanesum.io.scan import Format, Scan, reading
 from xanesum.stack import DIMS, QUANTITIES, SHIFT_COORDS, check_stack
 from xanesum.storage.atomic import atomic_path
@@ -72,6 +74,7 @@ def _open(path: Path) -> Scan:
             read=reader(path, DATA),
             energy=numbers(file, "entry/data/energy"),
             quantity=quantity,
+            is_declared=not attrs.pop("quantity_assumed", False),
             pixel_size_nm=attrs.pop("pixel_size_nm", None),
             coords=_coords(file["entry/data"], dataset.shape),
             history=tuple(attrs.pop("history", ())),
@@ -83,7 +86,7 @@ def _matches(path: Path, head: bytes) -> bool:
     if not has_keys(path, head, "entry/definition", DATA, "entry/data/energy"):
         return False
     with open_h5(path) as file:
-        return scalar_text(file["entry/definition"][()]) == DEFINITION
+        return scalar_text(stored_text(file["entry/definition"])) == DEFINITION
 
 
 def _group(parent: h5py.Group, name: str, nx_class: str, **attrs: Any) -> h5py.Group:
@@ -161,7 +164,7 @@ def _own_axes(data: h5py.Group, names: Iterable[str]) -> list[str]:
 
 
 def _text(file: h5py.File, name: str, default: str) -> str:
-    return scalar_text(file[name][()]) if name in file else default
+    return scalar_text(stored_text(file[name])) if name in file else default
 
 
 def _plain_attrs(stack: xr.DataArray) -> dict[str, Any]:

@@ -9,7 +9,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from xanesum.io.hdf5 import has_keys, numbers, open_h5, reader, scalar_text, stack_dataset
+from xanesum.errors import ReadError
+from xanesum.io.hdf5 import only_measured, reader, stack_dataset
+from xanesum.io.hdf5_file import has_keys, numbers, open_h5, scalar_text
+from xanesum.io.hdf5_text import stored_text
 from xanesum.io.scan import Format, Scan
 
 __all__ = ["FORMAT"]
@@ -22,8 +25,12 @@ NM_PER = {"nm": 1.0, "um": 1e3, "µm": 1e3, "μm": 1e3}  # nm per unit of length
 def _open(path: Path) -> Scan:
     with open_h5(path) as file:
         dataset = stack_dataset(path, file, DATA)
+        if dataset.ndim != 3:
+            raise ReadError(
+                f"{path}: {DATA} has shape {dataset.shape}; expected three axes, one image per energy"
+            )
         energy = next((found for name in ENERGIES if (found := numbers(file, name)) is not None), None)
-        return Scan(
+        scan = Scan(
             shape=dataset.shape,
             dtype=dataset.dtype,
             chunks=dataset.chunks,
@@ -33,6 +40,7 @@ def _open(path: Path) -> Scan:
             pixel_size_nm=_pixel_size_nm(file),
             history=(f"read {DATA} of {path.name} as transmission",),
         )
+        return only_measured(path, scan)
 
 
 def _matches(path: Path, head: bytes) -> bool:
@@ -48,7 +56,8 @@ def _pixel_size_nm(file: h5py.File) -> float | None:
     """Return the pixel size, stored as a number of nm or as text such as "38.5nm"."""
     if "Pixel Size" not in file:
         return None
-    found = re.match(r"\s*([\d.]+(?:e[-+]?\d+)?)\s*(\S*)", scalar_text(file["Pixel Size"][()]), re.IGNORECASE)
+    text = scalar_text(stored_text(file["Pixel Size"]))
+    found = re.match(r"\s*([\d.]+(?:e[-+]?\d+)?)\s*(\S*)", text, re.IGNORECASE)
     if found is None or float(found[1]) <= 0:
         return None
     return float(found[1]) * NM_PER.get(found[2].lower(), 1.0)

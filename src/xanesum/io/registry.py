@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,15 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from xanesum.errors import EnergyError, ReadError, StackError, WriteError, XanesumWarning
-from xanesum.io import hdf5, ssrl, tiff
+from xanesum.io import hdf5, ssrl
+from xanesum.io.energies import energies_from, known_energies, require_one_scan
+from xanesum.io.foreign import foreign_name
 from xanesum.io.formats import FORMATS, WRITERS
-from xanesum.io.scan import Format, Scan, float_dtype, read_bytes
-from xanesum.io.text import energies_from, i0_at
-from xanesum.stack import make_stack
+from xanesum.io.hdf5_file import following_links
+from xanesum.io.references import Files, with_references
+from xanesum.io.scan import NO_CHOICE, Choice, Format, Scan, float_dtype, read_bytes
+from xanesum.io.text import i0_at, interpolate_i0
+from xanesum.stack import QUANTITIES, make_stack
 from xanesum.storage.memory import LAZY_BYTES
 
 __all__ = [
@@ -30,6 +35,7 @@ __all__ = [
 ]
 
 STACK_SUFFIXES = tuple(WRITERS)  # suffixes of files that `write_stack` writes
+MONITOR = "monitor"  # instead of a file of I0: the monitor that came with the scan
 HEAD_BYTES = 4096  # bytes at the start of a file from which its format is recognized
 
 
@@ -39,6 +45,14 @@ def read_stack(
     energies: str | Path | ArrayLike | None = None,
     i0: str | Path | None = None,
     data: str | None = None,
+    entry: str | None = None,
+    detector: str | None = None,
+    region: str | None = None,
+    index: str | int | None = None,
+    follow_links: bool = False,
+    quantity: str | None = None,
+    flat: Files | None = None,
+    dark: Files | None = None,
 ) -> xr.DataArray:
     """Read a scan of any known format.
 
@@ -53,9 +67,26 @@ def read_stack(
         Photon energies in eV or keV in the order of the images, or a text file with them in its first column.
         Used instead of those in the file.
     i0 : str or Path, optional
-        Text file with two columns, energy and incident counts; becomes coordinate ``i0 (energy)``.
+        Text file with two columns, energy and incident counts; or another scan, whose I0 is taken, or the
+        means of its images if it has none; or "monitor", for the monitor in the file of the scan.  It is
+        interpolated at the energies of the scan, and becomes coordinate ``i0 (energy)``.
     data : str, optional
-        Name of the dataset to read in an HDF5 file, with axes (energy, y, x).
+        Name of the dataset to read in an HDF5 file or a Zarr store.  Its axes are those that the file names,
+        otherwise (energy, y, x).
+    entry, detector, region : str, optional
+        Which of several scans in the file to read: name of an entry, of a detector or channel, name or
+        number (from 1 on) of a region.  By default the one that the format says comes first.
+    index : str or int, optional
+        Index, from 0 on, along an axis that is none of energy, y and x, such as time or angle; "2,0" for two.
+    follow_links : bool
+        Whether links of an HDF5 file may lead to files outside its folder.
+    quantity : {"counts", "transmission", "optical_density", "fluorescence", "intensity"}, optional
+        What the values are, where the file does not say so or is wrong.  Where nobody says it, the likely
+        quantity is assumed (``attrs["quantity_assumed"]``), and `xanesum.preprocess.prepare` judges it by
+        the values.
+    flat, dark : path or sequence of paths, optional
+        Files of images without the sample, and without light: one image or several.  They become coordinates
+        `flat` and `dark`, and the law of their noise comes with them; see `xanesum.io.references`.
 
     Returns
     -------
@@ -69,10 +100,13 @@ def read_stack(
     EnergyError
         If energies are missing, of the wrong length or not finite.
     StackError
-        If `i0` is given for a scan that is not counts.
+        If `i0`, `flat` or `dark` are given for a scan that is neither counts nor fluorescence, or their size
+        does not fit.
     """
     path = Path(path)
-    return _stack_of(path, _open(path, data)[1], energies, i0)
+    choice = _choice(data, entry, detector, region, index, follow_links=follow_links)
+    scan = _with_quantity(_open(path, choice)[1], quantity)
+    return _stack_of(path, scan, energies, i0, flat=flat, dark=dark)
 
 
 def read_exposures(folder: str | Path, files: Iterable[Path]) -> xr.DataArray:
@@ -87,12 +121,40 @@ def read_exposures(folder: str | Path, files: Iterable[Path]) -> xr.DataArray:
     return _stack_of(folder, ssrl.open_files(folder, files), None, None)
 
 
+def _with_quantity(scan: Scan, quantity: str | None) -> Scan:
+    """Return the scan as this quantity, if one is given."""
+    if quantity is None:
+        return scan
+    if quantity not in QUANTITIES:
+        raise StackError(
+            f"quantity must be one of {', '.join(QUANTITIES)}, got {quantity!r}", parameter="quantity"
+        )
+    history = scan.history
+    raw = quantity in ("counts", "fluorescence")
+    attrs = {name: value for name, value in scan.attrs.items() if raw or name != "saturation_counts"}
+    if quantity != scan.quantity:
+        history = (*history, f"taken as {quantity.replace('_', ' ')}, as asked")
+    return replace(scan, quantity=quantity, is_declared=True, history=history, attrs=attrs)
+
+
 def _stack_of(
-    path: Path, scan: Scan, energies: str | Path | ArrayLike | None, i0: str | Path | None
+    path: Path,
+    scan: Scan,
+    energies: str | Path | ArrayLike | None,
+    i0: str | Path | None,
+    *,
+    flat: Files | None = None,
+    dark: Files | None = None,
 ) -> xr.DataArray:
     energy = _energies(path, scan, energies)
+    scan = with_references(
+        path, scan, lambda file: _open(file, NO_CHOICE)[1], energy=energy, flat=flat, dark=dark
+    )
+    scan = _with_i0(path, scan, energy, i0)
     for note in scan.notes:
         warnings.warn(note, XanesumWarning, stacklevel=3)
+    for parameter, names in scan.others.items():
+        warnings.warn(XanesumWarning(_also_there(path, names), parameter=parameter), stacklevel=3)
     try:
         stack = make_stack(
             _values(scan),
@@ -103,8 +165,10 @@ def _stack_of(
         )
     except StackError as error:
         raise type(error)(f"{path}: {error.message}", parameter=error.parameter) from error
-    stack = stack.assign_coords(_coords(scan, energy, _extra_i0(path, scan, energy, i0)))
-    stack.attrs.update(scan.attrs)
+    stack = stack.assign_coords(_coords(scan, energy))
+    stack.attrs.update({**scan.attrs, **_saturation(scan)})
+    if not scan.is_declared:
+        stack.attrs["quantity_assumed"] = True
     return _with_missing(stack) if scan.computed else stack
 
 
@@ -135,15 +199,29 @@ def write_stack(stack: xr.DataArray, path: str | Path) -> Path:
     return writer(stack, path)
 
 
-def describe(path: str | Path, *, data: str | None = None) -> dict[str, Any]:
-    """Return the facts of a scan without reading its pixels.
+def describe(
+    path: str | Path,
+    *,
+    data: str | None = None,
+    quantity: str | None = None,
+    entry: str | None = None,
+    detector: str | None = None,
+    region: str | None = None,
+    index: str | int | None = None,
+    follow_links: bool = False,
+) -> dict[str, Any]:
+    """Return the facts of a scan without reading its pixels, but for a few frames.
+
+    The parameters are those of `read_stack`.
 
     Returns
     -------
     dict
         path, format, description, shape (E, Y, X), dtype, nbytes (in memory), n_energies, energy_min_ev and
-        energy_max_ev (None if the file has no energies), quantity, pixel_size_nm, coordinates, history,
-        notes, attrs, and chunks: the (energies, rows, columns) that are read together.
+        energy_max_ev (None if the file has no energies), quantity, quantity_assumed (whether the file does
+        not say it), pixel_size_nm, coordinates, history, notes, attrs (with the saturated count of integers),
+        chunks: the (energies, rows, columns) that are read together, and others: what else the file holds,
+        as ``{parameter of read_stack: names}``.
 
     Raises
     ------
@@ -151,8 +229,10 @@ def describe(path: str | Path, *, data: str | None = None) -> dict[str, Any]:
         As `read_stack`.
     """
     path = Path(path)
-    found, scan = _open(path, data)
-    low, high = _energy_range(scan.energy)
+    choice = _choice(data, entry, detector, region, index, follow_links=follow_links)
+    found, scan = _open(path, choice)
+    scan = _with_quantity(scan, quantity)
+    low, high = _energy_range(path, known_energies(scan))
     return {
         "path": str(path),
         "format": found.name,
@@ -164,24 +244,51 @@ def describe(path: str | Path, *, data: str | None = None) -> dict[str, Any]:
         "energy_min_ev": low,
         "energy_max_ev": high,
         "quantity": scan.quantity,
+        "quantity_assumed": not scan.is_declared,
         "pixel_size_nm": scan.pixel_size_nm,
         "coordinates": sorted(scan.coords),
         "history": list(scan.history),
         "notes": list(scan.notes),
-        "attrs": dict(scan.attrs),
+        "attrs": {**scan.attrs, **_saturation(scan)},
         "chunks": (1, 1, int(scan.shape[2])) if scan.chunks is None else tuple(map(int, scan.chunks)),
+        "others": {parameter: list(names) for parameter, names in scan.others.items()},
     }
 
 
-def _open(path: Path, data: str | None) -> tuple[Format, Scan]:
-    found = _find_format(path)
-    if data is None:
-        return found, found.open(path)
-    if not set(found.suffixes) & set(hdf5.FORMAT.suffixes):
-        raise ReadError(
-            f"{path}: only an HDF5 file has a dataset {data!r}, this is {found.description}", parameter="data"
-        )
-    return hdf5.FORMAT, hdf5.open_dataset(path, data)
+def _choice(*wanted: str | int | None, follow_links: bool) -> Choice:
+    """Return the choice of data, entry, detector, region and index; numbers become text."""
+    data, entry, detector, region, index = (None if each is None else str(each) for each in wanted)
+    return Choice(data, entry, detector, region, index, follow_links)
+
+
+def _also_there(path: Path, names: Iterable[str]) -> str:
+    return f"{path.name}: also there, and not read: {', '.join(names)}"
+
+
+def _open(path: Path, choice: Choice) -> tuple[Format, Scan]:
+    with following_links(choice.follow_links):
+        found = _find_format(path)
+        wanted = replace(choice, follow_links=False)
+        if wanted == NO_CHOICE:
+            scan = found.open(path)
+            if min(scan.shape) < 1:
+                raise ReadError(f"{path}: its images have no pixels: {scan.shape} (energy, y, x)")
+            return found, scan
+        is_hdf5 = bool(set(found.suffixes) & set(hdf5.FORMAT.suffixes))
+        if choice.data is not None and is_hdf5:
+            return hdf5.FORMAT, hdf5.open_dataset(path, choice)
+        if choice.data is not None and found.choose is None:
+            raise ReadError(
+                f"{path}: only HDF5 and Zarr have a dataset {choice.data!r}, this is {found.description}",
+                parameter="data",
+            )
+        if found.choose is None:
+            names = [name for name in ("entry", "detector", "region", "index") if getattr(choice, name)]
+            raise ReadError(
+                f"{path}: {found.description} holds one scan only; leave out {', '.join(names)}",
+                parameter=names[0],
+            )
+        return found, found.choose(path, choice)
 
 
 def _find_format(path: Path) -> Format:
@@ -192,28 +299,34 @@ def _find_format(path: Path) -> Format:
             return candidate
     if path.is_dir():
         raise ReadError(
-            f"{path}: neither a Zarr store nor a folder of images named like "
-            "rep01_..._08324.0_eV_001of003.xrm"
+            f"{path}: neither a Zarr store nor a folder of images (.tif, .xrm) with their energies in their "
+            "names, as scan_8340.5eV.tif"
         )
+    if not head and not path.is_dir():
+        raise ReadError(f"{path}: is empty: it has no bytes")
+    if foreign := foreign_name(path, head):
+        raise ReadError(f"{path}: {foreign}")
     claimed = [f.description for f in FORMATS if path.suffix.lower() in f.suffixes]
     if claimed:
         raise ReadError(
-            f"{path}: is named {path.suffix} but its content is not that of {claimed[-1]}; is it damaged?"
+            f"{path}: is named {path.suffix} but its content is not that of {claimed[-1]}; check the file"
         )
     known = ", ".join(sorted({suffix for f in FORMATS for suffix in f.suffixes}))
-    raise ReadError(f"{path}: unknown format; known are {known} and a folder of SSRL .xrm files")
+    raise ReadError(f"{path}: unknown format; known are {known} and a folder of images")
 
 
 def _energies(path: Path, scan: Scan, energies: str | Path | ArrayLike | None) -> NDArray[np.float64]:
     if energies is not None:
-        return energies_from(energies)
-    if scan.energy is None:
+        return energies_from(energies, scan.shape[0])
+    known = known_energies(scan)
+    if known is None:
+        place = f"put them in {scan.beside[0]}, one per line, or " if scan.beside else ""
         raise EnergyError(
-            f"{path}: no photon energies for its {scan.shape[0]} images; put them in "
-            f"{tiff.energies_path(path).name} in the same folder, one per line, or give them",
+            f"{path}: no photon energies for its {scan.shape[0]} images; {place}give them",
             parameter="energies",
         )
-    return scan.energy
+    require_one_scan(known, str(path))
+    return known
 
 
 def _values(scan: Scan) -> Any:
@@ -224,20 +337,51 @@ def _values(scan: Scan) -> Any:
     return np.asarray(scan.read(everything), dtype=float_dtype(scan.dtype))
 
 
-def _extra_i0(path: Path, scan: Scan, energy: NDArray[np.float64], i0: str | Path | None) -> dict[str, Any]:
+def _with_i0(path: Path, scan: Scan, energy: NDArray[np.float64], i0: str | Path | None) -> Scan:
+    """Return the scan with the I0 of a file instead of its own."""
     if i0 is None:
+        return scan
+    quantity = scan.quantity
+    if quantity not in ("counts", "fluorescence"):
+        if scan.is_declared:
+            raise StackError(
+                f"{path}: holds {quantity}, but an I0 spectrum is for counts; leave it out", parameter="i0"
+            )
+        quantity = "counts"  # also for floats, as there is an I0 for them
+    if str(i0) == MONITOR and MONITOR in scan.coords:
+        values, said = scan.coords[MONITOR][1], "I0 is the monitor of the file"
+        coords = {name: coord for name, coord in scan.coords.items() if name != MONITOR}
+    else:
+        values, said = _i0_of_file(Path(i0), energy)
+        coords = dict(scan.coords)
+    coords["i0"] = (("energy",), values)
+    return replace(scan, quantity=quantity, coords=coords, history=(*scan.history, said))
+
+
+def _i0_of_file(path: Path, energy: NDArray[np.float64]) -> tuple[NDArray[np.float64], str]:
+    """Return the I0 in a text file or in another scan, at these energies, and a sentence about it."""
+    if not path.is_dir() and not any(f.matches(path, read_bytes(path, HEAD_BYTES)) for f in FORMATS):
+        return i0_at(path, energy), f"I0 from {path.name}"
+    other = _open(path, NO_CHOICE)[1]
+    at = _energies(path, other, None)
+    if "i0" in other.coords:
+        return interpolate_i0(path, at, np.asarray(other.coords["i0"][1]), energy), f"I0 of {path.name}"
+    means = np.array([float(np.nanmean(other.read((e, slice(None), slice(None))))) for e in range(len(at))])
+    said = f"I0 from {path.name}: the means of its {len(at)} images, which are taken to hold no sample"
+    return interpolate_i0(path, at, means, energy), said
+
+
+def _saturation(scan: Scan) -> dict[str, int]:
+    """Return the saturated count of raw integers, which their type tells."""
+    known = scan.computed or "saturation_counts" in scan.attrs
+    if known or scan.dtype.kind not in "iu" or scan.quantity not in ("counts", "fluorescence"):
         return {}
-    if scan.quantity != "counts":
-        raise StackError(
-            f"{path}: holds {scan.quantity}, but an I0 spectrum is for counts; leave it out", parameter="i0"
-        )
-    return {"i0": (("energy",), i0_at(Path(i0), energy))}
+    return {"saturation_counts": int(np.iinfo(scan.dtype).max)}
 
 
-def _coords(scan: Scan, energy: NDArray[np.float64], extra: dict[str, Any]) -> dict[str, Any]:
+def _coords(scan: Scan, energy: NDArray[np.float64]) -> dict[str, Any]:
     """Return the coordinates; those along energy are sorted and merged like the images in `make_stack`."""
-    mended = bool(np.any(np.diff(energy) <= 0))
-    coords = {**scan.coords, **extra}
+    mended, coords = bool(np.any(np.diff(energy) <= 0)), scan.coords
     if not mended:
         return {name: (dims, _in_memory(values, scan)) for name, (dims, values) in coords.items()}
     return {name: (dims, _follow(dims, values, energy)) for name, (dims, values) in coords.items()}
@@ -267,9 +411,10 @@ def _with_missing(stack: xr.DataArray) -> xr.DataArray:
     return stack
 
 
-def _energy_range(energy: NDArray[np.float64] | None) -> tuple[float | None, float | None]:
+def _energy_range(path: Path, energy: NDArray[np.float64] | None) -> tuple[float | None, float | None]:
     if energy is None or not energy.size:
         return None, None
+    require_one_scan(energy, str(path))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XanesumWarning)
         known = make_stack(np.zeros((energy.size, 1, 1)), energy).energy.values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -18,9 +19,46 @@ from numpy.typing import NDArray
 from xanesum.errors import ReadError, XanesumError
 from xanesum.storage.lazy import lazy_array
 
-__all__ = ["Format", "Key", "Scan", "float_dtype", "frame_reader", "read_bytes", "reading"]
+__all__ = [
+    "NO_CHOICE",
+    "Choice",
+    "Format",
+    "Key",
+    "Scan",
+    "float_dtype",
+    "frame_reader",
+    "read_bytes",
+    "reading",
+]
 
 Key = tuple[Any, ...]  # index of pixels: three slices or integers, for energy, y and x
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What to read of a file that holds several scans; None is the one that the format says comes first.
+
+    Attributes
+    ----------
+    data : str, optional
+        Name of a dataset.
+    entry, detector, region : str, optional
+        Name of an entry, of a detector (or channel), and name or number, from 1 on, of a region of the scan.
+    index : str, optional
+        Index, from 0 on, along an axis that is none of energy, y and x (time, angle); more with commas.
+    follow_links : bool
+        Whether links may lead to files outside the folder of the scan.
+    """
+
+    data: str | None = None
+    entry: str | None = None
+    detector: str | None = None
+    region: str | None = None
+    index: str | None = None
+    follow_links: bool = False
+
+
+NO_CHOICE = Choice()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +79,9 @@ class Scan:
         none; the user then has to give them.
     quantity : str
         What the pixels are, one of `xanesum.stack.QUANTITIES`.
+    is_declared : bool
+        Whether the file itself says so.  Otherwise `quantity` is the likely one, and
+        `xanesum.preprocess.prepare` judges it by the values.
     pixel_size_nm : float, optional
         Side of a pixel of the sample.
     coords : mapping
@@ -56,6 +97,12 @@ class Scan:
         Energies, rows and columns that are stored, and read, together.  None: each row by itself.
     computed : bool
         The pixels are computed from several files.  They are then read once, and NaN marks saturated ones.
+    beside : tuple of Path
+        Files in which the energies are looked for, in this order, if the scan has none.  Only the reader of
+        a format whose users keep such lists names any.
+    others : mapping
+        What else the file holds and can be chosen, ``{parameter of read_stack: names}``.  Each becomes a
+        `XanesumWarning`.
     """
 
     shape: tuple[int, int, int]
@@ -63,6 +110,7 @@ class Scan:
     read: Callable[[Key], NDArray[Any]]
     energy: NDArray[np.float64] | None = None
     quantity: str = "counts"
+    is_declared: bool = False
     pixel_size_nm: float | None = None
     coords: Mapping[str, tuple[tuple[str, ...], Any]] = field(default_factory=dict)
     attrs: Mapping[str, Any] = field(default_factory=dict)
@@ -70,6 +118,8 @@ class Scan:
     notes: tuple[str, ...] = ()
     chunks: tuple[int, ...] | None = None
     computed: bool = False
+    beside: tuple[Path, ...] = ()
+    others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -102,6 +152,9 @@ class Format:
         damaged or cut short; the context manager `reading` turns the errors of libraries into one.
     write : callable, optional
         ``write(stack, path)`` writes a stack and returns the path.  None if the format is only read.
+    choose : callable, optional
+        ``choose(path, choice)`` opens the part of the file that a `Choice` names.  None if a file of the
+        format holds one scan only.
     """
 
     name: str
@@ -110,6 +163,7 @@ class Format:
     matches: Callable[[Path, bytes], bool]
     open: Callable[[Path], Scan]
     write: Callable[[xr.DataArray, Path], Path] | None = None
+    choose: Callable[[Path, Choice], Scan] | None = None
 
 
 def float_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -144,6 +198,8 @@ DAMAGE = (
     ValueError,
     TypeError,
     ArithmeticError,
+    AssertionError,  # of tifffile
+    ImportError,  # of a decoder that tifffile looks for
     RuntimeError,
     struct.error,
     zlib.error,
@@ -163,7 +219,7 @@ def reading(path: Path) -> Iterator[None]:
         ) from error
     except DAMAGE as error:
         raise ReadError(
-            f"{path}: cannot be read ({_one_line(error)}); is the file damaged or cut short?"
+            f"{path}: cannot be read ({_one_line(error)}); try another copy of the file"
         ) from error
 
 
@@ -176,12 +232,25 @@ def read_bytes(path: Path, count: int = -1) -> bytes:
         If there is no such file, or it may not be read.
     """
     try:
+        if not stat.S_ISREG(mode := path.stat().st_mode):
+            raise ReadError(f"{path}: is {_KINDS.get(stat.S_IFMT(mode), 'no file')}, not a file of data")
         with path.open("rb") as file:
             return file.read(count)
+    except XanesumError:
+        raise
     except FileNotFoundError as error:
         raise ReadError(f"{path}: no such file; check the name") from error
     except OSError as error:
         raise ReadError(f"{path}: cannot be opened ({error.strerror})") from error
+
+
+_KINDS = {  # what waits for ever when it is read, or has no end
+    stat.S_IFIFO: "a pipe (FIFO)",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFDIR: "a folder",
+}
 
 
 def _one_line(error: Exception) -> str:

@@ -70,6 +70,7 @@ def open_files(path: Path, files: Iterable[Path]) -> Scan:
         read=rate,
         energy=np.array([point.energy_ev for point in points]),
         quantity="counts",
+        is_declared=True,
         pixel_size_nm=points[0].exposures[0].info.pixel_size_nm,
         coords={
             "flat": (DIMS, flat),
@@ -105,7 +106,7 @@ def all_there(files: Iterable[Path]) -> bool:
 
 
 def _open(path: Path) -> Scan:
-    return open_files(path, path.glob("*.xrm"))
+    return open_files(path, (file for file in path.iterdir() if file.suffix.lower() == ".xrm"))
 
 
 def _exposures(folder: Path, files: Iterable[Path]) -> tuple[list[Exposure], list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,9 +13,10 @@ import olefile
 from numpy.typing import NDArray
 
 from xanesum.errors import EnergyError, ReadError
+from xanesum.io.names import energy_in_name
 from xanesum.io.scan import Format, Key, Scan, frame_reader, reading
 
-__all__ = ["FORMAT", "MAGIC", "XrmInfo", "energy_from_name", "read_image", "read_info"]
+__all__ = ["FORMAT", "MAGIC", "XrmInfo", "read_image", "read_info"]
 
 MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # start of an OLE2 container
 DTYPES: dict[int, np.dtype[Any]] = {5: np.dtype("<u2"), 10: np.dtype("<f4")}  # by ImageInfo/DataType
@@ -35,6 +35,8 @@ class XrmInfo:
     energy: NDArray[np.float64]  # (images,), eV; 0 where the instrument did not write it
     exposure_s: NDArray[np.float64]  # (images,); NaN where not written
     pixel_size_nm: float | None
+    n_declared: int = 0  # images that the scan was to have
+    tiles: tuple[int, int] = (0, 0)  # rows and columns of a mosaic
 
     @property
     def saturation_counts(self) -> int | None:
@@ -60,7 +62,10 @@ def read_info(path: Path) -> XrmInfo:
             raise ReadError(
                 f"{path}: declares {n_images} images of {width} x {height} pixels; the header is damaged"
             )
-        _require_whole(path, ole, n_images, width * height * DTYPES[code].itemsize)
+        n_declared, image_bytes = n_images, width * height * DTYPES[code].itemsize
+        n_images = _images_there(ole, n_declared)
+        _require_whole(path, ole, n_images, image_bytes)
+        tiles = [int(_field(ole, name, "<i4", default=0)[0]) for name in ("MosiacRows", "MosiacColumns")]
         size_um = float(_field(ole, "PixelSize", "<f4", default=0.0)[0])
         return XrmInfo(
             shape=(n_images, height, width),
@@ -68,6 +73,8 @@ def read_info(path: Path) -> XrmInfo:
             energy=_per_image(_field(ole, "Energy", "<f4", default=0.0), n_images),
             exposure_s=_per_image(_field(ole, "ExpTimes", "<f4", default=np.nan), n_images),
             pixel_size_nm=size_um * NM_PER_UM if 0 < size_um < np.inf else None,
+            n_declared=n_declared,
+            tiles=(tiles[0], tiles[1]),
         )
 
 
@@ -89,12 +96,6 @@ def read_image(path: Path, info: XrmInfo, index: int = 0) -> NDArray[Any]:
     return np.frombuffer(data, dtype=info.dtype, count=expected).reshape(info.shape[1:])
 
 
-def energy_from_name(path: Path) -> float | None:
-    """Return the energy in eV from a file name such as ``..._08324.0_eV_...``, or None."""
-    found = re.search(r"_(\d{3,6}(?:\.\d+)?)_eV", path.name)
-    return float(found[1]) if found else None
-
-
 def _open(path: Path) -> Scan:
     info = read_info(path)
     attrs = {} if info.saturation_counts is None else {"saturation_counts": info.saturation_counts}
@@ -110,6 +111,9 @@ def _open(path: Path) -> Scan:
         coords={"exposure_s": (("energy",), info.exposure_s)} if timed else {},
         attrs=attrs,
         history=(f"read {path.name} as {quantity}",),
+        notes=(f"the scan was interrupted: {info.shape[0]} of {info.n_declared} images are there",)
+        if info.shape[0] < info.n_declared
+        else (),
     )
 
 
@@ -117,12 +121,18 @@ def _energies(path: Path, info: XrmInfo) -> NDArray[np.float64] | None:
     """Return the energies in the header, or else the energy in the file name."""
     if np.all(info.energy > 0):
         if len(info.energy) > 1 and np.ptp(info.energy) == 0:
+            rows, columns = info.tiles
+            if rows * columns > 1:
+                raise EnergyError(
+                    f"{path}: its {len(info.energy)} images are a mosaic of {rows} x {columns} tiles, all "
+                    f"taken at {info.energy[0]:.1f} eV; expected a scan over energies"
+                )
             raise EnergyError(
                 f"{path}: its {len(info.energy)} images were all taken at {info.energy[0]:.1f} eV: "
                 "a tomogram, or repeats; expected a scan over energies"
             )
         return info.energy
-    named = energy_from_name(path)
+    named = energy_in_name(path.stem)
     return np.array([named]) if named is not None and info.shape[0] == 1 else None
 
 
@@ -151,13 +161,24 @@ def _field(ole: olefile.OleFileIO, name: str, dtype: str, *, default: float | No
 
 
 def _per_image(values: NDArray[Any], n_images: int) -> NDArray[np.float64]:
-    """Return one value per image; a single value counts for all images."""
+    """Return one value per image; a single value counts for all images, and NaN is one that is not there."""
     values = np.asarray(values, dtype=np.float64)
-    return np.full(n_images, values[0]) if values.size < n_images else values[:n_images].copy()
+    if values.size == 1:
+        return np.full(n_images, values[0])
+    lacking = max(0, n_images - values.size)
+    return np.concatenate([values[:n_images], np.full(lacking, np.nan)])
 
 
 def _stream_name(index: int) -> str:
     return f"ImageData{index // IMAGES_PER_STORAGE + 1}/Image{index + 1}"
+
+
+def _images_there(ole: olefile.OleFileIO, n_declared: int) -> int:
+    """Return the number of images, without those at the end that were never taken."""
+    n_images = n_declared
+    while n_images > 1 and not ole.exists(_stream_name(n_images - 1)):
+        n_images -= 1
+    return n_images
 
 
 def _require_whole(path: Path, ole: olefile.OleFileIO, n_images: int, image_bytes: int) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser, exact_form, get_denoiser
 from xanesum.denoisers.protocol import Fingerprinted, KnownRounding
-from xanesum.errors import XanesumWarning
+from xanesum.errors import RecipeError, XanesumWarning
 from xanesum.method.fit import MAX_RANK, Fit
 from xanesum.method.intake import PreparedStack, pose_problem, prepare_stack
 from xanesum.method.labelling import label, package_versions
@@ -59,7 +59,7 @@ def denoise(
     checkpoint: str | Path | None = None,
     scheduler: Any = None,
     device: str = DEFAULT_DEVICE,
-    rng: np.random.Generator | None = None,
+    rng: np.random.Generator | int | None = None,
     progress: Progress = lambda step, share: None,
 ) -> Denoised:
     """Denoise a stack in its spectral subspace.
@@ -115,8 +115,8 @@ def denoise(
     device : {"auto", "cpu", "cuda"}
         Device for the passes over the stack.  "auto" takes a GPU where there is one; it holds the stack if it
         fits.  A denoiser has a device of its own.
-    rng : numpy.random.Generator, optional
-        Draws pixel samples and probes; ``default_rng(0)`` by default.
+    rng : numpy.random.Generator or int, optional
+        Draws pixel samples and probes, or its seed; ``default_rng(0)`` by default.
     progress : callable
         Called with the name of a step and the share of it that is done.
 
@@ -133,8 +133,19 @@ def denoise(
        high-sensitivity X-ray chemical imaging", CVPR Workshops (2022).
     """
     options = Options(method, rank, sigma, noise, n_probes, without)
+    rng = _generator(rng)
     resources = Resources.given(memory, checkpoint, scheduler, device)
     return denoise_with(stack, options, get_denoiser(denoiser), resources, rng=rng, progress=progress)
+
+
+def _generator(rng: np.random.Generator | int | None) -> np.random.Generator:
+    """Return the generator of random numbers, or that of a seed."""
+    if isinstance(rng, np.random.Generator):
+        return rng
+    seed = 0 if rng is None else rng
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise RecipeError(f"rng must be a numpy.random.Generator, or a whole number as its seed, got {rng!r}")
+    return np.random.default_rng(int(seed))
 
 
 def denoise_with(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from scipy.linalg import cho_solve_banded, cholesky_banded
 from scipy.ndimage import uniform_filter1d
 
@@ -14,6 +15,7 @@ from xanesum.linalg.subspace import inner_products
 __all__ = ["Smoothed", "orthonormal_rows", "refit_spectra", "shrink_spectra", "smooth_spectra"]
 
 DEPENDENT = 1e-10  # an image depends on the others if its own squared size is below this share of the largest
+MOST_DENSE = 1000  # energies; the matrix of differences of more is sparse
 ORDER = 2  # order of the differences that are small in a smooth spectrum: pieces of straight lines
 WINDOW = 7  # neighbouring differences that share a variance
 MOST_TURNS = 30  # iterations at most
@@ -122,7 +124,7 @@ def smooth_spectra(spectra: NDArray[np.float64], sigma: float, energy_ev: NDArra
         return Smoothed(spectra.copy(), np.ones_like(spectra))
     noisy = spectra / sigma
     differences = _divided_differences(energy_ev)
-    band = _band(differences @ differences.T)
+    band = _band(differences @ differences.T)  # sparse where energies are very many
     products = _neighbours_products(differences)
     bends = noisy @ differences.T
     variance = np.maximum((bends**2).mean(axis=1, keepdims=True) - 1, 0.1) * np.ones_like(bends)
@@ -197,19 +199,25 @@ def _pooled(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.convolve(values, weights)[WINDOW // 2 :][: values.size]
 
 
-def _divided_differences(energy_ev: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the matrix (E - 2, E) of second divided differences, each row of length 1."""
+def _divided_differences(energy_ev: NDArray[np.float64]) -> Any:
+    """Return the matrix (E - 2, E) of second divided differences, each row of length 1; sparse if large."""
+    if len(energy_ev) > MOST_DENSE:
+        steps = np.diff(energy_ev)
+        ends = [1 / steps[:-1], -1 / steps[:-1] - 1 / steps[1:], 1 / steps[1:]]  # over half of their distance
+        length = np.sqrt(sum(each**2 for each in ends))
+        shape = (len(energy_ev) - ORDER, len(energy_ev))
+        return sparse.diags([each / length for each in ends], [0, 1, 2], shape=shape, format="csr")
     rows = np.eye(len(energy_ev))
     for order in range(1, ORDER + 1):
         rows = np.diff(rows, axis=0) / (energy_ev[order:] - energy_ev[:-order])[:, None]
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
 
-def _band(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+def _band(matrix: Any) -> NDArray[np.float64]:
     """Return the diagonal of `matrix` and ORDER diagonals below it, in LAPACK's lower form."""
-    band = np.zeros((ORDER + 1, len(matrix)))
-    for offset in range(min(len(band), len(matrix))):
-        band[offset, : len(matrix) - offset] = np.diag(matrix, -offset)
+    band = np.zeros((ORDER + 1, matrix.shape[0]))
+    for offset in range(min(band.shape)):
+        band[offset, : matrix.shape[0] - offset] = matrix.diagonal(-offset)
     return band
 
 
@@ -226,17 +234,16 @@ def _band_of_inverse(factor: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array(found[::-1]).T
 
 
-def _neighbours_products(differences: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+def _neighbours_products(differences: Any) -> list[Any]:
     """Return the elementwise products (m - i, E) of each difference with the one i rows below."""
-    n_rows = len(differences)
-    return [differences[: n_rows - i] * differences[i:] for i in range(min(ORDER + 1, n_rows))]
+    n_rows = differences.shape[0]
+    pairs = [(differences[: n_rows - i], differences[i:]) for i in range(min(ORDER + 1, n_rows))]
+    return [one.multiply(other) if sparse.issparse(one) else one * other for one, other in pairs]
 
 
-def _diagonal_of_product(
-    products: list[NDArray[np.float64]], band: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _diagonal_of_product(products: list[Any], band: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the diagonal (E,) of ``D.T @ M @ D`` for `products` of D and the band of M, symmetric."""
-    first, *others = (row[: len(each)] @ each for row, each in zip(band, products, strict=False))
+    first, *others = (row[: each.shape[0]] @ each for row, each in zip(band, products, strict=False))
     return np.asarray(first + 2 * sum(others))
 
 

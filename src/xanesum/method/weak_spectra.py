@@ -16,6 +16,7 @@ LEVEL = 0.15  # a weak spectrum changes by this part of the strong one too, as w
 SLOW = 0.3  # ... and slowly with this part of its variance, as backgrounds do
 KEPT = 0.999  # share of the prior variance that is kept
 REST = 0.3  # part of the spectrum of a shift beside the known ones that is not theirs
+MOST_ENERGIES = 1000  # energies whose covariance is computed; it is smooth along energy
 DEPENDENT = 1e-3  # directions smaller than this part of the largest lie within the known spectra
 
 
@@ -61,7 +62,12 @@ def shift_beside(
 
 
 def _prior_root(strong: NDArray[np.float64], energy_ev: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a root (E, R) of the prior covariance of weak spectra."""
+    """Return a root (E, R) of the prior covariance of weak spectra; some of very many energies give it."""
+    if len(energy_ev) > MOST_ENERGIES:
+        some = np.linspace(0, len(energy_ev) - 1, MOST_ENERGIES).astype(int)
+        coarse = _prior_root(strong[some], energy_ev[some])
+        fine = np.array([np.interp(energy_ev, energy_ev[some], column) for column in coarse.T]).T
+        return np.asarray(fine * np.sqrt(len(some) / len(energy_ev)))
     slope = np.gradient(strong, energy_ev)
     width = np.clip(np.ptp(strong) / max(float(np.abs(slope).max()), np.finfo(float).tiny), *WIDTH_EV)
     distance = energy_ev[:, None] - energy_ev

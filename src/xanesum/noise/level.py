@@ -28,7 +28,7 @@ __all__ = [
 MEDIAN_OF_NORMAL = 0.6744897501960817  # median of |z| for standard normal z
 
 # --- One sigma for the stack (Marchenko-Pastur law)
-MIN_ENERGIES = 12  # with fewer energies the median singular value belongs to the signal
+MIN_ENERGIES = 12  # with fewer energies, or pixels, the median singular value belongs to the signal
 MOST_ENERGIES = 256  # energies of the sample that are used; with more, only every second, third ... one
 PIXELS_PER_ENERGY = 20  # pixels of the sample for each of E energies: relative error about 1 / sqrt(40 E^2)
 MIN_PIXELS = 4000  # pixels of the sample, at least
@@ -63,7 +63,8 @@ def estimate_sigma(
     The singular values above the noise are left out.  The median of the others is compared with that of a
     matrix of noise (Marchenko-Pastur law, as in [1]_), in a random sample of pixels.  Such pixels are far
     apart, so the estimate is also right for noise that is correlated between neighbours.
-    With fewer than 12 energies, or few pixels, the stronger half of the components is subtracted, and the
+    Pixels may be fewer than energies, as in a line scan; the law then counts the noise of n pixels.
+    With fewer than 12 energies, or 12 pixels, the stronger half of the components is subtracted, and the
     finest wavelet coefficients of the residual are used (`wavelet_sigma`).
 
     Parameters
@@ -110,7 +111,7 @@ def sigma_sample(n_energies: int, mask: NDArray[np.bool_], rng: np.random.Genera
         raise SigmaError(
             f"sigma cannot be estimated from {usable.size} usable pixels; give it", parameter="sigma"
         )
-    if n_energies < MIN_ENERGIES or usable.size < 2 * min(n_energies, MOST_ENERGIES):
+    if min(n_energies, usable.size) < MIN_ENERGIES:
         return usable[:0]
     n_sample = min(usable.size, max(PIXELS_PER_ENERGY * min(n_energies, MOST_ENERGIES), MIN_PIXELS))
     return np.sort(rng.choice(usable, n_sample, replace=False))
@@ -123,6 +124,8 @@ def sigma_of_pixels(pixels: NDArray[np.floating]) -> float:
     `noise_rank`.
     """
     pixels = pixels[:: -(-len(pixels) // MOST_ENERGIES)]
+    if pixels.shape[1] < 2 * len(pixels):  # few pixels: their noise fills no more dimensions than these
+        return _sigma_from_spectrum(_few_eigenvalues(pixels), max(pixels.shape))
     return _sigma_from_spectrum(_eigenvalues(pixels), pixels.shape[1])
 
 
@@ -138,13 +141,21 @@ def noise_rank(pixels: NDArray[np.floating]) -> int:
     pixels : ndarray, shape (E, n)
         Some thousands of pixels, from `sigma_sample`.
     """
-    return _rank_of_noise(_eigenvalues(pixels))
+    if pixels.shape[1] >= len(pixels):
+        return _rank_of_noise(_eigenvalues(pixels))
+    found = _rank_of_noise(_few_eigenvalues(pixels))
+    return found if found < pixels.shape[1] else len(pixels)  # no more can be told from so few pixels
 
 
 def _eigenvalues(pixels: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the squared singular values of pixels (E, n), descending."""
     unused = np.random.default_rng(0)  # the Gram route draws nothing
     return fit_basis(pixels[:, None, :], rng=unused, route="gram").singular_values ** 2
+
+
+def _few_eigenvalues(pixels: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the same of few pixels (E, n): min(E, n) values."""
+    return np.asarray(np.linalg.svd(pixels.astype(np.float64), compute_uv=False) ** 2)
 
 
 def _rank_of_noise(values: NDArray[np.float64]) -> int:

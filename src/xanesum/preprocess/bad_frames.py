@@ -20,6 +20,7 @@ OUTSIDE = 0.8  # part of its pixels beyond all values in the neighbours; changes
 EXPLAINED = 1.2  # one number for all pixels makes the misfit of a bad frame so many times smaller, ...
 ORDINARY = 1.5  # ... to at most so many times the median misfit, ...
 LONE = 8.0  # ... and this number is so many times larger than is usual
+MOST_FRAMES, MARGIN = 1000, 6  # more are looked at in parts that overlap, whose ends do not count
 MIN_FRAMES = 12  # with fewer frames, nothing is judged
 DEPENDENT = 1e-10  # eigenvalues below this part of the largest belong to frames that are mixtures of others
 
@@ -58,7 +59,7 @@ def find_bad_frames(stack: xr.DataArray) -> tuple[xr.DataArray, PreprocessReport
     sample = sample[:, np.isfinite(sample[usable]).all(axis=0)]
     bad = np.zeros(0, np.intp)
     if len(usable) >= MIN_FRAMES and sample.shape[1] > 2 * TO_EACH_SIDE:
-        bad = usable[_bad_among(sample[usable])]
+        bad = usable[_bad_in_parts(sample[usable])]
     if not len(bad):
         return stack.copy(), PreprocessReport(n_values=stack.size)
     weight = stack["weight"].values.astype(float) if "weight" in stack.coords else np.ones(len(stack))
@@ -66,6 +67,19 @@ def find_bad_frames(stack: xr.DataArray) -> tuple[xr.DataArray, PreprocessReport
     result, marked = mark(stack.assign_coords(weight=("energy", weight)))
     report = PreprocessReport(n_bad_frames=len(bad), n_dropped_frames=len(bad))
     return noted(result, report + marked, "bad frames left out")
+
+
+def _bad_in_parts(frames: NDArray[np.float64]) -> list[int]:
+    """Return the indices of bad frames among the frames (E, P); very many are looked at in parts."""
+    if len(frames) <= MOST_FRAMES:
+        return _bad_among(frames)
+    starts = np.linspace(0, len(frames) - MOST_FRAMES, -(-2 * len(frames) // MOST_FRAMES)).astype(int)
+    found: set[int] = set()
+    for start in starts.tolist():
+        last = start + MOST_FRAMES
+        inner = range(start + MARGIN * (start > 0), last - MARGIN * (last < len(frames)))
+        found |= {start + e for e in _bad_among(frames[start:last])} & set(inner)
+    return sorted(found)
 
 
 def _bad_among(frames: NDArray[np.float64]) -> list[int]:

@@ -24,6 +24,10 @@ MIN_NEIGHBOURS = (
 )
 ROUNDING = 1e-6  # differences below this part of the largest value are float32 rounding
 MOST_STEPS = 100_000  # differences of neighbours, about, from which the noise of a frame is measured
+SPARSE = (
+    0.5  # share of differences of neighbours that are exactly 0, from which single photons are counted ...
+)
+ONE_PHOTON = 5  # ... this percentile of the values that are not 0 is then about one photon
 MIN_ENERGIES_FOR_ACTIVITY = 8  # 7 differences; with fewer, the noise of a pixel is too uncertain
 
 
@@ -73,7 +77,7 @@ def find_bad_pixels(
     found, spikes = _search_frames(stack, n_sigma, spread_factor)
     n_frames = int(np.count_nonzero(usable))
     often = found.n_spikes > BAD_SHARE * n_frames
-    stuck, noisy = _odd_activity(np.where(often, np.nan, found.activity()), n_frames)
+    stuck, noisy = _odd_activity(np.where(often, np.nan, found.activity()), n_frames, found.n_events())
     mean = np.where(stuck | noisy, np.nan, found.mean())
     outlying = often | (_outside(mean, n_sigma * _noise(mean), spread_factor) != 0)
     bad = outlying | stuck | noisy
@@ -135,21 +139,23 @@ class _Findings:
     n_values: NDArray[np.int64]  # finite values
     total: NDArray[np.float64]  # sum of the finite values
     n_changes: NDArray[np.int64]  # finite differences from frame to frame
+    n_moves: NDArray[np.int64]  # differences that are not 0
     change: NDArray[np.float64]  # sum of their absolute values
     previous: NDArray[np.floating]  # the last frame
 
     @classmethod
     def empty(cls, shape: tuple[int, ...]) -> _Findings:
         """Return sums over no frames."""
-        counts = (np.zeros(shape, dtype=np.int64) for _ in range(3))
+        counts = (np.zeros(shape, dtype=np.int64) for _ in range(4))
         sums = (np.zeros(shape) for _ in range(2))
-        n_spikes, n_values, n_changes = counts
+        n_spikes, n_values, n_changes, n_moves = counts
         total, change = sums
-        return cls(n_spikes, n_values, total, n_changes, change, np.full(shape, np.nan))
+        return cls(n_spikes, n_values, total, n_changes, n_moves, change, np.full(shape, np.nan))
 
     def add(self, frame: NDArray[np.floating], spikes: NDArray[np.bool_]) -> None:
         """Add one frame whose spikes and masked pixels are NaN."""
         self.n_spikes += spikes
+        self.n_moves += np.abs(frame - self.previous) > 0  # false where one of them is NaN
         for value, total, count in (
             (frame, self.total, self.n_values),
             (np.abs(frame - self.previous), self.change, self.n_changes),
@@ -167,6 +173,15 @@ class _Findings:
         """Return the mean absolute change from frame to frame, NaN where there is none."""
         return _ratio(self.change, self.n_changes)
 
+    def n_events(self) -> float:
+        """Return how many differences of a pixel are not 0, if these are less than half of them; else inf.
+
+        They are so few where single photons are counted.
+        """
+        known = self.n_changes > 0
+        changes, moves = float(self.n_changes[known].sum()), float(self.n_moves[known].sum())
+        return moves / np.count_nonzero(known) if moves < (1 - SPARSE) * changes else np.inf
+
 
 def _ratio(total: NDArray[np.float64], count: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the means from sums and counts, NaN where the count is 0."""
@@ -175,21 +190,21 @@ def _ratio(total: NDArray[np.float64], count: NDArray[np.int64]) -> NDArray[np.f
 
 
 def _odd_activity(
-    activity: NDArray[np.float64], n_energies: int
+    activity: NDArray[np.float64], n_energies: int, n_events: float
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return the pixels that change far less, and those that change far more, than their neighbours.
 
     The mean absolute difference of `n_energies` normal values has a relative standard deviation of about
     ``0.9 / sqrt(n_energies - 1)`` (successive differences share a value).  The margin is eight of these, and
     at least a factor of four: a feature too narrow for the lens can change 2.8 times more than its
-    neighbours.
+    neighbours.  Where photons are counted, that of `n_events` of them is ``1 / sqrt(n_events)``, and skew.
     """
     level = float(np.nanmedian(activity)) if np.isfinite(activity).any() else 0.0
     if n_energies < MIN_ENERGIES_FOR_ACTIVITY or level <= 0:
         nothing = np.zeros(activity.shape, dtype=bool)
         return nothing, nothing.copy()
     log_activity = np.log(np.maximum(activity, 0.05 * level))
-    margin = max(np.log(4.0), 8 * 0.9 / np.sqrt(n_energies - 1))
+    margin = max(np.log(4.0), 8 * 0.9 / np.sqrt(n_energies - 1), 12 / np.sqrt(max(n_events, 1e-6)))
     odd = _outside(log_activity, margin, 1.0)
     return odd < 0, odd > 0
 
@@ -250,5 +265,8 @@ def _noise(image: NDArray[np.floating]) -> float:
     steps = steps[np.isfinite(steps)]
     if not steps.size:
         return 0.0
-    scale = float(np.abs(image[np.isfinite(image)]).max())
-    return max(median_sigma(steps) / float(np.sqrt(2)), ROUNDING * scale)
+    values = np.abs(image[np.isfinite(image)])
+    least = ROUNDING * float(values.max())
+    if np.count_nonzero(steps == 0) > SPARSE * steps.size and (values == 0).any() and values.any():
+        least = max(least, float(np.percentile(values[values > 0], ONE_PHOTON)))
+    return max(median_sigma(steps) / float(np.sqrt(2)), least)

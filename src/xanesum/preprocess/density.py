@@ -1,10 +1,8 @@
-"""From counts or transmission to optical density."""
+"""From counts or transmission to optical density; from fluorescence to fluorescence per incident photon."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import TypedDict
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
@@ -15,31 +13,22 @@ from xanesum.errors import StackError
 from xanesum.noise.detector import log_of_counts
 from xanesum.noise.level import median_sigma
 from xanesum.preprocess.marks import BAD_SHARE, PreprocessReport, mark, noted
-from xanesum.stack import DIMS, check_stack
+from xanesum.preprocess.quantity import ASSUMED
+from xanesum.preprocess.references import Corrections, References, at_energy, find_references, has_reference
+from xanesum.stack import DIMS, check_stack, usable_mask
 from xanesum.storage.lazy import each_frame, with_frames, with_values
 from xanesum.storage.scratch import IN_MEMORY, Frames, Workspace
 
-__all__ = ["Corrections", "has_reference", "to_optical_density"]
+__all__ = ["to_optical_density"]
 
-REFERENCES = ("flat", "dark", "i0", "exposure_s", "flat_exposure_s")  # coordinates that optical density drops
-TIMES = ("exposure_s", "flat_exposure_s")
+# coordinates that optical density drops
+REFERENCES = ("flat", "dark", "i0", "monitor", "exposure_s", "flat_exposure_s")
 # in standard deviations of the noise in the dark:
 FLOOR = 2.0  # counts below this have no useful logarithm
 DARK = 5.0  # surroundings below this are dark
 DIM = 20.0  # in surroundings below this, noise alone can make a value low
 FLOOR_FRAMES = 24  # frames in which this noise is measured, or up to twice as many
 _Density = tuple[NDArray[np.float64], NDArray[np.bool_] | np.bool_, PreprocessReport]
-
-
-class Corrections(TypedDict, total=False):
-    """Options of `to_optical_density` that `prepare` passes on."""
-
-    flat: ArrayLike | None
-    dark: ArrayLike | None
-    offset: float
-    exposure_s: ArrayLike | None
-    flat_exposure_s: ArrayLike | None
-    saturation: float | None
 
 
 def to_optical_density(
@@ -55,8 +44,13 @@ def to_optical_density(
 ) -> tuple[xr.DataArray, PreprocessReport]:
     """Convert counts or transmission to optical density, ``ln(flat / t_flat) - ln(sample / t_sample)``.
 
-    Optical density and intensity are returned as they are.  Options that are not given are taken from the
-    stack: coordinates `flat`, `i0`, `dark` and exposure times, and ``attrs["saturation_counts"]``.
+    Optical density and intensity are returned as they are.  Fluorescence is divided by the flat or I0,
+    without a logarithm, or by the `monitor`; without all of these it is returned as it is.  Options that are
+    not given are taken from the stack: coordinates `flat`, `i0`, `dark` and exposure times, and
+    ``attrs["saturation_counts"]``.
+
+    An I0 spectrum beside one flat image says how the light changes with energy.  So does the ring current
+    (coordinate `monitor`, with ``attrs["monitor_unit"]`` of mA or A) beside one flat image or an I0 spectrum.
 
     Where the sample transmits so little light that noise brings counts down to 0, a logarithm would lose the
     lowest values and exaggerate low ones.  Below twice this noise it is replaced by its tangent, which is
@@ -71,7 +65,7 @@ def to_optical_density(
     Parameters
     ----------
     stack : DataArray, dims (energy, y, x)
-        Counts, counts per second (``attrs["unit"] == "counts/s"``) or transmission.
+        Counts, counts per second (``attrs["unit"] == "counts/s"``), transmission or fluorescence.
     flat : array_like, shape (Y, X), (E, Y, X) or (E,), optional
         Image without the sample, or spectrum of the incident intensity I0, in the unit of the stack.
     dark : array_like, shape (Y, X), optional
@@ -100,26 +94,36 @@ def to_optical_density(
     """
     check_stack(stack)
     quantity = stack.attrs["quantity"]
-    if quantity in ("optical_density", "intensity"):
-        return stack.copy(), PreprocessReport(n_values=stack.size, notes=(f"{quantity}: taken as it is",))
+    is_fluorescence = quantity == "fluorescence"
+    if is_fluorescence and not has_reference(stack, Corrections(flat=flat)) and "monitor" in stack.coords:
+        stack = stack.assign_coords(i0=stack["monitor"]).drop_vars("monitor")
+    without_i0 = is_fluorescence and not has_reference(stack, Corrections(flat=flat))
+    as_it_is = without_i0 and dark is None and "dark" not in stack.coords and not offset
+    if as_it_is or quantity in ("optical_density", "intensity"):
+        why = " (no I0)" if as_it_is else ""
+        note = f"{quantity.replace('_', ' ')}: taken as it is{why}"
+        return stack.copy(), PreprocessReport(n_values=stack.size, notes=(note,))
+    if without_i0:  # it has a dark to be subtracted
+        flat = np.full(len(stack), 1.0 + offset)
     given = Corrections(
         flat=flat, dark=dark, offset=offset, exposure_s=exposure_s, flat_exposure_s=flat_exposure_s
     )
-    references = _references(stack, given)
+    references = find_references(stack, given)
     limit = np.inf if quantity == "transmission" else _saturation(stack, saturation)
+    if is_fluorescence:
+        return _per_incident_photon(stack, references, limit, workspace)
     floor = _noise_floor(stack, references, limit)
     frames = workspace.frames(stack.shape)
     n_without_light, report = _fill_density(frames, stack, references, limit, floor)
     result = with_values(stack.drop_vars(REFERENCES, errors="ignore"), frames.variable())
-    lightless = n_without_light > BAD_SHARE * len(stack)
+    lightless = (n_without_light > BAD_SHARE * len(stack)) & usable_mask(stack)
     if lightless.any():
         result = with_frames(
             result, lambda values, _, y, x: np.where(lightless[y, x], np.float32(np.nan), values)
         )
     too_dark = report.n_linear + report.n_not_positive - int(n_without_light[lightless].sum())
-    report = _saturated_by_reader(stack, report)
-    for name in ("unit", "saturation_counts", "saturated_values", "missing_values"):
-        result.attrs.pop(name, None)
+    report = _without_known(stack, report)
+    _drop_attrs_of_counts(result)
     result.attrs["quantity"] = "optical_density"
     result.attrs["flat_field"] = references.is_image
     result.attrs["dark_share"] = max(0, too_dark) / stack.size
@@ -128,19 +132,62 @@ def to_optical_density(
     return noted(result, report + marked, f"{quantity} to optical density ({references.description})")
 
 
+def _per_incident_photon(
+    stack: xr.DataArray, references: References, limit: float, workspace: Workspace
+) -> tuple[xr.DataArray, PreprocessReport]:
+    """Return fluorescence divided by its references, NaN where it is saturated or they cannot be used."""
+    frames = workspace.frames(stack.shape)
+    report, mask = PreprocessReport(n_values=stack.size), usable_mask(stack)
+
+    def ratio_of(e: int, frame: NDArray[np.float64]) -> tuple[NDArray[np.float64], PreprocessReport]:
+        finite, saturated = np.isfinite(frame), frame >= limit
+        log_reference = references.log_flat(e, np.inf) + float(at_energy(references.log_times, e))
+        known = np.broadcast_to(np.isfinite(log_reference), frame.shape)
+        counts = np.where(finite & ~saturated, frame - at_energy(references.pedestal, e), np.nan)
+        counted = PreprocessReport(
+            n_not_finite=int(np.count_nonzero(~finite & mask)),
+            n_saturated=int(np.count_nonzero(finite & saturated & mask)),
+            n_bad_reference=int(np.count_nonzero(finite & ~saturated & ~known & mask)),
+        )
+        return counts * np.exp(-log_reference), counted
+
+    for e, (ratio, counted) in enumerate(each_frame(stack, ratio_of)):
+        frames[e] = ratio
+        report += counted
+    dropped = (*REFERENCES, "noise_gain", "noise_read_variance")
+    result = with_values(stack.drop_vars(dropped, errors="ignore"), frames.variable())
+    report = _without_known(stack, report)
+    _drop_attrs_of_counts(result)
+    result.attrs["flat_field"] = references.is_image
+    result, marked = mark(result)
+    return noted(result, report + marked, f"fluorescence divided {references.description}")
+
+
+def _drop_attrs_of_counts(stack: xr.DataArray) -> None:
+    """Remove the attributes that only raw values have."""
+    names = ("unit", "saturation_counts", "saturated_values", "missing_values", "monitor_unit")
+    for name in (*names, ASSUMED):
+        stack.attrs.pop(name, None)
+
+
 def _fill_density(
-    frames: Frames, stack: xr.DataArray, references: _References, limit: float, floor: float
+    frames: Frames, stack: xr.DataArray, references: References, limit: float, floor: float
 ) -> tuple[NDArray[np.int64], PreprocessReport]:
     """Set `frames` to optical density; return how often each pixel (Y, X) has no light, and the losses."""
     n_without_light = np.zeros(stack.shape[1:], np.int64)
-    report = PreprocessReport(n_values=stack.size)
+    report, mask = PreprocessReport(n_values=stack.size), usable_mask(stack)
     same = references.log_flat(0, limit) if references.is_one else None
     half_photon = _half_photon(stack)
 
     def density_of(e: int, frame: NDArray[np.float64]) -> _Density:
         log_flat = references.log_flat(e, limit) if same is None else same
-        counts, log_times = frame - _at(references.pedestal, e), float(_at(references.log_times, e))
-        return _frame_density(frame, counts, log_flat + log_times, limit, floor, half_photon[e])
+        counts, log_times = (
+            frame - at_energy(references.pedestal, e),
+            float(at_energy(references.log_times, e)),
+        )
+        return _frame_density(
+            frame, counts, log_flat + log_times, limit, floor, half_photon=half_photon[e], mask=mask
+        )
 
     for e, (density, without_light, counted) in enumerate(each_frame(stack, density_of)):
         frames[e] = density
@@ -156,7 +203,7 @@ def _half_photon(stack: xr.DataArray) -> NDArray[np.float64]:
     return np.maximum(np.asarray(stack["noise_gain"].values, np.float64), 0.0) / 2
 
 
-def _with_light(stack: xr.DataArray, references: _References, floor: float) -> xr.DataArray:
+def _with_light(stack: xr.DataArray, references: References, floor: float) -> xr.DataArray:
     """Return optical density with the noise law, if it is known, for counts after subtraction of the dark.
 
     It comes with the counts without the sample, as a product (coordinates `light` and `light_energy`).  Below
@@ -181,52 +228,20 @@ def _with_light(stack: xr.DataArray, references: _References, floor: float) -> x
     return stack
 
 
-def has_reference(stack: xr.DataArray, given: Corrections) -> bool:
-    """Whether a stack can become optical density: counts need a flat or I0, other quantities nothing."""
-    known = any(name in stack.coords for name in ("flat", "i0")) or given.get("flat") is not None
-    return known or stack.attrs.get("quantity") != "counts"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _References:
-    """Reference values for the frames of the sample, in counts of one exposure or in counts per second."""
-
-    # (E or 1, Y or 1, X or 1); None where the frames are transmission
-    flat: NDArray[np.floating] | xr.DataArray | None
-    flat_pedestal: NDArray[np.float64]  # (E or 1, Y or 1, X or 1), subtracted from the flat
-    pedestal: NDArray[np.float64]  # (E or 1, Y or 1, X or 1), subtracted from the frames
-    log_times: NDArray[np.float64]  # (E or 1,), ln(t_sample / t_flat)
-    description: str  # which references these are, for the history of the stack
-
-    @property
-    def is_one(self) -> bool:
-        """Whether all frames have the same reference."""
-        return self.flat is None or len(self.flat) == len(self.flat_pedestal) == 1
-
-    @property
-    def is_image(self) -> bool:
-        """Whether the reference is an image, and not one number for each energy."""
-        return self.flat is not None and self.flat.shape[1] * self.flat.shape[2] > 1
-
-    def log_flat(self, e: int, limit: float) -> NDArray[np.float64]:
-        """Return the logarithm of the flat at energy index `e`, NaN where it cannot be used."""
-        if self.flat is None:
-            return np.zeros((1, 1))
-        raw = np.asarray(_at(self.flat, e), dtype=np.float64)
-        counts = raw - _at(self.flat_pedestal, e)
-        good = (counts > 0) & (raw < limit)
-        return np.log(counts, out=np.full(counts.shape, np.nan), where=good)
-
-
 def _frame_density(
     frame: NDArray[np.float64],
     counts: NDArray[np.float64],
     log_reference: NDArray[np.float64],
     limit: float,
     floor: float,
+    *,
     half_photon: float,
+    mask: NDArray[np.bool_],
 ) -> _Density:
-    """Return the optical density of one frame (NaN where lost), pixels without light, and the losses."""
+    """Return the optical density of one frame (NaN where lost), pixels without light, and the losses.
+
+    Losses are counted at the pixels of `mask` (Y, X).
+    """
     least = max(floor, np.nextafter(0.0, 1.0))
     # false where a value is NaN
     if counts.min() >= least and frame.max() < limit and np.isfinite(log_reference).all():
@@ -246,16 +261,16 @@ def _frame_density(
     log_counts = np.full(frame.shape, np.nan)
     log_counts[measured] = log_of_counts(counts[measured], half_photon, floor, linear[measured])
     counted = PreprocessReport(
-        n_not_finite=int(np.count_nonzero(~finite)),
-        n_saturated=int(np.count_nonzero(saturated)),
-        n_not_positive=int(np.count_nonzero(not_positive)),
-        n_linear=int(np.count_nonzero(linear)),
-        n_bad_reference=int(np.count_nonzero(measured & ~np.isfinite(log_reference))),
+        n_not_finite=int(np.count_nonzero(~finite & mask)),
+        n_saturated=int(np.count_nonzero(saturated & mask)),
+        n_not_positive=int(np.count_nonzero(not_positive & mask)),
+        n_linear=int(np.count_nonzero(linear & mask)),
+        n_bad_reference=int(np.count_nonzero(measured & mask & ~np.isfinite(log_reference))),
     )
     return log_reference - log_counts, without_light, counted
 
 
-def _noise_floor(stack: xr.DataArray, references: _References, limit: float) -> float:
+def _noise_floor(stack: xr.DataArray, references: References, limit: float) -> float:
     """Return the counts below which a logarithm is of no use; 0 where no noise reaches below 0.
 
     The noise in the dark comes from the noise law where this is known, and else from the negative counts.
@@ -264,7 +279,7 @@ def _noise_floor(stack: xr.DataArray, references: _References, limit: float) -> 
     below, about = [np.zeros(0)], [np.zeros(0)]
     for e in range(0, len(stack), max(1, len(stack) // FLOOR_FRAMES)):
         frame = np.asarray(stack[e].values, np.float64)
-        counts = frame - _at(references.pedestal, e)
+        counts = frame - at_energy(references.pedestal, e)
         negative = (counts < 0) & (frame < limit)
         if negative.any() and (counts > 0).any():
             below.append(-counts[negative])
@@ -280,9 +295,9 @@ def _noise_floor(stack: xr.DataArray, references: _References, limit: float) -> 
     return FLOOR * noise
 
 
-def _dark_variance(stack: xr.DataArray, references: _References) -> NDArray[np.float64]:
+def _dark_variance(stack: xr.DataArray, references: References) -> NDArray[np.float64]:
     """Return the variance (E,) of counts without light, after subtraction of the dark, by the noise law."""
-    pedestal = np.array([np.median(_at(references.pedestal, e)) for e in range(len(stack))])
+    pedestal = np.array([np.median(at_energy(references.pedestal, e)) for e in range(len(stack))])
     variance = stack["noise_read_variance"].values + stack["noise_gain"].values * pedestal
     return np.maximum(np.asarray(variance, np.float64), 0.0)
 
@@ -293,99 +308,6 @@ def _surroundings(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     Values that are not finite count as bright.
     """
     return np.asarray(rank_filter(np.where(np.isfinite(counts), counts, np.inf), 3, 3))
-
-
-def _references(stack: xr.DataArray, given: Corrections) -> _References:
-    """Return the references: those that were given, and else those of the stack."""
-    if stack.attrs["quantity"] == "transmission":
-        _refuse(given, given, "the stack is transmission: flat, dark and exposure were corrected already")
-        nothing = np.zeros((1, 1, 1))
-        return _References(None, nothing, nothing, np.zeros(1), "-ln(transmission)")
-    flat, description = _flat(stack, given.get("flat"))
-    pedestal = _dark(stack, given.get("dark")) + given.get("offset", 0.0)
-    flat_pedestal = (
-        pedestal if flat.shape[1:] == stack.shape[1:] else np.full((1, 1, 1), given.get("offset", 0.0))
-    )
-    times = [_times(stack, name, given) for name in ("exposure_s", "flat_exposure_s")]
-    if stack.attrs.get("unit") == "counts/s":
-        _refuse(given, TIMES, "the stack is in counts/s already")
-        per_exposure = [np.ones(1) if t is None else t for t in times]
-        pedestal, flat_pedestal = (
-            p / t[:, None, None] for p, t in zip((pedestal, flat_pedestal), per_exposure, strict=True)
-        )
-        return _References(flat, flat_pedestal, pedestal, np.zeros(1), f"{description}, counts per second")
-    return _References(flat, flat_pedestal, pedestal, _log_times(times, given), description)
-
-
-def _flat(stack: xr.DataArray, given: ArrayLike | None) -> tuple[NDArray[np.floating] | xr.DataArray, str]:
-    """Return the flat with three axes, and a description of it."""
-    for name, flat in (("flat given", given), *((n, stack.coords.get(n)) for n in ("flat", "i0"))):
-        if flat is not None:
-            return _three_axes(stack, flat, name), f"by {name}"
-    raise StackError(
-        "counts need a flat image or an I0 spectrum to become optical density; "
-        "if they are something else, give their quantity; otherwise give a flat, "
-        "or I0 as a table of energies and counts",
-        parameter="i0",
-    )
-
-
-def _three_axes(stack: xr.DataArray, values: ArrayLike, name: str) -> NDArray[np.floating] | xr.DataArray:
-    """Return an image, a spectrum or a stack of images as (E or 1, Y or 1, X or 1); lazy ones stay lazy."""
-    array = values if isinstance(values, xr.DataArray) else np.asarray(values, dtype=np.float64)
-    n_energies, *image = stack.shape
-    if array.shape in (stack.shape, (1, *image)):
-        return array
-    if array.shape == tuple(image):
-        return np.asarray(array, dtype=np.float64)[None]
-    if array.shape == (n_energies,):
-        return np.asarray(array, dtype=np.float64)[:, None, None]
-    raise StackError(
-        f"{name} has shape {array.shape}; a stack of {stack.shape} needs (y, x), (energy, y, x) or (energy)"
-    )
-
-
-def _dark(stack: xr.DataArray, given: ArrayLike | None) -> NDArray[np.float64]:
-    """Return the dark image as (1, Y, X); zero, as (1, 1, 1), where there is none."""
-    dark = stack.coords.get("dark") if given is None else given
-    if dark is None:
-        return np.zeros((1, 1, 1))
-    array = np.asarray(dark, dtype=np.float64)
-    if array.shape != stack.shape[1:]:
-        raise StackError(f"dark has shape {array.shape}; images of the stack are {stack.shape[1:]}")
-    return array[None]
-
-
-def _times(stack: xr.DataArray, name: str, given: Corrections) -> NDArray[np.float64] | None:
-    """Return exposure times as an array (E or 1,), or None where they are not known."""
-    value = given.get(name)
-    value = stack.coords.get(name) if value is None else value
-    if value is None:
-        return None
-    times = np.atleast_1d(np.asarray(value, dtype=np.float64))
-    if times.shape not in ((1,), (stack.shape[0],)) or not np.all((times > 0) & np.isfinite(times)):
-        raise StackError(
-            f"{name} must be a positive number of seconds, or one for each of {stack.shape[0]} energies"
-        )
-    return times
-
-
-def _log_times(times: list[NDArray[np.float64] | None], given: Corrections) -> NDArray[np.float64]:
-    """Return ln(t_sample / t_flat); 0 where one of them is not known, unless the other was given."""
-    sample, flat = times
-    if sample is not None and flat is not None:
-        return np.atleast_1d(np.log(sample) - np.log(flat))
-    if any(given.get(name) is not None for name in TIMES):
-        raise StackError("exposure_s and flat_exposure_s must both be known; give the other one too")
-    return np.zeros(1)
-
-
-def _refuse(given: Corrections, names: Iterable[str], reason: str) -> None:
-    """Raise if one of the options `names` was given; an offset of 0 counts as not given."""
-    values = dict(given)
-    names = [name for name in names if values.get(name) is not None and not np.all(values[name] == 0.0)]
-    if names:
-        raise StackError(f"{reason}; leave out {', '.join(names)}")
 
 
 def _saturation(stack: xr.DataArray, given: float | None) -> float:
@@ -400,13 +322,13 @@ def _saturation(stack: xr.DataArray, given: float | None) -> float:
     return float(stack.attrs.get("saturation_counts", np.inf))
 
 
-def _saturated_by_reader(stack: xr.DataArray, report: PreprocessReport) -> PreprocessReport:
-    """Return the report with a reader's NaN counted as saturated, where it averaged saturated exposures."""
-    n = min(int(stack.attrs.get("saturated_values", 0)), report.n_not_finite)
-    return replace(report, n_not_finite=report.n_not_finite - n, n_saturated=report.n_saturated + n)
+def _without_known(stack: xr.DataArray, report: PreprocessReport) -> PreprocessReport:
+    """Return the report without NaN that an earlier step has reported; those of the reader are saturated.
 
-
-def _at(array: NDArray[np.floating] | xr.DataArray, e: int) -> NDArray[np.float64]:
-    """Return the entry of energy index `e` of an array whose first axis may have length 1."""
-    item = array[e if len(array) > 1 else 0]
-    return np.asarray(item.values if isinstance(item, xr.DataArray) else item, dtype=np.float64)
+    Where a reader averaged saturated exposures, it left NaN.
+    """
+    saturated = int(stack.attrs.get("saturated_values", 0))
+    reported = int(stack.attrs.get("missing_values", 0)) - saturated
+    n_not_finite = max(0, report.n_not_finite - reported)
+    n = min(saturated, n_not_finite)
+    return replace(report, n_not_finite=n_not_finite - n, n_saturated=report.n_saturated + n)

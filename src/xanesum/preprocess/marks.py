@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xanesum.errors import StackError
-from xanesum.stack import DIMS, add_history, check_stack, usable_mask, usable_weight
+from xanesum.stack import DIMS, add_history, check_stack, frames_may_be_zero, usable_mask, usable_weight
 from xanesum.storage.lazy import each_frame, with_frames
 
 __all__ = ["BAD_SHARE", "PreprocessReport", "mark", "mark_bad_values", "noted"]
@@ -29,6 +29,8 @@ class PreprocessReport:
     )
     n_linear: int = 0  # voxels too dark for a logarithm, taken as linear in the counts
     n_bad_reference: int = 0  # voxels without a usable flat or I0
+    n_unmeasured_pixels: int = 0  # pixels that were 0, or NaN, at all energies
+    n_unmeasured_values: int = 0  # voxels in regions of zeros, in some of the frames
     n_spikes: int = 0  # single voxels far from all their neighbours
     n_blank_frames: int = 0  # frames that were 0 everywhere
     n_bad_frames: int = 0  # frames that were illuminated differently from their neighbours
@@ -63,6 +65,8 @@ LINES = {
     "n_not_positive": "values were not positive",
     "n_linear": "values were too dark for a logarithm (linear in the counts)",
     "n_bad_reference": "values had no usable flat or I0",
+    "n_unmeasured_pixels": "pixels were 0 or NaN at all energies (not measured)",
+    "n_unmeasured_values": "values lay in regions of zeros (not measured)",
     "n_spikes": "values stood out from all their neighbours (spikes)",
     "n_blank_frames": "frames were zero everywhere",
     "n_bad_frames": "frames were illuminated differently from their neighbours",
@@ -106,6 +110,8 @@ def mark_bad_values(stack: xr.DataArray) -> tuple[xr.DataArray, PreprocessReport
         return n_bad, not frame.any()
 
     n_bad, blank = (np.array(each) for each in zip(*each_frame(stack, look), strict=True))
+    if (blank & usable).any() and frames_may_be_zero(stack, blank[usable]):
+        blank[:] = False
     report = replace(
         report,
         n_not_finite=max(0, int(n_bad.sum()) - known),

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Callable
-from typing import NamedTuple
-
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -18,18 +12,23 @@ from numpy.typing import NDArray
 from xanesum.align import Shifts
 from xanesum.align.shifts import ALIGNED, LEFT_OUT
 from xanesum.diagnostics.residual import ResidualReport
+from xanesum.report.drawing import (
+    Picture,
+    axes_of_image,
+    draw_image,
+    limits_of,
+    make_picture,
+    size_of_pixel,
+)
 from xanesum.report.texts import MAP_LABELS, MAX_COMPONENTS, Motion, unit_of
 from xanesum.result import Denoised
 from xanesum.stack import usable_mask, usable_weight
 
 __all__ = [
-    "Picture",
     "choose_pixels",
     "component_pictures",
-    "draw_image",
     "frame_pictures",
     "lost_pictures",
-    "make_picture",
     "map_pictures",
     "motion_pictures",
     "residual_pictures",
@@ -41,66 +40,8 @@ __all__ = [
 Image = NDArray[np.floating]
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # Okabe-Ito, for colour-blind readers too
 N_PIXELS = 5  # pixels whose spectra are shown
+SMALLEST = 1e-30  # half of the scale of a residual that is 0 everywhere
 MAX_RESIDUAL_FRAMES = 100  # energies at which the residual of every pixel is summed
-WIDTH_IN = 4.2  # width of a figure in inches
-LEAST_RATIO = 0.48  # height over width; lower pictures would cut off the label of the colour bar
-
-
-class Picture(NamedTuple):
-    """A PNG as data URI, and its caption."""
-
-    source: str
-    caption: str
-
-
-# --- pictures
-
-
-def make_picture(draw: Callable[[Figure, Axes], None], caption: str, *, ratio: float = 0.72) -> Picture:
-    """Draw on a new figure, without the global state of pyplot; `ratio` is height over width."""
-    figure = Figure(figsize=(WIDTH_IN, WIDTH_IN * ratio), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
-    draw(figure, figure.add_subplot())
-    figure.draw_without_rendering()  # the layout is right only once the tick labels are known
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return Picture("data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"), caption)
-
-
-def draw_image(
-    image: Image,
-    caption: str,
-    label: str,
-    *,
-    limits: tuple[float, float],
-    cmap: str = "gray",
-    extend: str = "neither",
-    px: int = 1,
-) -> Picture:
-    """Show an image with pixel axes and a colour bar.
-
-    Values that are not finite are grey, or red in a grey image.  Each value stands for `px` x `px` pixels.
-    """
-    height, width = image.shape
-    extent = (-0.5, px * width - 0.5, px * height - 0.5, -0.5)
-
-    def draw(figure: Figure, axes: Axes) -> None:
-        shown = axes.imshow(image, cmap=cmap, vmin=limits[0], vmax=limits[1], extent=extent)
-        shown.set_cmap(shown.get_cmap().with_extremes(bad="#b5b5b5" if cmap != "gray" else "#c4534f"))
-        axes.set(xlabel="x (px)", ylabel="y (px)")
-        bar = figure.colorbar(shown, ax=axes, label=label, extend=extend)
-        bar.formatter.set_useOffset(False)  # type: ignore[attr-defined]  # 8342.5, not 0.5 with a note above
-
-    return make_picture(draw, caption, ratio=float(np.clip(0.74 * height / width + 0.12, LEAST_RATIO, 1.2)))
-
-
-def _limits(values: Image, low: float = 0.5, high: float = 99.5) -> tuple[float, float]:
-    """Return two percentiles of the finite values; they always differ."""
-    finite = values[np.isfinite(values)]
-    if not finite.size:
-        return 0.0, 1.0
-    bottom, top = (float(v) for v in np.percentile(finite, (low, high)))
-    return (bottom, top) if top > bottom else (bottom - 0.5, bottom + 0.5)
 
 
 def frame_pictures(stack: xr.DataArray, clean: xr.DataArray, maps: xr.Dataset | None) -> list[Picture]:
@@ -108,60 +49,96 @@ def frame_pictures(stack: xr.DataArray, clean: xr.DataArray, maps: xr.Dataset | 
     chosen = _choose_energies(stack, maps)
     noisy = [_masked(stack, stack[e].values) for _, e in chosen]
     after = [_masked(stack, clean[e].values) for _, e in chosen]
-    low, high = _limits(np.array(after))
-    half, unit = (high - low) / 2, unit_of(stack)
+    low, high = limits_of(np.array(after))
+    left = np.abs(np.array(noisy) - np.array(after))
+    half, unit, pixel_nm = (
+        max(limits_of(left)[1], SMALLEST),
+        unit_of(stack),
+        size_of_pixel(stack),
+    )
     pictures = []
     for (name, e), raw, smooth in zip(chosen, noisy, after, strict=True):
         at = f"{stack.energy.values[e]:.1f} eV ({name})"
         pictures += [
-            draw_image(raw, f"{at}: before", unit, limits=(low, high), extend="both"),
-            draw_image(smooth, f"{at}: after", unit, limits=(low, high), extend="both"),
-            draw_image(raw - smooth, f"{at}: residual", unit, limits=(-half, half), extend="both"),
+            draw_image(raw, f"{at}: before", unit, limits=(low, high), extend="both", pixel_nm=pixel_nm),
+            draw_image(smooth, f"{at}: after", unit, limits=(low, high), extend="both", pixel_nm=pixel_nm),
+            draw_image(
+                raw - smooth, f"{at}: residual", unit, limits=(-half, half), extend="both", pixel_nm=pixel_nm
+            ),
         ]
     return pictures
 
 
 def _choose_energies(stack: xr.DataArray, maps: xr.Dataset | None) -> list[tuple[str, int]]:
-    """Return names and indices of three usable frames: below, at and beyond the edge."""
+    """Return names and indices of three usable frames, below, at and beyond the edge; none comes twice."""
     used = np.flatnonzero(usable_weight(stack))
     energy = stack.energy.values[used]
     if maps is None:
-        return [("first", int(used[0])), ("middle", int(used[len(used) // 2])), ("last", int(used[-1]))]
+        chosen = {int(used[-1]): "last", int(used[len(used) // 2]): "middle", int(used[0]): "first"}
+        if len(used) == 2:
+            chosen = {int(used[0]): "first", int(used[1]): "last"}
+        return sorted(((name, e) for e, name in chosen.items()), key=lambda each: each[1])
     pre, post = maps.attrs["pre_ev"], maps.attrs["post_ev"]
     targets = {
         "pre-edge": energy[0] if pre is None else np.mean(pre),
         "edge": maps.attrs["e0_ev"],
         "post-edge" if post is not None else "last": energy[-1] if post is None else np.mean(post),
     }
-    return [(name, int(used[np.argmin(np.abs(energy - at))])) for name, at in targets.items()]
+    found = {int(used[np.argmin(np.abs(energy - at))]): name for name, at in reversed(targets.items())}
+    return sorted(((name, e) for e, name in found.items()), key=lambda each: each[1])
 
 
 def _masked(stack: xr.DataArray, frame: Image) -> Image:
     return np.where(usable_mask(stack), frame, np.nan)
 
 
-def map_pictures(maps: xr.Dataset) -> list[Picture]:
+def map_pictures(maps: xr.Dataset, *, pixel_nm: float | None = None) -> list[Picture]:
     """Show the map, its histogram, the edge step, and the standard error if there is one."""
     name, error, label = MAP_LABELS[maps.attrs["kind"]]
     mask = maps["mask"].values
     energy = np.where(mask, maps[name].values, np.nan)
     step, sigma = maps["edge_step"].values, np.where(mask, maps[error].values, np.nan)
-    limits = _limits(energy, 2, 98)
-    step_limits = _limits(step, 1, 99)
-    pictures = [
-        draw_image(energy, f"Map: {label}", label, limits=limits, cmap="viridis", extend="both"),
-        _histogram(energy[mask], label, limits),
-        draw_image(
-            step, "Edge step", "edge step (unit of the scan)", limits=step_limits, cmap="gray", extend="both"
-        ),
-    ]
+    limits = limits_of(energy, 2, 98)
+    pictures = []
+    if mask.any():
+        pictures = [
+            draw_image(
+                energy,
+                f"Map: {label}",
+                label,
+                limits=limits,
+                cmap="viridis",
+                extend="both",
+                pixel_nm=pixel_nm,
+            ),
+            _histogram(energy[mask], label, limits),
+        ]
+    if name != "edge_step" or not mask.any():
+        shown = limits_of(step, 1, 99)
+        pictures.append(
+            draw_image(
+                step,
+                "Edge step",
+                "edge step (unit of the scan)",
+                limits=shown,
+                extend="both",
+                pixel_nm=pixel_nm,
+            )
+        )
     if np.isfinite(sigma).any():
-        top = _limits(sigma, 0, 95)[1]
+        top = limits_of(sigma, 0, 95)[1]
         holds = maps.attrs["intervals_hold"]
         title = "Standard error of the map" if holds else "Stated error of the map, which does not hold"
         cmap = "cividis" if holds else "gray"
         pictures.append(
-            draw_image(sigma, title, "standard error (eV)", limits=(0, top), cmap=cmap, extend="max")
+            draw_image(
+                sigma,
+                title,
+                f"standard error {label[label.rindex('(') :]}",
+                limits=(0, top),
+                cmap=cmap,
+                extend="max",
+            )
         )
     return pictures
 
@@ -186,9 +163,16 @@ def motion_pictures(motion: Motion, stack: xr.DataArray) -> list[Picture]:
     pictures = [_shift_picture(motion.shifts)]
     if motion.before is not None:
         after = _masked(stack, stack.values[usable_weight(stack)].mean(axis=0))
-        limits = _limits(after)
+        limits = limits_of(after)
         pictures += [
-            draw_image(image, f"Mean of all frames, {what}", unit_of(stack), limits=limits, extend="both")
+            draw_image(
+                image,
+                f"Mean of all frames, {what}",
+                unit_of(stack),
+                limits=limits,
+                extend="both",
+                pixel_nm=size_of_pixel(stack),
+            )
             for image, what in (
                 (motion.before, "as measured"),
                 (after, "moved back; red pixels were not seen in all of them"),
@@ -281,18 +265,21 @@ def spectrum_pictures(
 
 def _pixels_picture(stack: xr.DataArray, clean: xr.DataArray, pixels: list[tuple[int, int]]) -> Picture:
     frame = _masked(stack, clean[int(np.flatnonzero(usable_weight(stack))[-1])].values)
-    limits = _limits(frame)
+    limits, pixel_nm = limits_of(frame), size_of_pixel(stack)
+    extent, unit = axes_of_image(frame.shape[0], frame.shape[1], 1, pixel_nm)
+    size_um = (pixel_nm or 0.0) / 1000
 
     def draw(figure: Figure, axes: Axes) -> None:
-        axes.imshow(frame, cmap="gray", vmin=limits[0], vmax=limits[1])
-        for number, (y, x) in enumerate(pixels, start=1):
+        axes.imshow(frame, cmap="gray", vmin=limits[0], vmax=limits[1], extent=extent)
+        for number, (row, column) in enumerate(pixels, start=1):
+            y, x = (row, column) if unit == "px" else ((row + 0.5) * size_um, (column + 0.5) * size_um)
             axes.plot(x, y, "o", ms=9, mfc="none", mec="white", mew=3)
             axes.plot(x, y, "o", ms=9, mfc="none", mec=COLORS[number - 1], mew=1.8)
             axes.annotate(
                 str(number), (x, y), (7, 5), textcoords="offset points", color="white", weight="bold",
                 bbox={"boxstyle": "round,pad=0.15", "fc": COLORS[number - 1], "ec": "none"},
             )  # fmt: skip
-        axes.set(xlabel="x (px)", ylabel="y (px)")
+        axes.set(xlabel=f"x ({unit})", ylabel=f"y ({unit})")
 
     height, width = frame.shape
     return make_picture(
@@ -310,7 +297,14 @@ def component_pictures(result: Denoised) -> list[Picture]:
         title = f"Component {k + 1}"
         label = "weight (unit of the scan)"
         pictures.append(
-            draw_image(image, f"{title}: image", label, limits=_limits(image, 1, 99), extend="both")
+            draw_image(
+                image,
+                f"{title}: image",
+                label,
+                limits=limits_of(image, 1, 99),
+                extend="both",
+                pixel_nm=size_of_pixel(result),
+            )
         )
         spectrum = result.spectra[k].values[used]
         pictures.append(_line(energy, spectrum, f"{title}: spectrum", "spectrum (length 1)"))
@@ -375,7 +369,7 @@ def residual_pictures(stack: xr.DataArray, clean: xr.DataArray, result: Denoised
         size = np.where(known, np.sqrt(squares / count), np.nan)
         lean = np.where(known, total / np.sqrt(count), np.nan)
     many = f"{len(sampled)} of {len(used)} energies" if len(sampled) < len(used) else "all energies"
-    top = max(2.0, _limits(size)[1])
+    top = max(2.0, limits_of(size)[1])
     return [
         draw_image(
             size,
@@ -383,6 +377,7 @@ def residual_pictures(stack: xr.DataArray, clean: xr.DataArray, result: Denoised
             "residual / sigma",
             limits=(0.0, top),
             extend="max",
+            pixel_nm=size_of_pixel(stack),
         ),
         draw_image(
             lean,
@@ -390,6 +385,7 @@ def residual_pictures(stack: xr.DataArray, clean: xr.DataArray, result: Denoised
             "sum / (sigma sqrt(energies))",
             limits=(-4, 4),
             extend="both",
+            pixel_nm=size_of_pixel(stack),
         ),
     ]
 
@@ -406,6 +402,7 @@ def lost_pictures(stack: xr.DataArray, trust: ResidualReport) -> list[Picture]:
             limits=(-most, most),
             cmap="RdBu_r",
             px=lost.scale_px,
+            pixel_nm=size_of_pixel(stack),
         ),
         _line(
             stack.energy.values[used],

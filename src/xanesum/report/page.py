@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from xanesum.diagnostics.residual import ResidualReport
 from xanesum.report import figures, texts
+from xanesum.report.drawing import size_of_pixel
 from xanesum.result import Denoised
 from xanesum.stack import usable_mask
 from xanesum.storage.atomic import atomic_path
@@ -70,7 +71,7 @@ def _content(
         "frames": figures.frame_pictures(stack, clean, maps),
         "map_problem": facts.map_problem if maps is None else "",
         "map_text": "" if maps is None else texts.map_text(maps),
-        "maps": [] if maps is None else figures.map_pictures(maps),
+        "maps": [] if maps is None else figures.map_pictures(maps, pixel_nm=size_of_pixel(stack)),
         "motion_text": "" if facts.motion is None else facts.motion.text,
         "motion": [] if facts.motion is None else figures.motion_pictures(facts.motion, stack),
         "spectra": figures.spectrum_pictures(stack, clean, pixels),

@@ -32,9 +32,10 @@ __all__ = [
 ]
 # quantity of a stack -> unit of its values
 UNITS = {"optical_density": "optical density", "counts": "counts", "transmission": "transmission"}
-MAP_LABELS = {  # kind of map -> name of the map, name of its standard error, label
+MAP_LABELS = {  # kind of map -> name of the map, name of its standard error, label with its unit
     "half_step": ("half_step_energy_ev", "half_step_sigma_ev", "half-step energy (eV)"),
     "white_line": ("white_line_ev", "white_line_sigma_ev", "white-line position (eV)"),
+    "edge_step": ("edge_step", "edge_step_sigma", "edge step (unit of the scan)"),
 }
 MAX_COMPONENTS = 6  # components that are shown as figures
 
@@ -130,12 +131,23 @@ def map_text(maps: xr.Dataset) -> str:
     name, _, label = MAP_LABELS[maps.attrs["kind"]]
     n_good, n_all = int(maps["mask"].sum()), maps["mask"].size
     values = maps[name].values[maps["mask"].values]
-    spread = ", ".join(f"{v:.2f}" for v in np.percentile(values, (5, 50, 95))) if n_good else "none"
+    if not n_good:
+        return (
+            f"No pixel has an edge that stands above its noise, so the map of the {label} has no value. "
+            f"The edge was taken to be at {maps.attrs['e0_ev']:.1f} eV."
+        )
+    percentiles = np.percentile(values, (5, 50, 95))
+    shown = f"The map shows the {label}. Grey pixels ({n_all - n_good} of {n_all}) have no value. "
+    if maps.attrs["kind"] == "edge_step":
+        return shown + (
+            f"The 5th, 50th and 95th percentiles are {', '.join(plain(v) for v in percentiles)}. The step is "
+            f"the mean of the frames beyond {maps.attrs['e0_ev']:.1f} eV less the mean of those below it."
+        )
+    spread = ", ".join(f"{v:.2f}" for v in percentiles)
     pre, post = (_range_text(maps.attrs[key]) for key in ("pre_ev", "post_ev"))
     return (
-        f"The map shows the {label}. Grey pixels ({n_all - n_good} of {n_all}) have no value. "
-        f"The 5th, 50th and 95th percentiles are {spread} eV. The edge is at {maps.attrs['e0_ev']:.1f} eV; "
-        f"pre-edge line {pre}; post-edge line {post}."
+        f"{shown}The 5th, 50th and 95th percentiles are {spread} eV. "
+        f"The edge is at {maps.attrs['e0_ev']:.1f} eV; pre-edge line {pre}; post-edge line {post}."
     )
 
 
@@ -260,7 +272,11 @@ def trust_lines(trust: ResidualReport, maps: xr.Dataset | None) -> list[tuple[bo
                 f"look like those of noise (chance {chance_text(trust.lost.p_value)}).",
             )
         )
-    if trust.whiteness.is_white:
+    if not trust.is_tested:
+        lines.append(
+            (False, "The residual cannot be tested: it has too few values besides the result's own.")
+        )
+    elif trust.whiteness.is_white:
         lines.append((False, "The residual is white: neighbours are not correlated."))
     if (line := _bootstrap_line(maps)) is not None:
         lines.append((False, line))
@@ -283,6 +299,8 @@ def _sentence(note: str) -> str:
 def trust_rows(trust: ResidualReport) -> list[tuple[str, str, str]]:
     """Return name and value of every test of the residual, and the value of noise alone."""
     white, lost = trust.whiteness, trust.lost
+    if not trust.is_tested:
+        return [("all tests", "cannot be tested", "")]
     return [
         ("size of the residual over the noise level", f"{trust.size:.4f}", "1"),
         *(

@@ -8,10 +8,10 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from secrets import token_hex
 from shutil import rmtree
 
 from xanesum.errors import ReadError, WriteError, XanesumError
+from xanesum.storage.leftovers import remove_leftovers, temporary_name
 
 __all__ = ["atomic_path", "atomic_paths", "new_folder", "replace_all", "staged_folder"]
 
@@ -123,12 +123,15 @@ def staged_folder(folder: Path, *, own: tuple[str, ...] = ()) -> Iterator[Path]:
 def new_folder(place: Path, name: str) -> Path:
     """Make a hidden folder of a new name in `place`, for the folder or file `name` that is to be there.
 
+    What a killed run has left there for the same name is removed.
+
     Raises
     ------
     WriteError
         If it cannot be made.
     """
-    temporary = place / f".{name}.{token_hex(6)}"
+    remove_leftovers(place, name)
+    temporary = place / temporary_name(name)
     try:
         temporary.mkdir()
     except OSError as error:
@@ -154,8 +157,10 @@ def _reserve(target: Path) -> Path:
     """Create an empty file in the folder of `target`, with the permissions of an ordinary new file."""
     if target.is_dir():
         raise WriteError(f"{target}: is a folder; give the name of a file")
+    remove_leftovers(target.parent, target.name)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
+        prefix = f"{temporary_name(target.name)}."
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=target.suffix, dir=target.parent)
     except OSError as error:
         raise WriteError(
             f"{target}: cannot write there ({_reason(error)}); choose another output path"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,19 +19,20 @@ from numpy.typing import NDArray
 from xanesum.align.shifts import Shifts, has_energies, read_shifts
 from xanesum.errors import EnergyError, ReadError, RecipeError, StackError, WriteError
 from xanesum.io import describe, read_exposures, read_stack, write_stack
+from xanesum.io.names import energy_in_name
+from xanesum.io.references import Files, files_of
 from xanesum.io.ssrl import all_there, energy_of
 from xanesum.preprocess import to_optical_density
 from xanesum.stack import usable_mask
 from xanesum.workflow.incremental import FEWEST, IncrementalScan, RunningFactors
-from xanesum.workflow.loading import cut_scan
+from xanesum.workflow.loading import cut_scan, with_i0_region
 from xanesum.workflow.motion import MOTION_LINE
 from xanesum.workflow.outputs import check_output
 from xanesum.workflow.pipeline import RunResult, run
 from xanesum.workflow.recipe import DEFAULT_RECIPE, NONE, AlignOptions, InputOptions, Recipe
 
-__all__ = ["Arrival", "Watched", "arrivals", "watch"]
+__all__ = ["Arrival", "References", "Watched", "arrivals", "watch"]
 
-ENERGY_IN_NAME = re.compile(r"(?<![\d.])(\d{2,5}(?:[.p]\d+)?)[ _-]?eV", re.IGNORECASE)
 SUFFIXES = (".xrm", ".tif", ".tiff", ".h5", ".hdf5", ".nxs")  # files that may hold a frame
 KEPT_ATTRS = ("quantity", "flat_field", "pixel_size_nm")  # attributes of a frame that the stack gets
 EVERY = 10  # frames after which a new map is made
@@ -68,7 +68,7 @@ def watch(
     out_dir: str | Path,
     *,
     recipe: Recipe = DEFAULT_RECIPE,
-    flat: str | Path | None = None,
+    flat: Files | None = None,
     n_frames: int | None = None,
     every: int = EVERY,
     settled_s: float = SETTLED_S,
@@ -95,8 +95,9 @@ def watch(
         Folder for the results; not that of the scan.
     recipe : Recipe
         All options; all frames are held in memory.
-    flat : str or Path, optional
-        File of images without the sample, for frames that are counts; their mean is used.
+    flat : path or sequence of paths, optional
+        Files of images without the sample, for frames that are counts; their mean is used.  Without it, those
+        of the recipe are used.  The dark is that of the recipe.
     n_frames : int, optional
         Number of frames, used or not, after which the scan is complete; without it `stop` decides.
     every : int
@@ -115,11 +116,14 @@ def watch(
     StackError
         If there were too few frames for a result at the end.
     """
+    check_output(out_dir, is_folder=True)
     folder, out_dir = Path(folder), Path(out_dir)
     _check_options(folder, out_dir, every, n_frames)
     with tempfile.TemporaryDirectory(prefix="xanesum-watch-") as place:
         live = _LiveScan(folder, out_dir, recipe, every, tell, Path(place), _given_shifts(recipe.align, tell))
-        coming = arrivals(folder, recipe, _mean_image(flat), settled_s, live.leave_out)
+        flats = files_of(flat) or files_of(recipe.input.flat)
+        images = References(_mean_image(flats), _mean_image(files_of(recipe.input.dark)))
+        coming = arrivals(folder, recipe, images, settled_s, live.leave_out)
         try:
             live.follow(coming, n_frames, stop)
             live.finish_map(wait=True)
@@ -138,7 +142,6 @@ def _check_options(folder: Path, out_dir: Path, every: int, n_frames: int | None
         raise RecipeError(f"a result takes {FEWEST} frames, got frames = {n_frames}")
     if folder.resolve() == out_dir.resolve():
         raise WriteError(f"{out_dir}: the scan is written there; choose another folder for the results")
-    check_output(out_dir, is_folder=True)
 
 
 @dataclass(slots=True)
@@ -289,13 +292,20 @@ def _labelled(stack: xr.DataArray, like: Arrival | None) -> xr.DataArray:
     return stack if like.mask.all() else stack.assign_coords(mask=(stack.dims[1:], like.mask))
 
 
+class References(NamedTuple):
+    """Images for frames that are counts; None where there are none."""
+
+    flat: NDArray[np.float64] | None = None  # (Y, X), without the sample
+    dark: NDArray[np.float64] | None = None  # (Y, X), without light
+
+
 State = tuple[int, float]  # size of a file in bytes, and the time of its last change in seconds
 
 
 def arrivals(
     folder: Path,
     recipe: Recipe,
-    flat: NDArray[np.float64] | None,
+    references: References | None,
     settled_s: float,
     leave_out: Tell,
 ) -> Iterator[Arrival | None]:
@@ -308,8 +318,8 @@ def arrivals(
     folder : Path
     recipe : Recipe
         Its section ``input`` is used.
-    flat : ndarray, shape (Y, X), optional
-        Image without the sample.
+    references : References, optional
+        Images without the sample and without light.
     settled_s : float
         Seconds for which the files of a frame must not change before they are read.
     leave_out : callable
@@ -331,7 +341,7 @@ def arrivals(
                 continue
             done.update({path: since[path][0] for path in files})
             try:
-                yield _frame(folder, files, recipe, flat)
+                yield _frame(folder, files, recipe, references or References())
             except (ReadError, StackError) as error:
                 leave_out(error.message)
         yield None
@@ -347,39 +357,45 @@ def _states(folder: Path) -> Iterator[tuple[Path, State]]:
                     yield path, (found.st_size, found.st_mtime)
 
 
-def _frame(folder: Path, files: list[Path], recipe: Recipe, flat: NDArray[np.float64] | None) -> Arrival:
+def _frame(folder: Path, files: list[Path], recipe: Recipe, references: References) -> Arrival:
     """Return a frame as optical density, or as it is if it cannot be converted."""
     is_ssrl = energy_of(files[0]) is not None
-    stack = read_exposures(folder, files) if is_ssrl else _single(files[0])
-    if flat is not None and "flat" not in stack.coords:
-        if flat.shape != stack.shape[1:]:
-            raise StackError(f"{files[0]}: has {stack.shape[1:]} pixels (y, x), the flat has {flat.shape}")
-        stack = stack.assign_coords(flat=(stack.dims[1:], flat))
-        stack.attrs["quantity"] = "counts"  # also for floats, as there is a flat for them
-    stack = cut_scan(stack, recipe.input)
+    stack = read_exposures(folder, files) if is_ssrl else _single(files[0], recipe.input.quantity)
+    for name, image in references._asdict().items():
+        if image is None or name in stack.coords:
+            continue
+        if image.shape != stack.shape[1:]:
+            raise StackError(f"{files[0]}: has {stack.shape[1:]} pixels (y, x), the {name} has {image.shape}")
+        stack = stack.assign_coords({name: (stack.dims[1:], image)})
+        if stack.attrs["quantity"] != "fluorescence":
+            stack.attrs["quantity"] = "counts"  # also for floats, as there is a flat for them
+    stack = cut_scan(with_i0_region(stack, recipe.input), recipe.input)
     density, mask = to_optical_density(stack)[0], usable_mask(stack)
     attrs = {name: density.attrs[name] for name in KEPT_ATTRS if name in density.attrs}
     frame = np.where(mask, density.values[0], 0).astype(np.float32)
     return Arrival(float(stack.energy[0]), frame, mask, attrs, tuple(files))
 
 
-def _single(path: Path) -> xr.DataArray:
+def _single(path: Path, quantity: str | None) -> xr.DataArray:
     """Read a file that holds one frame."""
     facts = describe(path)
     if facts["shape"][0] != 1:
         raise ReadError(f"{path}: holds {facts['shape'][0]} images; a file that arrives holds one")
     if facts["energy_min_ev"] is not None:
-        return read_stack(path)
-    in_name = ENERGY_IN_NAME.search(path.stem)
-    if in_name is None:
+        return read_stack(path, quantity=quantity)
+    energy_ev = energy_in_name(path.stem)
+    if energy_ev is None:
         raise EnergyError(f"{path}: has no photon energy; put it in the name, as scan_8340.5eV{path.suffix}")
-    return read_stack(path, energies=[float(in_name[1].lower().replace("p", "."))])
+    return read_stack(path, energies=[energy_ev], quantity=quantity)
 
 
-def _mean_image(path: str | Path | None) -> NDArray[np.float64] | None:
-    """Return the mean of the images in a file."""
-    if path is None:
-        return None
-    n_images = describe(path)["shape"][0]
-    images = read_stack(path, energies=np.arange(n_images) + 1000.0).values
-    return np.asarray(images.mean(axis=0), np.float64)
+def _mean_image(paths: Sequence[Path]) -> NDArray[np.float64] | None:
+    """Return the mean of the images in some files; None if there are no files."""
+    total, n_images = np.zeros(()), 0
+    for path in paths:
+        n_here = describe(path)["shape"][0]
+        images = read_stack(path, energies=np.arange(n_here) + 1000.0).values
+        if n_images and images.shape[1:] != total.shape:
+            raise StackError(f"{path}: its images have another size than those of the first file")
+        total, n_images = total + images.sum(axis=0, dtype=np.float64), n_images + n_here
+    return total / n_images if n_images else None

@@ -59,6 +59,10 @@ def check_output(
     WriteError
         If `path` cannot be written, has another suffix, or is one of the `inputs`.
     """
+    if not str(path):
+        raise WriteError(
+            "the name of the output is empty; give a file or a folder to write", parameter="output"
+        )
     path = Path(path)
     if suffixes and path.suffix.lower() not in suffixes:
         raise WriteError(
@@ -69,6 +73,10 @@ def check_output(
         raise WriteError(f"{path}: is a {is_a}; give the name of a {give}")
     place = path if is_folder and path.is_dir() else path.parent
     for replaced in (Path(read) for read in inputs if read is not None):
+        if is_folder and replaced.is_dir() and path.is_dir() and path.samefile(replaced):
+            raise WriteError(
+                f"{path}: the images of the scan are there; choose another folder for the results"
+            )
         if _would_replace(path, replaced, is_folder):
             raise WriteError(f"{path}: the results would replace {replaced}; choose another output path")
     new_folder(place, path.name).rmdir()
@@ -85,7 +93,8 @@ def write_results(
     if maps is not None:
         name = MAP_NAMES[maps.attrs["kind"]]
         write_map(maps, name, folder / "map.h5")
-        write_map_tiff(maps[name].where(maps["mask"]), folder / "map.tif")
+        if name != "edge_step":
+            write_map_tiff(maps[name].where(maps["mask"]), folder / "map.tif")
         write_map_tiff(maps["edge_step"], folder / "edge_step.tif")
 
 

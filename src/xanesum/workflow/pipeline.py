@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from xanesum.align.estimate import SMALLEST_PX
 from xanesum.denoisers import get_denoiser
 from xanesum.diagnostics.bootstrap import bootstrap_map
 from xanesum.diagnostics.check import Finding, check_scan
@@ -23,22 +24,32 @@ from xanesum.flat_field.correct import correct_flat_drift
 from xanesum.method.denoising import denoise_with
 from xanesum.method.options import Options
 from xanesum.method.problem import Progress
-from xanesum.preprocess import prepare
+from xanesum.preprocess import prepare, settle_quantity
 from xanesum.report.page import write_report
-from xanesum.report.texts import Facts
-from xanesum.result import Denoised, load_result
+from xanesum.report.texts import Facts, Motion
+from xanesum.result import Denoised, holds_result, load_result
 from xanesum.storage.atomic import staged_folder
 from xanesum.storage.memory import available_memory
 from xanesum.streaming.resources import DEFAULT_RESOURCES, Resources
-from xanesum.workflow.loading import fitting_part, input_files, load_scan, read_scan
+from xanesum.workflow.loading import check_map_options, fitting_part, input_files, load_scan, read_scan
 from xanesum.workflow.motion import MOTION_LINE, align_scan
 from xanesum.workflow.notes import hear_notes
 from xanesum.workflow.outputs import OWN_FILES, SHIFTS_FILE, check_output, write_results
-from xanesum.workflow.recipe import DEFAULT_RECIPE, DenoiseOptions, Recipe
+from xanesum.workflow.plan import least_memory
+from xanesum.workflow.recipe import AUTO, DEFAULT_RECIPE, AlignOptions, DenoiseOptions, Recipe
 from xanesum.workflow.resources import DENOISE_STEP, DRIFT_STEP, allocate
 from xanesum.xanes import MAP_KINDS, chemical_map
 
-__all__ = ["RunResult", "check", "correct_scan", "denoise_scan", "load_result_or_scan", "map_result", "run"]
+__all__ = [
+    "RunResult",
+    "align_unless_small",
+    "check",
+    "correct_scan",
+    "denoise_scan",
+    "load_result_or_scan",
+    "map_result",
+    "run",
+]
 
 VERSIONS_OF = ("numpy", "scipy", "xarray", "h5py", "scikit-image", "pywavelets", "torch")
 
@@ -101,7 +112,7 @@ def run(
         If the results cannot be written, or would replace the scan itself.
     """
     source, folder = Path(source), Path(out_dir)
-    check_output(folder, inputs=input_files(source, recipe), is_folder=True)
+    check_output(out_dir, inputs=input_files(source, recipe), is_folder=True)
     with allocate(recipe.compute, beside=folder) as resources:
         return _run(source, folder, recipe, resources, progress)
 
@@ -111,9 +122,10 @@ def _run(source: Path, folder: Path, recipe: Recipe, resources: Resources, progr
     progress("read", 0.0)
     notes: list[str] = []
     with hear_notes(lambda note: notes.append(note.message), pass_on=True):
-        stack, counted = load_scan(source, recipe.input, resources=resources)
+        stack, counted = load_scan(source, recipe.input, to_map=recipe.map, resources=resources)
         _require_room_for_draws(stack.shape, recipe, resources)
-        stack, motion = align_scan(stack, recipe.align, resources=resources, progress=progress)
+        _tell_least_memory(stack.shape, recipe)
+        stack, motion = align_unless_small(stack, recipe.align, resources=resources, progress=progress)
         stack, corrected = correct_scan(stack, recipe.denoise, resources=resources, progress=progress)
         result = denoise_scan(stack, recipe.denoise, resources=resources, progress=progress)
         progress("trust", 0.0)
@@ -156,19 +168,36 @@ def check(
     progress("read", 0.0)
     memory = recipe.compute.memory_bytes
     whole = read_scan(source, recipe.input)
+    check_map_options(whole.energy.values, recipe.map)
     part = fitting_part(whole.shape, available_memory() if memory is None else memory)
+    is_part = whole.isel(part).size < whole.size
+    whole, note = settle_quantity(whole) if is_part else (whole, "")  # empty pixels may lie beyond the part
     raw = whole.isel(part)
     stack, report = prepare(raw, allow_missing=recipe.input.allow_missing)
-    counted = tuple(report.lines())
-    if raw.size < whole.size:
-        counted += (f"judged by the middle {raw.sizes['y']} x {raw.sizes['x']} px, which fit in memory",)
+    counted = (note,) * bool(note) + tuple(report.lines())
+    if is_part:
+        counted += (f"judged by the middle {raw.sizes['y']} x {raw.sizes['x']} px",)
     counts = None
     if raw.attrs["quantity"] == "counts" and raw.attrs.get("unit") != "counts/s" and "flat" in raw.coords:
         dark = float(np.median(raw["dark"].values)) if "dark" in raw.coords else 0.0
         counts = float(np.median(raw["flat"].values)) - dark
     progress("check", 0.0)
     rng = np.random.default_rng(recipe.denoise.seed)
-    return check_scan(stack, open_counts=counts, rng=rng), counted
+    return check_scan(stack, e0_ev=recipe.map.e0_ev, open_counts=counts, rng=rng), counted
+
+
+def align_unless_small(
+    stack: xr.DataArray,
+    options: AlignOptions,
+    *,
+    resources: Resources = DEFAULT_RESOURCES,
+    progress: Progress = _silent,
+) -> tuple[xr.DataArray, Motion | None]:
+    """Move the frames of a stack back as `align_scan`; small images and line scans stay as they are."""
+    if options.shifts == AUTO and min(stack.shape[1:]) < SMALLEST_PX:
+        text = f"not looked for: images of less than {SMALLEST_PX} x {SMALLEST_PX} px show too little of it"
+        return stack, Motion(None, None, False, text)
+    return align_scan(stack, options, resources=resources, progress=progress)
 
 
 def correct_scan(
@@ -284,8 +313,10 @@ def load_result_or_scan(
     try:
         result = load_result(source)
     except ReadError:
+        if holds_result(source):
+            raise
         progress("read", 0.0)
-        stack = load_scan(source, recipe.input, resources=resources)[0]
+        stack = load_scan(source, recipe.input, to_map=recipe.map, resources=resources)[0]
     else:
         if options_of_scan:
             raise RecipeError(
@@ -295,7 +326,7 @@ def load_result_or_scan(
         return result
     if as_is:
         return stack
-    stack = align_scan(stack, recipe.align, resources=resources, progress=progress)[0]
+    stack = align_unless_small(stack, recipe.align, resources=resources, progress=progress)[0]
     stack = correct_scan(stack, recipe.denoise, resources=resources, progress=progress)[0]
     return denoise_scan(stack, recipe.denoise, resources=resources, progress=progress)
 
@@ -308,6 +339,17 @@ def _require_room_for_draws(shape: tuple[int, ...], recipe: Recipe, resources: R
             "or allow more memory",
             parameter="memory",
         )
+
+
+def _tell_least_memory(shape: tuple[int, ...], recipe: Recipe) -> None:
+    """Warn where the memory that the recipe allows is less than a run of a stack (E, Y, X) takes at least."""
+    given, least = recipe.compute.memory_bytes, least_memory(shape, recipe.denoise.denoiser)
+    if given is not None and given < least:
+        text = (
+            f"{recipe.compute.memory} of memory cannot be kept: a run of this scan takes at least "
+            f"{least / 1e9:.1f} GB, most of it for the program itself"
+        )
+        warnings.warn(text, XanesumWarning, stacklevel=3)
 
 
 # --- details

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,16 @@ from xanesum.storage.lazy import chunks_of
 from xanesum.storage.memory import available_memory
 from xanesum.storage.scratch import Workspace
 
-__all__ = ["UNCERTAIN", "Plan", "Rates", "denoiser_calls", "measure_rates", "plan_run", "predict"]
+__all__ = [
+    "UNCERTAIN",
+    "Plan",
+    "Rates",
+    "denoiser_calls",
+    "least_memory",
+    "measure_rates",
+    "plan_run",
+    "predict",
+]
 
 SAMPLE_BYTES = 64_000_000  # bytes that are read to measure the speed of reading
 MOST_SAMPLES = 8  # where chunks are large, so many times SAMPLE_BYTES may be read
@@ -33,6 +43,10 @@ COARSE_IMAGES = 16  # images of averages that are denoised while spectra and noi
 SCALES_COST = 2.0  # all scales and halves of the averages, in units of one matrix of their inner products
 DRIFT_COST = 2.0  # search for flat-field drift, in units of the search for spectra ...
 DRIFT_IMAGES = 64  # ... plus so many images of averages that are denoised
+EIGEN_FLOPS = 10.0  # multiplications for the eigenvectors of a matrix (E, E), in units of E**3 ...
+EIGENS = 3  # ... and how often they are sought
+ENERGY_S = 2e-3  # seconds for an energy, in a search for bad frames
+MATRICES = 8  # float64 matrices (E, E) in memory
 FIXED_S = {"drift": 2.0, "images": 1.0, "map, residual, report": 3.5}  # seconds for a scan of any size
 PREPARE_S, PREPARE_COUNTS_S = 35e-9, 60e-9  # seconds for a value to be prepared; counts are normalized too
 REPORT_S, REPORT_PIXEL_S = 12e-9, 8e-6  # seconds for map, residual and report: for a value, and for a pixel
@@ -40,11 +54,14 @@ WRITE_S = 8e-9  # seconds for a value to be written
 COPIES_OF_RAW, COPIES = 2.3, 1.3  # stacks in memory at peak: of quantities in RAW, and of optical density
 RAW = ("counts", "transmission")  # quantities that are converted to optical density, into a stack of its own
 BASE_BYTES = 8e8  # bytes of the program itself, with the network at work
+BASE_WITHOUT_NETWORK_BYTES = 5.5e8  # the same with another denoiser
+NETWORKS = ("network", "dncnn")
 IMAGES_HELD = 140  # float32 images in memory besides the stack, most of them to examine the residual
 IMAGES_AT_LEAST = 12  # the same where memory is short
 READS, READS_OF_RAW = 6, 9  # passes over a stack that is not held in memory, all steps together
 RESULT_PIXEL_BYTES = 60  # bytes of maps, result and report for each pixel of an image
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 UNCERTAIN = 2.0  # factor by which a prediction of seconds may be wrong
 
 
@@ -100,7 +117,8 @@ def plan_run(
     scan: str | Path,
     *,
     denoiser: str | Denoiser = DEFAULT_DENOISER,
-    data: str | None = None,
+    source: Mapping[str, Any] = NOTHING,
+    quantity: str | None = None,
     memory: float | None = None,
 ) -> Plan:
     """Predict what `xanesum.workflow.pipeline.run` of a scan takes on this machine, without running it.
@@ -113,8 +131,10 @@ def plan_run(
         A scan of any known format.
     denoiser : str or Denoiser
         The denoiser of the run.
-    data : str, optional
-        Name of the dataset to read in an HDF5 file.
+    source : mapping
+        What to read of the file, as arguments of `xanesum.io.read_stack`.
+    quantity : str, optional
+        What the values are, as for `xanesum.io.read_stack`.
     memory : float, optional
         Bytes that the run may use; by default most of the free memory.
 
@@ -125,8 +145,8 @@ def plan_run(
     DenoiserError
         If there is no such denoiser.
     """
-    facts = describe(scan, data=data)
-    rates = measure_rates(scan, denoiser=denoiser, data=data)
+    facts = describe(scan, quantity=quantity, **source)
+    rates = measure_rates(scan, denoiser=denoiser, source=source)
     free = float(psutil.virtual_memory().available)
     most = available_memory() if memory is None else memory
     return predict(facts["shape"], facts["quantity"], rates, free, most, by_frames=facts["chunks"][0] == 1)
@@ -164,7 +184,7 @@ def predict(
     is_raw = quantity in RAW
     if Workspace(memory, Path()).holds(shape):
         copies = COPIES_OF_RAW if is_raw else COPIES
-        peak = BASE_BYTES + copies * size + 4.0 * IMAGES_HELD * n_pixels
+        peak = BASE_BYTES + copies * size + 4.0 * IMAGES_HELD * n_pixels + 8.0 * MATRICES * shape[0] ** 2
         return Plan(shape, seconds, peak, free_memory, results)
     seconds["read again"] = (READS_OF_RAW if is_raw else READS) * size / rates.read
     peak = max(memory, BASE_BYTES) + 4.0 * IMAGES_AT_LEAST * n_pixels
@@ -179,6 +199,7 @@ def _seconds_by_step(shape: tuple[int, ...], quantity: str, rates: Rates) -> dic
     n_averages = n_pixels / coarse_scale(shape) ** 2
     is_counts = quantity == "counts"
     spectra = SCALES_COST * n_averages * n_energies**2 / rates.multiply
+    spectra += EIGENS * EIGEN_FLOPS * float(n_energies) ** 3 / rates.multiply
     spectra += COARSE_IMAGES * n_averages / rates.denoise
     drift = DRIFT_COST * spectra + DRIFT_IMAGES * n_averages / rates.denoise + FIXED_S["drift"]
     calls = denoiser_calls(n_pixels) + (CALLS_FOR_UNEVEN_NOISE if is_counts else 0)
@@ -186,13 +207,19 @@ def _seconds_by_step(shape: tuple[int, ...], quantity: str, rates: Rates) -> dic
     report = n_values * REPORT_S + n_pixels * REPORT_PIXEL_S + FIXED_S["map, residual, report"]
     return {
         "read": 4.0 * n_values / rates.read,
-        "prepare": n_values * (PREPARE_COUNTS_S if is_counts else PREPARE_S),
+        "prepare": n_values * (PREPARE_COUNTS_S if is_counts else PREPARE_S) + n_energies * ENERGY_S,
         "drift": drift if is_counts else 0.0,
         "spectra and noise": spectra,
         "images": n_images * n_pixels / rates.denoise + FIXED_S["images"],
         "map, residual, report": report,
         "write": n_values * WRITE_S,
     }
+
+
+def least_memory(shape: tuple[int, ...], denoiser: str) -> float:
+    """Return the bytes that a run of a stack (E, Y, X) takes at least, most of them for the program."""
+    program = BASE_BYTES if denoiser in NETWORKS else BASE_WITHOUT_NETWORK_BYTES
+    return program + 4.0 * IMAGES_AT_LEAST * shape[1] * shape[2]
 
 
 def denoiser_calls(n_pixels: int, n_probes: int = DEFAULT_PROBES) -> int:
@@ -212,10 +239,11 @@ def denoiser_calls(n_pixels: int, n_probes: int = DEFAULT_PROBES) -> int:
 
 
 def measure_rates(
-    scan: str | Path, *, denoiser: str | Denoiser = DEFAULT_DENOISER, data: str | None = None
+    scan: str | Path, *, denoiser: str | Denoiser = DEFAULT_DENOISER, source: Mapping[str, Any] = NOTHING
 ) -> Rates:
     """Measure how fast this machine reads the scan, denoises images and multiplies matrices."""
-    stack = read_stack(scan, data=data, energies=np.arange(describe(scan, data=data)["shape"][0]) + 1000.0)
+    n_energies = describe(scan, **source)["shape"][0]
+    stack = read_stack(scan, energies=np.arange(n_energies) + 1000.0, **source)
     n_stored, rows_stored, _ = chunks_of(stack)
     n_frames = min(len(stack), -(-max(1, SAMPLE_BYTES // (4 * stack[0].size)) // n_stored) * n_stored)
     n_fit = SAMPLE_BYTES // (4 * n_frames * stack.shape[2])

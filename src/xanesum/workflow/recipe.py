@@ -17,6 +17,7 @@ from xanesum.denoisers import DEFAULT_DENOISER
 from xanesum.errors import RecipeError
 from xanesum.flat_field.correct import DEFAULT_DRIFT
 from xanesum.method.options import DEFAULT_METHOD, DEFAULT_NOISE
+from xanesum.stack import QUANTITIES
 from xanesum.streaming.resources import DEFAULT_DEVICE
 from xanesum.streaming.torch_backend import DEVICES
 
@@ -48,6 +49,7 @@ _WORDS: dict[Any, str] = {
     float | None: "a finite number",
     Range | None: "two finite numbers [from, to]",
     Roi | None: "four whole numbers [y0, y1, x0, x1]",
+    tuple[str, ...]: "a list of texts",
 }
 
 
@@ -61,6 +63,10 @@ def _fitting(value: Any, hint: Any) -> Any:
             return _UNFIT
         items = tuple(_fitting(item, item_hint) for item in value)
         return _UNFIT if _UNFIT in items or None in items else items
+    if hint == tuple[str, ...]:
+        items = (value,) if isinstance(value, str | Path) else value
+        fits = isinstance(items, list | tuple) and all(isinstance(item, str | Path) for item in items)
+        return tuple(str(item) for item in items) if fits else _UNFIT
     if hint in (str, str | None):
         return str(value) if isinstance(value, str | Path) else _UNFIT
     if hint is bool or isinstance(value, bool):
@@ -89,10 +95,33 @@ class InputOptions(_Checked):
 
     energies: str | None = None  # text file of energies, used instead of those in the scan
     i0: str | None = None  # text file of two columns, energy and incident counts
-    data: str | None = None  # dataset of an HDF5 file
+    data: str | None = None  # dataset of an HDF5 file or a Zarr store
     allow_missing: bool = False  # NaN values and all-zero frames get weight 0
     roi: Roi | None = None  # y0, y1, x0, x1 in pixels; the ends are excluded
     mask: str | None = None  # .tif or .npy image; pixels that are not 0 are used
+    quantity: str | None = None  # what the values are; None: what the file says, or what the values look like
+    i0_region: Roi | None = None  # part of the whole images without sample, from which I0 is taken
+    flat: tuple[str, ...] = ()  # files of images without the sample
+    dark: tuple[str, ...] = ()  # files of images without light
+    entry: str | None = None  # which of several scans in the file is read, see `xanesum.read_stack`
+    detector: str | None = None
+    region: str | None = None
+    index: str | None = None  # along an axis that is none of energy, y and x, as "2" or "2,0"
+    follow_links: bool = False  # links of an HDF5 file may lead out of its folder
+
+    def __post_init__(self) -> None:
+        _Checked.__post_init__(self)
+        if self.quantity is not None and self.quantity not in QUANTITIES:
+            raise RecipeError(
+                f"quantity must be one of {', '.join(QUANTITIES)}, got {self.quantity!r}",
+                parameter="quantity",
+            )
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What to read of a file, as arguments of `xanesum.io.read_stack` and `xanesum.io.describe`."""
+        names = ("data", "entry", "detector", "region", "index", "follow_links")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,10 +282,15 @@ def _toml_line(name: str, value: Any) -> str:
     """Return one option as a line of TOML."""
     if value is None:
         return f"# {name}: automatic"
+    return f"{name} = {_toml_value(value)}"
+
+
+def _toml_value(value: Any) -> str:
+    """Return a value as TOML writes it."""
     if isinstance(value, tuple):
-        return f"{name} = [{', '.join(map(repr, value))}]"
+        return f"[{', '.join(map(_toml_value, value))}]"
     if isinstance(value, bool):
-        return f"{name} = {str(value).lower()}"
+        return str(value).lower()
     if isinstance(value, str):
-        return f"{name} = " + json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return f"{name} = {value!r}"
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(value)

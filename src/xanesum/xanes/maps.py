@@ -17,28 +17,35 @@ from numpy.typing import NDArray
 from xanesum.errors import EdgeError
 from xanesum.result import Denoised
 from xanesum.xanes.normalization import (
+    MIN_ENERGIES,
     EdgeRanges,
     Range,
+    check_ranges,
     edge_ranges,
     find_edge,
     flattening_operator,
+    judged_ranges,
+    steepest_ev,
     step_operator,
 )
 from xanesum.xanes.peaks import Peaks, white_line_errors
 from xanesum.xanes.pixel_spectra import PixelSpectra, pixel_spectra_of
 
 __all__ = [
+    "ERROR_NAMES",
     "MAP_KINDS",
     "MAP_NAMES",
     "chemical_map",
+    "edge_step",
     "half_step_energy",
     "half_step_errors",
     "white_line",
 ]
 
-MAP_KINDS = ("auto", "half_step", "white_line")
-MAP_NAMES = {"half_step": "half_step_energy_ev", "white_line": "white_line_ev"}
+MAP_KINDS = ("auto", "half_step", "white_line", "edge_step")
+MAP_NAMES = {"half_step": "half_step_energy_ev", "white_line": "white_line_ev", "edge_step": "edge_step"}
 ERROR_NAMES = {"half_step": "half_step_sigma_ev", "white_line": "white_line_sigma_ev"}
+ERROR_NAMES |= {"edge_step": "edge_step_sigma"}
 MIN_STEP = 0.1  # least edge step of a pixel with a map value, as a share of the stack's 95th percentile ...
 MIN_STEP_SIGMAS = 3.0  # ... and in units of its own standard error
 BLOCK_PIXELS = 16_384  # pixels that are mapped together
@@ -69,6 +76,7 @@ class _Edge(NamedTuple):
     ranges: EdgeRanges
     sigma_ev: float  # standard error of e0; 0 if it was given, NaN if unknown
     given: tuple[Range | None, Range | None]  # ranges that the user gave
+    pre_doubt_ev: float  # error of a half-step energy by a pre-edge range in which the edge may rise already
 
 
 # from ranges and the images of p pixels to the map's values (p,)
@@ -243,16 +251,52 @@ def white_line(
     return _dataset(spectra, edge, "white_line", values, step, positions)
 
 
+def edge_step(
+    data: Denoised | xr.DataArray,
+    *,
+    e0_ev: float | None = None,
+    pre_ev: Range | None = None,
+    post_ev: Range | None = None,
+) -> xr.Dataset:
+    """Map the mean of the frames beyond the edge less the mean of those below it.
+
+    This is the one map of a scan of two to four energies.  Takes and returns the same as `half_step_energy`,
+    with ``edge_step`` and ``edge_step_sigma``.  The default edge is where the mean spectrum rises most.
+    """
+    spectra = pixel_spectra_of(data)
+    if not spectra.mask.any():
+        raise EdgeError("no usable pixel is left, so there is no edge to map")
+    energy_ev = spectra.energy_ev
+    check_ranges(energy_ev, e0_ev=e0_ev, pre_ev=pre_ev, post_ev=post_ev)
+    at = steepest_ev(energy_ev, spectra.mean_spectrum) if e0_ev is None else float(e0_ev)
+    below = energy_ev < at if pre_ev is None else _window(energy_ev, *pre_ev)
+    beyond = energy_ev > at if post_ev is None else _window(energy_ev, *post_ev)
+    operator = beyond / np.count_nonzero(beyond) - below / np.count_nonzero(below)
+    step = _Step(spectra.apply(operator) @ spectra.images, spectra.error(operator))
+    before = np.sqrt(operator @ spectra.noise @ operator) * spectra.noise_pixel
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gain = (before / step.error) ** 2
+    maps = {
+        "edge_step": step.height,
+        "edge_step_sigma": step.error.astype(np.float32),
+        "exposure_gain": gain.astype(np.float32),
+        "mask": (spectra.mask & _step_is_real(step, spectra.mask)).ravel(),
+    }
+    facts = {"kind": "edge_step", "e0_ev": at, "pre_ev": pre_ev, "post_ev": post_ev}
+    return _labelled(spectra, maps, facts | {"e0_sigma_ev": np.nan, "sigma_by_e0_ev": 0.0})
+
+
 def chemical_map(data: Denoised | xr.DataArray, *, kind: str = "auto", **options: Any) -> xr.Dataset:
-    """Return the map of `kind`: the half-step energy, or the white line.
+    """Return the map of `kind`: the half-step energy, the white line, or the edge step.
 
     Parameters
     ----------
     data : Denoised or DataArray (energy, y, x)
         As in `half_step_energy`, which also has the `options`.
-    kind : {"auto", "half_step", "white_line"}
-        "auto" means the half-step energy where the scan has a pre-edge and a post-edge range.  The
-        ``attrs["kind"]`` of the map tells which one it is.
+    kind : {"auto", "half_step", "white_line", "edge_step"}
+        "auto" means the half-step energy where the scan has a pre-edge and a post-edge range, else the white
+        line, and the edge step where there are fewer than five energies.  The ``attrs["kind"]`` of the map
+        tells which one it is.
 
     Raises
     ------
@@ -261,11 +305,15 @@ def chemical_map(data: Denoised | xr.DataArray, *, kind: str = "auto", **options
     """
     if kind not in MAP_KINDS:
         raise EdgeError(f"map kind must be one of {', '.join(MAP_KINDS)}, got {kind!r}")
-    if kind == "auto":
-        edge = _edge(pixel_spectra_of(data), **{"e0_ev": None, "pre_ev": None, "post_ev": None, **options})
+    spectra = pixel_spectra_of(data) if kind == "auto" else None
+    if spectra is not None and len(spectra.energy_ev) < MIN_ENERGIES:
+        kind = "edge_step"
+    elif spectra is not None:
+        edge = _edge(spectra, **{"e0_ev": None, "pre_ev": None, "post_ev": None, **options})
         ranges = edge.ranges
         kind = "white_line" if ranges.pre_ev is None or ranges.post_ev is None else "half_step"
-    return half_step_energy(data, **options) if kind == "half_step" else white_line(data, **options)
+    mapped = {"half_step": half_step_energy, "white_line": white_line, "edge_step": edge_step}[kind]
+    return mapped(data, **options)
 
 
 def _edge(spectra: PixelSpectra, e0_ev: float | None, pre_ev: Range | None, post_ev: Range | None) -> _Edge:
@@ -276,11 +324,9 @@ def _edge(spectra: PixelSpectra, e0_ev: float | None, pre_ev: Range | None, post
     if e0_ev is None:
         found = find_edge(spectra.energy_ev, spectra.mean_spectrum)
         e0_ev, sigma = found.e0_ev, spectra.error_of_mean(found.influence)
-    return _Edge(
-        edge_ranges(spectra.energy_ev, float(e0_ev), pre_ev=pre_ev, post_ev=post_ev),
-        sigma,
-        (pre_ev, post_ev),
-    )
+    ranges = edge_ranges(spectra.energy_ev, float(e0_ev), pre_ev=pre_ev, post_ev=post_ev)
+    ranges, doubt = judged_ranges(spectra.energy_ev, spectra.mean_spectrum, ranges)
+    return _Edge(ranges, sigma, (pre_ev, post_ev), doubt)
 
 
 def _influence_of_e0(spectra: PixelSpectra, edge: _Edge, positions: Positions) -> float:
@@ -372,24 +418,28 @@ def _dataset(
     positions: Positions,
 ) -> xr.Dataset:
     """Return the maps as images (Y, X), and the mask of the pixels in which they mean something."""
-    shape, source, ranges = spectra.mask.shape, spectra.source, edge.ranges
+    shape, ranges = spectra.mask.shape, edge.ranges
     mask = spectra.mask & _step_is_real(step, spectra.mask)
     mask &= np.isfinite(values.energy_ev).reshape(shape)
-    common = 0.0
+    common, doubt = 0.0, edge.pre_doubt_ev if kind == "half_step" else 0.0
     if edge.sigma_ev > 0:
         common = float(np.nan_to_num(_influence_of_e0(spectra, edge, positions))) * edge.sigma_ev
     maps: dict[str, NDArray[Any]] = {
         MAP_NAMES[kind]: values.energy_ev,  # in float64: an edge at 8 keV moves by parts of an eV
-        ERROR_NAMES[kind]: np.hypot(values.error_ev, common).astype(np.float32),
+        ERROR_NAMES[kind]: np.hypot(values.error_ev, np.hypot(common, doubt)).astype(np.float32),
         "exposure_gain": values.exposure_gain.astype(np.float32),
         "edge_step": step.height.astype(np.float32),
         "mask": mask,
     }
+    facts = {"kind": kind, "e0_ev": ranges.e0_ev, "pre_ev": ranges.pre_ev, "post_ev": ranges.post_ev}
+    return _labelled(spectra, maps, facts | {"e0_sigma_ev": edge.sigma_ev, "sigma_by_e0_ev": common})
+
+
+def _labelled(spectra: PixelSpectra, maps: dict[str, NDArray[Any]], facts: dict[str, Any]) -> xr.Dataset:
+    """Return maps (P,) or (Y, X) by their names as images (Y, X), with facts as attributes."""
     dataset = xr.Dataset(
-        {name: (("y", "x"), image.reshape(shape)) for name, image in maps.items()},
-        coords={name: source[name] for name in ("y", "x") if name in source.coords},
+        {name: (("y", "x"), image.reshape(spectra.mask.shape)) for name, image in maps.items()},
+        coords={name: spectra.source[name] for name in ("y", "x") if name in spectra.source.coords},
     )
-    dataset.attrs = {"kind": kind, "e0_ev": ranges.e0_ev, "pre_ev": ranges.pre_ev, "post_ev": ranges.post_ev}
-    dataset.attrs |= {"e0_sigma_ev": edge.sigma_ev, "sigma_by_e0_ev": common}
-    dataset.attrs |= {"intervals_hold": not spectra.reasons, "reasons": list(spectra.reasons)}
+    dataset.attrs = {**facts, "intervals_hold": not spectra.reasons, "reasons": list(spectra.reasons)}
     return dataset

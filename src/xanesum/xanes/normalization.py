@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +11,16 @@ from xanesum.errors import EdgeError, EnergyError
 from xanesum.xanes.local_fit import local_fits
 
 __all__ = [
+    "MIN_ENERGIES",
     "Edge",
     "EdgeRanges",
+    "check_ranges",
     "edge_ranges",
     "find_e0_ev",
     "find_edge",
     "flattening_operator",
+    "judged_ranges",
+    "steepest_ev",
     "step_operator",
 ]
 
@@ -25,7 +29,14 @@ PRE_GAP_EV = 30.0  # largest distance in eV from e0 to the end of the pre-edge r
 POST_GAP_EV = 25.0  # distance in eV from e0 to the start of the post-edge range: beyond the white line
 MIN_POINTS = 3  # energies that a default range must hold
 
+# --- A scan that begins shortly below its edge: slope of the default pre-edge range over the steepest slope
+SHORT_EV = 30.0  # distance from the first energy to e0
+RISING = 0.05  # from here on the edge rises there already, so there is no pre-edge line
+HARDLY_RISING = 0.01  # from here on the slope may be that of the edge, and counts as an error
+SLOPE_ERRORS = 2.0  # standard errors by which the slope must exceed 0
+
 # --- Search for the edge
+MOST_LOOKED_AT = 1000  # energies at which the slope is looked at; of more, every second, third ...
 MIN_ENERGIES = 5  # fewer show no edge
 SMOOTH_EV = 3.0  # half width of the window in which the spectrum is smoothed
 NEAR_EV = 30.0  # the half of the step is looked for within this distance of the steepest rise ...
@@ -80,12 +91,13 @@ def find_edge(energy_ev: NDArray[np.float64], spectrum: NDArray[np.floating]) ->
         raise EdgeError(
             f"{len(energy_ev)} energies are too few to find an edge; give its energy", parameter="e0_ev"
         )
-    rise = (local_fits(energy_ev, energy_ev, SMOOTH_EV, 1)[1] @ spectrum)[1:-1]
+    looked_at = energy_ev[:: -(-len(energy_ev) // MOST_LOOKED_AT)]
+    rise = (local_fits(energy_ev, looked_at, SMOOTH_EV, 1)[1] @ spectrum)[1:-1]
     if not rise.max() > 0:
         raise EdgeError(
             "the mean spectrum nowhere rises, so it has no edge; give its energy", parameter="e0_ev"
         )
-    start = float(energy_ev[1 + int(np.argmax(rise))])
+    start = float(looked_at[1 + int(np.argmax(rise))])
     first, last = max(energy_ev[0], start - NEAR_EV), min(energy_ev[-1], start + NEAR_EV)
     at = np.linspace(first, last, int((last - first) / FINE_EV) + 2)
     smooth = local_fits(energy_ev, at, SMOOTH_EV, 1)[0]
@@ -170,7 +182,9 @@ def edge_ranges(
     """
     first, last = float(energy_ev[0]), float(energy_ev[-1])
     if not first < e0_ev < last:
-        raise EdgeError(f"e0 = {e0_ev:g} eV lies outside the scan ({first:g} ... {last:g} eV)")
+        raise EdgeError(
+            f"e0 = {e0_ev:g} eV lies outside the scan ({first:g} ... {last:g} eV)", parameter="e0_ev"
+        )
     if (pre_ev is not None and pre_ev[1] > e0_ev) or (post_ev is not None and post_ev[0] < e0_ev):
         raise EdgeError(
             f"the pre-edge range must end below e0 = {e0_ev:g} eV and the post-edge range begin above it"
@@ -179,11 +193,70 @@ def edge_ranges(
     default_post = (e0_ev + POST_GAP_EV, last)
     return EdgeRanges(
         e0_ev,
-        _given(energy_ev, pre_ev, "pre-edge") or _enough(energy_ev, default_pre),
-        _given(energy_ev, post_ev, "post-edge") or _enough(energy_ev, default_post),
+        _given(energy_ev, pre_ev, "pre") or _enough(energy_ev, default_pre),
+        _given(energy_ev, post_ev, "post") or _enough(energy_ev, default_post),
         pre_ev in (None, default_pre),
         post_ev in (None, default_post),
     )
+
+
+def check_ranges(
+    energy_ev: NDArray[np.float64], *, e0_ev: float | None, pre_ev: Range | None, post_ev: Range | None
+) -> None:
+    """Raise EdgeError for an edge or ranges that no scan of these energies (E,) can have; None: not given."""
+    if e0_ev is not None:
+        edge_ranges(energy_ev, e0_ev, pre_ev=pre_ev, post_ev=post_ev)
+        return
+    for side, limits in (("pre", pre_ev), ("post", post_ev)):
+        _given(energy_ev, limits, side)
+    if pre_ev is not None and post_ev is not None and pre_ev[1] > post_ev[0]:
+        raise EdgeError(
+            f"the pre-edge range ends at {pre_ev[1]:g} eV, beyond the beginning of the post-edge range at "
+            f"{post_ev[0]:g} eV",
+            parameter="pre_ev",
+        )
+    if pre_ev is not None and pre_ev[1] >= energy_ev[-1]:
+        raise EdgeError(
+            f"the pre-edge range ends at {pre_ev[1]:g} eV, and no energy lies beyond it", parameter="pre_ev"
+        )
+    if post_ev is not None and post_ev[0] <= energy_ev[0]:
+        raise EdgeError(
+            f"the post-edge range begins at {post_ev[0]:g} eV, and no energy lies below it",
+            parameter="post_ev",
+        )
+
+
+def judged_ranges(
+    energy_ev: NDArray[np.float64], spectrum: NDArray[np.floating], ranges: EdgeRanges
+) -> tuple[EdgeRanges, float]:
+    """Return the ranges, without a default pre-edge range in which the edge of a spectrum (E,) rises already.
+
+    Where a scan begins shortly below its edge, the pre-edge line follows the foot of the edge, and the
+    half-step energy is too high.  Where it rises only a little there, the second value is the error in eV
+    that this may bring into a half-step energy, else 0.
+    """
+    short = ranges.e0_ev - float(energy_ev[0]) < SHORT_EV
+    if ranges.pre_ev is None or not ranges.pre_is_default or not short:
+        return ranges, 0.0
+    inside = (energy_ev >= ranges.pre_ev[0]) & (energy_ev <= ranges.pre_ev[1])
+    at, values = energy_ev[inside], np.asarray(spectrum, np.float64)[inside]
+    centred = at - at.mean()
+    slope = float(centred @ values / (centred @ centred))
+    left = values - values.mean() - slope * centred
+    error = float(np.sqrt(left @ left / max(len(at) - 2, 1) / (centred @ centred)))
+    looked_at = energy_ev[:: -(-len(energy_ev) // MOST_LOOKED_AT)]
+    steepest = float((local_fits(energy_ev, looked_at, SMOOTH_EV, 1)[1] @ spectrum)[1:-1].max())
+    if not (slope > SLOPE_ERRORS * error and slope > HARDLY_RISING * steepest > 0):
+        return ranges, 0.0
+    if slope > RISING * steepest:
+        return replace(ranges, pre_ev=None, pre_is_default=False), 0.0
+    return ranges, 0.5 * slope / steepest * (ranges.e0_ev - float(at.mean()))
+
+
+def steepest_ev(energy_ev: NDArray[np.float64], spectrum: NDArray[np.floating]) -> float:
+    """Return the middle of the two neighbouring energies between which a spectrum (E,) rises most."""
+    most = int(np.argmax(np.diff(spectrum)))
+    return float(energy_ev[most] + energy_ev[most + 1]) / 2
 
 
 def step_operator(energy_ev: NDArray[np.float64], ranges: EdgeRanges) -> NDArray[np.float64]:
@@ -277,15 +350,16 @@ def _line(
     return operator
 
 
-def _given(energy_ev: NDArray[np.float64], limits: Range | None, name: str) -> Range | None:
-    """Return a range that the user gave, after checking it."""
+def _given(energy_ev: NDArray[np.float64], limits: Range | None, side: str) -> Range | None:
+    """Return a range that the user gave, after checking it; the side is "pre" or "post"."""
     if limits is None:
         return None
     n_inside = np.count_nonzero((energy_ev >= limits[0]) & (energy_ev <= limits[1]))
     if limits[0] >= limits[1] or n_inside < 2:
         raise EdgeError(
-            f"the {name} range {limits[0]:g}:{limits[1]:g} eV holds {n_inside} energies of the scan "
-            f"({energy_ev[0]:g} ... {energy_ev[-1]:g} eV); a line needs two, lower end first"
+            f"the {side}-edge range {limits[0]:g}:{limits[1]:g} eV holds {n_inside} energies of the scan "
+            f"({energy_ev[0]:g} ... {energy_ev[-1]:g} eV); a line needs two, lower end first",
+            parameter=f"{side}_ev",
         )
     return limits
 
