@@ -63,7 +63,7 @@ class State:
     @property
     def own_sigma(self) -> Array:
         """Standard errors (E, 2) of the shifts by each frame's image alone."""
-        return np.sqrt(np.diagonal(self.own_covariance, axis1=1, axis2=2))
+        return np.sqrt(np.maximum(np.diagonal(self.own_covariance, axis1=1, axis2=2), 0))
 
     @property
     def leverage(self) -> Array:
