@@ -64,7 +64,7 @@ def test_without_energies_beyond_the_components_nothing_can_be_tested(n_energies
     else:
         assert len(found) == 1
         assert f"1 components of {n_left} energies leave too little to test" in found[0]
-        assert "cannot be tested; use fewer components" in found[0]
+        assert found[0].endswith("so errors and lost signal cannot be tested")  # fewer than 1 is no advice
 
 
 def test_reasons_of_the_result_are_told_first():
@@ -315,7 +315,7 @@ def test_a_file_of_an_earlier_version_is_refused_by_one_line(tmp_path, name):
     with h5py.File(path, "a") as file:
         del file[f"entry/{name}"]
 
-    with pytest.raises(ReadError, match=r"old\.h5: not a xanesum result \(.*Denoised\.save") as caught:
+    with pytest.raises(ReadError, match=r"old\.h5: not a (whole )?xanesum result") as caught:
         load_result(path)
     assert "\n" not in str(caught.value)
 

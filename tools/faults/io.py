@@ -110,9 +110,9 @@ FAULTS = (
     ),
     Fault(
         "io: flats of a folder not interpolated along energy",
-        "io/image_folder.py",
-        "place = np.interp(energy, known, np.arange(len(known)))",
-        "place = np.round(np.interp(energy, known, np.arange(len(known))))",
+        "io/references.py",
+        "position = np.interp(wanted, known, np.arange(len(known)))",
+        "position = np.round(np.interp(wanted, known, np.arange(len(known))))",
         "tests/test_io_image_folder.py",
     ),
     Fault(

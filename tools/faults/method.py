@@ -580,7 +580,7 @@ FAULTS = (
     Fault(
         "result: reasons are not read",
         "result.py",
-        'reasons=tuple(json.loads(entry["process/reasons"].asstr()[()])),',
+        'reasons=tuple(_read_json(entry["process/reasons"])),',
         "",
         "tests/test_diagnostics_intervals.py",
     ),

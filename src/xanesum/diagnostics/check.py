@@ -306,11 +306,11 @@ def _gain(scan: _Scan) -> Finding:
 def _gain_of(maps: xr.Dataset, result: Denoised) -> tuple[str, str, float | None, float | None]:
     """Return the verdict on a map and its text, the exposure gain, and the median standard error."""
     good = maps["mask"].values & np.isfinite(maps["exposure_gain"].values)
-    if not good.any():
-        return "bad", "no pixel has an edge that stands above its noise, even after denoising", None, None
     kind = maps.attrs["kind"]
+    error = float(np.median(maps[ERROR_NAMES[kind]].values[good])) if good.any() else np.inf
+    if error > EDGE_HALF_EV and (kind != "edge_step" or not good.any()):
+        return "bad", "no pixel has an edge that stands above its noise, even after denoising", None, None
     gain = float(np.median(maps["exposure_gain"].values[good]))
-    error = float(np.median(maps[ERROR_NAMES[kind]].values[good]))
     of_what, unit = {
         "half_step": ("map", " eV"),
         "white_line": ("map of the white line", " eV"),
