@@ -24,7 +24,6 @@ __all__ = ["Pattern", "at_rest", "beside_motion"]
 Array = NDArray[np.float64]
 
 LARGEST = 0.5  # of a frame's variance, that of a single flat; what stands still beyond is sample
-LEAST_WINDOW = 0.5  # of a pixel's weight where the pattern is measured
 
 
 @dataclass(frozen=True, slots=True, eq=False)
