@@ -18,7 +18,7 @@ from xanesum.io import read_stack, write_stack
 from xanesum.phantom import expose, simulate
 from xanesum.preprocess import to_optical_density
 from xanesum.stack import make_stack
-from xanesum.workflow.live import References, arrivals, watch
+from xanesum.workflow.live import DetectorImages, arrivals, watch
 from xanesum.workflow.pipeline import run
 from xanesum.workflow.recipe import DEFAULT_RECIPE, read_recipe
 
@@ -172,7 +172,7 @@ def test_a_file_that_still_grows_is_left_until_it_is_whole(tmp_path, flat):
     (path,) = folder.iterdir()
     whole = path.read_bytes()
     path.write_bytes(whole[:500])
-    coming = arrivals(folder, RECIPE, References(tifffile.imread(flat)), 0.3, pytest.fail)
+    coming = arrivals(folder, RECIPE, DetectorImages(tifffile.imread(flat)), 0.3, pytest.fail)
 
     assert next(coming) is None
     time.sleep(0.35)
@@ -189,7 +189,7 @@ def test_frames_of_any_numbers_are_counts_where_there_is_a_flat(tmp_path, flat):
     folder.mkdir()
     tifffile.imwrite(folder / "scan_8340.5eV.tif", EXPOSED.values[5].astype(np.float32))
 
-    found = next(arrivals(folder, RECIPE, References(tifffile.imread(flat)), 0.0, pytest.fail))
+    found = next(arrivals(folder, RECIPE, DetectorImages(tifffile.imread(flat)), 0.0, pytest.fail))
 
     np.testing.assert_allclose(found.frame, to_optical_density(EXPOSED.isel(energy=[5]))[0][0], atol=0.01)
 
@@ -247,7 +247,7 @@ def test_a_file_that_vanishes_or_was_read_too_early_does_no_harm(tmp_path, flat)
     path.write_bytes(whole[:300])
     (folder / "gone_8000.5eV.tif").symlink_to(folder / "nowhere")
     told = []
-    coming = arrivals(folder, RECIPE, References(tifffile.imread(flat)), 0.0, told.append)
+    coming = arrivals(folder, RECIPE, DetectorImages(tifffile.imread(flat)), 0.0, told.append)
 
     assert next(coming) is None
     assert next(coming) is None
@@ -283,7 +283,7 @@ def test_an_energy_in_the_name_may_have_a_p_of_any_case(tmp_path, flat):
     tifffile.imwrite(folder / "scan_8340P5eV.tif", EXPOSED.values[5].astype(np.uint16))
 
     assert (
-        next(arrivals(folder, RECIPE, References(tifffile.imread(flat)), 0.0, pytest.fail)).energy_ev
+        next(arrivals(folder, RECIPE, DetectorImages(tifffile.imread(flat)), 0.0, pytest.fail)).energy_ev
         == 8340.5
     )
 

@@ -31,7 +31,7 @@ from xanesum.workflow.outputs import check_output
 from xanesum.workflow.pipeline import RunResult, run
 from xanesum.workflow.recipe import DEFAULT_RECIPE, NONE, AlignOptions, InputOptions, Recipe
 
-__all__ = ["Arrival", "References", "Watched", "arrivals", "watch"]
+__all__ = ["Arrival", "DetectorImages", "Watched", "arrivals", "watch"]
 
 SUFFIXES = (".xrm", ".tif", ".tiff", ".h5", ".hdf5", ".nxs")  # files that may hold a frame
 KEPT_ATTRS = ("quantity", "flat_field", "pixel_size_nm")  # attributes of a frame that the stack gets
@@ -122,7 +122,7 @@ def watch(
     with tempfile.TemporaryDirectory(prefix="xanesum-watch-") as place:
         live = _LiveScan(folder, out_dir, recipe, every, tell, Path(place), _given_shifts(recipe.align, tell))
         flats = files_of(flat) or files_of(recipe.input.flat)
-        images = References(_mean_image(flats), _mean_image(files_of(recipe.input.dark)))
+        images = DetectorImages(_mean_image(flats), _mean_image(files_of(recipe.input.dark)))
         coming = arrivals(folder, recipe, images, settled_s, live.leave_out)
         try:
             live.follow(coming, n_frames, stop)
@@ -292,7 +292,7 @@ def _labelled(stack: xr.DataArray, like: Arrival | None) -> xr.DataArray:
     return stack if like.mask.all() else stack.assign_coords(mask=(stack.dims[1:], like.mask))
 
 
-class References(NamedTuple):
+class DetectorImages(NamedTuple):
     """Images for frames that are counts; None where there are none."""
 
     flat: NDArray[np.float64] | None = None  # (Y, X), without the sample
@@ -305,7 +305,7 @@ State = tuple[int, float]  # size of a file in bytes, and the time of its last c
 def arrivals(
     folder: Path,
     recipe: Recipe,
-    references: References | None,
+    references: DetectorImages | None,
     settled_s: float,
     leave_out: Tell,
 ) -> Iterator[Arrival | None]:
@@ -318,7 +318,7 @@ def arrivals(
     folder : Path
     recipe : Recipe
         Its section ``input`` is used.
-    references : References, optional
+    references : DetectorImages, optional
         Images without the sample and without light.
     settled_s : float
         Seconds for which the files of a frame must not change before they are read.
@@ -341,7 +341,7 @@ def arrivals(
                 continue
             done.update({path: since[path][0] for path in files})
             try:
-                yield _frame(folder, files, recipe, references or References())
+                yield _frame(folder, files, recipe, references or DetectorImages())
             except (ReadError, StackError) as error:
                 leave_out(error.message)
         yield None
@@ -357,7 +357,7 @@ def _states(folder: Path) -> Iterator[tuple[Path, State]]:
                     yield path, (found.st_size, found.st_mtime)
 
 
-def _frame(folder: Path, files: list[Path], recipe: Recipe, references: References) -> Arrival:
+def _frame(folder: Path, files: list[Path], recipe: Recipe, references: DetectorImages) -> Arrival:
     """Return a frame as optical density, or as it is if it cannot be converted."""
     is_ssrl = energy_of(files[0]) is not None
     stack = read_exposures(folder, files) if is_ssrl else _single(files[0], recipe.input.quantity)
