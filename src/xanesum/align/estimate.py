@@ -162,7 +162,7 @@ def _tell_pattern(scan: _Scan, pattern: Pattern, binnings: list[int], say: Progr
         if not _moves_little(scan):
             return
         say("noise of the flat", 0.5 + 0.1 * turn)
-        before = state.shifts
+        before = state.shifts.copy()
         pattern = beside_motion(pattern, replace(scan.levels[1], pattern=NOTHING), state)
         scan.take_away(pattern)
         _refine(scan, binnings)
