@@ -1,4 +1,4 @@
-"""Read, describe and write scans: the content of a file decides how it is read, see `xanesum.io.formats`."""
+"""Read and describe scans: the content of a file decides how it is read, see `xanesum.io.formats`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from xanesum.errors import EnergyError, ReadError, StackError, WriteError, XanesumWarning
+from xanesum.errors import EnergyError, ReadError, StackError, XanesumWarning
 from xanesum.io import hdf5, ssrl
 from xanesum.io.energies import energies_from, known_energies, require_one_scan
 from xanesum.io.foreign import foreign_name
-from xanesum.io.formats import FORMATS, WRITERS
+from xanesum.io.formats import FORMATS
 from xanesum.io.hdf5_file import following_links
 from xanesum.io.references import Files, with_references
 from xanesum.io.scan import NO_CHOICE, Choice, Format, Scan, float_dtype, read_bytes
@@ -27,14 +27,11 @@ from xanesum.storage.memory import LAZY_BYTES
 __all__ = [
     "FORMATS",
     "LAZY_BYTES",
-    "STACK_SUFFIXES",
     "describe",
     "read_exposures",
     "read_stack",
-    "write_stack",
 ]
 
-STACK_SUFFIXES = tuple(WRITERS)  # suffixes of files that `write_stack` writes
 MONITOR = "monitor"  # instead of a file of I0: the monitor that came with the scan
 HEAD_BYTES = 4096  # bytes at the start of a file from which its format is recognized
 
@@ -170,33 +167,6 @@ def _stack_of(
     if not scan.is_declared:
         stack.attrs["quantity_assumed"] = True
     return _with_missing(stack) if scan.computed else stack
-
-
-def write_stack(stack: xr.DataArray, path: str | Path) -> Path:
-    """Write a stack in the format of the suffix.
-
-    Parameters
-    ----------
-    stack : DataArray, dims (energy, y, x)
-        A lazy stack is written frame by frame.
-    path : str or Path
-        ``.h5``, ``.hdf5`` or ``.nxs``: the native NeXus file, which keeps mask, weights, flats and history.
-        ``.tif`` or ``.tiff``: float32 pages, with the energies in ``<stem>_energies.txt`` in the same folder.
-
-    Raises
-    ------
-    WriteError
-        If the suffix is unknown or the file cannot be written; then nothing is left behind.
-    StackError
-        If `stack` breaks the rules of `xanesum.stack.check_stack`.
-    """
-    path = Path(path)
-    writer = WRITERS.get(path.suffix.lower())
-    if writer is None:
-        raise WriteError(
-            f"{path}: no format is known for the suffix {path.suffix!r}; use one of {', '.join(WRITERS)}"
-        )
-    return writer(stack, path)
 
 
 def describe(
