@@ -67,6 +67,14 @@ class Order:
         energies, rows, columns = (self.shape[axis] for axis in self.axes)
         return energies, rows, columns
 
+    def in_words(self, names: Sequence[str] = ()) -> tuple[str, ...]:
+        """Return what each axis is: energy, y, x, or its name and the index along it."""
+        words = dict(zip(self.axes, ("energy", "y", "x"), strict=True))
+        for axis, index in self.fixed:
+            name = names[axis] if axis < len(names) else ""
+            words[axis] = f"{name or f'axis {axis + 1}'}: {index}"
+        return tuple(words[axis] for axis in range(len(self.shape)))
+
     def read(self, get: Callable[[tuple[Any, ...]], NDArray[Any]], key: Key) -> NDArray[Any]:
         """Return the values at a key of the stack; `get` takes a key of the array."""
         in_file: list[Any] = [0] * len(self.shape)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +13,7 @@ import h5py
 import numpy as np
 import xarray as xr
 
-from xanesum.errors import ReadError, XanesumWarning
+from xanesum.errors import ReadError
 from xanesum.io.hdf5 import reader, stack_dataset
 from xanesum.io.hdf5_coords import read_coords, write_coords, write_values
 from xanesum.io.hdf5_file import has_keys, numbers, open_h5, scalar_text
@@ -48,7 +47,6 @@ def write(stack: xr.DataArray, path: Path) -> Path:
         data = _group(entry, "data", "NXdata", signal="data", axes=list(DIMS))
         _write_frames(data, stack)
         _write_axes(data, stack)
-        _warn_about_others(stack)
         write_coords(data, stack)
         _write_process(entry, stack)
     return path
@@ -73,6 +71,7 @@ def _open(path: Path) -> Scan:
             coords=_coords(file["entry/data"], dataset.shape),
             history=tuple(attrs.pop("history", ())),
             attrs=attrs,
+            dataset=DATA,
         )
 
 
@@ -93,13 +92,6 @@ def _write_frames(data: h5py.Group, stack: xr.DataArray) -> None:
     dataset = write_values(data, "data", stack)
     dataset.attrs["quantity"] = stack.attrs["quantity"]
     dataset.attrs["xanesum_attrs"] = json.dumps(plain_attrs(stack, without=IN_PROCESS))
-
-
-def _warn_about_others(stack: xr.DataArray) -> None:
-    others = sorted(str(name) for name in stack.coords if name not in (*COORDS, *DIMS))
-    if others:
-        message = f"coordinates that the native file does not know were not written: {', '.join(others)}"
-        warnings.warn(message, XanesumWarning, stacklevel=4)
 
 
 def _write_axes(data: h5py.Group, stack: xr.DataArray) -> None:

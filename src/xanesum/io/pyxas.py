@@ -91,6 +91,7 @@ def _open(path: Path) -> Scan:
             quantity="transmission",
             pixel_size_nm=_pixel_size_nm(file),
             history=(f"read {DATA} of {path.name} as transmission",),
+            dataset=DATA,
         )
         return only_measured(path, scan)
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from xanesum.errors import ReadError, XanesumError
 from xanesum.io.writing import Writer
+from xanesum.stack import DIMS
 from xanesum.storage.lazy import lazy_array
 
 __all__ = [
@@ -104,6 +105,13 @@ class Scan:
     others : mapping
         What else the file holds and can be chosen, ``{parameter of read_stack: names}``.  Each becomes a
         `XanesumWarning`.
+    dataset : str
+        Name of the array in the file; empty where a file is one array.
+    axes : tuple of str
+        What each axis of that array was taken for: energy, y, x, or the name of another one and the index
+        along it, as ``time: 0``.
+    axes_assumed : bool
+        Whether that was assumed, as nothing in the file says it; then a note tells how it was decided.
     """
 
     shape: tuple[int, int, int]
@@ -121,6 +129,9 @@ class Scan:
     computed: bool = False
     beside: tuple[Path, ...] = ()
     others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    dataset: str = ""
+    axes: tuple[str, ...] = DIMS
+    axes_assumed: bool = False
 
     @property
     def nbytes(self) -> int:

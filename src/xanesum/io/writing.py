@@ -145,15 +145,19 @@ def write_frames(stack: xr.DataArray, place: Callable[[int], tuple[Path, int]]) 
 
 def describe_losses(stack: xr.DataArray, writer: Writer) -> str:
     """Return what a format cannot hold of this stack, as a sentence; empty if it holds everything."""
-    names = [str(name) for name in stack.coords if name != "energy"]
+    coords = [str(name) for name in stack.coords if name != "energy"]
+    unknown = [name for name in coords if name not in (*COORDS, *DIMS)]  # no format has a place for them
+    names = [name for name in coords if name not in (*writer.keeps, *unknown)]
     if ATTRS not in writer.keeps:
-        names += [str(name) for name, value in stack.attrs.items() if name != "quantity" and _is_said(value)]
-    lost = list(dict.fromkeys(WORDS.get(name, name) for name in names if name not in writer.keeps))
+        said = [str(name) for name, value in stack.attrs.items() if name != "quantity" and _is_said(value)]
+        names += [name for name in said if name not in writer.keeps]
+    lost = [WORDS.get(name, name) for name in names]
     if stack.dtype == np.float64 and DOUBLE not in writer.keeps:
         lost.append("values beyond the precision of float32")
-    if not lost:
-        return ""
-    return f"{writer.description} cannot hold {', '.join(lost)}; the native form (.h5) holds all of it"
+    rest = f"all but {', '.join(unknown)}" if unknown else "all of it"
+    remedy = f"; the native form (.h5) can hold {rest}" if lost else ""
+    listed = ", ".join(dict.fromkeys([*lost, *unknown]))
+    return f"{writer.description} cannot hold {listed}{remedy}" if listed else ""
 
 
 def require_new_folder(path: Path) -> None:

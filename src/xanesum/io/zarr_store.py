@@ -78,6 +78,9 @@ def _open(path: Path, choice: Choice = NO_CHOICE) -> Scan:
             pixel_size_nm=None if size_nm is None else float(size_nm),
             coords=_references(path, root, order.stack_shape) if is_group else {},
             attrs=own_attrs,
+            dataset=name or "",
+            axes=order.in_words([quoted(axis.name) for axis in axes]),
+            axes_assumed=bool(order.note),
             history=(*history, f"read {path.name} as {quantity.replace('_', ' ')}"),
             notes=(f"{path.name}: {order.note}",)
             if order.note and any(array.shape[0] == n for n in array.shape[1:])
