@@ -211,7 +211,9 @@ def describe(
     energy = known_energies(scan)
     low, high = _energy_range(path, energy)
     beside = file_beside(scan.beside) if scan.energy is None else None
-    is_hdf5 = bool(scan.dataset) and h5py.is_hdf5(path)
+    with following_links(follow_links):
+        is_hdf5 = bool(scan.dataset) and h5py.is_hdf5(path)
+        stacks = names_of_stacks(path, but=scan.dataset) if is_hdf5 else ()
     return {
         "path": str(path),
         "format": found.name,
@@ -237,7 +239,7 @@ def describe(
         "chunks": (1, 1, int(scan.shape[2])) if scan.chunks is None else tuple(map(int, scan.chunks)),
         "computed": scan.computed,
         "others": {parameter: list(names) for parameter, names in scan.others.items()},
-        "stacks": list(names_of_stacks(path, but=scan.dataset)) if is_hdf5 else [],
+        "stacks": list(stacks),
     }
 
 

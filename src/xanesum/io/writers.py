@@ -80,11 +80,7 @@ def writer_for(path: str | Path, format: str | None = None) -> Writer:
     if not found:
         allowed = [s for each in named if format or not each.named_only for s in each.suffixes]
         whose = "no format is known for" if format is None else f"a {format} file does not have"
-        hint = "; a folder of TIFF files is named txm-wizard" if format is None and not suffix else ""
-        raise WriteError(
-            f"{path}: {whose} the suffix {suffix!r}; use one of {', '.join(allowed)}{hint}",
-            parameter="format" if format is None and not suffix else None,
-        )
+        raise WriteError(f"{path}: {whose} the suffix {suffix!r}; use one of {', '.join(allowed)}")
     if found[0].needs and find_spec(found[0].needs) is None:
         raise MissingExtraError(f'writing {path} needs: pip install "xanesum[{found[0].needs}]"')
     return found[0]
