@@ -10,7 +10,7 @@ import tifffile
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from xanesum.errors import StackError
+from xanesum.errors import StackError, WriteError
 from xanesum.io.energies import file_beside
 from xanesum.io.names import energies_of_labels, energy_in_name
 from xanesum.io.scan import Format, Scan, reading
@@ -45,9 +45,13 @@ def write(stack: xr.DataArray, path: Path) -> Path:
     Raises
     ------
     WriteError
-        If one of the two files cannot be written; then neither is.
+        If one of the two files cannot be written, then neither is; or if images are one pixel wide.
     """
     check_stack(stack)
+    if stack.sizes["x"] == 1:  # tifffile takes a last axis of length 1 for samples
+        raise WriteError(
+            f"{path}: a TIFF stack cannot hold images one pixel wide; write the native form (.h5)"
+        )
     with atomic_paths(path, energies_path(path)) as (pixels, text):
         np.savetxt(text, stack.energy.values, fmt="%.17g", header="photon energy (eV), one image a line")
         labels = {"axes": "ZYX", **description_of(stack)}
