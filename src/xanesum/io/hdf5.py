@@ -67,6 +67,8 @@ class Source:
         What its values are; None to guess it from the name.
     is_declared : bool
         Whether the file says so.
+    is_complete : bool
+        Whether frames without values at the end are values; otherwise the scan was interrupted there.
     labels : Labels, optional
         None to take what the file says.
     length_unit : str
@@ -80,6 +82,7 @@ class Source:
     name: str
     quantity: str | None = None
     is_declared: bool = False
+    is_complete: bool = False
     labels: Labels | None = None
     length_unit: str = ""
     attrs: Mapping[str, Any] = field(default_factory=dict)
@@ -205,7 +208,7 @@ def open_source(
         axes=axes,
         axes_assumed=bool(order.note),
     )
-    return only_measured(path, scan)
+    return scan if source.is_complete else only_measured(path, scan)
 
 
 def only_measured(path: Path, scan: Scan) -> Scan:

@@ -106,10 +106,11 @@ def _open(path: Path, choice: Choice = NO_CHOICE) -> Scan:
         name = chosen(path, choice.entry, there, "entry")
         others = {"entry": tuple(quoted(each) for each in there if each != name)}
         quantity, is_declared = _quantity(file, f"Experiments/{name}/metadata")
-        source = Source(f"Experiments/{name}/data", quantity, is_declared, others=others)
-        scan = open_source(path, file, source, choice)
         own = find(file, f"Experiments/{name}/metadata/{OWN}")
-        return _with_own(path, scan, own) if isinstance(own, h5py.Group) else scan
+        is_own = isinstance(own, h5py.Group)
+        source = Source(f"Experiments/{name}/data", quantity, is_declared, is_complete=is_own, others=others)
+        scan = open_source(path, file, source, choice)
+        return _with_own(path, scan, own) if is_own else scan
 
 
 def _quantity(file: h5py.File, metadata: str) -> tuple[str | None, bool]:
