@@ -51,7 +51,7 @@ def test_a_scan_is_converted(output, options, capsys):
 
 def test_options_of_reading_are_those_of_a_run(capsys):
     values = np.arange(4 * 5 * 7, dtype=np.uint16).reshape(4, 5, 7)
-    tifffile.imwrite("raw.tif", values)
+    tifffile.imwrite("raw.tif", values, photometric="minisblack")
     tifffile.imwrite("white.tif", np.full((5, 7), 900, np.uint16))
     tifffile.imwrite("dark.tif", np.full((5, 7), 9, np.uint16))
     np.savetxt("list.txt", [8.3, 8.31, 8.32, 8.33])

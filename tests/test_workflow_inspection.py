@@ -72,7 +72,7 @@ def scans(tmp_path):
     values = density.values - density.values.min()
     tifffile.imwrite(tmp_path / "counts.tif", (1000 * np.exp(-values)).astype(np.uint16))
     np.savetxt(tmp_path / "counts_energies.txt", density.energy.values / 1e3)
-    tifffile.imwrite(tmp_path / "bare.tif", np.ones((4, 5, 6), np.float32))
+    tifffile.imwrite(tmp_path / "bare.tif", np.ones((5, 6, 7), np.float32))
     return {
         "native": native,
         "counts": tmp_path / "counts.tif",
@@ -163,7 +163,7 @@ def test_info_and_run_take_the_values_for_the_same(tmp_path, sign, capsys):
 
 def test_what_would_end_a_run_is_the_problem(scans, capsys):
     facts = info(capsys, scans["bare"])
-    assert "no photon energies for its 4 images" in facts["problem"]
+    assert "no photon energies for its 5 images" in facts["problem"]
     assert facts["problem"].endswith("(--energies)")
     assert facts["energies"]["count"] == 0
     assert cli.main(["run", str(scans["bare"]), "-o", str(scans["bare"].parent / "out")]) == 1
