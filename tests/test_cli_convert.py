@@ -154,8 +154,9 @@ def test_an_error_is_one_line_and_leaves_nothing(arguments, message, capsys):
 
 
 def test_other_verbs_write_these_formats_too(capsys):
-    write_stack(edge_stack(8340.0 + np.zeros((12, 14)), n_energies=20), "edge.h5")
-    assert cli.main(["align", "edge.h5", "-o", "aligned.hspy"]) == 0
-    assert read_stack("aligned.hspy").shape == (20, 12, 14)
-    assert cli.main(["map", "edge.h5", "-o", "map.hspy"]) == 1
+    command = ["simulate", "particle", "--shape", "20x24", "--n-energies", "12"]
+    assert cli.main([*command, "-o", "noisy.hspy"]) == 0
+    assert read_stack("noisy.hspy").shape == (12, 20, 24)
+    capsys.readouterr()
+    assert cli.main(["map", "scan.h5", "-o", "map.hspy"]) == 1
     assert "cannot tell the file format from '.hspy'" in capsys.readouterr().err

@@ -113,9 +113,9 @@ def _require_absent(path: Path) -> None:
 
 def _as_density(stack: xr.DataArray, workspace: Workspace) -> tuple[xr.DataArray, list[str]]:
     """Return counts as optical density, and what was changed; any other quantity as it is."""
-    stack, found = find_unmeasured(workspace.by_frames(stack))
-    stack, note = settle_quantity(stack)
-    if stack.attrs["quantity"] != "counts":
-        return stack, [*found.lines(), *([note] if note else [])]
-    stack, report = to_optical_density(stack, workspace=workspace)
-    return stack, list((found + report).lines())
+    n_known = len(stack.attrs.get("history", ()))
+    stack, _ = find_unmeasured(workspace.by_frames(stack))
+    stack, _ = settle_quantity(stack)
+    if stack.attrs["quantity"] == "counts":
+        stack, _ = to_optical_density(stack, workspace=workspace)
+    return stack, [str(line) for line in stack.attrs.get("history", ())[n_known:]]
