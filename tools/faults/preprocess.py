@@ -90,22 +90,22 @@ FAULTS = (
     Fault(
         "bad frames: any misfit, chemistry too",
         "preprocess/bad_frames.py",
-        "(alone > limit[e] and _outside(frames[e], frames[others]) > OUTSIDE)",
-        "alone > limit[e]",
+        "bad[i] = _outside(frames[alone.e[i]], frames[alone.others[i]]) > OUTSIDE",
+        "bad[i] = True",
         "tests/test_preprocess.py",
     ),
     Fault(
         "bad frames: within the edge none is found",
         "preprocess/bad_frames.py",
-        "bool(explained or (",
-        "bool(False or (",
+        "bad = explained & (",
+        "bad = False & (",
         "tests/test_preprocess.py",
     ),
     Fault(
         "bad frames: any level that explains much, though all frames have one",
         "preprocess/bad_frames.py",
-        " and abs(level) > LONE * usual",
-        "",
+        "bad = explained & (np.abs(fit.amount) > LONE * usual)",
+        "bad = explained",
         "tests/test_preprocess.py",
     ),
     Fault(
@@ -137,10 +137,17 @@ FAULTS = (
         "tests/test_preprocess.py",
     ),
     Fault(
+        "bad frames: a neighbour that is left out still counts",
+        "preprocess/bad_frames.py",
+        "mixture = self.mixture - column * (own / pivot)[:, None]",
+        "mixture = self.mixture",
+        "tests/test_preprocess.py",
+    ),
+    Fault(
         "bad frames: one excuses another",
         "preprocess/bad_frames.py",
-        "np.delete(about[e], left_out)",
-        "about[e]",
+        "stand_out(alone.without(products, i), fit.without(products, i))",
+        "stand_out(alone, fit)",
         "tests/test_preprocess.py",
     ),
     Fault(

@@ -243,7 +243,7 @@ def measure_rates(
 ) -> Rates:
     """Measure how fast this machine reads the scan, denoises images and multiplies matrices."""
     n_energies = describe(scan, **source)["shape"][0]
-    stack = read_stack(scan, energies=np.arange(n_energies) + 1000.0, **source)
+    stack = read_stack(scan, energies=np.linspace(1000.0, 2000.0, n_energies), **source)
     n_stored, rows_stored, _ = chunks_of(stack)
     n_frames = min(len(stack), -(-max(1, SAMPLE_BYTES // (4 * stack[0].size)) // n_stored) * n_stored)
     n_fit = SAMPLE_BYTES // (4 * n_frames * stack.shape[2])
