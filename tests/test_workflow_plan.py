@@ -43,13 +43,13 @@ def test_the_numbers_of_a_plan_are_those_of_a_hand_computation():
     density = predict((100, 500, 500), "optical_density", RATES, 1e10)
     counts = predict((100, 500, 500), "counts", RATES, 1e10)
 
-    spectra = 2 * 62_500 * 100**2 / 5e10 + 3 * 10 * 100**3 / 5e10 + 16 * 62_500 / 1e6
+    spectra = 2 * 62_500 * 100**2 / 5e10 + 3 * 10 * 100**3 / 5e10 + 16 * 62_500 / 1e6 + 100 * 6e-4
     report = 25e6 * 12e-9 + 250_000 * 8e-6 + 3.5
     images = 1 + 7 * 4 * 250_000 / 1e6  # 4 views and 3 probes (600 000 probed px), 4 components
     assert density.seconds == pytest.approx(
         {
             "read": 1e8 / 1e9,
-            "prepare": 25e6 * 35e-9 + 100 * 2e-3,
+            "prepare": 25e6 * 35e-9 + 100 * 5e-4,
             "drift": 0.0,
             "spectra and noise": spectra,
             "images": images,
@@ -59,7 +59,7 @@ def test_the_numbers_of_a_plan_are_those_of_a_hand_computation():
     )
     assert counts.seconds["drift"] == pytest.approx(2 * spectra + 64 * 62_500 / 1e6 + 2)
     assert counts.seconds["images"] == pytest.approx(1 + (7 + 1) * 8 * 250_000 / 1e6)
-    assert counts.seconds["prepare"] == pytest.approx(25e6 * 60e-9 + 100 * 2e-3)
+    assert counts.seconds["prepare"] == pytest.approx(25e6 * 60e-9 + 100 * 5e-4)
     matrices = 8 * 8 * 100**2
     assert density.memory == pytest.approx(8e8 + 1.3e8 + 4 * 140 * 250_000 + matrices)
     assert counts.memory - density.memory == pytest.approx(1e8)  # one more stack

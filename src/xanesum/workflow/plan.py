@@ -15,6 +15,7 @@ import psutil
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser, get_denoiser
 from xanesum.io import describe, read_stack
 from xanesum.linalg.binning import coarse_scale
+from xanesum.linalg.subspace import GRAM_LIMIT
 from xanesum.method.options import DEFAULT_PROBES
 from xanesum.method.sum_plus import probes_for, views_for
 from xanesum.storage.lazy import chunks_of
@@ -45,7 +46,9 @@ DRIFT_COST = 2.0  # search for flat-field drift, in units of the search for spec
 DRIFT_IMAGES = 64  # ... plus so many images of averages that are denoised
 EIGEN_FLOPS = 10.0  # multiplications for the eigenvectors of a matrix (E, E), in units of E**3 ...
 EIGENS = 3  # ... and how often they are sought
-ENERGY_S = 2e-3  # seconds for an energy, in a search for bad frames
+COLUMNS = 60  # columns that take the place of E where energies are so many that no matrix (E, E) is made
+ENERGY_S = 5e-4  # seconds for an energy, in the search for bad frames and bad pixels
+SMOOTH_S = 6e-4  # seconds for an energy, in which spectra are smoothed
 MATRICES = 8  # float64 matrices (E, E) in memory
 FIXED_S = {"drift": 2.0, "images": 1.0, "map, residual, report": 3.5}  # seconds for a scan of any size
 PREPARE_S, PREPARE_COUNTS_S = 35e-9, 60e-9  # seconds for a value to be prepared; counts are normalized too
@@ -184,12 +187,17 @@ def predict(
     is_raw = quantity in RAW
     if Workspace(memory, Path()).holds(shape):
         copies = COPIES_OF_RAW if is_raw else COPIES
-        peak = BASE_BYTES + copies * size + 4.0 * IMAGES_HELD * n_pixels + 8.0 * MATRICES * shape[0] ** 2
+        peak = BASE_BYTES + copies * size + 4.0 * IMAGES_HELD * n_pixels + _bytes_of_matrices(shape[0])
         return Plan(shape, seconds, peak, free_memory, results)
     seconds["read again"] = (READS_OF_RAW if is_raw else READS) * size / rates.read
     peak = max(memory, BASE_BYTES) + 4.0 * IMAGES_AT_LEAST * n_pixels
     meanwhile = size * (int(is_raw) + int(not by_frames))
     return Plan(shape, seconds, peak, free_memory, results, meanwhile, in_memory=False)
+
+
+def _bytes_of_matrices(n_energies: int) -> float:
+    """Return the bytes of the matrices of all energies; of very many energies there are none."""
+    return 8.0 * MATRICES * n_energies * (n_energies if n_energies <= GRAM_LIMIT else COLUMNS)
 
 
 def _seconds_by_step(shape: tuple[int, ...], quantity: str, rates: Rates) -> dict[str, float]:
@@ -198,9 +206,10 @@ def _seconds_by_step(shape: tuple[int, ...], quantity: str, rates: Rates) -> dic
     n_values = n_energies * n_pixels
     n_averages = n_pixels / coarse_scale(shape) ** 2
     is_counts = quantity == "counts"
-    spectra = SCALES_COST * n_averages * n_energies**2 / rates.multiply
-    spectra += EIGENS * EIGEN_FLOPS * float(n_energies) ** 3 / rates.multiply
-    spectra += COARSE_IMAGES * n_averages / rates.denoise
+    n_columns = n_energies if n_energies <= GRAM_LIMIT else min(COLUMNS, n_averages)
+    spectra = SCALES_COST * n_averages * n_energies * n_columns / rates.multiply
+    spectra += EIGENS * EIGEN_FLOPS * n_energies * float(n_columns) ** 2 / rates.multiply
+    spectra += COARSE_IMAGES * n_averages / rates.denoise + n_energies * SMOOTH_S
     drift = DRIFT_COST * spectra + DRIFT_IMAGES * n_averages / rates.denoise + FIXED_S["drift"]
     calls = denoiser_calls(n_pixels) + (CALLS_FOR_UNEVEN_NOISE if is_counts else 0)
     n_images = calls * (COMPONENTS_OF_COUNTS if is_counts else COMPONENTS)
