@@ -218,6 +218,13 @@ def test_saturation_of_integers_is_known_from_their_type_in_every_format(tmp_pat
     assert "saturation_counts" not in read_stack(tif, quantity="optical_density").attrs
 
 
+def test_sums_of_counts_in_large_integers_are_never_saturated(tmp_path):
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["other/data"], file["other/energy"] = np.full((len(ENERGY), 5, 6), 7, "i8"), ENERGY
+
+    assert "saturation_counts" not in read_stack(tmp_path / "scan.h5", data="other/data").attrs
+
+
 def test_flats_above_the_limit_of_the_camera_are_no_saturated_ones():
     values = np.full((len(ENERGY), NY, NX), 60_000.0)
     values[0, 0, 0] = 65_535

@@ -251,6 +251,25 @@ def test_frames_come_in_order_and_errors_come_through():
         list(each_frame(stack, lambda e, frame: 1 / (e - 20)))
 
 
+@pytest.mark.parametrize("chunks", [(7, 96, 128), (60, 5, 128), (1, 96, 128)])
+def test_frames_of_a_chunk_are_taken_together(chunks):
+    """Frames of this size are large enough to be taken alone, if they are stored alone."""
+    chunked = Chunked(EXPOSED, chunks)
+
+    means = list(each_frame(chunked.stack, lambda _, frame: frame.mean()))
+
+    assert (chunked.touched == 1).all()
+    np.testing.assert_allclose(means, EXPOSED.mean(("y", "x")), rtol=1e-6)
+
+
+def test_frames_of_a_chunk_are_taken_alone_where_memory_is_short(monkeypatch):
+    monkeypatch.setattr("xanesum.storage.lazy.available_memory", lambda: 1e5)
+    chunked = Chunked(EXPOSED, (7, 96, 128))
+
+    assert len(list(each_frame(chunked.stack, lambda _, frame: frame.mean()))) == len(EXPOSED)
+    assert (chunked.touched.max(axis=(1, 2)) == [7] * 8 + [4]).all()
+
+
 def test_preparing_in_a_file_is_preparing_in_memory(tmp_path):
     expected, report = prepare(spoiled())
 

@@ -15,6 +15,7 @@ from xarray.core import indexing
 
 from xanesum.stack import DIMS
 from xanesum.storage.memory import (
+    CHUNK_ROW_SHARE,
     FRAME_BYTES_PER_VALUE,
     FRAMES_TOGETHER_PIXELS,
     N_THREADS,
@@ -35,6 +36,8 @@ __all__ = [
     "with_missing",
     "with_values",
 ]
+
+FLOAT_BYTES = 4.0  # of a float32
 
 
 def lazy_array(
@@ -199,17 +202,21 @@ def each_frame(
 ) -> Iterator[Result]:
     """Yield `function` of each index and frame (Y, X), as float64, in order; all cores work on them.
 
-    A thread takes one frame at a time, or a few where they are small.
+    A thread takes one frame at a time, or a few where they are small, or stored in chunks with others.
     """
     n_pixels = stack.shape[1] * stack.shape[2]
     n_together = max(1, FRAMES_TOGETHER_PIXELS // max(n_pixels, 1))
-    values = stack if is_lazy(stack) else stack.values
+    values, memory = stack.values if not is_lazy(stack) else stack, available_memory()
+    n_stored = chunks_of(stack)[0] if is_lazy(stack) else 1
+    n_whole = -(-n_together // n_stored) * n_stored  # so that no chunk is read twice
+    if FLOAT_BYTES * n_whole * n_pixels < CHUNK_ROW_SHARE / N_THREADS * memory:
+        n_together = n_whole
 
     def apply(start: int) -> list[Result]:
         block = np.asarray(values[start : start + n_together])
         return [function(start + e, np.asarray(frame, np.float64)) for e, frame in enumerate(block)]
 
-    room = available_memory() / (4 * FRAME_BYTES_PER_VALUE * n_together * n_pixels)
+    room = memory / (4 * FRAME_BYTES_PER_VALUE * n_pixels)
     n_threads = int(np.clip(room, 1, N_THREADS))
     for results in in_threads(
         apply, range(0, len(stack), n_together), n_threads=n_threads, n_ahead=2 * n_threads

@@ -209,7 +209,7 @@ def _seconds_by_step(shape: tuple[int, ...], quantity: str, rates: Rates) -> dic
     n_columns = n_energies if n_energies <= GRAM_LIMIT else min(COLUMNS, n_averages)
     spectra = SCALES_COST * n_averages * n_energies * n_columns / rates.multiply
     spectra += EIGENS * EIGEN_FLOPS * n_energies * float(n_columns) ** 2 / rates.multiply
-    spectra += COARSE_IMAGES * n_averages / rates.denoise + n_energies * SMOOTH_S
+    spectra += COARSE_IMAGES * n_averages / rates.denoise
     drift = DRIFT_COST * spectra + DRIFT_IMAGES * n_averages / rates.denoise + FIXED_S["drift"]
     calls = denoiser_calls(n_pixels) + (CALLS_FOR_UNEVEN_NOISE if is_counts else 0)
     n_images = calls * (COMPONENTS_OF_COUNTS if is_counts else COMPONENTS)
@@ -218,7 +218,7 @@ def _seconds_by_step(shape: tuple[int, ...], quantity: str, rates: Rates) -> dic
         "read": 4.0 * n_values / rates.read,
         "prepare": n_values * (PREPARE_COUNTS_S if is_counts else PREPARE_S) + n_energies * ENERGY_S,
         "drift": drift if is_counts else 0.0,
-        "spectra and noise": spectra,
+        "spectra and noise": spectra + n_energies * SMOOTH_S,
         "images": n_images * n_pixels / rates.denoise + FIXED_S["images"],
         "map, residual, report": report,
         "write": n_values * WRITE_S,
