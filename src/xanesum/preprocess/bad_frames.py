@@ -170,12 +170,12 @@ class _Fits:
     @property
     def misfit(self) -> NDArray[np.float64]:
         """Rms residual of each frame, (M,)."""
-        return np.sqrt(np.maximum(self.square, 0.0))
+        return np.asarray(np.sqrt(np.maximum(self.square, 0.0)))
 
     @property
     def amount(self) -> NDArray[np.float64]:
         """Amount of the last of the others, (M,)."""
-        return self.mixture[:, -1]
+        return np.asarray(self.mixture[:, -1])
 
     def without(self, products: NDArray[np.float64], left_out: int) -> _Fits:
         """Return the same fits where one of the others is left out; its inverse follows by elimination."""

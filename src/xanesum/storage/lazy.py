@@ -19,6 +19,7 @@ from xanesum.storage.memory import (
     FRAME_BYTES_PER_VALUE,
     FRAMES_TOGETHER_PIXELS,
     N_THREADS,
+    READ_BYTES,
     available_memory,
 )
 from xanesum.storage.prefetch import in_threads
@@ -206,10 +207,11 @@ def each_frame(
     """
     n_pixels = stack.shape[1] * stack.shape[2]
     n_together = max(1, FRAMES_TOGETHER_PIXELS // max(n_pixels, 1))
-    values, memory = stack.values if not is_lazy(stack) else stack, available_memory()
+    values: Any = stack if is_lazy(stack) else stack.values
+    memory = available_memory()
     n_stored = chunks_of(stack)[0] if is_lazy(stack) else 1
     n_whole = -(-n_together // n_stored) * n_stored  # so that no chunk is read twice
-    if FLOAT_BYTES * n_whole * n_pixels < CHUNK_ROW_SHARE / N_THREADS * memory:
+    if FLOAT_BYTES * n_whole * n_pixels < min(READ_BYTES[1], CHUNK_ROW_SHARE / N_THREADS * memory):
         n_together = n_whole
 
     def apply(start: int) -> list[Result]:
