@@ -299,7 +299,6 @@ def test_drift_denoising_and_examination_do_not_need_the_stack_in_memory(tmp_pat
     assert np.abs(trust.lost.image).max() < 8  # standard deviations of noise
 
 
-@pytest.mark.filterwarnings("ignore::xanesum.errors.XanesumWarning")  # of a component that is missing
 @pytest.fixture(scope="module")
 def with_little_memory(tmp_path_factory):
     """A scan in a file, and a run of it that may hold little of it in memory."""
@@ -311,7 +310,7 @@ def with_little_memory(tmp_path_factory):
         return scan, run(scan, folder / "parts", recipe=options)
 
 
-@pytest.mark.filterwarnings("ignore:1.3MB of memory cannot be kept")
+@pytest.mark.filterwarnings("ignore::xanesum.errors.XanesumWarning")  # of a component that is missing
 def test_a_run_with_little_memory_gives_the_same_map_and_leaves_nothing(with_little_memory):
     scan, done = with_little_memory
     folder, work = scan.parent, scan.parent / "work"
