@@ -114,11 +114,11 @@ def test_a_machine_twice_as_fast_halves_what_depends_on_it(step):
 
 
 def test_very_many_energies_of_few_pixels_cost_by_the_pixels():
-    """Matrices (E, E) would take 6 GB, and minutes."""
+    """A run took 21 s of one core, and 1.2 GB; matrices (E, E) would take 6 GB, and minutes."""
     plan = predict((10_000, 4, 4), "optical_density", RATES, 1e10)
 
-    assert 10 < plan.total < 25
-    assert plan.memory < 1.1e9
+    assert 21 / 1.5 < plan.total < 21 * 1.5
+    assert 1.2e9 / 1.5 < plan.memory < 1.2e9 * 1.5
 
 
 @pytest.mark.parametrize("free", [1e8, 1e12])

@@ -282,7 +282,7 @@ def sigma_per_energy(
     left_over = _residual_sigma(stack.reshape(len(stack), -1)[:, sample], spectra) ** 2
     alone = left_over / np.maximum(_noise_share(spectra), LEAST_SHARE) ** 2  # for equal noise at all energies
     if len(stack) > GRAM_LIMIT:
-        correction = _solved_by_parts(spectra, left_over, alone)
+        correction = _solved_by_parts(np.asarray(spectra, np.float64), left_over, alone)
     else:
         spread = (np.eye(len(stack)) - spectra.T @ spectra) ** 2
         correction = _solved(spread, left_over - spread @ alone)

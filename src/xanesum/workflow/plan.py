@@ -49,7 +49,8 @@ EIGENS = 3  # ... and how often they are sought
 COLUMNS = 60  # columns that take the place of E where energies are so many that no matrix (E, E) is made
 ENERGY_S = 5e-4  # seconds for an energy, in the search for bad frames and bad pixels
 SMOOTH_S = 6e-4  # seconds for an energy, in which spectra are smoothed
-MATRICES = 8  # float64 matrices (E, E) in memory
+MATRICES = 8  # float64 matrices (E, E) in memory ...
+MAP_MATRICES = 0.75  # ... or, where energies are too many for them, this part of one, for the map
 FIXED_S = {"drift": 2.0, "images": 1.0, "map, residual, report": 3.5}  # seconds for a scan of any size
 PREPARE_S, PREPARE_COUNTS_S = 35e-9, 60e-9  # seconds for a value to be prepared; counts are normalized too
 REPORT_S, REPORT_PIXEL_S = 12e-9, 8e-6  # seconds for map, residual and report: for a value, and for a pixel
@@ -196,8 +197,8 @@ def predict(
 
 
 def _bytes_of_matrices(n_energies: int) -> float:
-    """Return the bytes of the matrices of all energies; of very many energies there are none."""
-    return 8.0 * MATRICES * n_energies * (n_energies if n_energies <= GRAM_LIMIT else COLUMNS)
+    """Return the bytes of matrices (E, E), or of the parts of them that are made for very many energies."""
+    return 8.0 * (MATRICES if n_energies <= GRAM_LIMIT else MAP_MATRICES) * n_energies**2
 
 
 def _seconds_by_step(shape: tuple[int, ...], quantity: str, rates: Rates) -> dict[str, float]:
