@@ -29,7 +29,7 @@ FAULTS = (
         "io/registry.py",
         "known = scan.computed or ",
         "known = True or ",
-        "tests/test_preprocess_quantity.py",
+        "tests/test_preprocess_i0.py",
     ),
     Fault(
         "io: repeats not divided by their exposure time",
@@ -92,7 +92,7 @@ FAULTS = (
         "io/tiff_pages.py",
         "return np.array(stored[key])",
         "return np.array(np.broadcast_to(stored[:1], stored.shape)[key])",
-        "tests/test_io_tiff.py",
+        "tests/test_io_tiff_flavours.py",
     ),
     Fault(
         "io: regions of aXis2000 mixed",

@@ -68,10 +68,10 @@ FAULTS = (
     ),
     Fault(
         "xanes: errors of smoothed spectra taken as independent",
-        "xanes/pixel_spectra.py",
-        "alike = np.maximum(0, 1 - np.abs(place[:, None] - place))",
-        "alike = np.eye(len(place))",
-        "tests/test_xanes.py",
+        "xanes/covariance.py",
+        "self._with_alike(scaled) @ scaled.T",
+        "scaled @ scaled.T",
+        "tests/test_xanes_covariance.py",
     ),
     Fault(
         "xanes: what noise may hide is not in the error",
@@ -86,5 +86,12 @@ FAULTS = (
         "if result.sigma_drift.values.any():",
         "if False:",
         "tests/test_xanes.py",
+    ),
+    Fault(
+        "xanes: the step is not added to spectra beyond the edge",
+        "xanes/normalization.py",
+        "taken -= beyond.sum(axis=-1)[..., None] * step_operator(energy_ev, ranges)",
+        "taken -= 0",
+        "tests/test_xanes_covariance.py",
     ),
 )

@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 MONITOR = "monitor"  # instead of a file of I0: the monitor that came with the scan
+WORD_BYTES = 4  # of the largest integers of a detector; larger ones are sums, which nothing saturates
 HEAD_BYTES = 4096  # bytes at the start of a file from which its format is recognized
 
 
@@ -361,7 +362,7 @@ def _i0_of_file(path: Path, energy: NDArray[np.float64]) -> tuple[NDArray[np.flo
 
 def _saturation(scan: Scan) -> dict[str, int]:
     """Return the saturated count of raw integers, which their type tells."""
-    known = scan.computed or "saturation_counts" in scan.attrs
+    known = scan.computed or "saturation_counts" in scan.attrs or scan.dtype.itemsize > WORD_BYTES
     if known or scan.dtype.kind not in "iu" or scan.quantity not in ("counts", "fluorescence"):
         return {}
     return {"saturation_counts": int(np.iinfo(scan.dtype).max)}
