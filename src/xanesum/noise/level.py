@@ -307,10 +307,7 @@ def _residual_sigma(pixels: NDArray[np.floating], spectra: NDArray[np.floating])
 
 
 def _solved(spread: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return x of ``spread @ x = values``, without directions of small singular values of `spread`.
-
-    Small means less than a tenth of the largest.
-    """
+    """Return x of ``spread @ x = values``, without directions of singular values below 0.1 of the largest."""
     diagonal = np.diag(spread)
     if (2 * diagonal - spread.sum(axis=1)).min() > LEAST_EIGENVALUE * spread.sum(axis=1).max():
         # by Gershgorin's theorem no eigenvalue is small

@@ -97,8 +97,8 @@ def _bad_among(frames: NDArray[np.float64]) -> list[int]:
         for e, others in groups
     ]
     misfit = np.concatenate([alone.misfit for alone, _ in fits])
-    ordinary = np.median(np.concatenate([fit.misfit for _, fit in fits]))
-    usual = np.median(np.abs(np.concatenate([fit.amount for _, fit in fits])))
+    ordinary = float(np.median(np.concatenate([fit.misfit for _, fit in fits])))
+    usual = float(np.median(np.abs(np.concatenate([fit.amount for _, fit in fits]))))
     limit = np.maximum(OUTSTANDING * np.median(misfit), OF_SIGNAL * np.sqrt(np.diag(products)[:-1]))
 
     def stand_out(alone: _Fits, fit: _Fits) -> NDArray[np.bool_]:
@@ -165,7 +165,7 @@ class _Fits:
         mixture = np.einsum("mij,mj->mi", inverse, with_own)
         square = products[e, e] - 2 * np.sum(mixture * with_own, axis=1)
         square += np.einsum("mi,mij,mj->m", mixture, among, mixture)
-        return cls(e, others, inverse, mixture, square, large.all(axis=1))
+        return cls(e, others, inverse, mixture, square, np.all(large, axis=1))
 
     @property
     def misfit(self) -> NDArray[np.float64]:
