@@ -461,7 +461,9 @@ def test_zarr_that_is_not_installed_is_named(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "{", "3", '{"history": 3}', 7])
+@pytest.mark.parametrize(
+    "text", ["", "[1]", "{", "3", '{"history": 3}', pytest.param("[" * 100_000, id="deep"), 7]
+)
 def test_attributes_of_another_form_are_ignored(text):
     attrs, history = writing.attrs_from_json(text)
     assert (attrs, history) == ({}, ())

@@ -189,7 +189,7 @@ def attrs_from_json(text: object) -> tuple[dict[str, Any], tuple[str, ...]]:
         return {}, ()
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # lists within lists, thousands deep
         return {}, ()
     if not isinstance(found, Mapping):
         return {}, ()
