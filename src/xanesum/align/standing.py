@@ -109,11 +109,11 @@ def _searched(
     return levels, state, mask
 
 
-def _compared(level: Level, state: State, most: int = 1) -> Refined:
-    """Return what is left of the frames at shifts that stay as they are, with spectra that fit them."""
+def _compared(level: Level, state: State) -> Refined:
+    """Return what is left of the frames at shifts that stay as they are, with a spectrum that fits them."""
     for _ in range(ROUNDS):
         template = add_up(level, stages.canvas_for(level, state), state.with_spectra(state.spectra[:1]))
-        state.spectra = fit_spectra(level, template, state, most=most)
+        state.spectra = fit_spectra(level, template, state, most=1)
     template = add_up(level, stages.canvas_for(level, state), state)
     return refine(level, template, state)
 
@@ -126,12 +126,13 @@ def _regressed(level: Level, state: State, rounds: int = ROUNDS) -> Refined:
 
 
 def _excess(level: Level, state: State) -> float:
-    """Return the mean square of what is left over, in units of the noise, with as many spectra as at the end.
+    """Return the mean square of what is left over, in units of the noise, with as many spectra as tell most.
 
     With one spectrum, chemistry may look like motion.  The state stays as it is.
     """
-    refined = _compared(level, state.with_spectra(state.spectra), SPECTRA)
-    return float(np.mean(refined.excess[state.used]))
+    trial = state.with_spectra(state.spectra)
+    _compared(level, trial)
+    return stages.n_telling(level, level, trial, SPECTRA)[1]
 
 
 def _without_mean(levels: Levels, spectral: int, state: State) -> Levels:

@@ -106,9 +106,7 @@ def denoise(arguments: argparse.Namespace) -> None:
     check_output(arguments.output, inputs=inputs, suffixes=STACK_SUFFIXES)
     with progress_bar() as progress, allocate(recipe.compute, beside=Path(arguments.output)) as resources:
         stack, changes = loading.load_scan(arguments.scan, recipe.input, resources=resources)
-        stack, motion = pipeline.align_unless_small(
-            stack, recipe.align, resources=resources, progress=progress
-        )
+        stack, motion = align_scan(stack, recipe.align, resources=resources, progress=progress)
         stack, corrections = pipeline.correct_scan(
             stack, recipe.denoise, resources=resources, progress=progress
         )
