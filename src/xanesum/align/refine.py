@@ -228,6 +228,8 @@ class Regression:
         inverse = np.linalg.pinv(normal, rcond=1e-12, hermitian=True)
         two = [ALONG_Y, ALONG_X]
         covariance = inverse[np.ix_(two, two)] * (b / amplitude) ** 2
+        if np.linalg.eigvalsh(covariance)[0] <= 0:  # hardly a pixel is known
+            covariance = np.eye(2) * b**2 / LEAST_INFORMATION
         sums = np.add.reduceat(np.add.reduceat(columns * rest, self.starts[0], 1), self.starts[1], 2)
         influence = inverse @ sums.reshape(len(sums), -1).astype(np.float64)
         spread = np.sum(influence[two] ** 2)

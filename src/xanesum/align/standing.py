@@ -13,7 +13,7 @@ from xanesum.align.frames import Level
 from xanesum.align.refine import Refined, refine
 from xanesum.align.spectra import fit_spectra
 from xanesum.align.state import State
-from xanesum.align.template import add_up
+from xanesum.align.template import BORDER, add_up
 from xanesum.linalg.binning import block_sums
 
 __all__ = ["begin", "with_mask"]
@@ -29,6 +29,7 @@ STANDING = 6.0  # standard errors of what stands still on the detector
 STRONGEST = 0.15  # of the strongest: weaker is perhaps what the strongest left in the model
 MASK_ROUNDS = 3  # of search for what stands still; the strongest hides the rest
 MOST_STANDING = 0.2  # of the pixels
+MOST_LEFT = 0.5  # of the pixels that frames are compared at
 BETTER = 5.0  # standard errors by which less must be left than by the shifts that are found first
 
 
@@ -103,7 +104,10 @@ def _searched(
     for _ in range(MASK_ROUNDS):
         if (more := standing_mask(levels[spectral], standing)) is None:
             break
-        mask = more if mask is None else mask | more
+        together = more if mask is None else mask | more
+        if not _leaves_enough(levels[spectral].seen, together):
+            break
+        mask = together
         levels = with_mask(levels, mask, spectral)
         standing = _regressed(levels[spectral], state)
     return levels, state, mask
@@ -162,6 +166,14 @@ def standing_mask(level: Level, refined: Refined) -> NDArray[np.bool_] | None:
     if not found.any() or found.sum() > MOST_STANDING * level.seen.sum():
         return None
     return np.asarray(found)
+
+
+def _leaves_enough(seen: NDArray[np.bool_], mask: NDArray[np.bool_]) -> bool:
+    """Whether most pixels (Y, X) away from borders and holes are still away from them beside a mask."""
+    before, after = (
+        int(ndimage.binary_erosion(each, iterations=BORDER).sum()) for each in (seen, seen & ~mask)
+    )
+    return after >= MOST_LEFT * before
 
 
 def with_mask(levels: Levels, mask: NDArray[np.bool_], binning: int) -> Levels:

@@ -14,7 +14,7 @@ from xanesum.align.state import State
 from xanesum.storage.memory import N_THREADS
 from xanesum.storage.prefetch import in_threads
 
-__all__ = ["RING", "Template", "add_up", "by_radius", "parts_of"]
+__all__ = ["BORDER", "RING", "Template", "add_up", "by_radius", "parts_of"]
 
 Array = NDArray[np.float64]
 
