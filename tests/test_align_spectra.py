@@ -83,3 +83,20 @@ def test_a_field_of_few_pixels_is_no_error():
 
     assert np.isfinite(shifts.shifts_px).all()
     assert not shifts.moves
+
+
+def test_texture_of_single_pixels_is_a_sample():
+    rng = np.random.default_rng(11)
+    texture = 1 + 0.6 * rng.standard_normal((80, 92))
+    moves = rng.integers(-4, 5, (len(ENERGY), 2))
+    frames = [texture[10 - dy : 70 - dy, 10 - dx : 82 - dx] for dy, dx in moves]
+    clean = edge(8340)[:, None, None] * np.array(frames)
+
+    found = estimate_shifts(
+        make_stack((clean + 0.5 * rng.standard_normal(clean.shape)).astype(np.float32), ENERGY)
+    )
+
+    error = found.shifts_px - moves
+    late = ENERGY > 8350
+    assert found.moves
+    assert np.abs(error[late] - error[late].mean(axis=0)).max() < 0.2

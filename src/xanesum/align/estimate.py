@@ -40,6 +40,8 @@ FINE_SHARE = 0.01  # of the information near the highest frequencies of a level,
 NEAR_HIGHEST = 0.35  # cycles per pixel of a level
 AFRESH = 3  # rounds of search and regression after frames were left out
 GROWTH_ROUNDS = 2
+QUIETEST = 0.1  # share of the frames that are the quietest
+NOISIER = 1.1  # times their noise, from which other frames may hold texture
 LEAST_THERE = 0.5  # of the values of a frame
 FEW_FRAMES = 8  # for which halves of the field are compared
 MANY_FRAMES = 10  # from which the mean frame hardly shows what a single frame does
@@ -131,6 +133,8 @@ def _with_spread(shifts: Shifts, stack: xr.DataArray, max_shift: float | None, m
 
 def _estimated(scan: _Scan, say: Progress) -> Shifts:
     """Return the shifts of a scan."""
+    if not stages.shows_sample(scan.levels, scan.state):
+        scan.take_texture_for_sample()
     if not stages.shows_sample(scan.levels, scan.state):
         scan.reasons = [reason or "no frame shows a sample" for reason in scan.reasons]
         return _shifts(scan, 1.0)
@@ -336,6 +340,21 @@ class _Scan:
         """Binning at which spectra are fitted."""
         enough = [b for b, level in self.levels.items() if np.prod(level.shape) >= SPECTRAL_PIXELS]
         return min(SPECTRAL, max(enough, default=1))
+
+    def take_texture_for_sample(self) -> None:
+        """Take the noise of all frames for that of the quietest ones, and what others have beyond for sample.
+
+        Texture of single pixels is like noise within a frame, so that a frame with more of it seems noisier.
+        """
+        noise = self.levels[1].noise
+        least, most = np.quantile(noise[self.state.used], [QUIETEST, 1 - QUIETEST])
+        if most < NOISIER * least:
+            return
+        ratio = np.minimum(least / noise, 1)
+        self.levels = {b: replace(level, noise=level.noise * ratio) for b, level in self.levels.items()}
+        level = self.levels[max(self.levels)]
+        spectrum = np.sqrt(np.maximum(stages.powers(level, self.state.offset), 0) + 1e-6) * self.state.used
+        self.state.spectra = spectrum[None] / np.linalg.norm(spectrum)
 
     def take_away(self, pattern: Pattern) -> None:
         """Take a pattern away that stands still on the detector, in place of the one before."""
