@@ -136,9 +136,7 @@ def denoise(arguments: argparse.Namespace) -> None:
     check_stack_output(arguments.output, inputs=inputs)
     with progress_bar() as progress, allocate(recipe.compute, beside=Path(arguments.output)) as resources:
         stack, changes = loading.load_scan(arguments.scan, recipe.input, resources=resources)
-        stack, motion = pipeline.align_unless_small(
-            stack, recipe.align, resources=resources, progress=progress
-        )
+        stack, motion = align_scan(stack, recipe.align, resources=resources, progress=progress)
         stack, corrections = pipeline.correct_scan(
             stack, recipe.denoise, resources=resources, progress=progress
         )
