@@ -357,9 +357,11 @@ class Counted:
 
     def __init__(self, values):
         self.values, self.times, self.most = values, np.zeros(values.shape, int), 0
+        self.keys = []
 
     def __call__(self, key):
         self.times[key] += 1
+        self.keys.append(key)
         part = self.values[key]
         self.most = max(self.most, part.nbytes)
         return part
@@ -378,6 +380,11 @@ def test_a_lazy_stack_is_read_once_and_in_blocks(tmp_path, name, chunks, monkeyp
     path = written(stack, tmp_path, name)
 
     assert np.all(source.times == 1)
+    of_chunk = np.arange(12) // chunks[0], np.arange(18) // chunks[1]
+    reads = np.zeros([indices[-1] + 1 for indices in of_chunk])
+    for key in source.keys:
+        reads[np.ix_(*(np.unique(indices[part]) for indices, part in zip(of_chunk, key, strict=False)))] += 1
+    assert np.all(reads == 1)  # no chunk is decompressed twice
     assert source.most <= max(values[0].nbytes, 4 * chunks[0] * chunks[1] * 20 * 2) < values.nbytes
     np.testing.assert_array_equal(read_again(path).values, values)
 
