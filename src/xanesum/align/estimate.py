@@ -35,6 +35,7 @@ SPECTRAL, SPECTRAL_PIXELS = 4, 4000  # largest binning at which spectra are fitt
 SPECTRA, MOST_SPECTRA = 3, 5  # of the model, at most; and at the end, when shifts are known
 ROUNDS = {4: 3, 2: 3, 1: 1}  # of regression at each binning, if shifts settle
 MOST_ROUNDS = 6  # at the finest one, if they do not beside light that drifts
+NOTHING_LEFT = 1.05  # mean square over the noise up to which only noise is left
 LAST_MOVE = 0.2  # of the error of the best frames by which shifts still move when a level is done
 FINE_SHARE = 0.01  # of the information near the highest frequencies of a level, from which a finer one counts
 NEAR_HIGHEST = 0.35  # cycles per pixel of a level
@@ -234,12 +235,12 @@ def _first_rounds(scan: _Scan, level: Level) -> tuple[Whitening | None, Template
     """Repeat regressions at the first level, with one spectrum and, if more tell more, with these.
 
     With one, frames of another chemistry may be lost.  With more, what lies wrong may pass for chemistry.
-    The shifts count that leave least.
+    The shifts count that leave least.  Where more leave nothing but noise, nothing lies wrong.
     """
     spectral, most = scan.levels[scan.spectral], SPECTRA if level.binning <= FINE else 1
     begun, found = scan.state, []
-    n = stages.n_telling(level, spectral, begun, most)[0]
-    for n_first in sorted({1, n}):
+    n, left = stages.n_telling(level, spectral, begun, most)
+    for n_first in sorted({1, n} if left > NOTHING_LEFT else {n}):
         scan.state = begun.duplicate()
         whiten, template = _rounds(scan, level, n_first, None, seeks=True)
         n, left = stages.n_telling(level, spectral, scan.state, most)
