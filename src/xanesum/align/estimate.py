@@ -34,7 +34,7 @@ SMALLEST_PX = 16  # of a frame
 SPECTRAL, SPECTRAL_PIXELS = 4, 4000  # largest binning at which spectra are fitted, and pixels it must leave
 SPECTRA, MOST_SPECTRA = 3, 5  # of the model, at most; and at the end, when shifts are known
 ROUNDS = {4: 3, 2: 3, 1: 1}  # of regression at each binning, if shifts settle
-MOST_ROUNDS = 6  # at the finest one, if they do not beside light that drifts
+MOST_ROUNDS = 6  # if they do not, beside light that drifts
 NOTHING_LEFT = 1.05  # mean square over the noise up to which only noise is left
 LAST_MOVE = 0.2  # of the error of the best frames by which shifts still move when a level is done
 FINE_SHARE = 0.01  # of the information near the highest frequencies of a level, from which a finer one counts
@@ -62,8 +62,9 @@ def estimate_shifts(
 ) -> Shifts:
     """Estimate the shift of every frame against what all other frames expect of it.
 
-    The scan is its own template.  A model of at most three spectra and images is added up from all frames,
-    filtered against noise, and for each frame its own share is taken out (leave-one-out).  Shifts are sought
+    The scan is its own template.  A model of a few spectra and images is added up from all frames,
+    filtered against noise, and for each frame its own share is taken out (leave-one-out).  It has as many
+    spectra as tell most of a frame from the others, three at most.  Shifts are sought
     over the whole range at a coarse binning, then refined by regression at finer ones.  At the end, shifts
     and at most five spectra are fitted together.  Frames that show too little are placed by the drift of the
     others, with an error that says so.  Structure that stands still on the detector is left out, and so are
@@ -353,9 +354,7 @@ class _Scan:
             return
         ratio = np.minimum(least / noise, 1)
         self.levels = {b: replace(level, noise=level.noise * ratio) for b, level in self.levels.items()}
-        level = self.levels[max(self.levels)]
-        spectrum = np.sqrt(np.maximum(stages.powers(level, self.state.offset), 0) + 1e-6) * self.state.used
-        self.state.spectra = spectrum[None] / np.linalg.norm(spectrum)
+        self.state.spectra = _contrast(self.levels[max(self.levels)], self.state.offset, self.state.used)
 
     def take_away(self, pattern: Pattern) -> None:
         """Take a pattern away that stands still on the detector, in place of the one before."""
@@ -413,9 +412,13 @@ def _prepared(
     for e in np.flatnonzero(used):
         there = small.seen & np.isfinite(small.values[e])
         offset[e, 0] = small.values[e][there].mean()
-    spectrum = np.sqrt(np.maximum(stages.powers(levels[max(levels)], offset), 0) + 1e-6) * used
-    state = State.at_rest(offset, used, spectrum[None] / np.linalg.norm(spectrum))
-    return levels, state, reasons
+    return levels, State.at_rest(offset, used, _contrast(small, offset, used)), reasons
+
+
+def _contrast(level: Level, offset: Array, used: NDArray[np.bool_]) -> Array:
+    """Return a first spectrum (1, E), of norm 1: how far each frame's power exceeds that of its noise."""
+    spectrum = np.sqrt(np.maximum(stages.powers(level, offset), 0) + 1e-6) * used
+    return np.asarray(spectrum[None] / np.linalg.norm(spectrum))
 
 
 def _levels(values: Image, seen: NDArray[np.bool_], noise: Array) -> dict[int, Level]:
