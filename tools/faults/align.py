@@ -109,6 +109,20 @@ FAULTS = (
         "tests/test_align_resample.py",
     ),
     Fault(
+        "align: a slow rotation passes for chemistry",
+        "align/estimate.py",
+        "scan.state.with_spectra(scan.state.spectra[:1])",
+        "scan.state",
+        "tests/test_align_rotation.py",
+    ),
+    Fault(
+        "align: angles have the errors of white noise alone",
+        "align/rotation.py",
+        "np.sqrt(max(spread / max(n_free, 1), 1.0))",
+        "1.0",
+        "tests/test_align_rotation.py",
+    ),
+    Fault(
         "align: texture of single pixels is noise",
         "align/estimate.py",
         "        scan.take_texture_for_sample()",

@@ -15,8 +15,9 @@ from xanesum.align.frames import NOTHING, Image, Level, binned, noise_of_frames
 from xanesum.align.growth import MAGNIFICATIONS, fitted_growth, undo_magnification, zone_plate_law
 from xanesum.align.light import N_FIELDS
 from xanesum.align.pattern import Pattern, at_rest, beside_motion
-from xanesum.align.refine import FINE, Whitening, refine
-from xanesum.align.shifts import ALIGNED, BY_CHANCE, BY_DRIFT, LEFT_OUT, Shifts
+from xanesum.align.refine import FINE, GROWS, Whitening, refine
+from xanesum.align.rotation import fitted_rotation
+from xanesum.align.shifts import ALIGNED, BY_CHANCE, BY_DRIFT, LEFT_OUT, Rotation, Shifts
 from xanesum.align.standing import begin
 from xanesum.align.state import State
 from xanesum.align.template import Template, add_up
@@ -58,6 +59,7 @@ def estimate_shifts(
     *,
     max_shift: float | None = None,
     magnification: str = "none",
+    rotation: bool = False,
     progress: Progress | None = None,
 ) -> Shifts:
     """Estimate the shift of every frame against what all other frames expect of it.
@@ -81,6 +83,8 @@ def estimate_shifts(
     magnification : {"none", "fit", "energy"}
         Whether the image also grows: not; linear in energy, with one number that is fitted; or by the law of
         a zone plate, in proportion to one over the energy.
+    rotation : bool
+        Whether the angle of each frame is estimated too.  It is told, and frames are not turned back.
     progress : callable, optional
         Called with the name of the step and the share that is done.
 
@@ -99,8 +103,8 @@ def estimate_shifts(
     scan = _Scan.of(stack, max_shift, magnification)
     shifts = _estimated(scan, say)
     if len(stack) <= FEW_FRAMES:
-        return _with_spread(shifts, stack, max_shift, magnification)
-    return shifts
+        shifts = _with_spread(shifts, stack, max_shift, magnification)
+    return replace(shifts, rotation=_rotation(scan)) if rotation else shifts
 
 
 def _with_spread(shifts: Shifts, stack: xr.DataArray, max_shift: float | None, magnification: str) -> Shifts:
@@ -294,7 +298,7 @@ def _fit_growth(scan: _Scan) -> None:
     for _ in range(GROWTH_ROUNDS):
         level = scan.levels[2]
         template = add_up(level, stages.canvas_for(level, scan.state), scan.state)
-        refined = refine(level, template, scan.state, magnified=True)
+        refined = refine(level, template, scan.state, deformed=GROWS)
         growth, _ = fitted_growth(scan.energy_ev, refined, scan.state.used)
         x = (scan.energy_ev - scan.energy_ev[0]) / np.ptp(scan.energy_ev) - 0.5
         law = scan.growth * (1 + growth * x)
@@ -302,6 +306,17 @@ def _fit_growth(scan: _Scan) -> None:
         values = undo_magnification(scan.raw, law)
         scan.levels = _levels(values, scan.levels[1].seen, scan.levels[1].noise)
         _refine(scan, [2], together=False)
+
+
+def _rotation(scan: _Scan) -> Rotation:
+    """Return the angles of the frames, each against all others.
+
+    The model has one spectrum: more of them would take a slow rotation for chemistry.
+    """
+    level = scan.levels[min(FINE, max(scan.levels))]
+    state = scan.state.with_spectra(scan.state.spectra[:1])
+    template = add_up(level, stages.canvas_for(level, state), state)
+    return fitted_rotation(level, template, state, scan.energy_ev)
 
 
 def _shifts(scan: _Scan, p_still: float) -> Shifts:

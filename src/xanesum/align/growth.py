@@ -32,14 +32,14 @@ def fitted_growth(energy_ev: Array, refined: Refined, used: NDArray[np.bool_]) -
 
     Each frame's growth counts by its error.  A common magnification is no growth.
     """
-    weight = np.where(used & np.isfinite(refined.growth_sigma), 1 / refined.growth_sigma**2, 0)
+    weight = np.where(used & np.isfinite(refined.deformation_sigma), 1 / refined.deformation_sigma**2, 0)
     span = energy_ev[-1] - energy_ev[0]
     x = (energy_ev - energy_ev[0]) / span
     x = x - weight @ x / max(weight.sum(), 1e-300)
     power = float(weight @ x**2)
     if power <= 0:
         return 0.0, np.inf
-    return float(weight @ (x * refined.growth)) / power, power**-0.5
+    return float(weight @ (x * refined.deformation)) / power, power**-0.5
 
 
 def undo_magnification(values: Image, magnification: Array) -> Image:

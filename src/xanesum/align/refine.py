@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from xanesum.align.template import RING, Template, by_radius, parts_of
 from xanesum.storage.memory import N_THREADS
 from xanesum.storage.prefetch import in_threads
 
-__all__ = ["FINE", "Refined", "Whitening", "left_over", "refine"]
+__all__ = ["FINE", "GROWS", "TURNS", "Refined", "Whitening", "left_over", "refine"]
 
 Array = NDArray[np.float64]
 Row = tuple[NDArray[np.floating] | float, ...]  # of `Refined`, or its first part
@@ -25,7 +26,9 @@ CLEAR_PX = 4  # pixels of the level at the border of what is there that a filter
 LEAST_INFORMATION = 1e-6  # on a shift, in pixels of the level, so that an error is never infinite
 FINE = 2  # binning up to which the power of what is left is wanted
 COLOURED = 2.0  # times the power at the highest frequencies from which residuals are filtered
-MODEL, CONSTANT, ALONG_Y, ALONG_X, MORE = range(5)  # columns of the regression; more of them: growth, light
+GROWS: Final = "grows"  # deformation of a frame about its centre: relative growth
+TURNS: Final = "turns"  # angle in radians from x towards y
+MODEL, CONSTANT, ALONG_Y, ALONG_X, MORE = range(5)  # columns of the regression; then deformation, light
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,8 +38,8 @@ class Refined:
     steps: Array  # (E, 2)
     covariance: Array  # (E, 2, 2) where noise is white and the model is right
     scatter: Array  # (E,) variance of the step by what is left over, in blocks, over that covariance
-    growth: Array  # (E,) relative growth about the centre, once the shift is free
-    growth_sigma: Array  # (E,) its standard error
+    deformation: Array  # (E,) of the kind that was asked for, once the shift is free; 0 if none
+    deformation_sigma: Array  # (E,) its standard error
     offset: Array  # (E, 1 or 6) light of the frame beyond the known one, in units of the stack
     excess: Array  # (E,) mean square of what is left, over the noise
     explained: Array  # (E,) share of the power beyond noise that the model explains
@@ -51,12 +54,12 @@ def refine(
     state: State,
     *,
     whiten: Whitening | None = None,
-    magnified: bool = False,
+    deformed: str | None = None,
 ) -> Refined:
     """Move every frame by one step of Gauss and Newton.
 
     Columns of the regression are what the other frames expect, a constant, the two slopes, and on request the
-    slope along a magnification.  Only pixels count that are there, and where the model is known.
+    slope along a deformation.  Only pixels count that are there, and where the model is known.
 
     Parameters
     ----------
@@ -66,14 +69,14 @@ def refine(
     state : State
     whiten : Whitening, optional
         Filter under which what is left over is white; it is applied to both sides.
-    magnified : bool
-        Whether a magnification of each frame is fitted too.
+    deformed : {None, "grows", "turns"}
+        Whether a growth or a rotation of each frame is fitted too.
     """
     regression = Regression(
         level,
         template,
         None if whiten is None else whiten.on(template.canvas),
-        magnified,
+        deformed,
         state.offset.shape[1],
     )
 
@@ -96,7 +99,7 @@ def refine(
 
 def left_over(level: Level, template: Template, state: State, frames: NDArray[np.intp]) -> Array:
     """Return the mean square of what the others do not tell of some frames, over their noise, (n,)."""
-    regression = Regression(level, template, None, False, state.offset.shape[1])
+    regression = Regression(level, template, None, None, state.offset.shape[1])
     place = [each.name for each in fields(Refined)].index("excess")
 
     def of(part: range) -> list[float]:
@@ -139,19 +142,21 @@ class Regression:
     """The regression of one frame; shared by all frames of a pass."""
 
     def __init__(
-        self, level: Level, template: Template, whiten: Image | None, magnified: bool, n_fields: int
+        self, level: Level, template: Template, whiten: Image | None, deformed: str | None, n_fields: int
     ) -> None:
         self.level, self.template, self.whiten = level, template, whiten
         self.canvas = template.canvas
         n_y, n_x = level.shape
-        self.from_y = (np.arange(n_y, dtype=np.float32) - (n_y - 1) / 2)[:, None] if magnified else None
+        self.deformed = deformed
+        self.from_y = (np.arange(n_y, dtype=np.float32) - np.float32((n_y - 1) / 2))[:, None]
         self.from_x = np.arange(n_x, dtype=np.float32) - np.float32((n_x - 1) / 2)
         self.starts = [np.unique(np.linspace(0, n, BLOCKS, endpoint=False).astype(int)) for n in (n_y, n_x)]
         window = level.window
         self.window_power = float(np.sum(window.astype(np.float64) ** 2))
         self.clear = _cleared(level.seen)
         self.n_fields = n_fields
-        self.tight = np.zeros(MORE + magnified + n_fields - 1)  # precision before, of what is found
+        n_columns = MORE + (deformed is not None) + n_fields - 1
+        self.tight = np.zeros(n_columns)  # precision before, of what is found
         self.tight[MODEL] = 1 / AMPLITUDE_SPREAD**2
 
     def of_frame(self, e: int, state: State, sums: Left) -> Row:
@@ -198,16 +203,19 @@ class Regression:
     def _columns(self, expected: Complex, shift: Array) -> Image:
         """Return the columns (4 to 10, Y, X): a shift moves content, so slopes have the other sign."""
         canvas = self.canvas
-        grows = self.from_y is not None
-        columns = np.empty((MORE + grows + self.n_fields - 1, *self.level.shape), np.float32)
+        first_field = MORE + (self.deformed is not None)
+        columns = np.empty((first_field + self.n_fields - 1, *self.level.shape), np.float32)
         columns[MODEL] = canvas.frames(expected)
         columns[CONSTANT] = 1
         columns[ALONG_Y] = canvas.frames(-canvas.d_y * expected)
         columns[ALONG_X] = canvas.frames(-canvas.d_x * expected)
-        if self.from_y is not None:  # content grows about the centre, which has moved with it
-            columns[MORE] = (self.from_y - np.float32(shift[0])) * columns[ALONG_Y]
-            columns[MORE] += (self.from_x - np.float32(shift[1])) * columns[ALONG_X]
-        columns[MORE + grows :] = self.level.fields[1 : self.n_fields]
+        if self.deformed is not None:  # about the centre, which has moved with the content
+            y, x = self.from_y - np.float32(shift[0]), self.from_x - np.float32(shift[1])
+            if self.deformed == GROWS:
+                columns[MORE] = y * columns[ALONG_Y] + x * columns[ALONG_X]
+            else:
+                columns[MORE] = x * columns[ALONG_Y] - y * columns[ALONG_X]
+        columns[first_field:] = self.level.fields[1 : self.n_fields]
         return columns
 
     def _whitened(self, columns: Image, expected: Complex, shift: Array) -> Image:
@@ -215,13 +223,13 @@ class Regression:
         assert self.whiten is not None
         filtered = self._columns(np.asarray(expected * self.whiten, np.complex64), shift)
         filtered[CONSTANT] = 0
-        if self.from_y is not None:
+        if self.deformed is not None:
             inside = columns[MORE] * self.level.window
             filtered[MORE] = self.canvas.frames(self.canvas.coefficients(inside) * self.whiten)
         return filtered
 
     def _step(self, solution: Array, normal: Array, columns: Image, rest: Image) -> Row:
-        """Return step, covariance, scatter, growth and its error."""
+        """Return step, covariance, scatter, deformation and its error."""
         b = self.level.binning
         amplitude = max(float(solution[MODEL]), LEAST_AMPLITUDE)
         normal = normal + np.diag(np.where(np.arange(len(normal)) >= ALONG_Y, LEAST_INFORMATION, 0))
@@ -235,10 +243,10 @@ class Regression:
         spread = np.sum(influence[two] ** 2)
         scatter = spread / max(np.trace(inverse[np.ix_(two, two)]), 1e-300)
         step = np.clip(solution[two] / amplitude, -1.5, 1.5) * b
-        if self.from_y is None:
+        if self.deformed is None:
             return step, covariance, scatter, 0.0, np.inf
-        growth_error = np.sqrt(inverse[MORE, MORE] * max(scatter, 1.0)) / amplitude
-        return step, covariance, scatter, solution[MORE] / amplitude, growth_error
+        error = np.sqrt(inverse[MORE, MORE] * max(scatter, 1.0)) / amplitude
+        return step, covariance, scatter, solution[MORE] / amplitude, error
 
 
 def _products(columns: Image, frame: Image, counted: NDArray[np.bool_]) -> tuple[Array, Array, float]:

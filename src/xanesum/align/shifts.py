@@ -15,7 +15,7 @@ from xanesum.align.foreign import Foreign, read_foreign
 from xanesum.errors import ReadError, StackError, XanesumWarning
 from xanesum.storage.atomic import atomic_path
 
-__all__ = ["ALIGNED", "BY_DRIFT", "LEFT_OUT", "Shifts", "has_energies", "read_shifts"]
+__all__ = ["ALIGNED", "BY_DRIFT", "LEFT_OUT", "Rotation", "Shifts", "has_energies", "read_shifts"]
 
 Array = NDArray[np.float64]
 
@@ -25,9 +25,27 @@ LEFT_OUT: Final = "left out"
 FLAGS: Final = (ALIGNED, BY_DRIFT, LEFT_OUT)
 COLUMNS: Final = ("energy_ev", "dy_px", "dx_px", "sigma_dy_px", "sigma_dx_px", "flag")
 OPTIONAL: Final = ("covariance_dy_dx_px2", "magnification", "reason")
+ANGLES: Final = ("rotation_deg", "sigma_rotation_deg")
 NO_SHIFT = "no shift is known at its energy"  # reason of a frame that is left out
 BY_CHANCE = 0.01  # chance of rest below which a sample moves
 SAME_EV = 0.05  # energies that differ by less are the same
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rotation:
+    """By which angle the content of each frame is turned, from x towards y, about the centre of the field.
+
+    A common angle of all frames is no rotation; the mean angle is zero, weighted by one over its variance.
+    """
+
+    angle_deg: Array  # (E,); 0 where it is not known
+    sigma_deg: Array  # (E,) standard errors; infinite where the angle is not known
+    p_none: float  # probability of angles as large where nothing turns
+
+    @property
+    def turns(self) -> bool:
+        """Whether a sample that does not turn would seem to turn as much in less than 1 % of all scans."""
+        return self.p_none < BY_CHANCE
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +65,7 @@ class Shifts:
     rank: int  # number of spectra of the model; 0 where the shifts were read from a file
     magnification: Array  # (E,), 1 where none
     p_still: float  # probability of as much motion as seen where nothing moves; NaN where it is not known
+    rotation: Rotation | None = None  # only where it was asked for; frames are not turned back
 
     @property
     def moves(self) -> bool:
@@ -62,7 +81,8 @@ class Shifts:
         """Write the shifts as CSV, one line per frame; the file is complete or absent.
 
         The columns are energy_ev, dy_px, dx_px, sigma_dy_px, sigma_dx_px, flag; then the covariance of dy and
-        dx, the magnification, and the reason of the flag.
+        dx, the magnification, and the reason of the flag; and angles with their errors where rotation was
+        looked for.
 
         Raises
         ------
@@ -71,7 +91,8 @@ class Shifts:
         """
         with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow((*COLUMNS, *OPTIONAL))
+            angles = () if self.rotation is None else (self.rotation.angle_deg, self.rotation.sigma_deg)
+            writer.writerow((*COLUMNS, *OPTIONAL, *ANGLES[: len(angles)]))
             for e, energy in enumerate(self.energy_ev):
                 numbers = (energy, *self.shifts_px[e], *self.sigma_px[e])
                 writer.writerow(
@@ -81,6 +102,7 @@ class Shifts:
                         f"{self.covariance_px2[e, 0, 1]:.9g}",
                         f"{self.magnification[e]:.9g}",
                         self.reasons[e],
+                        *(f"{each[e]:.9g}" for each in angles),
                     )
                 )
         return Path(path)

@@ -131,6 +131,11 @@ ALIGN: OptionTable = (
             "help": "largest shift that is sought, in pixels (default: a quarter of the field)",
         },
     ),
+    (
+        "--rotation",
+        "align.rotation",
+        {"action": "store_true", "help": "look for rotation too, and say how large it is"},
+    ),
 )
 ALIGN_ALONE: OptionTable = (  # where aligning is all that is done
     ("--use", "align.shifts", {"metavar": "FILE", "help": "file of shifts instead of those found"}),

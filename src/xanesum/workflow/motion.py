@@ -15,7 +15,7 @@ from xanesum.align import Shifts, align, estimate_shifts, read_shifts
 from xanesum.align.estimate import SMALLEST_PX
 from xanesum.align.frames import LEAST_SHARE
 from xanesum.align.moving import filled
-from xanesum.align.shifts import ALIGNED, LEFT_OUT
+from xanesum.align.shifts import ALIGNED, LEFT_OUT, Rotation
 from xanesum.linalg.binning import block_sums
 from xanesum.method.problem import Progress
 from xanesum.report.texts import Motion
@@ -82,6 +82,8 @@ def align_scan(
     text = (
         f"none: a sample at rest would seem to move as much with a chance of {shifts.p_still:.2g} ({source})"
     )
+    if shifts.rotation is not None:
+        text += rotation_text(shifts.rotation)
     return stack, Motion(shifts, None, False, text)
 
 
@@ -105,6 +107,7 @@ def _estimated(stack: xr.DataArray, scale: int, options: AlignOptions, progress:
         _averaged(stack, scale),
         max_shift=most,
         magnification=options.magnification,
+        rotation=options.rotation,
         progress=progress,
     )
     if scale == 1:
@@ -168,7 +171,20 @@ def moved_text(shifts: Shifts) -> str:
     if out:
         text += f"; {out} frames are left out"
     growth = float(np.ptp(shifts.magnification))
-    return text + (f"; magnification changes by {100 * growth:.2g} %" if growth else "")
+    text += f"; magnification changes by {100 * growth:.2g} %" if growth else ""
+    return text + (rotation_text(shifts.rotation) if shifts.rotation is not None else "")
+
+
+def rotation_text(rotation: Rotation) -> str:
+    """Return what was found of rotation, as the end of a sentence."""
+    known = np.isfinite(rotation.sigma_deg)
+    if not known.any():
+        return "; of rotation nothing is known"
+    error = float(np.median(rotation.sigma_deg[known]))
+    if not rotation.turns:
+        return f"; no rotation beyond errors of {error:.2g} degrees (median)"
+    span = float(np.ptp(rotation.angle_deg[known]))
+    return f"; it turns over {span:.2g} degrees, known to {error:.2g} (median), and is not turned back"
 
 
 def _moved(

@@ -144,6 +144,7 @@ class AlignOptions(_Checked):
     shifts: str = AUTO  # auto: where the sample surely moved; none; or a file of shifts
     magnification: str = "none"  # none, fit (linear in energy), energy (law of a zone plate)
     max_shift_px: float | None = None  # largest shift from the mean; None: a quarter of the field
+    rotation: bool = False  # whether it is looked for; it is told, and not taken out
 
     @property
     def file(self) -> str | None:
