@@ -12,12 +12,18 @@ from xanesum.workflow.motion import rotation_text
 
 def turned(scan, angle_deg):
     """Return the stack of a scan with its clean frames turned from x towards y, and the same noise."""
+    angle = np.radians(angle_deg)
+    back = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return deformed(scan, np.moveaxis(back, 2, 0))
+
+
+def deformed(scan, back):
+    """Return the stack of a scan with clean frames read at places by matrices (E, 2, 2), and the same noise."""
     noise = scan.stack.values - scan.clean
     centre = (np.array(scan.clean.shape[1:]) - 1) / 2
     frames = np.empty_like(scan.stack.values)
-    for out, frame, angle in zip(frames, scan.clean, np.radians(angle_deg), strict=True):
-        back = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        affine_transform(frame, back, centre - back @ centre, output=out, order=3, mode="nearest")
+    for out, frame, matrix in zip(frames, scan.clean, back, strict=True):
+        affine_transform(frame, matrix, centre - matrix @ centre, output=out, order=3, mode="nearest")
     return scan.stack.copy(data=frames + noise)
 
 
@@ -44,6 +50,19 @@ def test_chemistry_is_no_rotation(kind):
 
     assert not found.turns
     assert "no rotation beyond errors of" in rotation_text(found)
+
+
+def test_lines_of_a_scanning_microscope_that_stretch_are_no_rotation():
+    scan = scan_of("electrode", sigma=3.0, jitter_px=2.0)
+    stretch = 0.004 * np.random.default_rng(8).standard_normal(len(scan.stack))
+    back = np.broadcast_to(np.eye(2), (len(stretch), 2, 2)).copy()
+    back[:, 1, 1] += stretch
+
+    still = estimate_shifts(scan.stack, rotation=True).rotation
+    found = estimate_shifts(deformed(scan, back), rotation=True).rotation
+
+    assert np.median(found.sigma_deg) > 2 * np.median(still.sigma_deg)
+    assert not found.turns
 
 
 def test_rotation_is_looked_for_on_request_only():
