@@ -1,13 +1,16 @@
 """The noise of a flat and the drift of the light stand still: they must not hold a sample that moves."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scan_motion import errors_of, scan_of
 
-from xanesum import estimate_shifts
+from xanesum import align, estimate_shifts
 from xanesum.align.frames import Level
 from xanesum.align.pattern import at_rest, beside_motion
 from xanesum.align.state import State
+from xanesum.errors import StackError
 
 
 def counted(scan, *, flat_sigma=0.0, light=0.0, seed=5):
@@ -50,6 +53,31 @@ def test_a_sample_that_moves_is_found_beside_the_noise_of_a_flat():
     error_px, over_stated = score(found, scan)
     assert error_px < 0.4
     assert over_stated < 1.5
+
+
+def test_the_noise_of_the_flat_does_not_move_with_the_frames():
+    scan = scan_of("round", sigma=60.0, shape=(64, 72), jitter_px=3.0)
+    stack = counted(scan, flat_sigma=35.0)
+    flat = (35.0 * np.random.default_rng(5).standard_normal((64, 72)) / 255).astype(np.float32)
+
+    found = estimate_shifts(stack)
+    aligned = align(stack, found)
+
+    assert np.corrcoef(found.pattern.ravel(), flat.ravel())[0, 1] > 0.8
+    without = align(stack.copy(data=stack.values - flat), replace(found, pattern=None))
+    ignored = align(stack, replace(found, pattern=None))
+    seen = aligned["mask"].values
+    left, before = (np.std((each - without).values[:, seen]) for each in (aligned, ignored))
+    assert left < 0.6 * before
+    assert "noise of the flat (rms" in aligned.attrs["history"][-1]
+
+
+def test_a_pattern_of_another_size_is_refused():
+    scan = scan_of("round", sigma=60.0, shape=(64, 72), jitter_px=3.0)
+    found = estimate_shifts(counted(scan, flat_sigma=35.0))
+
+    with pytest.raises(StackError, match="frames of another size"):
+        align(scan.stack[:, 1:], found)
 
 
 def test_a_sample_at_rest_is_left_at_rest():

@@ -18,7 +18,7 @@ def turned(scan, angle_deg):
 
 
 def deformed(scan, back):
-    """Return the stack of a scan with clean frames read at places by matrices (E, 2, 2), and the same noise."""
+    """Return the stack with clean frames read at places by matrices (E, 2, 2), and the same noise."""
     noise = scan.stack.values - scan.clean
     centre = (np.array(scan.clean.shape[1:]) - 1) / 2
     frames = np.empty_like(scan.stack.values)

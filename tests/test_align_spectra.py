@@ -6,8 +6,8 @@ from scipy import ndimage, stats
 
 from xanesum import estimate_shifts, make_stack
 from xanesum.align import stages
-from xanesum.align.estimate import _Scan
 from xanesum.align.evidence import _beyond_chemistry
+from xanesum.align.intake import Scan
 
 ENERGY = np.linspace(8300.0, 8400.0, 30)
 SHAPE = (60, 72)
@@ -26,7 +26,7 @@ def edge(e0):
 
 def n_telling(clean, most=3):
     noise = SIGMA * np.random.default_rng(5).standard_normal(clean.shape)
-    scan = _Scan.of(make_stack((clean + noise).astype(np.float32), ENERGY), None, "none")
+    scan = Scan.of(make_stack((clean + noise).astype(np.float32), ENERGY), None, "none")
     scan.state.vague[:] = False
     scan.state.own_covariance[:] = np.eye(2) * 1e-4
     return stages.n_telling(scan.levels[1], scan.levels[1], scan.state, most)

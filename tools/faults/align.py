@@ -40,7 +40,7 @@ FAULTS = (
     ),
     Fault(
         "align: the noise of a flat holds the sample",
-        "align/estimate.py",
+        "align/intake.py",
         "self.levels = {b: level.less(pattern.values) for b, level in self.levels.items()}",
         "pass",
         "tests/test_align_pattern.py",
@@ -54,7 +54,7 @@ FAULTS = (
     ),
     Fault(
         "align: light that drifts is taken for motion",
-        "align/estimate.py",
+        "align/intake.py",
         "n_fields = N_FIELDS if by_flat else 1",
         "n_fields = 1",
         "tests/test_align_pattern.py",
@@ -107,6 +107,13 @@ FAULTS = (
         "    common &= n_known >= ",
         "    n_known >= ",
         "tests/test_align_resample.py",
+    ),
+    Fault(
+        "align: the noise of the flat moves with the frames",
+        "align/resample.py",
+        "            frame -= shifts.pattern",
+        "            frame -= 0 * shifts.pattern",
+        "tests/test_align_pattern.py",
     ),
     Fault(
         "align: a slow rotation passes for chemistry",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
@@ -11,28 +11,22 @@ from numpy.typing import NDArray
 
 from xanesum.align import stages
 from xanesum.align.evidence import p_value_of_rest
-from xanesum.align.frames import NOTHING, Image, Level, binned, noise_of_frames
-from xanesum.align.growth import MAGNIFICATIONS, fitted_growth, undo_magnification, zone_plate_law
-from xanesum.align.light import N_FIELDS
+from xanesum.align.frames import NOTHING, Level
+from xanesum.align.growth import fitted_growth, undo_magnification
+from xanesum.align.intake import SMALLEST_PX, Scan, levels_of
 from xanesum.align.pattern import Pattern, at_rest, beside_motion
 from xanesum.align.refine import FINE, GROWS, Whitening, refine
 from xanesum.align.rotation import fitted_rotation
 from xanesum.align.shifts import ALIGNED, BY_CHANCE, BY_DRIFT, LEFT_OUT, Rotation, Shifts
 from xanesum.align.standing import begin
-from xanesum.align.state import State
 from xanesum.align.template import Template, add_up
-from xanesum.errors import RecipeError, StackError
-from xanesum.stack import check_stack, usable_mask, usable_weight
+from xanesum.errors import StackError
 
 __all__ = ["estimate_shifts"]
 
 Array = NDArray[np.float64]
 Progress = Callable[[str, float], None]
 
-LARGEST_SHARE = 0.25  # of the field that shifts are sought over, either way
-COARSEST, LEAST_PIXELS = 8, 24  # binning of the first search, and pixels of a frame that it must leave
-SMALLEST_PX = 16  # of a frame
-SPECTRAL, SPECTRAL_PIXELS = 4, 4000  # largest binning at which spectra are fitted, and pixels it must leave
 SPECTRA, MOST_SPECTRA = 3, 5  # of the model, at most; and at the end, when shifts are known
 ROUNDS = {4: 3, 2: 3, 1: 1}  # of regression at each binning, if shifts settle
 MOST_ROUNDS = 6  # if they do not, beside light that drifts
@@ -42,11 +36,7 @@ FINE_SHARE = 0.01  # of the information near the highest frequencies of a level,
 NEAR_HIGHEST = 0.35  # cycles per pixel of a level
 AFRESH = 3  # rounds of search and regression after frames were left out
 GROWTH_ROUNDS = 2
-QUIETEST = 0.1  # share of the frames that are the quietest
-NOISIER = 1.1  # times their noise, from which other frames may hold texture
-LEAST_THERE = 0.5  # of the values of a frame
 FEW_FRAMES = 8  # for which halves of the field are compared
-MANY_FRAMES = 10  # from which the mean frame hardly shows what a single frame does
 MOVES_PX = 0.5  # of the sample, from which the noise of a flat shows beside it
 SMALL_SHARE = 0.05  # of the field
 HEAVY = 1.0  # power of a flat's noise in the sum of all frames, over that of theirs, from which it matters
@@ -100,7 +90,7 @@ def estimate_shifts(
         If `max_shift` or `magnification` is impossible.
     """
     say = progress or _quiet
-    scan = _Scan.of(stack, max_shift, magnification)
+    scan = Scan.of(stack, max_shift, magnification)
     shifts = _estimated(scan, say)
     if len(stack) <= FEW_FRAMES:
         shifts = _with_spread(shifts, stack, max_shift, magnification)
@@ -125,7 +115,7 @@ def _with_spread(shifts: Shifts, stack: xr.DataArray, max_shift: float | None, m
     apart = []
     for half in halves:
         try:
-            found = _estimated(_Scan.of(half, max_shift, magnification), _quiet)
+            found = _estimated(Scan.of(half, max_shift, magnification), _quiet)
         except StackError:  # nothing usable there
             continue
         apart.append(found.shifts_px - shifts.shifts_px)
@@ -137,7 +127,7 @@ def _with_spread(shifts: Shifts, stack: xr.DataArray, max_shift: float | None, m
     return replace(shifts, covariance_px2=shifts.covariance_px2 + spread)
 
 
-def _estimated(scan: _Scan, say: Progress) -> Shifts:
+def _estimated(scan: Scan, say: Progress) -> Shifts:
     """Return the shifts of a scan."""
     if not stages.shows_sample(scan.levels, scan.state):
         scan.take_texture_for_sample()
@@ -161,16 +151,17 @@ def _estimated(scan: _Scan, say: Progress) -> Shifts:
     if pattern is not None and pattern.weight > HEAVY and _moves_little(scan, p_still):
         _tell_pattern(scan, pattern, finer, say)
         p_still = _p_still(scan)
+        scan.is_told = True
     say("done", 1.0)
     return _shifts(scan, p_still)
 
 
-def _p_still(scan: _Scan) -> float:
+def _p_still(scan: Scan) -> float:
     """Return the probability of as much motion as seen, if the sample stands still."""
     return p_value_of_rest(scan.levels[min(FINE, scan.spectral)], scan.levels[scan.spectral], scan.state)
 
 
-def _tell_pattern(scan: _Scan, pattern: Pattern, binnings: list[int], say: Progress) -> None:
+def _tell_pattern(scan: Scan, pattern: Pattern, binnings: list[int], say: Progress) -> None:
     """Tell the noise of the flat from a sample that moves, and refine the shifts, until they settle."""
     state = scan.state
     for turn in range(PATTERN_ROUNDS):
@@ -184,7 +175,7 @@ def _tell_pattern(scan: _Scan, pattern: Pattern, binnings: list[int], say: Progr
             return
 
 
-def _moves_little(scan: _Scan, p_still: float) -> bool:
+def _moves_little(scan: Scan, p_still: float) -> bool:
     """Whether the sample moves, but by little of the field.
 
     Beside one that stands still, nothing tells a pattern from a sample that is the same in all frames.
@@ -200,7 +191,7 @@ def _quiet(step: str, share: float) -> None:
     """Report nothing."""
 
 
-def _leave_out_foreign(scan: _Scan) -> None:
+def _leave_out_foreign(scan: Scan) -> None:
     """Leave out frames that hold something else, and name them."""
     foreign = stages.find_foreign(scan.levels[scan.spectral], scan.state)
     if not foreign.any() or (scan.state.used & ~foreign).sum() < 2:
@@ -215,7 +206,7 @@ def _leave_out_foreign(scan: _Scan) -> None:
         stages.seek_again(level, scan.state, scan.limit_px)
 
 
-def _refine(scan: _Scan, binnings: list[int], *, together: bool = True) -> None:
+def _refine(scan: Scan, binnings: list[int], *, together: bool = True) -> None:
     """Refine shifts from coarse to fine, as long as a finer level knows more."""
     state, spectral = scan.state, scan.levels[scan.spectral]
     whiten: Whitening | None = None
@@ -236,7 +227,7 @@ def _refine(scan: _Scan, binnings: list[int], *, together: bool = True) -> None:
         stages.settle(level, spectral, state, most=MOST_SPECTRA if chemistry else 1, whiten=whiten)
 
 
-def _first_rounds(scan: _Scan, level: Level) -> tuple[Whitening | None, Template]:
+def _first_rounds(scan: Scan, level: Level) -> tuple[Whitening | None, Template]:
     """Repeat regressions at the first level, with one spectrum and, if more tell more, with these.
 
     With one, frames of another chemistry may be lost.  With more, what lies wrong may pass for chemistry.
@@ -260,7 +251,7 @@ def _first_rounds(scan: _Scan, level: Level) -> tuple[Whitening | None, Template
 
 
 def _rounds(
-    scan: _Scan, level: Level, most: int, whiten: Whitening | None, *, seeks: bool = False
+    scan: Scan, level: Level, most: int, whiten: Whitening | None, *, seeks: bool = False
 ) -> tuple[Whitening | None, Template]:
     """Repeat regressions at one level until shifts settle; return the filter of what is left, and the model.
 
@@ -293,7 +284,7 @@ def _needs_finer(template: Template, whiten: Whitening | None) -> bool:
     return bool(told[canvas.radius > NEAR_HIGHEST].sum() > FINE_SHARE * told.sum())
 
 
-def _fit_growth(scan: _Scan) -> None:
+def _fit_growth(scan: Scan) -> None:
     """Fit a growth that is linear in energy, and take it out of the frames."""
     for _ in range(GROWTH_ROUNDS):
         level = scan.levels[2]
@@ -304,11 +295,11 @@ def _fit_growth(scan: _Scan) -> None:
         law = scan.growth * (1 + growth * x)
         scan.growth = law
         values = undo_magnification(scan.raw, law)
-        scan.levels = _levels(values, scan.levels[1].seen, scan.levels[1].noise)
+        scan.levels = levels_of(values, scan.levels[1].seen, scan.levels[1].noise)
         _refine(scan, [2], together=False)
 
 
-def _rotation(scan: _Scan) -> Rotation:
+def _rotation(scan: Scan) -> Rotation:
     """Return the angles of the frames, each against all others.
 
     The model has one spectrum: more of them would take a slow rotation for chemistry.
@@ -319,7 +310,7 @@ def _rotation(scan: _Scan) -> Rotation:
     return fitted_rotation(level, template, state, scan.energy_ev)
 
 
-def _shifts(scan: _Scan, p_still: float) -> Shifts:
+def _shifts(scan: Scan, p_still: float) -> Shifts:
     """Return the result, in the coordinates of the frames as they were measured."""
     state = scan.state
     own = state.own_sigma.max(axis=1)
@@ -335,111 +326,14 @@ def _shifts(scan: _Scan, p_still: float) -> Shifts:
     precision = np.where(state.used, 1 / np.trace(covariance, axis1=1, axis2=2), 0)
     shifts = state.shifts * scan.growth[:, None]
     shifts = shifts - precision @ shifts / precision.sum()
-    return Shifts(scan.energy_ev, shifts, covariance, flag, reasons, len(state.spectra), scan.growth, p_still)
-
-
-@dataclass(eq=False)
-class _Scan:
-    """The input, checked."""
-
-    energy_ev: Array
-    limit_px: Array  # (2,)
-    levels: dict[int, Level]
-    state: State
-    reasons: list[str]  # (E,) why a frame is left out
-    raw: Image  # (E, Y, X) as measured
-    growth: Array  # (E,) magnification that the levels no longer have
-    magnification: str = "none"
-    one_flat: bool = False  # whether all frames were divided by one flat, and are many
-
-    @property
-    def spectral(self) -> int:
-        """Binning at which spectra are fitted."""
-        enough = [b for b, level in self.levels.items() if np.prod(level.shape) >= SPECTRAL_PIXELS]
-        return min(SPECTRAL, max(enough, default=1))
-
-    def take_texture_for_sample(self) -> None:
-        """Take the noise of all frames for that of the quietest ones, and what others have beyond for sample.
-
-        Texture of single pixels is like noise within a frame, so that a frame with more of it seems noisier.
-        """
-        noise = self.levels[1].noise
-        least, most = np.quantile(noise[self.state.used], [QUIETEST, 1 - QUIETEST])
-        if most < NOISIER * least:
-            return
-        ratio = np.minimum(least / noise, 1)
-        self.levels = {b: replace(level, noise=level.noise * ratio) for b, level in self.levels.items()}
-        self.state.spectra = _contrast(self.levels[max(self.levels)], self.state.offset, self.state.used)
-
-    def take_away(self, pattern: Pattern) -> None:
-        """Take a pattern away that stands still on the detector, in place of the one before."""
-        self.levels = {b: level.less(pattern.values) for b, level in self.levels.items()}
-
-    @classmethod
-    def of(cls, stack: xr.DataArray, max_shift: float | None, magnification: str) -> _Scan:
-        check_stack(stack, min_energies=2)
-        quantity = stack.attrs["quantity"]
-        if quantity in ("counts", "transmission"):
-            raise StackError(
-                f"expected optical density, got {quantity}; convert it first, in xanesum.preprocess.prepare, "
-                "since flats belong to the detector and not to the sample"
-            )
-        if magnification not in MAGNIFICATIONS:
-            raise RecipeError(
-                f"magnification must be one of {', '.join(MAGNIFICATIONS)}, got {magnification!r}",
-                parameter="magnification",
-            )
-        shape = np.array(stack.shape[1:])
-        if shape.min() < SMALLEST_PX:
-            raise StackError(
-                f"frames must have at least {SMALLEST_PX} pixels each way, got {stack.shape[1:]}"
-            )
-        limit = np.minimum(shape * LARGEST_SHARE if max_shift is None else max_shift, 0.45 * shape)
-        if not (np.isfinite(limit).all() and limit.min() >= 1):
-            raise RecipeError(f"max_shift must be at least 1 pixel, got {max_shift}", parameter="max_shift")
-        raw = np.asarray(stack.values, np.float32)
-        energy_ev = np.asarray(stack.energy.values, np.float64)
-        growth = zone_plate_law(energy_ev) if magnification == "energy" else np.ones(len(energy_ev))
-        values = undo_magnification(raw, growth) if magnification == "energy" else raw
-        by_flat = bool(stack.attrs.get("flat_field", False))
-        n_fields = N_FIELDS if by_flat else 1
-        levels, state, reasons = _prepared(values, usable_mask(stack), usable_weight(stack), n_fields)
-        one_flat = by_flat and len(raw) >= MANY_FRAMES and magnification == "none"
-        return cls(energy_ev, limit, levels, state, reasons, raw, growth, magnification, one_flat)
-
-
-def _prepared(
-    values: Image, mask: NDArray[np.bool_], weight: NDArray[np.bool_], n_fields: int
-) -> tuple[dict[int, Level], State, list[str]]:
-    """Return the levels, the state at rest, and why frames are left out."""
-    n_mask = max(int(mask.sum()), 1)
-    there = np.array([np.count_nonzero(np.isfinite(frame) & mask) / n_mask for frame in values])
-    used = weight & (there >= LEAST_THERE)
-    if used.sum() < 2:
-        raise StackError(f"alignment needs at least 2 frames with values, the stack has {int(used.sum())}")
-    reasons = [
-        "" if ok else "its weight is 0" if not w else "more than half of its values are missing"
-        for ok, w in zip(used, weight, strict=True)
-    ]
-    levels = _levels(values, mask, noise_of_frames(values, mask))
-    small = levels[max(levels)]
-    offset = np.zeros((len(values), n_fields))
-    for e in np.flatnonzero(used):
-        there = small.seen & np.isfinite(small.values[e])
-        offset[e, 0] = small.values[e][there].mean()
-    return levels, State.at_rest(offset, used, _contrast(small, offset, used)), reasons
-
-
-def _contrast(level: Level, offset: Array, used: NDArray[np.bool_]) -> Array:
-    """Return a first spectrum (1, E), of norm 1: how far each frame's power exceeds that of its noise."""
-    spectrum = np.sqrt(np.maximum(stages.powers(level, offset), 0) + 1e-6) * used
-    return np.asarray(spectrum[None] / np.linalg.norm(spectrum))
-
-
-def _levels(values: Image, seen: NDArray[np.bool_], noise: Array) -> dict[int, Level]:
-    """Return the frames at all binnings, finest first."""
-    complete = bool(all((np.isfinite(frame) | ~seen).all() for frame in values))
-    levels = {1: Level(values, seen, noise, 1, complete, (values.shape[1], values.shape[2]))}
-    while 2 * max(levels) <= COARSEST and min(values.shape[1:]) // (2 * max(levels)) >= LEAST_PIXELS:
-        levels[2 * max(levels)] = binned(levels[max(levels)], 2)
-    return levels
+    return Shifts(
+        scan.energy_ev,
+        shifts,
+        covariance,
+        flag,
+        reasons,
+        len(state.spectra),
+        scan.growth,
+        p_still,
+        pattern=scan.pattern.values if scan.pattern is not None and scan.is_told else None,
+    )

@@ -24,6 +24,7 @@ __all__ = ["Pattern", "at_rest", "beside_motion"]
 Array = NDArray[np.float64]
 
 LEAST_REST = 1e-3  # of a spectrum that others do not hold
+MOST_SIGMAS = 3.0  # that a value of the pattern may have; what is beyond is sample
 LARGEST = 0.5  # of a frame's variance, that of a single flat; what stands still beyond is sample
 
 
@@ -99,7 +100,8 @@ def beside_motion(pattern: Pattern, level: Level, state: State) -> Pattern:
         normal -= gain * np.abs(share) ** 2
         right = right - gain * share.conj() * image
     values = canvas.frames(np.asarray(right / normal, np.complex64)) * level.seen
-    return replace(pattern, values=values)
+    most = np.float32(MOST_SIGMAS * pattern.sigma)
+    return replace(pattern, values=np.clip(values, -most, most))
 
 
 def _sums(level: Level, canvas: Canvas, state: State) -> tuple[Complex, Complex, Complex]:

@@ -29,7 +29,8 @@ def align(
     Frames are moved by the phase of their Fourier coefficients, mirrored at the borders.  Noise that is white
     stays white.  With a magnification, the same is done by two matrices a frame.  Values that are missing, or
     of pixels that the mask leaves out, are filled from their neighbours first, so that they are not smeared;
-    pixels next to them are missing in the result.
+    pixels next to them are missing in the result.  If the shifts hold the noise of the flat, it is taken away
+    first: it stands still on the detector, and would move with the frames.
 
     Parameters
     ----------
@@ -85,6 +86,8 @@ def _resampled(
 
     def of(e: int, values: NDArray[np.float64]) -> tuple[Image, NDArray[np.bool_]]:
         frame = values.astype(np.float32)
+        if shifts.pattern is not None:
+            frame -= shifts.pattern
         there = mask & np.isfinite(frame)
         where = shifts.shifts_px[e], float(shifts.magnification[e])
         moved = mover.moved_back(filled(frame, there), *where)
@@ -136,6 +139,8 @@ def _labelled(
         f"resampled once by {out.attrs['resampling']}; "
         f"{100 * lost:.1f} % of the field was not seen in all frames"
     )
+    if shifts.pattern is not None:
+        note += f"; noise of the flat (rms {shifts.pattern.std():.2g}) was taken away before"
     if n_out := int(np.sum(shifts.flag == LEFT_OUT)):
         note += f"; {n_out} frames left out"
     return add_history(out, note)

@@ -66,6 +66,7 @@ class Shifts:
     magnification: Array  # (E,), 1 where none
     p_still: float  # probability of as much motion as seen where nothing moves; NaN where it is not known
     rotation: Rotation | None = None  # only where it was asked for; frames are not turned back
+    pattern: NDArray[np.float32] | None = None  # (Y, X) noise of the flat, in optical density, if it is known
 
     @property
     def moves(self) -> bool:
@@ -82,7 +83,7 @@ class Shifts:
 
         The columns are energy_ev, dy_px, dx_px, sigma_dy_px, sigma_dx_px, flag; then the covariance of dy and
         dx, the magnification, and the reason of the flag; and angles with their errors where rotation was
-        looked for.
+        looked for.  The noise of a flat is not written.
 
         Raises
         ------
@@ -122,6 +123,7 @@ class Shifts:
             self.rank,
             np.where(known, self.magnification[at], 1),
             self.p_still,
+            pattern=self.pattern,
         )
 
     def check_for(self, energy_ev: Array, shape: tuple[int, int], *, source: str = "these shifts") -> None:
@@ -139,14 +141,16 @@ class Shifts:
         Raises
         ------
         StackError
-            If number or energies differ, a number is missing, a shift is larger than the field, or all frames
-            are left out.
+            If number or energies differ, the pattern has another size, a number is missing, a shift is larger
+            than the field, or all frames are left out.
         """
         if len(self.energy_ev) != len(energy_ev):
             raise StackError(
                 f"{source}: {len(self.energy_ev)} shifts for {len(energy_ev)} frames; "
                 "take the shifts of this scan"
             )
+        if self.pattern is not None and self.pattern.shape != shape:
+            raise StackError(f"{source}: they are of frames of another size; take the shifts of this scan")
         apart = np.abs(self.energy_ev - energy_ev)
         if not np.all(apart <= SAME_EV):
             e = int(np.argmax(~(apart <= SAME_EV)))

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from xanesum.align import Shifts, align, estimate_shifts, read_shifts
-from xanesum.align.estimate import SMALLEST_PX
 from xanesum.align.frames import LEAST_SHARE
+from xanesum.align.intake import SMALLEST_PX
 from xanesum.align.moving import filled
 from xanesum.align.shifts import ALIGNED, LEFT_OUT, Rotation
 from xanesum.linalg.binning import block_sums
@@ -118,6 +118,7 @@ def _estimated(stack: xr.DataArray, scale: int, options: AlignOptions, progress:
         found,
         shifts_px=found.shifts_px * scale + (1 - found.magnification)[:, None] * centre,
         covariance_px2=found.covariance_px2 * scale**2,
+        pattern=None,  # it is that of the averages
         reasons=tuple(IN_PX.sub(lambda px: f"{scale * float(px[1]):.1f} px", each) for each in found.reasons),
     )
 
