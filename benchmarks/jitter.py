@@ -73,10 +73,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="particle and brine, 6 px, one seed")
     parser.add_argument("--fresh", action="store_true", help="repeat rows that are there")
     parser.add_argument("--methods", nargs="*", default=METHODS, choices=METHODS)
+    parser.add_argument("--jitters", nargs="*", type=float, default=JITTERS, metavar="PX")
+    parser.add_argument("--seeds", nargs="*", type=int, default=SEEDS)
     options = parser.parse_args()
     name = "jitter-quick" if options.quick else "jitter"
     rows: list[Row] = [] if options.fresh else [bare(row) for row in load(name)]
-    for kind, sigma, jitter, seed in cells(options.quick):
+    for kind, sigma, jitter, seed in cells(options):
         key = {"scene": kind, "sigma": sigma, "jitter": jitter, "seed": seed}
         missing = [
             m for m in options.methods if not any(row.items() >= (key | {"what": m}).items() for row in rows)
@@ -97,11 +99,11 @@ def bare(row: Row) -> Row:
     return {key: value for key, value in row.items() if key not in ("commit", "processor")}
 
 
-def cells(quick: bool) -> Iterator[tuple[str, float, float, int]]:
+def cells(options: argparse.Namespace) -> Iterator[tuple[str, float, float, int]]:
     """Yield scene, sigma, jitter and seed."""
-    for seed in SEEDS[:1] if quick else SEEDS:
-        for kind in ("particle", "brine") if quick else KINDS:
-            for jitter in JITTERS[-1:] if quick else JITTERS:
+    for seed in SEEDS[:1] if options.quick else options.seeds:
+        for kind in ("particle", "brine") if options.quick else KINDS:
+            for jitter in JITTERS[-1:] if options.quick else options.jitters:
                 for sigma in SIGMAS:
                     yield kind, sigma, jitter, seed
 
