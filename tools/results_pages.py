@@ -27,6 +27,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from _common import RESULTS, print_table
 from _random_tables import tables as random_tables
 from _show import show_by_sigma, whole_chain
+from jitter import METHODS as JITTER_METHODS
 from jitter import summary as jitter_summary
 from random_motion import summary as motion_summary
 
@@ -764,11 +765,26 @@ def jitter(file: str) -> list[Row]:
             "worst": f"{row['worst']:.4f}",
         }
         for row in jitter_summary(rows_of(file))
+        if row["what"] == "xanesum"
+    ]
+
+
+def jitter_rivals(file: str) -> list[Row]:
+    """Return the map over that of the scan at rest, by several ways to align, where all were tried."""
+    found: dict[tuple[str, float, float], Row] = {}
+    for row in jitter_summary(rows_of(file)):
+        found.setdefault((row["scene"], row["sigma"], row["jitter"]), {})[row["what"]] = row
+    return [
+        {"scene": scene, "sigma": f"{sigma:g}", "jitter (px)": f"{jitter:g}"}
+        | {what: f"{ways[what]['error px']:.2g} px, {ways[what]['ratio']:.3f}" for what in JITTER_METHODS}
+        for (scene, sigma, jitter), ways in found.items()
+        if set(JITTER_METHODS) <= set(ways)
     ]
 
 
 TABLES = {
     "jitter": Table(partial(jitter, "jitter"), ("jitter",)),
+    "jitter rivals": Table(partial(jitter_rivals, "jitter"), ("jitter",)),
     **{
         f"random {kind}": Table(partial(random_motion, f"random-{kind}-report"), (f"random-{kind}-report",))
         for kind in ("moving", "still")
