@@ -769,6 +769,13 @@ def jitter(file: str) -> list[Row]:
     ]
 
 
+def _error_and_ratio(row: Row) -> str:
+    """Return an error of shifts and the map over that at rest, if what is left of the field has one."""
+    error, at_rest = row["error px"], row["map"] / row["ratio"]
+    ratio = f"{row['ratio']:.3f}" if at_rest > 0.2 else "no map"
+    return f"{error:.2g} px, {ratio}" if error < 100 else f"{error:.0f} px, {ratio}"
+
+
 def jitter_rivals(file: str) -> list[Row]:
     """Return the map over that of the scan at rest, by several ways to align, where all were tried."""
     found: dict[tuple[str, float, float], Row] = {}
@@ -776,7 +783,7 @@ def jitter_rivals(file: str) -> list[Row]:
         found.setdefault((row["scene"], row["sigma"], row["jitter"]), {})[row["what"]] = row
     return [
         {"scene": scene, "sigma": f"{sigma:g}", "jitter (px)": f"{jitter:g}"}
-        | {what: f"{ways[what]['error px']:.2g} px, {ways[what]['ratio']:.3f}" for what in JITTER_METHODS}
+        | {what: _error_and_ratio(ways[what]) for what in JITTER_METHODS}
         for (scene, sigma, jitter), ways in found.items()
         if set(JITTER_METHODS) <= set(ways)
     ]
