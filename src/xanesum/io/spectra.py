@@ -24,9 +24,9 @@ def read_spectra(path: str | Path, channel: str | None = None) -> list[Reference
     path : str or Path
         XDI, a project of Athena, or text with a column of energies and one of absorption, or with columns of
         counts that a header names (i0, itrans, ifluor, irefer).
-    channel : {"transmission", "fluorescence", "reference channel", "absorption"}, optional
+    channel : {"transmission", "fluorescence", "reference", "absorption"}, optional
         Which spectrum to read of a file that holds several; by default that of the sample, in transmission
-        if there is one.
+        if there is one.  The reference is a foil or the like that was measured behind the sample.
 
     Raises
     ------

@@ -13,7 +13,7 @@ from xanesum.stack import KEV_LIMIT
 
 __all__ = ["ABSORPTION", "FLUORESCENCE", "KINDS", "REFERENCE", "TRANSMISSION", "Reference", "mended"]
 
-TRANSMISSION, FLUORESCENCE, REFERENCE = "transmission", "fluorescence", "reference channel"
+TRANSMISSION, FLUORESCENCE, REFERENCE = "transmission", "fluorescence", "reference"
 ABSORPTION = "absorption"  # mu is given, and nothing says how it was measured
 KINDS = (TRANSMISSION, FLUORESCENCE, REFERENCE, ABSORPTION)
 MIN_ENERGIES = 5  # fewer are no spectrum

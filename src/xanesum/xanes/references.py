@@ -33,11 +33,14 @@ from xanesum.xanes.steepest import steepest_e0_ev
 
 __all__ = [
     "ALIKE",
+    "OTHER_EDGE_EV",
     "Reference",
     "ReferenceEdge",
+    "are_same",
     "at_energies",
     "check_references",
     "edge_of",
+    "normalized_alone",
     "read_references",
     "reference_spectra",
     "region_references",
@@ -189,6 +192,7 @@ def reference_spectra(
     ranges: EdgeRanges | None = None,
     shift_ev: float = 0.0,
     overlap: bool = False,
+    e0_ev: float | None = None,
 ) -> xr.DataArray:
     """Return the normalized spectra of references at the energies of a scan.
 
@@ -209,6 +213,8 @@ def reference_spectra(
         Is added to the energies of all references, see `xanesum.xanes.energy_shift.fit_energy_shift`.
     overlap : bool
         Return only the energies that all references cover.  By default they must cover all.
+    e0_ev : float, optional
+        Energy of the edge of the scan; with `ranges` it is known.
 
     Returns
     -------
@@ -226,7 +232,7 @@ def reference_spectra(
     if not references:
         raise EdgeError("no references were given")
     references = [replace(each, energy_ev=each.energy_ev + shift_ev) for each in references]
-    check_references(references)
+    check_references(references, e0_ev if ranges is None else ranges.e0_ev)
     used = require_overlap(references, energy_ev, partly=overlap)
     at = np.asarray(energy_ev, np.float64)[used]
     if len(at) < len(references):
@@ -257,6 +263,17 @@ def reference_spectra(
         "edge_steps": steps,
     }
     return xr.DataArray(table, dims=("reference", "energy"), coords=coords, attrs=attrs)
+
+
+def normalized_alone(reference: Reference, normalization: Normalization | None = None) -> NDArray[np.float64]:
+    """Return a reference normalized by itself, at its own energies (n,).
+
+    Raises
+    ------
+    EdgeError
+        If it has too few energies below or beyond its edge.
+    """
+    return _by_itself(reference, normalization)[0]
 
 
 def at_energies(
@@ -295,7 +312,7 @@ def check_references(references: Sequence[Reference], e0_ev: float | None = None
             )
     for i, one in enumerate(references):
         for other in references[:i]:
-            if _are_same(one, other):
+            if are_same(one, other):
                 raise EdgeError(
                     f"references {other.name!r} and {one.name!r} are the same spectrum; leave out one of them"
                 )
@@ -370,7 +387,7 @@ def _with_own_names(references: list[Reference]) -> list[Reference]:
     return found
 
 
-def _are_same(one: Reference, other: Reference) -> bool:
+def are_same(one: Reference, other: Reference) -> bool:
     """Return whether two references have the same values where both are known, but for a factor and a level."""
     low, high = (max(one.energy_ev[0], other.energy_ev[0]), min(one.energy_ev[-1], other.energy_ev[-1]))
     at = one.energy_ev[(one.energy_ev >= low) & (one.energy_ev <= high)]
