@@ -80,9 +80,7 @@ def _area(text: str, data: Any) -> tuple[str, Any]:
     return name, mask
 
 
-def _lines(
-    surveyed: Sequence[SurveyedReference], alike: Sequence[tuple[str, str, float]]
-) -> Iterator[str]:
+def _lines(surveyed: Sequence[SurveyedReference], alike: Sequence[tuple[str, str, float]]) -> Iterator[str]:
     """Yield a line for each reference, its notes, and what they are together."""
     width = max(len(each.reference.name) for each in surveyed)
     for each in surveyed:
@@ -90,7 +88,8 @@ def _lines(
         first, last = reference.energy_ev[[0, -1]]
         line = f"{reference.name:{width}}  {each.what}; {len(reference.mu)} energies, {first:.1f} to {last:.1f} eV"
         if edge is not None:
-            line += f"; half-step {edge.e0_ev:.2f} eV, step {edge.edge_step:.3g}"
+            half = "none" if edge.half_step_ev is None else f"{edge.half_step_ev:.2f} eV"
+            line += f"; half-step energy {half}, step {edge.edge_step:.3g}"
             line += "" if each.noise is None else f", noise {100 * each.noise:.2g} % of it"
         yield line
         if reference.sample:
@@ -111,7 +110,9 @@ def _counts(surveyed: Sequence[SurveyedReference]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for each in surveyed:
         edge = each.edge
-        name = "no edge" if edge is None else f"{edge.element} {edge.edge}" if edge.element else "unknown edge"
+        name = (
+            "no edge" if edge is None else f"{edge.element} {edge.edge}" if edge.element else "unknown edge"
+        )
         key = f"{name}, {each.reference.kind}"
         counts[key] = counts.get(key, 0) + 1
     return counts
@@ -179,7 +180,8 @@ def _facts_of(each: SurveyedReference) -> dict[str, Any]:
         "last_ev": float(reference.energy_ev[-1]),
         "element": None if edge is None else edge.element,
         "edge": None if edge is None else edge.edge,
-        "half_step_ev": None if edge is None else edge.e0_ev,
+        "e0_ev": None if edge is None else edge.e0_ev,
+        "half_step_ev": None if edge is None else edge.half_step_ev,
         "steepest_ev": each.steepest_ev,
         "edge_step": None if edge is None else edge.edge_step,
         "noise": each.noise,
@@ -187,5 +189,3 @@ def _facts_of(each: SurveyedReference) -> dict[str, Any]:
         "definition": None if edge is None else edge.definition,
         "notes": [*reference.notes, *each.doubts],
     }
-
-

@@ -67,7 +67,9 @@ def write_references_figure(
     for axes, group in zip(figure.subplots(len(groups), squeeze=False)[:, 0], groups, strict=True):
         _draw(axes, group, scan, normalization)
     how = "as in Larch" if normalization is not None else "by automatic pre-edge and post-edge lines"
-    lines = [f"Each reference by itself, normalized {how}, flattened; the values of some are as in their file."]
+    lines = [
+        f"Each reference by itself, normalized {how}, flattened; the values of some are as in their file."
+    ]
     if scan is not None:
         lines.append(f"Scan: mean spectrum, {scan[2]}.")
     figure.supxlabel("\n".join(_wrapped(line) for line in lines), fontsize=7, x=0.01, ha="left")

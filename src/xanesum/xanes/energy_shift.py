@@ -82,7 +82,9 @@ class _Problem:
     blocks: NDArray[np.int64]  # (n,), which block an energy belongs to
     noise_is_known: bool
 
-    def fit(self, shift_ev: float, kept: NDArray[np.bool_] | None = None) -> tuple[NDArray[np.float64], float]:
+    def fit(
+        self, shift_ev: float, kept: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.float64], float]:
         """Return amounts (R,) from 0 on, and the sum of squared residuals, at one shift."""
         used = np.ones(len(self.spectrum), bool) if kept is None else kept
         amounts, norm = nnls((self.moved(shift_ev) * self.weights[:, None])[used], self.spectrum[used])
@@ -135,7 +137,7 @@ def fit_energy_shift(
     spectra = pixel_spectra_of(data)
     edge = map_edge(spectra, e0_ev, None, None, normalization)
     check_references(references, edge.ranges.e0_ev)
-    problem, at = _problem(spectra, references, edge.ranges)
+    problem, at, how = _problem(spectra, references, edge.ranges)
     looked_at = np.arange(-max_shift_ev, max_shift_ev + STEP_EV / 2, STEP_EV)
     squares = [problem.fit(float(by))[1] for by in looked_at]
     start = float(looked_at[int(np.argmin(squares))])
@@ -153,14 +155,17 @@ def fit_energy_shift(
         {each.name: float(amount) / scale for each, amount in zip(references, amounts, strict=True)},
         left / float(problem.spectrum @ problem.spectrum),
         f"one shift and amounts from 0 on of {len(references)} references, fitted to the mean spectrum from "
-        f"{at[0]:.1f} to {at[-1]:.1f} eV; {edge.ranges.definition(spectra.energy_ev)}",
+        f"{at[0]:.1f} to {at[-1]:.1f} eV; {how}",
     )
 
 
 def _problem(
     spectra: PixelSpectra, references: Sequence[Reference], ranges: EdgeRanges
-) -> tuple[_Problem, NDArray[np.float64]]:
-    """Return the problem, and the energies that are fitted."""
+) -> tuple[_Problem, NDArray[np.float64], str]:
+    """Return the problem, the energies that are fitted, and how lines were taken away.
+
+    Where references do not reach as far as the lines of the scan, a line over the fitted energies is used.
+    """
     energy_ev = spectra.energy_ev
     has_lines = ranges.pre_ev is not None and ranges.post_ev is not None
     low, high = (ranges.e0_ev + end for end in WINDOW_EV)
@@ -170,8 +175,8 @@ def _problem(
             f"{np.count_nonzero(window)} energies from {low:.1f} to {high:.1f} eV are too few to fit a shift and "
             f"{len(references)} references"
         )
-    needed = energy_ev if has_lines else energy_ev[window]
-    require_overlap(references, needed)
+    has_lines &= bool(len(energy_ev) == np.count_nonzero(require_overlap(references, energy_ev, partly=True)))
+    require_overlap(references, energy_ev[window])
     lines = flattening_operator(energy_ev, ranges, window) if has_lines else _without_line(energy_ev, window)
 
     def moved(by_ev: float) -> NDArray[np.float64]:
@@ -185,7 +190,8 @@ def _problem(
     blocks = np.arange(np.count_nonzero(window)) * BLOCKS // np.count_nonzero(window)
     is_known = spectra.covariance_of_mean() is not None
     problem = _Problem(lines @ spectra.mean_spectrum / error, 1 / error, moved, blocks, is_known)
-    return problem, energy_ev[window]
+    how = ranges.definition(energy_ev) if has_lines else "a straight line was taken from each"
+    return problem, energy_ev[window], how
 
 
 def _without_line(energy_ev: NDArray[np.float64], window: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -210,7 +216,9 @@ def _error(problem: _Problem, shift_ev: float, amounts: NDArray[np.float64], lef
     """Return the standard error of the shift."""
     active = amounts > 0
     slope = (problem.moved(shift_ev + SLOPE_EV) - problem.moved(shift_ev - SLOPE_EV)) / (2 * SLOPE_EV)
-    columns = np.column_stack([problem.moved(shift_ev)[:, active], slope @ amounts]) * problem.weights[:, None]
+    columns = (
+        np.column_stack([problem.moved(shift_ev)[:, active], slope @ amounts]) * problem.weights[:, None]
+    )
     row = np.linalg.pinv(columns)[-1]
     by_one = float(np.sqrt(row @ row))  # error of the shift if every value has an error of 1
     freedom = max(len(problem.spectrum) - columns.shape[1], 1)

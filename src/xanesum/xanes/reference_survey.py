@@ -168,7 +168,8 @@ def _shape(each: SurveyedReference) -> tuple[NDArray[np.float64], NDArray[np.flo
 
 
 def _condition(
-    one: tuple[NDArray[np.float64], NDArray[np.float64]], other: tuple[NDArray[np.float64], NDArray[np.float64]]
+    one: tuple[NDArray[np.float64], NDArray[np.float64]],
+    other: tuple[NDArray[np.float64], NDArray[np.float64]],
 ) -> float:
     """Return the condition number of two spectra where both are known, without a line over that part."""
     at = np.intersect1d(one[0], other[0])

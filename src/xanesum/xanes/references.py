@@ -49,8 +49,15 @@ __all__ = [
 
 OTHER_EDGE_EV = 50.0  # edges farther apart belong to different elements; shifts of calibration are smaller
 SAME = 1e-6  # spectra that differ by less, relative to their range, are one
-ALIKE = 1e4  # condition number from which spectra are all alike: repeated scans of one sample have 100 to 3000
-LOW, HIGH, TOLERANCE = 0.0, 1.0, 0.05  # levels of a spectrum that is normalized already, and how far from them
+ALIKE = (
+    1e4  # condition number from which spectra are all alike: repeated scans of one sample have 100 to 3000
+)
+LOW, HIGH, TOLERANCE = (
+    0.0,
+    1.0,
+    0.05,
+)  # levels of a spectrum that is normalized already, and how far from them
+HALF = 0.5
 LEVEL_EV = 25.0  # distance from the edge beyond which these levels are taken
 
 
@@ -61,7 +68,9 @@ class ReferenceEdge:
     Attributes
     ----------
     e0_ev : float
-        Energy of half of its step, see `xanesum.xanes.normalization.find_edge`.
+        Energy of its edge, see `xanesum.xanes.normalization.find_edge`.
+    half_step_ev : float or None
+        Where the normalized spectrum last crosses 0.5 before its maximum, as in a map; None without lines.
     edge_step : float
         In the unit of its `mu`; 1 for a spectrum that is normalized already.
     element, edge : str or None
@@ -75,6 +84,7 @@ class ReferenceEdge:
     """
 
     e0_ev: float
+    half_step_ev: float | None
     edge_step: float
     element: str | None
     edge: str | None
@@ -175,6 +185,7 @@ def edge_of(reference: Reference) -> ReferenceEdge:
     element, edge = (reference.element, reference.edge) if is_stated else nearest or (None, None)
     return ReferenceEdge(
         e0_ev,
+        _half_step_ev(reference, ranges),
         1.0 if reference.normalized else step,
         element,
         edge,
@@ -403,6 +414,22 @@ def _step(energy_ev: NDArray[np.float64], mu: NDArray[np.float64], ranges: EdgeR
     if ranges.pre_ev is None or ranges.post_ev is None:
         return float(mu.max() - mu[energy_ev <= ranges.e0_ev].min())
     return float(step_operator(energy_ev, ranges) @ mu)
+
+
+def _half_step_ev(reference: Reference, ranges: EdgeRanges) -> float | None:
+    """Return where a reference, normalized by itself, last crosses 0.5 before its white line."""
+    try:
+        values = _by_itself(reference, None)[0]
+    except EdgeError:
+        return None
+    energy_ev = reference.energy_ev
+    near = np.flatnonzero(np.abs(energy_ev - ranges.e0_ev) <= LEVEL_EV)
+    top = near[int(np.argmax(values[near]))]
+    rises = np.flatnonzero((values[:top] < HALF) & (values[1 : top + 1] >= HALF))
+    if not rises.size:
+        return None
+    i = int(rises[-1])
+    return float(np.interp(HALF, values[i : i + 2], energy_ev[i : i + 2]))
 
 
 def _by_itself(
