@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from xanesum.cli.options import recipe_of
 from xanesum.cli.output import printable, progress_bar
@@ -16,6 +17,7 @@ from xanesum.report.references import write_references_figure
 from xanesum.result import Denoised
 from xanesum.workflow.outputs import check_output
 from xanesum.workflow.pipeline import load_result_or_scan
+from xanesum.workflow.recipe import Recipe
 from xanesum.xanes.reference_survey import ScanCheck, SurveyedReference, against_scan, pairs_alike, survey
 from xanesum.xanes.references import Reference, read_references, region_references
 
@@ -27,37 +29,42 @@ PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 def references(arguments: argparse.Namespace) -> None:
     """List references, plot them, and check them against each other and against a scan."""
     recipe = recipe_of(arguments)
-    inputs = [*arguments.files, arguments.scan]
     if arguments.plot is not None:
-        check_output(arguments.plot, inputs=inputs, suffixes=PLOT_SUFFIXES)
+        check_output(arguments.plot, inputs=[*arguments.files, arguments.scan], suffixes=PLOT_SUFFIXES)
     found = read_references(*arguments.files, channel=arguments.channel)
-    data, check, problem = None, None, ""
-    if arguments.scan is not None:
-        with progress_bar() as progress:
-            data = load_result_or_scan(arguments.scan, recipe, as_is=True, progress=progress)
+    data = _scan(arguments, recipe)
+    if data is not None:
         found += region_references(data, dict(_area(text, data) for text in arguments.area or ()))
-    elif arguments.area:
-        raise RecipeError("an area is a part of a scan; name the scan, too", parameter="scan")
     if not found:
         raise RecipeError("no references were named; give files, or areas of a scan")
     surveyed, normalization = survey(found), recipe.normalization.normalization
-    if data is not None:
-        try:
-            check = against_scan(found, data, normalization=normalization, e0_ev=recipe.map.e0_ev)
-        except EdgeError as error:
-            problem = error.message
     alike = pairs_alike(surveyed)
+    check, problem = None, ""
+    try:
+        if data is not None:
+            check = against_scan(found, data, normalization=normalization, e0_ev=recipe.map.e0_ev)
+    except EdgeError as error:
+        problem = error.message
     if arguments.plot is not None:
         write_references_figure(arguments.plot, surveyed, data, normalization=normalization)
     if arguments.json:
         print(json.dumps(_facts(surveyed, alike, check, problem), indent=1, allow_nan=False))
     else:
-        for line in (*_lines(surveyed, alike), *_check_lines(check)):
+        figure = [] if arguments.plot is None else [f"figure: {arguments.plot}"]
+        for line in (*_lines(surveyed, alike), *_check_lines(check), *figure):
             print(printable(line))
-        if arguments.plot is not None:
-            print(f"figure: {printable(arguments.plot)}")
     if problem:
         raise EdgeError(problem)
+
+
+def _scan(arguments: argparse.Namespace, recipe: Recipe) -> Denoised | xr.DataArray | None:
+    """Return the scan or result that references are compared with, if one was named."""
+    if arguments.scan is not None:
+        with progress_bar() as progress:
+            return load_result_or_scan(arguments.scan, recipe, as_is=True, progress=progress)
+    if arguments.area:
+        raise RecipeError("an area is a part of a scan; name the scan, too", parameter="scan")
+    return None
 
 
 def _area(text: str, data: Any) -> tuple[str, Any]:
@@ -86,7 +93,8 @@ def _lines(surveyed: Sequence[SurveyedReference], alike: Sequence[tuple[str, str
     for each in surveyed:
         reference, edge = each.reference, each.edge
         first, last = reference.energy_ev[[0, -1]]
-        line = f"{reference.name:{width}}  {each.what}; {len(reference.mu)} energies, {first:.1f} to {last:.1f} eV"
+        line = f"{reference.name:{width}}  {each.what}; {len(reference.mu)} energies, "
+        line += f"{first:.1f} to {last:.1f} eV"
         if edge is not None:
             half = "none" if edge.half_step_ev is None else f"{edge.half_step_ev:.2f} eV"
             line += f"; half-step energy {half}, step {edge.edge_step:.3g}"

@@ -35,6 +35,20 @@ NAMES = {
     "normrefer": ("normrefer",),
 }
 OF_NAME = {name: what for what, names in NAMES.items() for name in names}
+# kind, columns, and whether they are normalized; of two columns it is the ratio, or its logarithm
+CHANNELS = (
+    (TRANSMISSION, ("mutrans",), False),
+    (ABSORPTION, ("mu",), False),
+    (TRANSMISSION, ("i0", "itrans"), False),
+    (FLUORESCENCE, ("mufluor",), False),
+    (FLUORESCENCE, ("ifluor", "i0"), False),
+    (ABSORPTION, ("norm",), True),
+    (ABSORPTION, ("flat",), True),
+    (FLUORESCENCE, ("normfluor",), True),
+    (REFERENCE, ("murefer",), False),
+    (REFERENCE, ("itrans", "irefer"), False),
+    (REFERENCE, ("normrefer",), True),
+)
 SPLIT = re.compile(r"[,;\t]")
 
 
@@ -54,26 +68,16 @@ def channels_in(columns: Columns) -> list[Channel]:
     the sample, comes last, as it is the spectrum of something else.
     """
     found = []
-    for name, kind in (("mutrans", TRANSMISSION), ("mu", ABSORPTION)):
-        if name in columns:
-            found.append(Channel(kind, name, columns[name]))
-    if {"i0", "itrans"} <= set(columns):
-        found.append(Channel(TRANSMISSION, "ln(i0/itrans)", _log_ratio(columns["i0"], columns["itrans"])))
-    if "mufluor" in columns:
-        found.append(Channel(FLUORESCENCE, "mufluor", columns["mufluor"]))
-    if {"i0", "ifluor"} <= set(columns):
-        found.append(Channel(FLUORESCENCE, "ifluor/i0", _ratio(columns["ifluor"], columns["i0"])))
-    for name, kind in (("norm", ABSORPTION), ("flat", ABSORPTION), ("normfluor", FLUORESCENCE)):
-        if name in columns:
-            found.append(Channel(kind, name, columns[name], normalized=True))
-    if "murefer" in columns:
-        found.append(Channel(REFERENCE, "murefer", columns["murefer"]))
-    if {"itrans", "irefer"} <= set(columns):
-        found.append(
-            Channel(REFERENCE, "ln(itrans/irefer)", _log_ratio(columns["itrans"], columns["irefer"]))
-        )
-    if "normrefer" in columns:
-        found.append(Channel(REFERENCE, "normrefer", columns["normrefer"], normalized=True))
+    for kind, names, normalized in CHANNELS:
+        if not set(names) <= set(columns):
+            continue
+        values = [columns[name] for name in names]
+        if len(names) == 1:
+            found.append(Channel(kind, names[0], values[0], normalized))
+        elif kind == FLUORESCENCE:
+            found.append(Channel(kind, "/".join(names), _ratio(*values)))
+        else:
+            found.append(Channel(kind, f"ln({'/'.join(names)})", _log_ratio(*values)))
     return found
 
 
@@ -136,8 +140,8 @@ def read_columns(path: Path, wanted: str | None = None) -> list[Reference]:
     notes = ()
     if rows.shape[1] > 2:
         notes = (
-            f"columns {at + 1} and {at + 2} of {rows.shape[1]} were taken as energy and absorption, because no "
-            "header names them",
+            f"columns {at + 1} and {at + 2} of {rows.shape[1]} were taken as energy and absorption, because "
+            "no header names them",
         )
     return [Reference(path.stem, rows[:, at], rows[:, at + 1], path.name, notes=notes)]
 

@@ -18,8 +18,8 @@ from xanesum.xanes.larch_normalization import Normalization
 from xanesum.xanes.map_edge import map_edge
 from xanesum.xanes.normalization import flattening_operator, step_operator
 from xanesum.xanes.pixel_spectra import pixel_spectra_of
+from xanesum.xanes.reference_edges import normalized_by
 from xanesum.xanes.reference_survey import SurveyedReference
-from xanesum.xanes.references import normalized_alone
 
 __all__ = ["write_references_figure"]
 
@@ -89,7 +89,7 @@ def _draw(
     for number, each in enumerate(group):
         reference = each.reference
         try:
-            values = normalized_alone(reference, normalization)
+            values = normalized_by(reference, normalization)[0]
         except EdgeError:
             continue
         part = (reference.energy_ev >= low) & (reference.energy_ev <= high)

@@ -204,7 +204,7 @@ class NormalizationOptions(_Checked):
         given = next((name for name, default in settings if getattr(self, name) != default), None)
         if given is not None and self.method == AUTO:
             raise RecipeError(
-                f"it is a setting of the normalization {LARCH!r}, which was not asked for", parameter=given
+                f"{given} is a setting of the normalization {LARCH!r}; ask for that, too", parameter=given
             )
         try:
             self.normalization  # noqa: B018 - raises if the settings do not go together

@@ -21,7 +21,7 @@ from xanesum.xanes.larch_normalization import Normalization
 from xanesum.xanes.map_edge import map_edge
 from xanesum.xanes.normalization import EdgeRanges, flattening_operator
 from xanesum.xanes.pixel_spectra import PixelSpectra, pixel_spectra_of
-from xanesum.xanes.references import at_energies, check_references, require_overlap
+from xanesum.xanes.reference_edges import check_references, curve_through, require_overlap
 
 __all__ = ["EnergyShift", "fit_energy_shift"]
 
@@ -29,6 +29,7 @@ MAX_SHIFT_EV = 10.0  # shifts up to this are looked for
 STEP_EV = 0.25  # of the first look
 WINDOW_EV = (-25.0, 60.0)  # energies that are fitted, relative to e0: here the spectra differ most
 MIN_ENERGIES = 6  # in this window, and more than there are references
+NEAR_EV = 1e-4  # the search ends when the shift is known to this
 BLOCKS = 8  # of neighbouring energies that are left out, one after the other
 SLOPE_EV = 0.05  # spectra are moved by so much to either side for their slope
 LACKING = 2.0  # what is lacking looks like a shift by so many times what is left: measured with one left out
@@ -92,7 +93,9 @@ class _Problem:
 
     def best(self, near: tuple[float, float], kept: NDArray[np.bool_] | None = None) -> float:
         """Return the shift of least residual between two shifts."""
-        found = minimize_scalar(lambda by: self.fit(by, kept)[1], bounds=near, method="bounded")
+        found = minimize_scalar(
+            lambda by: self.fit(by, kept)[1], bounds=near, method="bounded", options={"xatol": NEAR_EV}
+        )
         return float(found.x)
 
 
@@ -143,8 +146,8 @@ def fit_energy_shift(
     start = float(looked_at[int(np.argmin(squares))])
     if abs(start) > max_shift_ev - STEP_EV:
         raise EdgeError(
-            f"references do not fit the scan at any shift up to {max_shift_ev:.1f} eV; are they of another element, "
-            "or shorter than the scan?"
+            f"references do not fit the scan at any shift up to {max_shift_ev:.1f} eV; are they of another "
+            "element?"
         )
     shift = problem.best((start - STEP_EV, start + STEP_EV))
     amounts, left = problem.fit(shift)
@@ -172,19 +175,20 @@ def _problem(
     window = (energy_ev >= low) & (energy_ev <= high)
     if np.count_nonzero(window) < max(MIN_ENERGIES, len(references) + 3):
         raise EdgeError(
-            f"{np.count_nonzero(window)} energies from {low:.1f} to {high:.1f} eV are too few to fit a shift and "
-            f"{len(references)} references"
+            f"{np.count_nonzero(window)} energies from {low:.1f} to {high:.1f} eV are too few to fit a shift "
+            f"and {len(references)} references"
         )
     has_lines &= bool(len(energy_ev) == np.count_nonzero(require_overlap(references, energy_ev, partly=True)))
     require_overlap(references, energy_ev[window])
     lines = flattening_operator(energy_ev, ranges, window) if has_lines else _without_line(energy_ev, window)
 
+    curves = [curve_through(each.energy_ev, each.mu) for each in references]
+    ends = np.array([each.energy_ev[[0, -1]] for each in references])
+
     def moved(by_ev: float) -> NDArray[np.float64]:
-        columns = []
-        for each in references:
-            at = np.clip(energy_ev - by_ev, each.energy_ev[0], each.energy_ev[-1])
-            columns.append(lines @ at_energies(each.energy_ev, each.mu, at))
-        return np.array(columns).T
+        at = np.clip((energy_ev - by_ev)[:, None], ends[:, 0], ends[:, 1])  # (E, R)
+        values = [curve(each) for curve, each in zip(curves, at.T, strict=True)]
+        return np.asarray(lines @ np.array(values).T)
 
     error = _errors(spectra, lines)
     blocks = np.arange(np.count_nonzero(window)) * BLOCKS // np.count_nonzero(window)

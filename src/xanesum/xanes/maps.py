@@ -137,7 +137,8 @@ def half_step_energy(
         where unknown, see `half_step_errors`); ``exposure_gain`` (variance without denoising over variance
         with it: without denoising, an exposure longer by this factor would have been needed); ``edge_step``
         (unit of the stack); ``mask`` (pixels in which the map means something).
-        Attributes: ``kind``, ``definition`` (a sentence), ``e0_ev``, ``pre_ev``, ``post_ev``; ``e0_sigma_ev`` (standard error of e0; 0 if
+        Attributes: ``kind``, ``definition`` (a sentence), ``e0_ev``, ``pre_ev``, ``post_ev``;
+        ``e0_sigma_ev`` (standard error of e0; 0 if
         it was given, NaN where unknown) and ``sigma_by_e0_ev`` (the part of it in the errors of the map, the
         same in all pixels).
 
@@ -277,8 +278,8 @@ def edge_step(
     facts: dict[str, Any] = {"kind": "edge_step", "e0_ev": at, "pre_ev": pre_ev, "post_ev": post_ev}
     below_ev, beyond_ev = energy_ev[below], energy_ev[beyond]
     facts["definition"] = (
-        f"mean of the {len(beyond_ev)} frames from {beyond_ev[0]:.1f} to {beyond_ev[-1]:.1f} eV less the mean "
-        f"of the {len(below_ev)} from {below_ev[0]:.1f} to {below_ev[-1]:.1f} eV"
+        f"mean of the {len(beyond_ev)} frames from {beyond_ev[0]:.1f} to {beyond_ev[-1]:.1f} eV less the "
+        f"mean of the {len(below_ev)} from {below_ev[0]:.1f} to {below_ev[-1]:.1f} eV"
     )
     return _labelled(spectra, maps, facts | {"e0_sigma_ev": np.nan, "sigma_by_e0_ev": 0.0})
 

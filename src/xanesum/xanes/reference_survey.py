@@ -16,14 +16,8 @@ from xanesum.xanes.energy_shift import EnergyShift, fit_energy_shift
 from xanesum.xanes.larch_normalization import Normalization
 from xanesum.xanes.map_edge import map_edge
 from xanesum.xanes.pixel_spectra import pixel_spectra_of
-from xanesum.xanes.references import (
-    OTHER_EDGE_EV,
-    ReferenceEdge,
-    are_same,
-    at_energies,
-    edge_of,
-    reference_spectra,
-)
+from xanesum.xanes.reference_edges import OTHER_EDGE_EV, ReferenceEdge, are_same, at_energies, edge_of
+from xanesum.xanes.references import reference_spectra
 from xanesum.xanes.steepest import steepest_e0_ev
 
 __all__ = ["ScanCheck", "SurveyedReference", "against_scan", "pairs_alike", "survey"]
@@ -66,7 +60,8 @@ class SurveyedReference:
             away = edge.e0_ev - edge.nominal_ev
             if abs(away) > FAR_FROM_NOMINAL_EV:
                 found.append(
-                    f"its edge is {away:+.0f} eV from that of {edge.element} {edge.edge}, {edge.nominal_ev:.0f} eV"
+                    f"its edge is {away:+.0f} eV from that of {edge.element} {edge.edge}, "
+                    f"{edge.nominal_ev:.0f} eV"
                 )
         return tuple(found)
 

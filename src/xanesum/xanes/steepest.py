@@ -88,7 +88,7 @@ def _steepest(slope: NDArray[np.float64]) -> int:
 
 
 def _smallest_step(energy_ev: NDArray[np.float64]) -> float:
-    """Return the mean of the smallest distances of neighbouring energies; infinite for fewer than a hundred."""
+    """Return the mean of the smallest distances of neighbouring energies; infinite for fewer than 100."""
     n_ignored = int(IGNORED_STEPS * len(energy_ev))
     if not n_ignored:
         return float("inf")
@@ -107,4 +107,4 @@ def _smoothed(at: NDArray[np.float64], values: NDArray[np.float64], width: float
     window = 1 / (1 + (np.arange(2 * n_points) - n_points) ** 2.0)  # in units of the width
     mirrored = np.concatenate((on_grid[:0:-1], on_grid, on_grid[::-1]))
     smooth = fftconvolve(mirrored, window / window.sum(), mode="valid")[:n_points]
-    return np.interp(at, grid, smooth)
+    return np.asarray(np.interp(at, grid, smooth))
