@@ -198,7 +198,7 @@ COMPUTE: OptionTable = (
 NORMALIZATION: OptionTable = (
     (
         "--normalization",
-        "normalization.method",
+        "normalization.lines",
         {
             "choices": NORMALIZATIONS,
             "help": "lines of the spectra: auto (default), or larch, as Larch and Athena define them",

@@ -182,9 +182,9 @@ class MapOptions(_Checked):
 
 @dataclass(frozen=True, slots=True)
 class NormalizationOptions(_Checked):
-    """How the spectra of a map are normalized; all but `method` are settings of the method "larch"."""
+    """How the spectra of a map are normalized; all but `lines` are settings of the lines "larch"."""
 
-    method: str = AUTO
+    lines: str = AUTO
     pre1_ev: float | None = None  # ranges relative to e0; see `Normalization`
     pre2_ev: float | None = None
     norm1_ev: float | None = None
@@ -196,13 +196,13 @@ class NormalizationOptions(_Checked):
 
     def __post_init__(self) -> None:
         _Checked.__post_init__(self)
-        if self.method not in NORMALIZATIONS:
+        if self.lines not in NORMALIZATIONS:
             raise RecipeError(
-                f"method must be one of {', '.join(NORMALIZATIONS)}, got {self.method!r}", parameter="method"
+                f"lines must be one of {', '.join(NORMALIZATIONS)}, got {self.lines!r}", parameter="lines"
             )
         settings = [(item.name, item.default) for item in fields(self)[1:]]
         given = next((name for name, default in settings if getattr(self, name) != default), None)
-        if given is not None and self.method == AUTO:
+        if given is not None and self.lines == AUTO:
             raise RecipeError(
                 f"{given} is a setting of the normalization {LARCH!r}; ask for that, too", parameter=given
             )
@@ -214,7 +214,7 @@ class NormalizationOptions(_Checked):
     @property
     def normalization(self) -> Normalization | None:
         """The normalization, or None for the automatic lines."""
-        if self.method == AUTO:
+        if self.lines == AUTO:
             return None
         return Normalization(**{item.name: getattr(self, item.name) for item in fields(self)[1:]})
 

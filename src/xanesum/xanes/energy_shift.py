@@ -19,9 +19,15 @@ from xanesum.io.spectrum import Reference
 from xanesum.result import Denoised
 from xanesum.xanes.larch_normalization import Normalization
 from xanesum.xanes.map_edge import map_edge
-from xanesum.xanes.normalization import EdgeRanges, flattening_operator
+from xanesum.xanes.normalization import EdgeRanges, flattening_operator, step_operator
 from xanesum.xanes.pixel_spectra import PixelSpectra, pixel_spectra_of
-from xanesum.xanes.reference_edges import check_references, curve_through, require_overlap
+from xanesum.xanes.reference_edges import (
+    at_energies,
+    check_references,
+    curve_through,
+    edge_of,
+    require_overlap,
+)
 
 __all__ = ["EnergyShift", "fit_energy_shift"]
 
@@ -70,7 +76,9 @@ class EnergyShift:
     def sentence(self) -> str:
         """The shift with its error, and whether it matters."""
         text = f"references lie {-self.shift_ev:+.2f} +- {self.sigma_ev:.2f} eV from the scan"
-        return text + ("; shift them before they are fitted" if self.is_there else ", which may be chance")
+        text += "; shift them before they are fitted" if self.is_there else ", which may be chance"
+        alone = "; with one reference, a shift cannot be told from other chemistry of the sample"
+        return text + (alone if len(self.fractions) == 1 else "")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +88,7 @@ class _Problem:
     spectrum: NDArray[np.float64]  # (n,), in units of its standard errors
     weights: NDArray[np.float64]  # (n,), one over these errors
     moved: Callable[[float], NDArray[np.float64]]  # from a shift to the references (n, R)
+    steps: NDArray[np.float64]  # (R,), edge steps of the references
     blocks: NDArray[np.int64]  # (n,), which block an energy belongs to
     noise_is_known: bool
 
@@ -151,11 +160,12 @@ def fit_energy_shift(
         )
     shift = problem.best((start - STEP_EV, start + STEP_EV))
     amounts, left = problem.fit(shift)
-    scale = float(amounts.sum()) or 1.0
+    shares = amounts * problem.steps
+    shares = shares / (float(shares.sum()) or 1.0)
     return EnergyShift(
         shift,
         _error(problem, shift, amounts, left),
-        {each.name: float(amount) / scale for each, amount in zip(references, amounts, strict=True)},
+        {each.name: float(share) for each, share in zip(references, shares, strict=True)},
         left / float(problem.spectrum @ problem.spectrum),
         f"one shift and amounts from 0 on of {len(references)} references, fitted to the mean spectrum from "
         f"{at[0]:.1f} to {at[-1]:.1f} eV; {how}",
@@ -193,9 +203,20 @@ def _problem(
     error = _errors(spectra, lines)
     blocks = np.arange(np.count_nonzero(window)) * BLOCKS // np.count_nonzero(window)
     is_known = spectra.covariance_of_mean() is not None
-    problem = _Problem(lines @ spectra.mean_spectrum / error, 1 / error, moved, blocks, is_known)
+    steps = np.array([_step(each, energy_ev, ranges, has_lines=has_lines) for each in references])
+    problem = _Problem(lines @ spectra.mean_spectrum / error, 1 / error, moved, steps, blocks, is_known)
     how = ranges.definition(energy_ev) if has_lines else "a straight line was taken from each"
     return problem, energy_ev[window], how
+
+
+def _step(
+    reference: Reference, energy_ev: NDArray[np.float64], ranges: EdgeRanges, *, has_lines: bool
+) -> float:
+    """Return the edge step of a reference by the lines of the scan; without them, by its own."""
+    if not has_lines:
+        return edge_of(reference).edge_step
+    at = np.clip(energy_ev, *reference.energy_ev[[0, -1]])
+    return float(step_operator(energy_ev, ranges) @ at_energies(reference.energy_ev, reference.mu, at))
 
 
 def _without_line(energy_ev: NDArray[np.float64], window: NDArray[np.bool_]) -> NDArray[np.float64]:

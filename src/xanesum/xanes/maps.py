@@ -314,7 +314,7 @@ def chemical_map(data: Denoised | xr.DataArray, *, kind: str = "auto", **options
         raise EdgeError(
             "a map of the edge step is a difference of means of frames and has no lines; leave out the "
             "normalization",
-            parameter="method",
+            parameter="lines",
         )
     mapped = {"half_step": half_step_energy, "white_line": white_line, "edge_step": edge_step}[kind]
     return mapped(data, **options)

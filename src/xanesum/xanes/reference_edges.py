@@ -157,7 +157,7 @@ def at_energies(
 def curve_through(
     energy_ev: NDArray[np.float64], values: NDArray[np.float64]
 ) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
-    """Return the curve of `at_energies` through a spectrum (n,), to be evaluated at several sets of energies."""
+    """Return the curve of `at_energies` through a spectrum (n,), for several sets of energies."""
     curve: Callable[[NDArray[np.float64]], NDArray[np.float64]] = Akima1DInterpolator(
         energy_ev, values, method="makima"
     )
