@@ -4,6 +4,62 @@ from faults import Fault
 
 FAULTS = (
     Fault(
+        "xanes: the energy nearest to the end of Larch's pre-edge range counts",
+        "xanes/larch_normalization.py",
+        "slice(first, min(max(last, first + 2), len(energy_ev)))",
+        "slice(first, min(max(last, first + 2), len(energy_ev)) + 1)",
+        "tests/test_xanes_larch_normalization.py",
+    ),
+    Fault(
+        "xanes: Larch's spectrum flattened below e0, too",
+        "xanes/larch_normalization.py",
+        "operator - np.where((at >= self.e0_ev)[:, None], above, 0)",
+        "operator - above",
+        "tests/test_xanes_larch_normalization.py",
+    ),
+    Fault(
+        "xanes: Victoreen's power forgotten beyond the pre-edge",
+        "xanes/larch_normalization.py",
+        "falling = (at / self.e0_ev) ** -float(self.settings.nvict)",
+        "falling = np.ones_like(at)",
+        "tests/test_xanes_larch_normalization.py",
+    ),
+    Fault(
+        "xanes: a glitch is the steepest rise",
+        "xanes/steepest.py",
+        "high[1:-1] & high[:-2] & high[2:] & (share[1:-1] > 0)",
+        "high[1:-1]",
+        "tests/test_xanes_larch_normalization.py",
+    ),
+    Fault(
+        "xanes: slopes that differ have no error where one is shared",
+        "xanes/map_edge.py",
+        "doubt = float(np.hypot(doubt, _doubt_of_shared_slope(spectra, ranges)))",
+        "doubt = float(doubt)",
+        "tests/test_xanes_larch_normalization.py",
+    ),
+    Fault(
+        "references: a shift in the wrong direction",
+        "xanes/references.py",
+        "energy_ev=each.energy_ev + shift_ev",
+        "energy_ev=each.energy_ev - shift_ev",
+        "tests/test_xanes_references.py",
+    ),
+    Fault(
+        "references: what is lacking does not count in the error of a shift",
+        "xanes/energy_shift.py",
+        "LACKING * by_one * noise * np.sqrt(alike)",
+        "0 * by_one * noise * np.sqrt(alike)",
+        "tests/test_xanes_references.py",
+    ),
+    Fault(
+        "references: of another element",
+        "xanes/reference_edges.py",
+        "if abs(steepest - expected) > OTHER_EDGE_EV:",
+        "if False:",
+        "tests/test_xanes_references.py",
+    ),
+    Fault(
         "pre-edge: used though the edge rises there",
         "xanes/normalization.py",
         "    if slope > RISING * steepest:\n",
