@@ -235,6 +235,13 @@ def test_ranges_cannot_be_given_twice():
         half_step_energy(stack, pre_ev=(8240.0, 8300.0), normalization=Normalization())
 
 
+def test_a_scan_that_begins_within_its_edge_has_no_half_step():
+    _, stack = stack_of()
+
+    with pytest.raises(EdgeError, match="too few energies below"):
+        half_step_energy(stack.sel(energy=slice(8336.0, None)), normalization=Normalization())
+
+
 def plain(stack):
     return make_stack(stack.transpose("energy", "y", "x").values.astype(np.float32), stack.energy.values)
 

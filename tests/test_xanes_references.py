@@ -244,14 +244,14 @@ def test_a_shift_is_found_exactly_without_noise(shift):
 
 
 def test_the_error_of_a_shift_holds_in_noise():
-    """Of 30 scans: two thirds within one stated error, by more than chance neither fewer nor many more."""
+    """The root mean square of 16 errors over stated errors has an error of 0.18 by itself."""
     share = []
-    for seed in range(30):
+    for seed in range(16):
         found = fit_energy_shift(mixed((0.35, 0.65), shift_ev=0.7, sigma=0.02, seed=seed), [LOW, HIGH])
         share.append((found.shift_ev - 0.7) / found.sigma_ev)
 
     assert 0.45 < np.sqrt(np.mean(np.square(share))) < 1.4
-    assert np.count_nonzero(np.abs(share) < 2) >= 26
+    assert np.count_nonzero(np.abs(share) < 2) >= 13
 
 
 def test_a_component_that_no_reference_has_makes_the_error_larger():
