@@ -191,7 +191,6 @@ def _problem(
     has_lines &= bool(len(energy_ev) == np.count_nonzero(require_overlap(references, energy_ev, partly=True)))
     require_overlap(references, energy_ev[window])
     lines = flattening_operator(energy_ev, ranges, window) if has_lines else _without_line(energy_ev, window)
-
     curves = [curve_through(each.energy_ev, each.mu) for each in references]
     ends = np.array([each.energy_ev[[0, -1]] for each in references])
 
@@ -254,7 +253,7 @@ def _error(problem: _Problem, shift_ev: float, amounts: NDArray[np.float64], lef
         noise = max(noise, 1.0)
     else:
         chance *= np.sqrt(WHITE_VARIANCE)
-    alike = max(left / noise**2 - freedom * (1 + chance), 0.0)
+    alike = max(left / noise**2 - freedom * (1 + chance), 0.0) if noise > 0 else 0.0
     near = (shift_ev - 4 * STEP_EV, shift_ev + 4 * STEP_EV)
     found = [problem.best(near, problem.blocks != block) for block in range(BLOCKS)]
     jackknife = float(np.sqrt((BLOCKS - 1) * np.mean((np.array(found) - np.mean(found)) ** 2)))
