@@ -567,6 +567,49 @@ def detectors_scan() -> list[Row]:
     )
 
 
+def references_larch() -> list[Row]:
+    return columns(
+        rows_of("chemistry-larch"),
+        [
+            ("setting", "setting", "{}"),
+            ("spectra", "spectra", "{}"),
+            ("refused", "refused", "{}"),
+            ("e0", "e0 (eV)", "{:.2g} eV"),
+            ("edge step", "edge step (%)", "{:.1g} %"),
+            ("normalized (rms)", "normalized (rms)", "{:.1g}"),
+            ("flattened (rms)", "flattened (rms)", "{:.1g}"),
+        ],
+    )
+
+
+def references_half_step() -> list[Row]:
+    rows = content("chemistry-larch")["half_steps"]
+    names = [name for name in rows[0] if name != "reference"]
+    return columns(
+        rows,
+        [
+            ("reference", "reference", "{}"),
+            *((name.removesuffix(" (eV)"), name, "{:.2f} eV") for name in names),
+        ],
+    )
+
+
+def references_shift() -> list[Row]:
+    return columns(
+        rows_of("chemistry-shift"),
+        [
+            ("sample", "sample", "{}"),
+            ("references", "references", "{}"),
+            ("noise over step", "noise", "{:.3f}"),
+            ("rms error", "rms error (eV)", "{:.3f} eV"),
+            ("median stated error", "stated (eV)", "{:.3f} eV"),
+            ("within one", "within 1", "{:.0%}"),
+            ("within two", "within 2", "{:.0%}"),
+            ("worst error over stated", "worst error over stated", "{:.1f}"),
+        ],
+    )
+
+
 def probes() -> list[Row]:
     table = []
     for (probe, precision), rows in grouped(rows_of("probes"), "probe", "precision"):
@@ -815,6 +858,9 @@ TABLES = {
     "noise law": Table(noise_law, ("noise-law",)),
     "detectors": Table(detectors, ("detectors",)),
     "detectors scan": Table(detectors_scan, ("detectors",)),
+    "references larch": Table(references_larch, ("chemistry-larch",)),
+    "references half step": Table(references_half_step, ("chemistry-larch",)),
+    "references shift": Table(references_shift, ("chemistry-shift",)),
     "probes": Table(probes, ("probes",)),
     "probes square": Table(probes_square, ("probes",)),
     **{f"speed {name}": Table(partial(speed, name), ("speed",)) for name in ("particle", "wedge")},

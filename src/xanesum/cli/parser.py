@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
-from xanesum.cli import verbs
+from xanesum.cli import verbs, verbs_references
 from xanesum.cli.options import (
     ALIGN,
     ALIGN_ALONE,
@@ -16,6 +16,7 @@ from xanesum.cli.options import (
     INPUT,
     MAP,
     MEMORY,
+    NORMALIZATION,
     PARTS,
     VALUES,
     OptionTable,
@@ -24,6 +25,7 @@ from xanesum.cli.options import (
     number,
     size,
 )
+from xanesum.io.spectrum import KINDS as CHANNELS
 from xanesum.io.writers import FORMAT_NAMES, STACK_SUFFIXES
 from xanesum.phantom import KINDS
 from xanesum.phantom.demo import DEMO_SEED
@@ -50,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_convert(group)
     _add_working(group)
     _add_watch(group)
+    _add_references(group)
     _add_simulate(group)
     demo = _add_verb(group, "demo", verbs.demo, "simulate a scan and run everything on it")
     _add_output(demo, "FOLDER")
@@ -130,6 +133,35 @@ def _add_watch(group: Any) -> None:
         metavar="N",
         help="frames between two maps (default: %(default)s)",
     )
+
+
+def _add_references(group: Any) -> None:
+    text = "list spectra of references, plot them, and check them against a scan"
+    parser = _add_verb(group, "references", verbs_references.references, text)
+    parser.add_argument(
+        "files",
+        metavar="FILE",
+        nargs="*",
+        help="XDI, Athena project (.prj), text in columns, or a saved result (result.sum.h5)",
+    )
+    parser.add_argument("--scan", metavar="SCAN", help="scan, or saved result, that they are compared with")
+    parser.add_argument(
+        "--recipe", metavar="FILE", help="TOML file of options; options of the command line override it"
+    )
+    parser.add_argument(
+        "--area",
+        action="append",
+        metavar="NAME=Y0:Y1,X0:X1",
+        help="part of the scan whose mean spectrum is a reference; may be given several times",
+    )
+    parser.add_argument(
+        "--channel", choices=CHANNELS, help="which spectrum to read of files that hold several"
+    )
+    parser.add_argument("--plot", metavar="FILE", help="figure to write (.png, .pdf, .svg)")
+    parser.add_argument("--json", action="store_true", help="print all as JSON")
+    edge = tuple(option for option in MAP if option[0] == "--e0")
+    flags = {name: f"--{name}" for name in ("scan", "area", "channel")}
+    add_options(parser, (*INPUT, *PARTS, *edge, *NORMALIZATION), **flags)
 
 
 def _add_simulate(group: Any) -> None:

@@ -12,9 +12,18 @@ from numpy.typing import NDArray
 from xanesum.errors import EdgeError
 from xanesum.result import Denoised
 from xanesum.stack import SHIFT_ERRORS, load_stack, usable_mask, usable_weight
-from xanesum.xanes.covariance import Covariance, NoiseCovariance, SmoothedCovariance, low_rank, of_mixture
+from xanesum.xanes.covariance import (
+    Covariance,
+    NoiseCovariance,
+    SmoothedCovariance,
+    SummedCovariance,
+    low_rank,
+    of_mixture,
+)
 
 __all__ = ["PixelSpectra", "WeightedRow", "pixel_spectra_of"]
+
+ROWS = 256  # rows of which errors of the mean are computed together
 
 # for each pixel, the index of a row of an operator, and the weight of that row
 WeightedRow = tuple[NDArray[np.int64], NDArray[np.float64]]
@@ -62,21 +71,29 @@ class PixelSpectra:
         return np.asarray(np.sqrt(variance))
 
     def error_of_mean(self, operator: NDArray[np.float64]) -> float:
-        """Return the standard error of ``operator @ mean_spectrum``; operator (E,).
+        """Return the standard error of ``operator @ mean_spectrum``; operator (E,)."""
+        return float(self.errors_of_mean(operator[None])[0])
+
+    def errors_of_mean(self, operator: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the standard errors (n,) of ``operator @ mean_spectrum``; operator (n, E).  NaN: unknown."""
+        covariance = self.covariance_of_mean()
+        if covariance is None:
+            return np.full(len(operator), np.nan)
+        blocks = (operator[first : first + ROWS] for first in range(0, len(operator), ROWS))
+        return np.asarray(np.sqrt(np.concatenate([np.diag(covariance.of(block)) for block in blocks])))
+
+    def covariance_of_mean(self) -> Covariance | None:
+        """Return the covariance of the mean spectrum, or None where it is not known.
 
         Errors of the basis are common to all pixels.  Those of the images average out as the noise does.
         """
         used = self.mask.ravel()
         if self.basis is None or not used.any():
-            return float("nan")
-        row = operator[None]
-        of_noise = self.noise.of(row)[0, 0] * np.mean(self.noise_pixel[used] ** 2) / used.sum()
-        of_spectra = sum(
-            part.covariance.of(row)[0, 0] * np.mean(part.size[used]) ** 2
-            for part in self.of_spectra
-            if part.is_common
-        )
-        return float(np.sqrt(of_noise + of_spectra))
+            return None
+        of_noise = float(np.sqrt(np.mean(self.noise_pixel[used] ** 2) / used.sum()))
+        common = (part for part in self.of_spectra if part.is_common)
+        of_spectra = ((float(np.mean(part.size[used])), part.covariance) for part in common)
+        return SummedCovariance(((of_noise, self.noise), *of_spectra))
 
     def error_of_pairs(
         self, operator: NDArray[np.float64], pairs: tuple[WeightedRow, WeightedRow], pixels: slice
