@@ -262,9 +262,7 @@ def map_result(
             "a stack that was not denoised cannot be drawn again; leave out the bootstrap",
             parameter="bootstrap",
         )
-    maps = chemical_map(
-        data, kind=options.kind, e0_ev=options.e0_ev, pre_ev=options.pre_ev, post_ev=options.post_ev
-    )
+    maps = chemical_map(data, kind=options.kind, **options.of_kind)
     if not options.bootstrap or not isinstance(data, Denoised):
         return maps
     return bootstrap_map(

@@ -11,9 +11,12 @@ from xanesum.errors import EdgeError, EnergyError
 from xanesum.xanes.local_fit import local_fits
 
 __all__ = [
+    "FARTHEST_EV",
     "MIN_ENERGIES",
+    "SMOOTH_EV",
     "Edge",
     "EdgeRanges",
+    "Range",
     "check_ranges",
     "edge_ranges",
     "find_e0_ev",
