@@ -212,9 +212,9 @@ def error_by_e0(
     return float(np.sqrt(np.mean(middle**2))) * edge.sigma_ev if middle.size else 0.0
 
 
-def rivals_text(found: Measured, mask: NDArray[np.bool_], what: str, instead: str) -> tuple[str, ...]:
+def rivals_text(found: Measured, good: NDArray[np.bool_], what: str, instead: str) -> tuple[str, ...]:
     """Return a reason against errors where other places compete in many pixels, or nothing."""
-    away = found.away[mask.ravel()]
+    away = found.away[good]
     competing = away[away > 0]
     if competing.size <= RIVALS * away.size:
         return ()

@@ -144,7 +144,7 @@ def _over_step(
         step_of(spectra, edge.ranges),
         definition=definition,
         common=np.hypot(by_e0, doubt),
-        facts={"sigma_by_e0_ev": by_e0},
+        facts={"sigma_by_e0": by_e0},
     )
 
 
@@ -179,9 +179,26 @@ def edge_step(
         edge = rough_edge_of(spectra, e0_ev, pre_ev, post_ev)
         search = mean_difference(spectra, edge)
         definition = f"mean of the frames beyond {edge.ranges.e0_ev:.2f} eV less the mean of those below it"
+        if pre_ev or post_ev:
+            definition += ", or of those in the ranges that were given"
     found = measure(spectra, search)
     step = Step(found.value, found.error)
-    return dataset(spectra, edge, "edge_step", found, step, definition=definition, common=by_e0)
+    said: tuple[str, ...] = ()
+    if not edge.has_lines and len(spectra.energy_ev) >= MIN_ENERGIES:
+        said = (
+            "too few energies below the edge or beyond the white line for lines, so the step holds the shape "
+            "of the edge; it can be compared within this scan only",
+        )
+    return dataset(
+        spectra,
+        edge,
+        "edge_step",
+        found,
+        step,
+        definition=definition,
+        common=by_e0,
+        reasons=lambda mask: said,
+    )
 
 
 def _step_of_lines(spectra: PixelSpectra, edge: MapEdge) -> tuple[Linear, NDArray[np.float64]]:
@@ -250,7 +267,15 @@ def two_peaks(
         more=more,
         mask=_is_sure(heights[1]),
         facts={"at_ev": (first, second)},
+        reasons=lambda mask: _without_pre_edge(ranges),
     )
+
+
+def _without_pre_edge(ranges: EdgeRanges) -> tuple[str, ...]:
+    """Return a reason why a ratio may be wrong as one of the element alone, or nothing."""
+    if ranges.pre_ev is not None:
+        return ()
+    return ("the scan has no pre-edge range, so the ratio holds what absorbs besides the edge",)
 
 
 def _peak_energies(spectra: PixelSpectra, peaks: Peaks) -> tuple[float, float]:
@@ -354,7 +379,8 @@ def band_ratio(
         common=by_e0,
         needs_step=False,
         mask=_is_sure(below),
-        facts={"band_ev": band_ev, "over_ev": over_ev, "sigma_by_e0_ev": by_e0},
+        facts={"band_ev": band_ev, "over_ev": over_ev, "sigma_by_e0": by_e0},
+        reasons=lambda mask: _without_pre_edge(ranges),
     )
 
 

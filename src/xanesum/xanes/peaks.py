@@ -20,7 +20,6 @@ __all__ = [
     "PeakHeights",
     "PeakPositions",
     "Peaks",
-    "jump_ev",
     "limits_near",
     "places_of",
     "window_of",
@@ -30,9 +29,6 @@ WHITE_LINE_EV = (-5.0, 15.0)  # range, relative to e0, in which the white line i
 TOP_SHARE = 0.1  # the top of the line ends where the mean spectrum has fallen by this part of its height
 TOP_EV = (0.25, 3.0)  # least and largest half width of the top
 TOP_WIDTHS = 1.5  # half width of the window of a fit, in half widths of the top
-JUMP_SHARE = 0.01  # this share of the positions at each end is left out in a search for a gap ...
-JUMP_PLACES = 3  # ... which is at least as wide as this many places of the fit
-MIXTURES = 21  # mixtures of both sides of the gap that are looked at
 PLACES = 4  # places of the fit in each half width of its window
 
 
@@ -237,32 +233,6 @@ def _share_above(
     below, above = excess[row, low], excess[row, high]
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(below < 0, np.clip(above / (above - below), 0, 1), 1.0)
-
-
-def jump_ev(
-    spectra: PixelSpectra, peaks: Peaks, positions_ev: NDArray[np.float64]
-) -> tuple[float, float] | None:
-    """Return two energies between which the maximum jumps in mixtures of the sample, or None.
-
-    The positions (P,) of the maxima leave a gap, and a mixture of the mean spectra on both sides of it has
-    its maximum at one of them, not between.
-    """
-    used = np.flatnonzero(np.isfinite(positions_ev))
-    places = np.sort(positions_ev[used])
-    inner = places[int(JUMP_SHARE * len(places)) : len(places) - int(JUMP_SHARE * len(places))]
-    if len(inner) < 3:
-        return None
-    gap = int(np.argmax(np.diff(inner)))
-    width = float(inner[gap + 1] - inner[gap])
-    if width < JUMP_PLACES * (peaks.places_ev[1] - peaks.places_ev[0]):
-        return None
-    is_low = positions_ev[used] <= inner[gap]
-    low, high = (spectra.images[:, used[side]].mean(axis=1, dtype=np.float64) for side in (is_low, ~is_low))
-    mixed = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, MIXTURES)
-    steps = np.abs(np.diff(peaks.find(mixed.astype(np.float32)).energy_ev))
-    if not np.nanmax(steps, initial=0.0) > width / 2:
-        return None
-    return float(np.median(places[places <= inner[gap]])), float(np.median(places[places > inner[gap]]))
 
 
 def limits_near(

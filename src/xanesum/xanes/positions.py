@@ -37,6 +37,13 @@ RISE_SHARE = 0.5  # half width of its window, as a share of the width of the ris
 RISE_EV = (0.5, 3.0)  # ... but at least and at most this many eV
 NO_SHIFT = (0.0, 0.0)
 
+# --- A map that jumps
+JUMP_SHARE = 0.01  # this share of the energies at each end is left out in a search for a gap ...
+JUMP_EV, JUMP_SIGMAS = 0.5, 6.0  # ... of at least this many eV, and this many median standard errors
+LEAST_PIXELS = 10  # of a map in which a gap is looked for
+MIXTURES = 21  # mixtures of both sides of the gap that are looked at
+INSTEAD = "the map two_peaks has the heights at both, and their ratio"
+
 
 def half_step_energy(
     data: Denoised | xr.DataArray,
@@ -157,7 +164,6 @@ def white_line(
         lambda moved: PeakPositions.of(Peaks.of(spectra, moved)),
         definition,
         step=step,
-        rivals=("maxima", "the map two_peaks has the heights of both, and their ratio"),
     )
     return shifted(maps, shift_ev)
 
@@ -194,7 +200,6 @@ def largest_derivative(
         lambda moved: PeakPositions.of(_slopes(spectra, moved, half_width)),
         definition,
         step=step,
-        rivals=("rises", "the half-step energy moves with the shares of both"),
     )
     return shifted(maps, shift_ev)
 
@@ -208,7 +213,6 @@ def _energies(
     definition: str,
     *,
     step: Step | None = None,
-    rivals: tuple[str, str] | None = None,
 ) -> xr.Dataset:
     """Return a map of energies; `search_of` gives the search for other ranges."""
     found = measure(spectra, search)
@@ -223,24 +227,41 @@ def _energies(
         definition=definition,
         common=float(np.hypot(by_e0, doubt)),
         facts={"sigma_by_e0_ev": by_e0},
-        reasons=lambda mask: () if rivals is None else _jumps(spectra, search, found, mask, *rivals),
+        reasons=lambda mask: _jumps(spectra, search, found, mask.ravel()),
     )
 
 
 def _jumps(
-    spectra: PixelSpectra, search: Search, found: Measured, mask: NDArray[np.bool_], what: str, instead: str
+    spectra: PixelSpectra, search: Search, found: Measured, good: NDArray[np.bool_]
 ) -> tuple[str, ...]:
-    """Return a reason against errors where the map jumps between places, or nothing."""
-    said = rivals_text(found, mask, what, instead)
-    if said or not isinstance(search, PeakPositions):
+    """Return a reason against errors where the map jumps between two places, or nothing.
+
+    Either other places compete, within errors, in many pixels; or the energies leave a gap, and a mixture of
+    the mean spectra on both sides of it has its energy on one side, not between.
+    """
+    said = rivals_text(found, good, "places", INSTEAD)
+    if said:
         return said
-    between = jump_ev(spectra, search.peaks, np.where(mask.ravel(), found.value, np.nan))
-    if between is None:
+    used = np.flatnonzero(good)
+    places = np.sort(found.value[used])
+    n_left = int(JUMP_SHARE * len(places))
+    inner = places[n_left : len(places) - n_left]
+    if len(inner) < LEAST_PIXELS:
         return ()
-    low, high = between
+    gap = int(np.argmax(np.diff(inner)))
+    width = float(inner[gap + 1] - inner[gap])
+    if width < max(JUMP_EV, JUMP_SIGMAS * float(np.nan_to_num(np.median(found.error[used])))):
+        return ()
+    is_low = found.value[used] <= inner[gap]
+    low, high = (spectra.images[:, used[side]].mean(axis=1, dtype=np.float64) for side in (is_low, ~is_low))
+    mixed = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, MIXTURES)
+    steps = np.abs(np.diff(search.find(mixed.astype(np.float32)).value))
+    if not np.nanmax(steps, initial=0.0) > width / 2:
+        return ()
+    ends = np.median(places[places <= inner[gap]]), np.median(places[places > inner[gap]])
     return (
-        f"the map has {what} near {low:.2f} and {high:.2f} eV, and a mixture of both has it at one of them, "
-        f"not between, so the map jumps by {high - low:.2g} eV; {instead}",
+        f"the map has energies near {ends[0]:.2f} and {ends[1]:.2f} eV, and a mixture of both has that of one "
+        f"of them, none between, so the map jumps by {ends[1] - ends[0]:.2g} eV; {INSTEAD}",
     )
 
 
@@ -264,6 +285,12 @@ def _rise_half_width(spectra: PixelSpectra, edge: MapEdge) -> float:
 def _slopes(spectra: PixelSpectra, ranges: EdgeRanges, half_width_ev: float) -> Peaks:
     """Return the search for the maximum of the slope."""
     low, high = limits_near(spectra.energy_ev, ranges.e0_ev, STEEPEST_EV, "rise")
+    low = max(low, float(spectra.energy_ev[0]) + half_width_ev)  # a window at the end is not symmetric
+    high = min(high, float(spectra.energy_ev[-1]) - half_width_ev)
+    if low >= high:
+        raise EdgeError(
+            f"too few energies around the edge at {ranges.e0_ev:.1f} eV; no largest derivative to map"
+        )
     places = places_of(low, high, half_width_ev / 2)
     slopes: NDArray[np.float64] = local_fits(spectra.energy_ev, places, half_width_ev, 2)[1]
     return Peaks.with_rows(spectra, places, slopes, np.gradient(slopes, places, axis=0))
