@@ -27,7 +27,7 @@ from xanesum.xanes.edge import (
 from xanesum.xanes.local_fit import local_fits
 from xanesum.xanes.measuring import Measured, Search, measure
 from xanesum.xanes.normalization import EdgeRanges, Range
-from xanesum.xanes.peaks import PeakHeights, PeakPositions, Peaks, jump_ev, limits_near, places_of
+from xanesum.xanes.peaks import PeakHeights, PeakPositions, Peaks, limits_near, places_of
 from xanesum.xanes.pixel_spectra import PixelSpectra, pixel_spectra_of
 
 __all__ = ["half_step_energy", "half_white_line", "largest_derivative", "shifted", "white_line"]
@@ -260,8 +260,8 @@ def _jumps(
         return ()
     ends = np.median(places[places <= inner[gap]]), np.median(places[places > inner[gap]])
     return (
-        f"the map has energies near {ends[0]:.2f} and {ends[1]:.2f} eV, and a mixture of both has that of one "
-        f"of them, none between, so the map jumps by {ends[1] - ends[0]:.2g} eV; {INSTEAD}",
+        f"the map has energies near {ends[0]:.2f} and {ends[1]:.2f} eV, and a mixture of both has that of "
+        f"one of them, none between, so the map jumps by {ends[1] - ends[0]:.2g} eV; {INSTEAD}",
     )
 
 
