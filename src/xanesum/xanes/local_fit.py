@@ -28,7 +28,7 @@ def local_fits(
     at_ev : ndarray, shape (J,)
     half_width_ev : float
     degree : int
-        Of the polynomial: 1 or 2.
+        Of the polynomial: 1, 2 or 3.
     """
     offset = energy_ev - at_ev[:, None]
     n_near = min(degree + MORE_ENERGIES, len(energy_ev))

@@ -33,8 +33,10 @@ from xanesum.xanes.pixel_spectra import PixelSpectra, pixel_spectra_of
 __all__ = ["half_step_energy", "half_white_line", "largest_derivative", "shifted", "white_line"]
 
 STEEPEST_EV = (-20.0, 15.0)  # range, relative to e0, in which the largest derivative is looked for
-RISE_SHARE = 0.5  # half width of its window, as a share of the width of the rise of the mean spectrum ...
+RISE_SHARE = 0.25  # half width of its window, as a share of the width of the rise of the mean spectrum ...
 RISE_EV = (0.5, 3.0)  # ... but at least and at most this many eV
+FINE_EV = 0.05  # distance of the energies at which two forms of the slope are compared ...
+COMPARED_EV = 4.0  # ... this near to the largest one
 NO_SHIFT = (0.0, 0.0)
 
 # --- A map that jumps
@@ -179,7 +181,9 @@ def largest_derivative(
     """Map the energy at which the spectrum rises most, from 20 eV below e0 to 15 eV above.
 
     Neither a pre-edge nor a post-edge line is needed.  The slope is that of a parabola fitted near each
-    energy, within about half the width of the rise.  Takes and returns the same as `half_step_energy`, with
+    energy, within about half the width of the rise.  Where energies are sparse it is smoothed much, which moves
+    its maximum.  A cubic in place of the parabola tells by how much: half of the difference, in the mean
+    spectrum, is added to the standard errors (``sigma_by_smoothing_ev``).  Takes and returns the same as `half_step_energy`, with
     ``largest_derivative_ev`` and ``largest_derivative_ev_sigma``.
     """
     spectra = pixel_spectra_of(data)
@@ -200,8 +204,22 @@ def largest_derivative(
         lambda moved: PeakPositions.of(_slopes(spectra, moved, half_width)),
         definition,
         step=step,
+        more=("sigma_by_smoothing_ev", _by_smoothing(spectra, peaks, half_width)),
     )
     return shifted(maps, shift_ev)
+
+
+def _by_smoothing(spectra: PixelSpectra, peaks: Peaks, half_width_ev: float) -> float:
+    """Return half of the difference in eV that a cubic makes for the largest slope of the mean spectrum."""
+    mean = spectra.mean_spectrum
+    near = float(peaks.places_ev[int(np.argmax(peaks.values @ mean))])
+    low, high = max(near - COMPARED_EV, peaks.places_ev[0]), min(near + COMPARED_EV, peaks.places_ev[-1])
+    fine = np.linspace(low, high, int((high - low) / FINE_EV) + 2)
+    one, other = (
+        fine[int(np.argmax(local_fits(spectra.energy_ev, fine, half_width_ev, degree)[1] @ mean))]
+        for degree in (2, 3)
+    )
+    return float(abs(one - other)) / 2
 
 
 def _energies(
@@ -213,8 +231,9 @@ def _energies(
     definition: str,
     *,
     step: Step | None = None,
+    more: tuple[str, float] | None = None,
 ) -> xr.Dataset:
-    """Return a map of energies; `search_of` gives the search for other ranges."""
+    """Return a map of energies; `search_of` gives the search for other ranges, `more` another error in eV."""
     found = measure(spectra, search)
     by_e0 = error_by_e0(spectra, edge, search_of)
     doubt = edge.pre_doubt_ev if kind in ("half_step", "half_white_line") else 0.0
@@ -225,8 +244,8 @@ def _energies(
         found,
         _step_or_peak(spectra, edge) if step is None else step,
         definition=definition,
-        common=float(np.hypot(by_e0, doubt)),
-        facts={"sigma_by_e0_ev": by_e0},
+        common=float(np.linalg.norm([by_e0, doubt, 0.0 if more is None else more[1]])),
+        facts={"sigma_by_e0_ev": by_e0} | ({} if more is None else dict([more])),
         reasons=lambda mask: _jumps(spectra, search, found, mask.ravel()),
     )
 
