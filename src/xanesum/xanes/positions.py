@@ -181,10 +181,12 @@ def largest_derivative(
     """Map the energy at which the spectrum rises most, from 20 eV below e0 to 15 eV above.
 
     Neither a pre-edge nor a post-edge line is needed.  The slope is that of a parabola fitted near each
-    energy, within about half the width of the rise.  Where energies are sparse it is smoothed much, which moves
-    its maximum.  A cubic in place of the parabola tells by how much: half of the difference, in the mean
-    spectrum, is added to the standard errors (``sigma_by_smoothing_ev``).  Takes and returns the same as `half_step_energy`, with
-    ``largest_derivative_ev`` and ``largest_derivative_ev_sigma``.
+    energy, within about a quarter of the width of the rise.  Where energies are sparse it is smoothed more,
+    which moves its maximum.  A cubic in place of the parabola tells by how much: half of the difference, in
+    the mean spectrum, is added to the standard errors (``sigma_by_smoothing_ev``).
+
+    Takes and returns the same as `half_step_energy`, with ``largest_derivative_ev`` and
+    ``largest_derivative_ev_sigma``.
     """
     spectra = pixel_spectra_of(data)
     edge = edge_of(spectra, e0_ev, pre_ev, post_ev)
@@ -233,7 +235,7 @@ def _energies(
     step: Step | None = None,
     more: tuple[str, float] | None = None,
 ) -> xr.Dataset:
-    """Return a map of energies; `search_of` gives the search for other ranges, `more` another error in eV."""
+    """Return a map of energies; `search_of` makes the search for other ranges, `more` is another error."""
     found = measure(spectra, search)
     by_e0 = error_by_e0(spectra, edge, search_of)
     doubt = edge.pre_doubt_ev if kind in ("half_step", "half_white_line") else 0.0
