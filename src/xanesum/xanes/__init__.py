@@ -1,9 +1,8 @@
 """Chemistry from spectra: edge ranges, and maps of energies and intensities with their errors."""
 
+from xanesum.xanes.bands import band_ratio, energy_difference
 from xanesum.xanes.intensities import (
-    band_ratio,
     edge_step,
-    energy_difference,
     two_peaks,
     white_line_area,
     white_line_height,

@@ -64,11 +64,11 @@ KINDS: dict[str, Kind] = {
         "intensities:edge_step", "edge_step", "edge_step_sigma", OF_SCAN, "edge step"
     ),
     "band_ratio": Kind(
-        "intensities:band_ratio", "band_ratio", "band_ratio_sigma", "", "ratio of two bands",
+        "bands:band_ratio", "band_ratio", "band_ratio_sigma", "", "ratio of two bands",
         ("band_ev", "over_ev"), ("band_ev", "over_ev"),
     ),
     "energy_difference": Kind(
-        "intensities:energy_difference", "energy_difference", "energy_difference_sigma", OF_SCAN,
+        "bands:energy_difference", "energy_difference", "energy_difference_sigma", OF_SCAN,
         "difference of two energies", ("at_ev",),
     ),
     "valence": Kind(
