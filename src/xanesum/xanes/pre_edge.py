@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from xanesum.errors import EdgeError
 from xanesum.result import Denoised
 from xanesum.xanes.edge import MapEdge, Step, dataset, edge_of, error_by_e0, range_text, step_of
+from xanesum.xanes.local_fit import local_fits
 from xanesum.xanes.measuring import Linear, Ratio, Search, measure
-from xanesum.xanes.normalization import EdgeRanges, Range, step_operator
+from xanesum.xanes.normalization import EdgeRanges, Range
 from xanesum.xanes.peaks import window_of
 from xanesum.xanes.pixel_spectra import PixelSpectra, pixel_spectra_of
 from xanesum.xanes.positions import NO_SHIFT, shifted
@@ -26,8 +27,12 @@ SOUGHT_STEP_EV = 0.25  # ... at energies this far apart
 FOOT_EV = 2.0  # the range beyond the peak ends at least this far below e0
 LEAST_INSIDE, LEAST_FLANK = 3, 2  # energies in the range of the peak, and on each side of it
 PEAK_SIGMAS = 5.0  # a peak counts whose area is this many standard errors above 0
-PEAK_DOUBTS = 3.0  # ... and in the mean spectrum, this many times what two forms of the baseline differ by
-N_COMPARED = 4096  # pixels in which both forms are compared, about
+PEAK_DOUBTS = 3.0  # ... and in the mean spectrum, this many times what forms of the baseline differ by
+BEND_EV, BEND_PLACES = 1.0, 21  # half width of the window in which slopes are fitted, and their number
+BEND_SIGMAS = 2.0  # the spectrum bends down by more than this many standard errors
+LEAST_AREA = 0.005  # in eV, over the height of the mean spectrum: rounding looks like smaller ones
+FORMS = ("pole", "parabola", "exponential")  # of the foot of the edge; the others tell the doubt of the first
+N_COMPARED = 4096  # pixels in which the forms are compared, about
 
 
 class _Rows(NamedTuple):
@@ -49,8 +54,9 @@ def pre_edge_centroid(
     """Map the centroid of the pre-edge peak, as the oxidation state of iron is read from it [1]_.
 
     A baseline is fitted to the energies within 4 eV on both sides of the peak: a line, and the foot of the
-    edge, which falls as 1 / (e0 - E).  The centroid is that of what lies above it.  A parabola in its place
-    gives another centroid; half of the difference, rms over the pixels, is added to the standard errors.
+    edge, which falls as 1 / (e0 - E).  The centroid is that of what lies above it.  A parabola or an
+    exponential in its place gives another centroid; half of the larger difference, rms over the pixels, is
+    added to the standard errors.
 
     Takes and returns the same as `half_step_energy`, with ``pre_edge_centroid_ev`` and
     ``pre_edge_centroid_ev_sigma``, and with ``pre_edge_area`` (unit of the stack times eV) and its error.
@@ -143,13 +149,18 @@ def _require_energies(energy_ev: NDArray[np.float64], e0_ev: float, peak_ev: Ran
         )
 
 
-def _rows(energy_ev: NDArray[np.float64], e0_ev: float, peak_ev: Range, *, parabola: bool = False) -> _Rows:
-    """Return the vectors of moment and area; with a baseline of the usual form, or a parabola."""
+def _rows(energy_ev: NDArray[np.float64], e0_ev: float, peak_ev: Range, form: str = "pole") -> _Rows:
+    """Return the vectors of moment and area, above a line and one of `FORMS` of the foot of the edge."""
     inside, (below, beyond) = window_of(energy_ev, *peak_ev), _flanks(energy_ev, e0_ev, peak_ev)
     fitted, from_middle = below | beyond, energy_ev - np.mean(peak_ev)
     near = inside | fitted
     third = np.zeros(len(energy_ev))
-    third[near] = from_middle[near] ** 2 if parabola else FLANK_EV / (e0_ev - energy_ev[near])
+    below_edge = e0_ev - energy_ev[near]
+    third[near] = {
+        "pole": FLANK_EV / below_edge,
+        "parabola": (from_middle[near] / FLANK_EV) ** 2,
+        "exponential": np.exp(-below_edge / FOOT_EV),
+    }[form]
     design = np.stack([np.ones(len(energy_ev)), from_middle / FLANK_EV, third], axis=1)
     above = np.eye(len(energy_ev))[inside]
     above[:, fitted] -= design[inside] @ np.linalg.pinv(design[fitted])
@@ -164,7 +175,6 @@ def _sought(spectra: PixelSpectra, edge: MapEdge) -> Range:
     difference that another form of the baseline makes.
     """
     energy_ev, mean, e0 = spectra.energy_ev, spectra.mean_spectrum, edge.ranges.e0_ev
-    step = float(step_operator(energy_ev, edge.ranges) @ mean) if edge.has_lines else 1.0
     best, found = 0.0, None
     for middle in np.arange(e0 + SOUGHT_EV[0], e0 + SOUGHT_EV[1] + 1e-9, SOUGHT_STEP_EV):
         peak_ev = (float(middle - HALF_WIDTH_EV), float(middle + HALF_WIDTH_EV))
@@ -174,9 +184,18 @@ def _sought(spectra: PixelSpectra, edge: MapEdge) -> Range:
             continue
         row = _rows(energy_ev, e0, peak_ev)
         area, moment = float(row.area @ mean), float(row.moment @ mean)
-        doubt = PEAK_DOUBTS * abs(area - float(_rows(energy_ev, e0, peak_ev, parabola=True).area @ mean))
-        least = max(doubt, PEAK_SIGMAS * float(np.nan_to_num(spectra.error_of_mean(row.area))))
-        if area > max(best, least) and abs(moment) < area * HALF_WIDTH_EV / 2 and area / step > 0:
+        others = [float(_rows(energy_ev, e0, peak_ev, form).area @ mean) for form in FORMS[1:]]
+        doubt = PEAK_DOUBTS * max(abs(area - other) for other in others)
+        least = max(
+            doubt,
+            LEAST_AREA * float(np.ptp(mean)),
+            PEAK_SIGMAS * float(np.nan_to_num(spectra.error_of_mean(row.area))),
+        )
+        if (
+            area > max(best, least)
+            and abs(moment) < area * HALF_WIDTH_EV / 2
+            and _bends_down(spectra, peak_ev)
+        ):
             best, found = area, peak_ev
     if found is None:
         raise EdgeError(
@@ -188,15 +207,23 @@ def _sought(spectra: PixelSpectra, edge: MapEdge) -> Range:
     return found
 
 
+def _bends_down(spectra: PixelSpectra, peak_ev: Range) -> bool:
+    """Whether the mean spectrum bends down somewhere in a range, as a peak does and a foot does not."""
+    at = np.linspace(*peak_ev, BEND_PLACES)
+    rows = np.gradient(local_fits(spectra.energy_ev, at, BEND_EV, 2)[1], at, axis=0)
+    bends, errors = rows @ spectra.mean_spectrum, np.nan_to_num(spectra.errors_of_mean(rows))
+    return bool((bends < -BEND_SIGMAS * errors).any())
+
+
 def _by_baseline(spectra: PixelSpectra, e0_ev: float, peak_ev: Range, sure: NDArray[np.bool_]) -> float:
     """Return half of the difference in eV that another baseline makes, rms over some of the sure pixels."""
     used = np.flatnonzero(sure & spectra.mask.ravel())
     if not used.size:
         return 0.0
     images = spectra.images[:, used[:: -(-len(used) // N_COMPARED)]]
-    one, other = (
-        Ratio.of(spectra, *_rows(spectra.energy_ev, e0_ev, peak_ev, parabola=form)).find(images).value
-        for form in (False, True)
+    one, *others = (
+        Ratio.of(spectra, *_rows(spectra.energy_ev, e0_ev, peak_ev, form)).find(images).value
+        for form in FORMS
     )
-    change = np.abs(one - other)
+    change = np.max([np.abs(one - other) for other in others], axis=0)
     return float(np.sqrt(np.mean(np.sort(change)[: -(-len(change) * 9 // 10)] ** 2))) / 2
