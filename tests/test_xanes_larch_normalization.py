@@ -169,7 +169,7 @@ def test_half_step_energies_are_exact_on_an_analytic_edge(settings):
     maps = half_step_energy(stack, normalization=Normalization(**settings))
 
     np.testing.assert_allclose(maps["half_step_energy_ev"], half, atol=0.02)  # linear between energies
-    assert maps.attrs["definition"].startswith("energy at which the spectrum last crosses half")
+    assert maps.attrs["definition"].startswith("energy of the last upward crossing of half")
     assert "normalized as in Larch: pre-edge line from 8240.0 to" in maps.attrs["definition"]
     assert ("not flattened" in maps.attrs["definition"]) == (not settings.get("flatten", True))
 

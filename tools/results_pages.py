@@ -27,6 +27,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from _common import RESULTS, print_table
 from _random_tables import tables as random_tables
 from _show import show_by_sigma, whole_chain
+from chemistry_maps import summary as maps_summary
 from jitter import summary as jitter_summary
 from random_motion import summary as motion_summary
 
@@ -810,6 +811,11 @@ def jitter(file: str) -> list[Row]:
     ]
 
 
+def maps() -> list[Row]:
+    """Return how true the stated errors of every kind of map are."""
+    return maps_summary(rows_of("chemistry-maps-report"))
+
+
 TABLES = {
     "jitter": Table(partial(jitter, "jitter"), ("jitter",)),
     **{
@@ -861,6 +867,7 @@ TABLES = {
     "references larch": Table(references_larch, ("chemistry-larch",)),
     "references half step": Table(references_half_step, ("chemistry-larch",)),
     "references shift": Table(references_shift, ("chemistry-shift",)),
+    "maps": Table(maps, ("chemistry-maps-report",)),
     "probes": Table(probes, ("probes",)),
     "probes square": Table(probes_square, ("probes",)),
     **{f"speed {name}": Table(partial(speed, name), ("speed",)) for name in ("particle", "wedge")},

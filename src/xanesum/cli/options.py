@@ -14,7 +14,7 @@ from xanesum.method.options import NOISES
 from xanesum.stack import QUANTITIES
 from xanesum.streaming.torch_backend import DEVICES
 from xanesum.workflow.recipe import DEFAULT_RECIPE, NORMALIZATIONS, Recipe, read_recipe
-from xanesum.xanes import MAP_KINDS
+from xanesum.xanes import ENERGY_KINDS, MAP_KINDS
 
 __all__ = [
     "ALIGN",
@@ -237,7 +237,7 @@ NORMALIZATION: OptionTable = (
     ),
 )
 MAP: OptionTable = (
-    ("--map", "map.kind", {"choices": MAP_KINDS, "help": "kind of map"}),
+    ("--map", "map.kind", {"choices": MAP_KINDS, "metavar": "KIND", "help": "kind of map"}),
     ("--e0", "map.e0_ev", {"metavar": "EV", "help": "energy of the edge, eV (default: found)"}),
     (
         "--pre",
@@ -248,6 +248,37 @@ MAP: OptionTable = (
         "--post",
         "map.post_ev",
         {"metavar": "A:B", "help": "energies of the post-edge line, eV (default: automatic)"},
+    ),
+    (
+        "--at",
+        "map.at_ev",
+        {"metavar": "A:B", "help": "two energies, eV, of two_peaks and energy_difference"},
+    ),
+    ("--band", "map.band_ev", {"metavar": "A:B", "help": "energies of the first band, eV, of band_ratio"}),
+    ("--over", "map.over_ev", {"metavar": "A:B", "help": "energies of the band it is divided by, eV"}),
+    (
+        "--peak",
+        "map.peak_ev",
+        {"metavar": "A:B", "help": "energies of the pre-edge peak, eV (default: found)"},
+    ),
+    (
+        "--points",
+        "map.points",
+        {
+            "nargs": "+",
+            "metavar": "V=EV[+-S]",
+            "help": "valences and energies of compounds, with errors, as 2=8340.05+-0.03 3=8341.81+-0.03",
+        },
+    ),
+    (
+        "--of",
+        "map.of",
+        {"choices": ENERGY_KINDS, "metavar": "KIND", "help": "map that a valence follows from"},
+    ),
+    (
+        "--shift",
+        "map.shift_ev",
+        {"metavar": "EV[+-S]", "help": "shift to add to the energies, with its error, as from a foil"},
     ),
     (
         "--bootstrap",
@@ -282,6 +313,20 @@ def range_of(text: str) -> tuple[float, float]:
     """Return the ends of ``A:B``."""
     low, high = (float(part) for part in text.split(":"))
     return low, high
+
+
+@_expecting("a point V=EV or V=EV+-S")
+def point(text: str) -> tuple[float, ...]:
+    """Return valence, energy and, where it is given, standard error of ``V=EV+-S``."""
+    valence, energy = text.split("=")
+    return float(valence), *(float(part) for part in energy.split("+-", 1))
+
+
+@_expecting("a number EV or EV+-S")
+def with_error(text: str) -> tuple[float, float]:
+    """Return a number and its standard error, 0 where none is given, of ``EV+-S``."""
+    value, _, error = text.partition("+-")
+    return float(value), float(error) if error else 0.0
 
 
 @_expecting("a region Y0:Y1,X0:X1")
@@ -328,6 +373,12 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "map.e0_ev": number,
     "map.pre_ev": range_of,
     "map.post_ev": range_of,
+    "map.at_ev": range_of,
+    "map.band_ev": range_of,
+    "map.over_ev": range_of,
+    "map.peak_ev": range_of,
+    "map.points": point,
+    "map.shift_ev": with_error,
     "map.bootstrap": whole_number,
     "normalization.pre1_ev": number,
     "normalization.pre2_ev": number,

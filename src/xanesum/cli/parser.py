@@ -30,6 +30,7 @@ from xanesum.io.writers import FORMAT_NAMES, STACK_SUFFIXES
 from xanesum.phantom import KINDS
 from xanesum.phantom.demo import DEMO_SEED
 from xanesum.workflow.live import EVERY
+from xanesum.xanes import MAP_KINDS
 
 __all__ = ["build_parser"]
 
@@ -110,6 +111,10 @@ def _add_working(group: Any) -> None:
     text = "write the chemical map of a scan, which is denoised first, or of a saved result (result.sum.h5)"
     mapping = _add_verb(group, "map", verbs.map_, text)
     _add_scan(mapping, (*to_denoise, *MAP))
+    text = f"the same as --map: {', '.join(MAP_KINDS)}"
+    mapping.add_argument(
+        "--kind", dest="map.kind", choices=MAP_KINDS, metavar="KIND", default=argparse.SUPPRESS, help=text
+    )
     _add_output(mapping, "FILE (.tif, .h5)")
     mapping.add_argument("--as-is", action="store_true", help="map the scan without denoising it")
     run = _add_verb(group, "run", verbs.run, "denoise, map, and write a report")

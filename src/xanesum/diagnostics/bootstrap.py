@@ -14,7 +14,7 @@ from xanesum.denoisers import DEFAULT_DENOISER, Denoiser
 from xanesum.errors import EdgeError, RecipeError, XanesumWarning
 from xanesum.method.denoising import denoise
 from xanesum.result import Denoised
-from xanesum.xanes import MAP_NAMES, Normalization, chemical_map
+from xanesum.xanes import KINDS, MAP_NAMES, Normalization, chemical_map
 
 __all__ = ["MIN_DRAWS", "bootstrap_map", "draw_again"]
 
@@ -76,7 +76,8 @@ def bootstrap_map(
     Dataset
         `maps` and, for a half-step energy, ``half_step_bootstrap_sigma_ev`` (standard deviation of the draws)
         and ``half_step_bootstrap_bias_ev`` (mean of the draws less the map); NaN where fewer than two draws
-        have a value.  For a white line the names begin with ``white_line``.
+        have a value.  For other kinds of maps the names begin with the kind, and end without ``_ev`` if the
+        unit is not eV.
 
     Raises
     ------
@@ -108,9 +109,10 @@ def _drawn_map(
     """Draw a scan, denoise it like the result, and return its map (Y, X); NaN where it has no value."""
     given = result.provenance["rank_given"]
     kind = maps.attrs["kind"]
-    lines: dict[str, Any] = {key: maps.attrs[key] for key in ("e0_ev", "pre_ev", "post_ev")}
-    if normalization is not None:
-        lines = {"e0_ev": maps.attrs["e0_ev"], "normalization": normalization}
+    ranges = ("pre_ev", "post_ev") if normalization is None else ()
+    names = ("e0_ev", *ranges, *KINDS[kind].options)
+    options: dict[str, Any] = {name: maps.attrs[name] for name in names if name in maps.attrs}
+    options["normalization"] = normalization
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XanesumWarning)  # they concern the drawn scan, not the result
         drawn = denoise(
@@ -122,7 +124,7 @@ def _drawn_map(
             rng=rng,
         )
     try:
-        found = chemical_map(drawn, kind=kind, **lines)
+        found = chemical_map(drawn, kind=kind, **options)
     except EdgeError:  # no component is left, so this draw has no value anywhere
         return np.full(maps["mask"].shape, np.nan)
     return np.asarray(found[MAP_NAMES[kind]].where(found["mask"]).values, np.float64)
@@ -137,7 +139,8 @@ def _summary(values: NDArray[np.float64], maps: xr.Dataset, name: str) -> dict[s
     spread = np.where(known, np.sqrt(squares), np.nan)
     bias = np.where(known, mean - maps[name].values, np.nan)
     kind = maps.attrs["kind"]
+    ending = "_ev" if KINDS[kind].unit == "eV" else ""
     return {
-        f"{kind}_bootstrap_sigma_ev": maps[name].copy(data=spread),
-        f"{kind}_bootstrap_bias_ev": maps[name].copy(data=bias),
+        f"{kind}_bootstrap_sigma{ending}": maps[name].copy(data=spread),
+        f"{kind}_bootstrap_bias{ending}": maps[name].copy(data=bias),
     }

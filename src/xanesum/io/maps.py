@@ -68,7 +68,8 @@ def _write_map_h5(maps: xr.Dataset, name: str, path: Path) -> Path:
         group.attrs.update({key: value for key, value in maps.attrs.items() if value is not None})
         for key, values in maps.data_vars.items():
             group[str(key)] = values.values
-            group[str(key)].attrs["units"] = "eV" if str(key).endswith("_ev") else ""
+            is_energy = str(key).removesuffix("_sigma").endswith("_ev")
+            group[str(key)].attrs["units"] = values.attrs.get("units", "eV" if is_energy else "")
     return path
 
 

@@ -247,8 +247,7 @@ def map_result(
             parameter="bootstrap",
         )
     normalization = recipe.normalization.normalization
-    lines = {"e0_ev": options.e0_ev, "pre_ev": options.pre_ev, "post_ev": options.post_ev}
-    maps = chemical_map(data, kind=options.kind, normalization=normalization, **lines)
+    maps = chemical_map(data, kind=options.kind, normalization=normalization, **options.of_kind)
     if not options.bootstrap or not isinstance(data, Denoised):
         return maps
     return bootstrap_map(

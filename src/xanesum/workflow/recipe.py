@@ -43,6 +43,7 @@ LARCH = "larch"
 NORMALIZATIONS = (AUTO, LARCH)
 Roi = tuple[int, int, int, int]  # y0, y1, x0, x1 in pixels; the ends are excluded
 Range = tuple[float, float]  # first and last energy, eV
+Points = tuple[tuple[float, ...], ...]  # of a line of valence: valence, energy in eV, standard error in eV
 _UNFIT = object()  # a value of the wrong type
 # the allowed values of a type, as error messages name them
 _WORDS: dict[Any, str] = {
@@ -55,6 +56,7 @@ _WORDS: dict[Any, str] = {
     Range | None: "two finite numbers [from, to]",
     Roi | None: "four whole numbers [y0, y1, x0, x1]",
     tuple[str, ...]: "a list of texts",
+    Points: "a list of points [valence, energy] or [valence, energy, standard error]",
 }
 
 
@@ -68,6 +70,9 @@ def _fitting(value: Any, hint: Any) -> Any:
             return _UNFIT
         items = tuple(_fitting(item, item_hint) for item in value)
         return _UNFIT if _UNFIT in items or None in items else items
+    if hint == Points:
+        rows = [_numbers(row) for row in value] if isinstance(value, list | tuple) else [None]
+        return _UNFIT if None in rows else tuple(rows)
     if hint == tuple[str, ...]:
         items = (value,) if isinstance(value, str | Path) else value
         fits = isinstance(items, list | tuple) and all(isinstance(item, str | Path) for item in items)
@@ -79,6 +84,14 @@ def _fitting(value: Any, hint: Any) -> Any:
     if hint in (int, int | None):
         return int(value) if isinstance(value, int | np.integer) and value >= 0 else _UNFIT
     return float(value) if isinstance(value, int | float | np.number) and np.isfinite(value) else _UNFIT
+
+
+def _numbers(value: Any) -> tuple[float, ...] | None:
+    """Return two or three finite numbers, or None."""
+    if not isinstance(value, list | tuple) or len(value) not in (2, 3):
+        return None
+    numbers = [_fitting(each, float | None) for each in value]
+    return None if _UNFIT in numbers or None in numbers else tuple(numbers)
 
 
 class _Checked:
@@ -173,11 +186,24 @@ class MapOptions(_Checked):
     pre_ev: Range | None = None
     post_ev: Range | None = None
     bootstrap: int = 0  # scans that are drawn for the errors of the map; 0 for none
+    at_ev: Range | None = None  # two energies, of two peaks or of a difference
+    band_ev: Range | None = None  # band of energies ...
+    over_ev: Range | None = None  # ... and the one that it is divided by
+    peak_ev: Range | None = None  # range of the pre-edge peak
+    points: Points = ()  # of the line of valence
+    of: str | None = None  # kind of the map of energies that a valence follows from
+    shift_ev: Range | None = None  # added to the energies, and its standard error, as from a foil
 
     def __post_init__(self) -> None:
         _Checked.__post_init__(self)
         if self.bootstrap == 1:
             raise RecipeError("bootstrap must be 0 or at least 2 draws, got 1")
+
+    @property
+    def of_kind(self) -> dict[str, Any]:
+        """The options that were given, as arguments of `xanesum.chemical_map`."""
+        names = (f.name for f in fields(self) if f.name not in ("kind", "bootstrap"))
+        return {name: value for name in names if (value := getattr(self, name)) not in (None, ())}
 
 
 @dataclass(frozen=True, slots=True)

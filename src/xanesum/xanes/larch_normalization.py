@@ -299,15 +299,26 @@ class Lines:
     @property
     def definition(self) -> str:
         """What was computed, in one sentence."""
-        settings = self.settings
-        pre, post = (f"{first:.1f} to {last:.1f} eV" for first, last in (self.pre_ev, self.post_ev))
-        power = f" of mu times E^{settings.nvict}" if settings.nvict else ""
-        slope = ", whose slope per edge step is that of the mean spectrum" if settings.shared_slope else ""
-        flat = "flattened" if settings.flatten else "not flattened"
+        first, last = self.post_ev
+        flat = "flattened" if self.settings.flatten else "not flattened"
         return (
-            f"normalized as in Larch: pre-edge line{power} from {pre}{slope}, post-edge polynomial of degree "
-            f"{settings.nnorm} from {post}, edge step at e0 = {self.e0_ev:.2f} eV, {flat}"
+            f"normalized as in Larch: {self._pre_words}, post-edge polynomial of degree "
+            f"{self.settings.nnorm} from {first:.1f} to {last:.1f} eV, edge step at "
+            f"e0 = {self.e0_ev:.2f} eV, {flat}"
         )
+
+    @property
+    def pre_definition(self) -> str:
+        """What was computed where only the pre-edge line is subtracted, in one sentence."""
+        return f"as in Larch, the {self._pre_words} is subtracted"
+
+    @property
+    def _pre_words(self) -> str:
+        first, last = self.pre_ev
+        power = f" of mu times E^{self.settings.nvict}" if self.settings.nvict else ""
+        is_shared = self.settings.shared_slope
+        slope = ", whose slope per edge step is that of the mean spectrum" if is_shared else ""
+        return f"pre-edge line{power} from {first:.1f} to {last:.1f} eV{slope}"
 
     def _pre_at(self, at: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the matrix (n, 2) from coefficients to the pre-edge line at n energies."""

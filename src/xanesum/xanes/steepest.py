@@ -1,4 +1,4 @@
-"""The energy at which a spectrum rises most steeply, found as Larch finds e0."""
+"""The energy at which a spectrum rises most: between two energies, or found as Larch finds e0."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scipy.signal import fftconvolve
 
 from xanesum.errors import EdgeError
 
-__all__ = ["steepest_e0_ev"]
+__all__ = ["steepest_e0_ev", "steepest_ev"]
 
 MIN_ENERGIES = 10  # fewer show no steepest rise with neighbours
 AROUND = 75  # energies to each side of the first finding, among which the second is made
@@ -63,6 +63,12 @@ def steepest_e0_ev(energy_ev: NDArray[np.float64], mu: NDArray[np.floating]) -> 
             parameter="e0_ev",
         )
     return float(near[found])
+
+
+def steepest_ev(energy_ev: NDArray[np.float64], spectrum: NDArray[np.floating]) -> float:
+    """Return the middle of the two neighbouring energies between which a spectrum (E,) rises most."""
+    most = int(np.argmax(np.diff(spectrum)))
+    return float(energy_ev[most] + energy_ev[most + 1]) / 2
 
 
 def _steepest(slope: NDArray[np.float64]) -> int:
