@@ -11,7 +11,7 @@ from xanesum.linalg.nonnegative import groups_of, solution_operator
 from xanesum.xanes.pixel_spectra import PixelSpectra, SpectrumError
 from xanesum.xanes.reference_fit import ReferenceFit
 
-__all__ = ["AmountErrors", "ExpectedMisfit", "error_parts"]
+__all__ = ["AmountErrors", "ExpectedMisfit", "error_parts", "hidden_amounts"]
 
 Array = NDArray[np.float64]
 
@@ -21,6 +21,44 @@ def error_parts(spectra: PixelSpectra) -> tuple[SpectrumError, ...]:
     if spectra.basis is None and (np.diag(spectra.noise) > 0).all():
         return (SpectrumError(spectra.noise, spectra.noise_pixel.astype(np.float32), is_common=False),)
     return spectra.of_spectra
+
+
+def hidden_amounts(
+    spectra: PixelSpectra, fit: ReferenceFit, uncertainty: Array, hidden_spectrum: Array
+) -> tuple[Array, float]:
+    """Return the covariance (M, M) of amounts by chemistry that noise hides, for a hidden size of 1.
+
+    The second value is the number of directions, of those in which the references differ, that the result
+    lacks.
+
+    A result of K components cannot show more than K differences between pixels.  What it lacks of M references
+    is hidden by the noise.  In each such direction, it may be as large as the hidden component of the result,
+    whose own spectrum is only the one that noise hides best.
+
+    Parameters
+    ----------
+    spectra : PixelSpectra
+        Of a result.
+    fit : ReferenceFit
+    uncertainty : ndarray, shape (M, M)
+        Covariance of the amounts if the noise were 1.
+    hidden_spectrum : ndarray, shape (E,)
+        Of the hidden component; its own part is left out, as it is among the errors of the spectra.
+    """
+    own = fit.whitening @ hidden_spectrum
+    known = np.linalg.qr(fit.whitening @ _of_basis(spectra))[0]
+    along = np.linalg.qr(fit.design)[0]
+    seen = known.T @ along
+    lacking = np.eye(len(fit.names)) - seen.T @ seen
+    to_amounts = uncertainty @ fit.design.T
+    whole = to_amounts @ along @ lacking @ along.T @ to_amounts.T * float(own @ own)
+    share = to_amounts @ own
+    values, vectors = np.linalg.eigh(whole - np.outer(share, share))
+    return (vectors * np.maximum(values, 0)) @ vectors.T, float(np.trace(lacking))
+
+
+def _of_basis(spectra: PixelSpectra) -> Array:
+    return np.eye(len(spectra.energy_ev)) if spectra.basis is None else spectra.basis.T
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,15 +72,27 @@ class AmountErrors:
     is_known: bool
 
     @classmethod
-    def of(cls, spectra: PixelSpectra, operator: Array) -> AmountErrors:
-        """Return the errors of ``operator @ spectrum``, operator (M, E)."""
+    def of(
+        cls, spectra: PixelSpectra, operator: Array, others: tuple[tuple[Array, NDArray[np.float32]], ...] = ()
+    ) -> AmountErrors:
+        """Return the errors of ``operator @ spectrum``, operator (M, E).
+
+        Each of the `others` is the covariance (M, M) of one more error, and the image (P,) that it is
+        multiplied by.
+        """
         parts = error_parts(spectra)
         sources = np.zeros((len(operator), 0))
         if spectra.basis is not None:
             sources = operator @ spectra.basis.T @ spectra.mixing
         covariances = tuple(operator @ part.covariance @ operator.T for part in parts)
-        is_known = spectra.basis is not None or bool(parts)
-        return cls(sources, spectra.errors, covariances, tuple(part.size for part in parts), is_known)
+        sizes = tuple(part.size for part in parts)
+        return cls(
+            sources,
+            spectra.errors,
+            covariances + tuple(covariance for covariance, _ in others),
+            sizes + tuple(size for _, size in others),
+            spectra.basis is not None or bool(parts),
+        )
 
     def covariance(self, pixels: slice) -> Array:
         """Return the covariance (M, M, p) of the amounts."""

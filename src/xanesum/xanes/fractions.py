@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -18,7 +18,13 @@ from numpy.typing import NDArray
 from xanesum.errors import SigmaError
 from xanesum.linalg.nonnegative import nonnegative_solutions, solution_operator
 from xanesum.result import Denoised
-from xanesum.xanes.fraction_errors import AmountErrors, ExpectedMisfit, variance_less_shares
+from xanesum.stack import usable_weight
+from xanesum.xanes.fraction_errors import (
+    AmountErrors,
+    ExpectedMisfit,
+    hidden_amounts,
+    variance_less_shares,
+)
 from xanesum.xanes.fraction_limits import share_limits
 from xanesum.xanes.normalization import Range
 from xanesum.xanes.pixel_spectra import PixelSpectra, pixel_spectra_of
@@ -29,9 +35,19 @@ __all__ = ["fit_fractions", "map_names", "spectra_with_noise"]
 Array = NDArray[np.float64]
 
 BLOCK_PIXELS = 16_384  # pixels that are fitted together
+LACKING = 0.5  # of a direction in which a result shows nothing of the references
 MIN_TOTAL = 0.1  # least sum of amounts of a pixel with fractions, as a share of the stack's 95th percentile ...
 MIN_TOTAL_SIGMAS = 3.0  # ... and in units of its own standard error
+LARGEST_SIGMA = 0.5  # standard error of a share of which nothing is known but that it is from 0 to 1
 EXPLAINED = 4.0  # misfit up to this multiple of what errors make is taken for errors
+
+
+class _Hidden(NamedTuple):
+    """What noise may hide of the amounts."""
+
+    covariance: Array  # (M, M), for a hidden component of size 1
+    size: NDArray[np.float32]  # (P,), of the component
+    n_lacking: float  # directions in which references differ, but the result does not
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,9 +76,12 @@ class _Solver:
     step: Array | None  # (K,)
     errors: AmountErrors
     expected: ExpectedMisfit
+    hidden: _Hidden | None
 
     @classmethod
-    def of(cls, spectra: PixelSpectra, fit: ReferenceFit, options: FitOptions) -> _Solver:
+    def of(
+        cls, data: Denoised | xr.DataArray, spectra: PixelSpectra, fit: ReferenceFit, options: FitOptions
+    ) -> _Solver:
         everything = np.ones(len(fit.names), bool)
         if fit.step is None:
             inverse = solution_operator(fit.gram, everything)
@@ -75,6 +94,8 @@ class _Solver:
             return matrix if spectra.basis is None else matrix @ spectra.basis.T
 
         whitened = of_images(fit.whitening)
+        hidden = _hidden_of(data, spectra, fit, inverse)
+        others = () if hidden is None else ((hidden.covariance, hidden.size),)
         return cls(
             fit,
             options,
@@ -85,8 +106,9 @@ class _Solver:
             inverse,
             np.linalg.qr(whitened, mode="r"),
             None if fit.step is None else of_images(fit.step),
-            AmountErrors.of(spectra, operator),
+            AmountErrors.of(spectra, operator, others),
             ExpectedMisfit.of(spectra, fit),
+            hidden,
         )
 
     def find(self, pixels: slice) -> _Fitted:
@@ -113,6 +135,8 @@ class _Solver:
             by_noise = self.errors.of_shares(fractions, pixels)
             by_misfit = variance_less_shares(self.uncertainty, fractions) * beyond
             sigma = np.sqrt(by_noise + by_misfit) / np.abs(total)
+            if self.options.non_negative:
+                sigma = np.minimum(sigma, LARGEST_SIGMA)
             found = {
                 "fraction": fractions,
                 "fraction_sigma": sigma,
@@ -208,7 +232,7 @@ def fit_fractions(
     options = FitOptions(non_negative, sum_to_one, background, range_ev, e0_ev)
     spectra = spectra_with_noise(data, sigma)
     fit = reference_fit(spectra, references, options)
-    solver = _Solver.of(spectra, fit, options)
+    solver = _Solver.of(data, spectra, fit, options)
     names, n_pixels = map_names(fit.names), spectra.mask.size
     maps: dict[str, NDArray[Any]] = {}
     for pixels in _blocks(n_pixels):
@@ -216,7 +240,7 @@ def fit_fractions(
             place = maps.setdefault(kind, np.empty((*values.shape[:-1], n_pixels), np.float32))
             place[..., pixels] = values
     mask = spectra.mask & _has_sample(maps, spectra.mask)
-    reasons = spectra.reasons + _reason_of_misfit(maps, mask)
+    reasons = spectra.reasons + _reason_of_misfit(maps, mask) + _reason_of_hiding(solver)
     dataset = _dataset(spectra, maps, names, mask)
     if covariance:
         whole = solver.errors.covariance(slice(None)).astype(np.float32)
@@ -254,6 +278,17 @@ def map_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _hidden_of(
+    data: Denoised | xr.DataArray, spectra: PixelSpectra, fit: ReferenceFit, uncertainty: Array
+) -> _Hidden | None:
+    """Return what noise may hide of the amounts in a result; None if that is nothing, or not known."""
+    if not isinstance(data, Denoised) or not data.hidden_size.values.any():
+        return None
+    spectrum = data.hidden_spectrum.values[usable_weight(data.spectra.T)]
+    covariance, n_lacking = hidden_amounts(spectra, fit, uncertainty, spectrum)
+    return _Hidden(covariance, data.hidden_size.values.ravel(), n_lacking)
+
+
 def _blocks(n_pixels: int) -> Iterator[slice]:
     for start in range(0, n_pixels, BLOCK_PIXELS):
         yield slice(start, min(start + BLOCK_PIXELS, n_pixels))
@@ -277,6 +312,18 @@ def _reason_of_misfit(maps: dict[str, NDArray[Any]], mask: NDArray[np.bool_]) ->
     return (
         f"the references do not explain the spectra: the misfit is {chi:.3g} times what the errors make "
         f"(median; R factor {r:.2g}), so the errors of the fractions are larger by it, as far as it shows",
+    )
+
+
+def _reason_of_hiding(solver: _Solver) -> tuple[str, ...]:
+    """Return a sentence if the result has fewer components than the references have differences."""
+    hidden, n = solver.hidden, len(solver.fit.names)
+    if hidden is None or hidden.n_lacking < LACKING:
+        return ()
+    shown = max(n - round(hidden.n_lacking), 1)
+    return (
+        f"the denoised scan shows {shown} of the {n} directions in which pixels that are mixed from these "
+        "references can differ; noise may hide the others, so fit fewer references",
     )
 
 
