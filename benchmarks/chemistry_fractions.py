@@ -28,26 +28,34 @@ from scipy.optimize import nnls
 
 from xanesum import denoise, make_stack
 from xanesum.diagnostics.residual import examine_residual
+from xanesum.phantom import simulate
+from xanesum.preprocess import prepare
 from xanesum.xanes.fractions import fit_fractions
+from xanesum.xanes.subsets import choose_references
 
 
 Row = dict[str, Any]
 Array = NDArray[np.float64]
 
 SEED = 2024
-SPECIES = {"Ni": (4, 5), "Fe": (0, 4, 12), "Mn": (0, 1, 2, 3)}  # NiO and LiNiO2; Fe2O3, FeO, vivianite; oxides
+SPECIES = {
+    "Ni": (4, 5),
+    "Fe": (0, 4, 12),
+    "Mn": (0, 1, 2, 3),
+}  # NiO and LiNiO2; Fe2O3, FeO, vivianite; oxides
 RANGES_EV = {"Ni": (8250.0, 8500.0), "Fe": (7064.0, 7245.0), "Mn": (6521.0, 6629.0)}
 DOSES = (0.05, 0.2, 0.6)  # noise in units of the edge step of a thick pixel
 MAX_SIDE, MAX_ENERGIES = 96, 80
 PARTS = ("exact", "speed", "coverage", "dose", "missing", "subsets")
 LEAST_SHARE = 0.02  # true shares below it, or above 1 less it, are at a bound
+PYXAS_PYTHON = os.environ.get("XANESUM_PYXAS", "")
 PYXAS = """
 import sys, numpy as np
 from pyxas.xanes_util import fit_2D_xanes_iter2
 data = np.load(sys.argv[1])
 spectra = {f"ref{i}": np.stack([data["energy"], row], axis=1) for i, row in enumerate(data["references"])}
-found = fit_2D_xanes_iter2(data["stack"], data["energy"], spectra, coef0=None, offset=None, lamda=0.01,
-                           rho=0.01, n_iter=int(sys.argv[3]), bounds=[0, 1], method=1)
+found = fit_2D_xanes_iter2(data["stack"], data["energy"], spectra, coef0=None, offset=None, lamda=0.0,
+                           rho=1.0, n_iter=int(sys.argv[3]), bounds=[0, 1], method=2)
 np.save(sys.argv[2], found[0])
 """
 
@@ -106,7 +114,9 @@ def exact(quick: bool, seed: int) -> list[Row]:
         scan = mixed(element, (40, 50), 117, np.random.default_rng(seed))
         maps = fit_fractions(scan["stack"], scan["references"])
         error = fractions_of(maps) - scan["fractions"]
-        bare = fit_fractions(scan["stack"] - 0.02, scan["references"], background="none")  # some are at bounds
+        bare = fit_fractions(
+            scan["stack"] - 0.02, scan["references"], background="none"
+        )  # some are at bounds
         design = scan["references"].values.T
         flat = (scan["stack"].values - 0.02).reshape(len(design), -1).astype(float)
         amounts = np.array([nnls(design, column)[0] for column in flat.T]).T.reshape(-1, 40, 50)
@@ -176,7 +186,13 @@ def label_of(base: int, index: int, noise: str, *, least: int = 2) -> Label:
     label["species"] = min(label["species"], 4)
     label["shape"] = [min(side, MAX_SIDE + 3 * axis) for axis, side in enumerate(label["shape"])]
     label["energies"] = min(max(label["energies"], 30), MAX_ENERGIES)
-    return label | {"drift": "none", "correlated": "none", "defects": False, "missing": "none", "ends": "both"}
+    return label | {
+        "drift": "none",
+        "correlated": "none",
+        "defects": False,
+        "missing": "none",
+        "ends": "both",
+    }
 
 
 def references_of(label: Label, content: Content) -> xr.DataArray:
@@ -239,8 +255,171 @@ def coverage(quick: bool, seed: int) -> list[Row]:
             clean = fractions_of(fit_fractions(scan.clean, references_of(label, content)))
             row["rms without noise"] = float(np.sqrt(np.mean((clean - truth)[:, where] ** 2)))
             rows.append(row | covered(maps, truth, where))
-            print(" ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in rows[-1].items()))
+            print(
+                " ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in rows[-1].items())
+            )
     return rows
+
+
+# --- phantoms: denoised against noisy
+
+
+def phantom(element: str, shape: tuple[int, int], n_energies: int, rng: np.random.Generator) -> Row:
+    """Return a scan without noise, whose regions are mixed from spectra: pure ones, and even mixtures."""
+    energy_ev, spectra = spectra_of(element, SPECIES[element], n_energies)
+    scene = simulate("round", shape=shape, n_energies=2, rng=rng).images
+    n, n_states = len(spectra), len(scene)
+    states = np.vstack([np.eye(n), rng.dirichlet(np.ones(n), n_states)])[:n_states]
+    amounts = np.tensordot(states.T, scene / scene.max(), 1)
+    clean = np.tensordot(spectra.T, amounts, 1)
+    return {
+        "stack": make_stack(clean.astype(np.float32), energy_ev),
+        "references": named(spectra, energy_ev),
+        "amounts": amounts,
+    }
+
+
+def noisy(stack: xr.DataArray, noise: str, sigma: float, rng: np.random.Generator) -> xr.DataArray:
+    """Return a stack with white noise, or with that of counts, of this size where the sample is thick."""
+    if noise == "white":
+        return stack + sigma * rng.standard_normal(stack.shape, dtype=np.float32)
+    counts = np.exp(1.0) / sigma**2  # in the open beam; noise is `sigma` at an optical density of 1
+    frames = rng.poisson(counts * np.exp(-stack.values)).astype(np.float32)
+    light = np.full(stack.shape[1:], counts)
+    scan = make_stack(frames, stack.energy.values, quantity="counts").assign_coords(flat=(("y", "x"), light))
+    return prepare(scan)[0]
+
+
+def dose(quick: bool, seed: int) -> list[Row]:
+    rows = []
+    shape = (64, 80) if quick else (120, 150)
+    for element in SPECIES:
+        for sigma in DOSES:
+            for noise in ("white", "counted"):
+                rng = np.random.default_rng([seed, round(1000 * sigma)])
+                rows.append(one_dose(phantom(element, shape, 60, rng), element, noise, sigma, rng))
+                print(rows[-1], flush=True)
+    return rows
+
+
+def one_dose(scan: Row, element: str, noise: str, sigma: float, rng: np.random.Generator) -> Row:
+    """Compare fractions of one scan after denoising with those of the noisy stack, in the same pixels."""
+    stack, total = noisy(scan["stack"], noise, sigma, rng), scan["amounts"].sum(axis=0)
+    truth = scan["amounts"] / np.where(total > 0, total, 1)
+    result = denoise(stack, rng=np.random.default_rng(0))
+    clean = fit_fractions(result, scan["references"])
+    raw = fit_fractions(stack, scan["references"], sigma=sigma)
+    where = total > 0.3
+    errors = {name: (fractions_of(maps) - truth)[:, where] for name, maps in (("ours", clean), ("raw", raw))}
+    row: Row = {"element": element, "noise": noise, "sigma / step": sigma, "K": result.rank}
+    row |= {"rms, denoised": rms(errors["ours"]), "rms, noisy": rms(errors["raw"])}
+    row["times smaller"] = row["rms, noisy"] / row["rms, denoised"]
+    for name, error in errors.items():
+        row[f"bias, {'denoised' if name == 'ours' else 'noisy'}"] = rms(error.mean(axis=1))
+    if PYXAS_PYTHON:
+        theirs = pyxas_fractions(stack, scan["references"])
+        row["rms, PyXAS ADMM on the noisy stack"] = rms((theirs - truth)[:, where])
+    both = covered(clean, truth, where & clean["mask"].values)
+    stated = covered(raw, truth, where & raw["mask"].values)
+    row |= {f"covered, {case}": both[case] for case in ("all", "between", "at bounds", "+- sigma")}
+    return row | {"covered, noisy stack": stated["all"], "chi square": both["chi square"]}
+
+
+def rms(values: Array) -> float:
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def pyxas_fractions(stack: xr.DataArray, spectra: xr.DataArray) -> Array:
+    """Return the fractions (M, Y, X) of PyXAS' bounded fit by ADMM, run to convergence."""
+    with tempfile.TemporaryDirectory() as folder:
+        given, found = Path(folder, "given.npz"), Path(folder, "found.npy")
+        np.savez(given, stack=stack.values, energy=stack.energy.values, references=spectra.values)
+        command = [PYXAS_PYTHON, "-c", PYXAS, str(given), str(found), "300"]
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        subprocess.run(command, check=True, capture_output=True, env=environment)
+        amounts = np.load(found)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.nan_to_num(amounts / amounts.sum(axis=0))
+
+
+# --- a reference that is missing, and the choice among many
+
+
+def missing(quick: bool, seed: int) -> list[Row]:
+    """Fit scans without one of their references."""
+    rows = []
+    for index in range(6 if quick else 40):
+        rng = np.random.default_rng([seed, index, 3])
+        element = ("Ni", "Fe", "Mn")[index % 3]
+        known = references(element)
+        n = min(int(rng.integers(3, 5)), len(known))
+        energy_ev, spectra = spectra_of(element, tuple(rng.permutation(len(known))[:n].tolist()), 60)
+        fractions = rng.dirichlet(np.ones(n), (30, 31)).transpose(2, 0, 1)
+        stack = make_stack(np.tensordot(spectra.T, fractions, 1).astype(np.float32), energy_ev)
+        stack.values += 0.02 * rng.standard_normal(stack.shape, dtype=np.float32)
+        maps = fit_fractions(stack, named(spectra[1:], energy_ev), sigma=0.02)
+        error = np.abs(fractions_of(maps) - fractions[1:])
+        sigma = fractions_of(maps, "_sigma")
+        row: Row = {"index": index, "element": element, "references": n - 1}
+        row |= {"rms error": rms(error), "stated": rms(sigma), "within 68 %": float(np.mean(error < sigma))}
+        row |= {"within 95 %": float(np.mean(error < 1.96 * sigma))}
+        row["chi square"] = float(maps["reduced_chi_square"].median())
+        row["said"] = not maps.attrs["intervals_hold"]
+        rows.append(row)
+    return rows
+
+
+def subsets(quick: bool, seed: int) -> list[Row]:
+    """Look for the right three of twelve references, in a scan and in a single spectrum."""
+    rows = []
+    for element, n_energies in (("Fe", 90),):
+        known = range(12)
+        energy_ev, spectra = spectra_of(element, tuple(known), n_energies)
+        library = named(spectra, energy_ev)
+        for kind in ("scan", "single spectrum"):
+            right, near, second = 0, 0, 0
+            n_seeds = 10 if quick else 100
+            for index in range(n_seeds):
+                rng = np.random.default_rng([seed, index, 5])
+                chosen = np.sort(rng.permutation(len(known))[:3])
+                names = {f"species {i}" for i in chosen}
+                shares = rng.dirichlet(np.full(3, 4.0)) if kind != "scan" else None
+                data, sigma = mixture(spectra[chosen], energy_ev, shares, rng)
+                found = choose_references(data, library, at_most=3, sigma=sigma)
+                right += set(found.best.names) == names
+                listed = [each for each in found.ranking if each.difference < 10]
+                near += any(set(each.names) == names for each in listed)
+                second += any(set(each.names) == names for each in found.ranking)
+            rows.append(
+                {
+                    "data": kind, "element": element, "seeds": n_seeds, "right": right,
+                    "right or not excluded": near, "in the list of six": second,
+                }
+            )  # fmt: skip
+    return rows
+
+
+def mixture(
+    spectra: Array, energy_ev: Array, shares: Array | None, rng: np.random.Generator
+) -> tuple[Any, float | None]:
+    """Return a denoised scan, or one spectrum, in which the least fraction is five times its error."""
+    shape = (40, 48) if shares is None else (1, 1)
+    if shares is None:
+        amounts = rng.dirichlet(np.ones(3), 12).T @ (
+            rng.integers(0, 12, shape[0] * shape[1]) == np.arange(12)[:, None]
+        )
+        amounts = amounts.reshape(3, *shape)
+    else:
+        amounts = shares[:, None, None]
+    clean = make_stack(np.tensordot(spectra.T, amounts, 1).astype(np.float32), energy_ev)
+    least = float(amounts.mean(axis=(1, 2)).min())
+    unit = fit_fractions(clean, named(spectra, energy_ev), sigma=1e-3)
+    stated = max(float(unit[f"fraction_species_{k}_sigma"].median()) for k in range(3))
+    sigma = 1e-3 * least / (5 * stated)
+    clean.values += sigma * rng.standard_normal(clean.shape, dtype=np.float32)
+    if shares is not None:
+        return clean, sigma
+    return denoise(clean, denoiser="wavelet", rng=np.random.default_rng(0)), None
 
 
 if __name__ == "__main__":

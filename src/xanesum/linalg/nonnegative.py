@@ -11,7 +11,9 @@ __all__ = ["groups_of", "nonnegative_solutions", "solution_operator"]
 
 FULL_EXCHANGES = 3  # rounds without progress in which all wrong unknowns change sides, before only one does
 TOLERANCE = 1e-12  # of a sign, relative to the right-hand side ...
-ROUNDS_OF_TOLERANCE = 40  # ... and ten times as much after each of these, so that rounding cannot make a circle
+ROUNDS_OF_TOLERANCE = (
+    40  # ... and ten times as much after each of these, so that rounding cannot make a circle
+)
 
 Bits = NDArray[np.bool_]
 

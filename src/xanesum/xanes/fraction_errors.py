@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from xanesum.linalg.nonnegative import groups_of, solution_operator
 from xanesum.xanes.pixel_spectra import PixelSpectra, SpectrumError
 from xanesum.xanes.reference_fit import ReferenceFit
+from xanesum.xanes.row_covariance import noise_is_known, of_rows
 
 __all__ = ["AmountErrors", "ExpectedMisfit", "error_parts", "hidden_amounts"]
 
@@ -18,7 +19,7 @@ Array = NDArray[np.float64]
 
 def error_parts(spectra: PixelSpectra) -> tuple[SpectrumError, ...]:
     """Return the errors that few spectra bring, and for a stack of known noise the noise itself."""
-    if spectra.basis is None and (np.diag(spectra.noise) > 0).all():
+    if spectra.basis is None and noise_is_known(spectra):
         return (SpectrumError(spectra.noise, spectra.noise_pixel.astype(np.float32), is_common=False),)
     return spectra.of_spectra
 
@@ -73,7 +74,10 @@ class AmountErrors:
 
     @classmethod
     def of(
-        cls, spectra: PixelSpectra, operator: Array, others: tuple[tuple[Array, NDArray[np.float32]], ...] = ()
+        cls,
+        spectra: PixelSpectra,
+        operator: Array,
+        others: tuple[tuple[Array, NDArray[np.float32]], ...] = (),
     ) -> AmountErrors:
         """Return the errors of ``operator @ spectrum``, operator (M, E).
 
@@ -84,7 +88,7 @@ class AmountErrors:
         sources = np.zeros((len(operator), 0))
         if spectra.basis is not None:
             sources = operator @ spectra.basis.T @ spectra.mixing
-        covariances = tuple(operator @ part.covariance @ operator.T for part in parts)
+        covariances = tuple(of_rows(part.covariance, operator) for part in parts)
         sizes = tuple(part.size for part in parts)
         return cls(
             sources,
@@ -157,7 +161,7 @@ class ExpectedMisfit:
         sources = np.zeros((len(fit.whitening), 0))
         if spectra.basis is not None:
             sources = fit.whitening @ spectra.basis.T @ spectra.mixing
-        beside = [fit.whitening @ part.covariance @ fit.whitening.T for part in parts]
+        beside = [of_rows(part.covariance, fit.whitening) for part in parts]
         return cls(
             fit,
             np.sum(sources**2, axis=0),

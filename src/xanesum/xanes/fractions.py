@@ -29,6 +29,7 @@ from xanesum.xanes.fraction_limits import share_limits
 from xanesum.xanes.normalization import Range
 from xanesum.xanes.pixel_spectra import PixelSpectra, pixel_spectra_of
 from xanesum.xanes.reference_fit import BACKGROUNDS, FitOptions, ReferenceFit, reference_fit
+from xanesum.xanes.row_covariance import noise_is_known
 
 __all__ = ["fit_fractions", "map_names", "spectra_with_noise"]
 
@@ -36,10 +37,16 @@ Array = NDArray[np.float64]
 
 BLOCK_PIXELS = 16_384  # pixels that are fitted together
 LACKING = 0.5  # of a direction in which a result shows nothing of the references
-MIN_TOTAL = 0.1  # least sum of amounts of a pixel with fractions, as a share of the stack's 95th percentile ...
+MIN_TOTAL = (
+    0.1  # least sum of amounts of a pixel with fractions, as a share of the stack's 95th percentile ...
+)
 MIN_TOTAL_SIGMAS = 3.0  # ... and in units of its own standard error
 LARGEST_SIGMA = 0.5  # standard error of a share of which nothing is known but that it is from 0 to 1
-EXPLAINED = 4.0  # misfit up to this multiple of what errors make is taken for errors
+EXPLAINED = 4.0  # misfit of a pixel up to this multiple of what errors make is taken for errors ...
+EXPLAINED_ON_AVERAGE = 2.0  # ... and that of all pixels together up to this one, in a result
+SURELY = 4.0  # the same in a stack of known noise: 1 and so many standard deviations by chance ...
+SIGMA_ERROR = 0.1  # ... and this much more for all pixels, as its noise level is not known exactly
+SAMPLE_PIXELS = 16_384  # pixels of which the misfit on average is found
 
 
 class _Hidden(NamedTuple):
@@ -77,6 +84,7 @@ class _Solver:
     errors: AmountErrors
     expected: ExpectedMisfit
     hidden: _Hidden | None
+    explained: float  # misfit of a pixel that is taken for errors, as a multiple of what errors make
 
     @classmethod
     def of(
@@ -109,6 +117,7 @@ class _Solver:
             AmountErrors.of(spectra, operator, others),
             ExpectedMisfit.of(spectra, fit),
             hidden,
+            EXPLAINED if spectra.basis is not None else 1 + SURELY * np.sqrt(2 / _freedom(fit)),
         )
 
     def find(self, pixels: slice) -> _Fitted:
@@ -125,13 +134,27 @@ class _Solver:
         expected = self.expected.find(is_free, pixels)
         return _Fitted(amounts, without_bounds, np.maximum(misfit, 0), size, expected)
 
-    def maps(self, pixels: slice) -> dict[str, Array]:
+    def common_misfit(self) -> float:
+        """Return the misfit of the whole scan that errors do not make, over the square of the total."""
+        used = self.spectra.mask.ravel()
+        pixels = slice(0, len(used), -(-len(used) // SAMPLE_PIXELS))
+        fitted, inside = self.find(pixels), used[pixels]
+        total = float(np.sum(fitted.amounts.sum(axis=0)[inside] ** 2))
+        misfit, expected = float(fitted.misfit[inside].sum()), float(fitted.expected[inside].sum())
+        if self.spectra.basis is None:
+            by_chance = SURELY * np.sqrt(2 / _freedom(self.fit) / max(int(inside.sum()), 1))
+            expected *= 1 + SIGMA_ERROR + by_chance
+        else:
+            expected *= EXPLAINED_ON_AVERAGE
+        return max(misfit - expected, 0.0) / total if total > 0 and np.isfinite(expected) else 0.0
+
+    def maps(self, pixels: slice, common_misfit: float) -> dict[str, Array]:
         """Return the maps of some pixels: those of each reference (M, p), and others (p,)."""
         fitted = self.find(pixels)
         with np.errstate(divide="ignore", invalid="ignore"):
             total = fitted.amounts.sum(axis=0)
             fractions = fitted.amounts / total
-            beyond = np.maximum(fitted.misfit - EXPLAINED * fitted.expected, 0)
+            beyond = np.maximum(fitted.misfit - self.explained * fitted.expected, common_misfit * total**2)
             by_noise = self.errors.of_shares(fractions, pixels)
             by_misfit = variance_less_shares(self.uncertainty, fractions) * beyond
             sigma = np.sqrt(by_noise + by_misfit) / np.abs(total)
@@ -225,9 +248,9 @@ def fit_fractions(
     -----
     Standard errors and covariances are those of the fit without bounds, also where an amount is 0: a bound
     moves a value towards the truth, so they are too large there, and never too small.  The spectra's own
-    errors count, which all pixels have in common.  Where the misfit is more than four times what errors make,
-    the rest of it is taken for an unknown spectrum, of that size, in the direction that changes the fraction
-    most; the errors are larger by that.
+    errors count, which all pixels have in common.  Misfit that is clearly more than errors make is taken for
+    an unknown spectrum, of that size, in the direction that changes the fraction most; the errors are larger by that.  So is the misfit of all pixels together, in proportion to the total:
+    what no single pixel shows may be clear in their mean.
     """
     options = FitOptions(non_negative, sum_to_one, background, range_ev, e0_ev)
     spectra = spectra_with_noise(data, sigma)
@@ -235,8 +258,9 @@ def fit_fractions(
     solver = _Solver.of(data, spectra, fit, options)
     names, n_pixels = map_names(fit.names), spectra.mask.size
     maps: dict[str, NDArray[Any]] = {}
+    common_misfit = solver.common_misfit()
     for pixels in _blocks(n_pixels):
-        for kind, values in solver.maps(pixels).items():
+        for kind, values in solver.maps(pixels, common_misfit).items():
             place = maps.setdefault(kind, np.empty((*values.shape[:-1], n_pixels), np.float32))
             place[..., pixels] = values
     mask = spectra.mask & _has_sample(maps, spectra.mask)
@@ -276,6 +300,12 @@ def map_names(names: tuple[str, ...]) -> tuple[str, ...]:
         number = 1 + sum(re.fullmatch(rf"{re.escape(plain)}(_\d+)?", each) is not None for each in found)
         found.append(plain if number == 1 else f"{plain}_{number}")
     return tuple(found)
+
+
+def _freedom(fit: ReferenceFit) -> int:
+    """Return how many energies are left when background and amounts are fitted."""
+    n_background = list(BACKGROUNDS).index(fit.background)
+    return max(int(fit.window.sum()) - n_background - len(fit.names), 1)
 
 
 def _hidden_of(
@@ -349,7 +379,7 @@ def _facts(solver: _Solver) -> dict[str, Any]:
     energy_ev = spectra.energy_ev[fit.window]
     bounds = ["none below 0"] if options.non_negative else []
     bounds += ["with the edge step of the pixel as their sum"] if options.sum_to_one else []
-    known = "weighted by the noise" if (np.diag(spectra.noise) > 0).all() else "all energies alike"
+    known = "weighted by the noise" if noise_is_known(spectra) else "all energies alike"
     background = BACKGROUNDS[fit.background]
     definition = (
         f"share of each of {len(fit.names)} references in their sum, by least squares ({known}) over "

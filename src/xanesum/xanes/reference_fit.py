@@ -23,8 +23,9 @@ from xanesum.xanes.normalization import (
     step_operator,
 )
 from xanesum.xanes.pixel_spectra import PixelSpectra
+from xanesum.xanes.row_covariance import noise_matrix
 
-__all__ = ["BACKGROUNDS", "FitOptions", "ReferenceFit", "reference_fit"]
+__all__ = ["BACKGROUNDS", "FitOptions", "ReferenceFit", "WhitenedScan", "reference_fit", "whitened_scan"]
 
 Array = NDArray[np.float64]
 
@@ -84,6 +85,34 @@ class ReferenceFit:
             self.step,
             condition_of(self.design[:, chosen]),
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WhitenedScan:
+    """The matrix from a spectrum to its part beside the background, in units of the noise."""
+
+    whitening: Array  # (W, E)
+    window: NDArray[np.bool_]  # (E,)
+    background: str
+    e0_ev: float | None
+    ranges: EdgeRanges | None
+
+
+def whitened_scan(spectra: PixelSpectra, options: FitOptions, *, n_spectra: int = 1) -> WhitenedScan:
+    """Return what takes background and noise out of the spectra of a scan, without any reference.
+
+    Raises
+    ------
+    StackError, EnergyError, EdgeError
+        If no pixel is usable, no energy is in the range, or an edge is wanted and not found.
+    """
+    if not spectra.mask.any():
+        raise StackError("no usable pixel is left, so there is nothing to look at")
+    window = _inside(spectra.energy_ev, options.range_ev)
+    e0_ev, ranges = _edge_of(spectra, options)
+    background = _chosen_background(options, ranges, int(window.sum()) - n_spectra)
+    rows = _background(spectra.energy_ev, window, background, e0_ev)
+    return WhitenedScan(_whitening(spectra, window, rows), window, background, e0_ev, ranges)
 
 
 def condition_of(design: Array) -> float:
@@ -226,9 +255,7 @@ def _chosen_background(options: FitOptions, ranges: EdgeRanges | None, n_spare: 
     return "line" if n_spare >= 4 else "constant"
 
 
-def _background(
-    energy_ev: Array, window: NDArray[np.bool_], background: str, e0_ev: float | None
-) -> Array:
+def _background(energy_ev: Array, window: NDArray[np.bool_], background: str, e0_ev: float | None) -> Array:
     """Return the spectra (B, W) of which the background of a pixel may be any sum."""
     at = energy_ev[window] - energy_ev.mean()
     rows = [np.ones_like(at), at]
@@ -239,7 +266,7 @@ def _background(
 
 def _whitening(spectra: PixelSpectra, window: NDArray[np.bool_], background: Array) -> Array:
     """Return the matrix (W, E) that divides a spectrum by its noise and takes the background away."""
-    noise = spectra.noise[np.ix_(window, window)]
+    noise = noise_matrix(spectra)[np.ix_(window, window)]
     root = np.linalg.inv(np.linalg.cholesky(noise)) if (np.diag(noise) > 0).all() else np.eye(len(noise))
     whitening = np.zeros((len(root), len(window)))
     scaled = (root @ background.T) / np.maximum(np.linalg.norm(root @ background.T, axis=0), 1e-300)

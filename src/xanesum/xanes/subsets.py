@@ -172,7 +172,9 @@ def _choice(found: list[Subset], n_listed: int, n_tried: int) -> Choice:
         others = "; ".join(" + ".join(each.names) for each in near)
         reasons.append(f"other references explain the scan nearly as well: {others}")
     if first.negative > NEGATIVE_SHARE:
-        reasons.append("every subset needs negative amounts: a reference may be missing, or a shift of energy")
+        reasons.append(
+            "every subset needs negative amounts: a reference may be missing, or a shift of energy"
+        )
     return Choice(listed[0], tuple(listed[1:]), n_tried, tuple(reasons))
 
 
