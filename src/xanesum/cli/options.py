@@ -13,7 +13,7 @@ from xanesum.flat_field.correct import DRIFTS
 from xanesum.method.options import NOISES
 from xanesum.stack import QUANTITIES
 from xanesum.streaming.torch_backend import DEVICES
-from xanesum.workflow.recipe import DEFAULT_RECIPE, Recipe, read_recipe
+from xanesum.workflow.recipe import DEFAULT_RECIPE, NORMALIZATIONS, Recipe, read_recipe
 from xanesum.xanes import MAP_KINDS
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "INPUT",
     "MAP",
     "MEMORY",
+    "NORMALIZATION",
     "PARTS",
     "VALUES",
     "OptionTable",
@@ -194,6 +195,43 @@ COMPUTE: OptionTable = (
         },
     ),
 )
+NORMALIZATION: OptionTable = (
+    (
+        "--normalization",
+        "normalization.method",
+        {
+            "choices": NORMALIZATIONS,
+            "help": "lines of the spectra: auto (default), or larch, as Larch and Athena define them",
+        },
+    ),
+    (
+        "--pre1",
+        "normalization.pre1_ev",
+        {"metavar": "EV", "help": "larch: start of the pre-edge line, eV relative to e0"},
+    ),
+    ("--pre2", "normalization.pre2_ev", {"metavar": "EV", "help": "larch: end of the pre-edge line"}),
+    ("--norm1", "normalization.norm1_ev", {"metavar": "EV", "help": "larch: start of the post-edge line"}),
+    ("--norm2", "normalization.norm2_ev", {"metavar": "EV", "help": "larch: end of the post-edge line"}),
+    ("--nnorm", "normalization.nnorm", {"metavar": "N", "help": "larch: degree of the post-edge line, 0 to 3"}),
+    (
+        "--nvict",
+        "normalization.nvict",
+        {"metavar": "N", "help": "larch: exponent of Victoreen's formula, 0 to 4 (default: 0)"},
+    ),
+    (
+        "--no-flatten",
+        "normalization.flatten",
+        {"action": "store_false", "help": "larch: leave the slope beyond the edge in the spectra"},
+    ),
+    (
+        "--shared-slope",
+        "normalization.shared_slope",
+        {
+            "action": "store_true",
+            "help": "larch: all pixels have the pre-edge slope of the mean spectrum, for low signals",
+        },
+    ),
+)
 MAP: OptionTable = (
     ("--map", "map.kind", {"choices": MAP_KINDS, "help": "kind of map"}),
     ("--e0", "map.e0_ev", {"metavar": "EV", "help": "energy of the edge, eV (default: found)"}),
@@ -212,6 +250,7 @@ MAP: OptionTable = (
         "map.bootstrap",
         {"metavar": "N", "help": "also estimate errors of the map from N simulated repetitions (default: 0)"},
     ),
+    *NORMALIZATION,
 )
 
 
@@ -286,6 +325,12 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "map.pre_ev": range_of,
     "map.post_ev": range_of,
     "map.bootstrap": whole_number,
+    "normalization.pre1_ev": number,
+    "normalization.pre2_ev": number,
+    "normalization.norm1_ev": number,
+    "normalization.norm2_ev": number,
+    "normalization.nnorm": whole_number,
+    "normalization.nvict": whole_number,
 }
 
 

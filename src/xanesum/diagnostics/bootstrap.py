@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -13,7 +14,7 @@ from xanesum.denoisers import DEFAULT_DENOISER, Denoiser
 from xanesum.errors import EdgeError, RecipeError, XanesumWarning
 from xanesum.method.denoising import denoise
 from xanesum.result import Denoised
-from xanesum.xanes import MAP_NAMES, chemical_map
+from xanesum.xanes import MAP_NAMES, Normalization, chemical_map
 
 __all__ = ["MIN_DRAWS", "bootstrap_map", "draw_again"]
 
@@ -44,6 +45,7 @@ def bootstrap_map(
     *,
     n_draws: int = 20,
     denoiser: str | Denoiser = DEFAULT_DENOISER,
+    normalization: Normalization | None = None,
     rng: np.random.Generator | None = None,
     progress: Callable[[str, float], None] = lambda step, share: None,
 ) -> xr.Dataset:
@@ -62,6 +64,8 @@ def bootstrap_map(
         Number of drawn scans; a standard deviation from 20 draws has an error of one part in six.
     denoiser : str or Denoiser
         The denoiser of the result.
+    normalization : Normalization, optional
+        That of the map, if it was normalized as in Larch.
     rng : numpy.random.Generator, optional
         ``default_rng(0)`` by default.
     progress : callable
@@ -90,17 +94,23 @@ def bootstrap_map(
     values = np.full((n_draws, *maps[name].shape), np.nan)
     for n in range(n_draws):
         progress("bootstrap", n / n_draws)
-        values[n] = _drawn_map(result, maps, denoiser, rng)
+        values[n] = _drawn_map(result, maps, denoiser, normalization, rng)
     return maps.assign(_summary(values, maps, name)).assign_attrs(bootstrap_draws=n_draws)
 
 
 def _drawn_map(
-    result: Denoised, maps: xr.Dataset, denoiser: str | Denoiser, rng: np.random.Generator
+    result: Denoised,
+    maps: xr.Dataset,
+    denoiser: str | Denoiser,
+    normalization: Normalization | None,
+    rng: np.random.Generator,
 ) -> NDArray[np.float64]:
     """Draw a scan, denoise it like the result, and return its map (Y, X); NaN where it has no value."""
     given = result.provenance["rank_given"]
     kind = maps.attrs["kind"]
-    ranges = {key: maps.attrs[key] for key in ("e0_ev", "pre_ev", "post_ev")}
+    lines: dict[str, Any] = {key: maps.attrs[key] for key in ("e0_ev", "pre_ev", "post_ev")}
+    if normalization is not None:
+        lines = {"e0_ev": maps.attrs["e0_ev"], "normalization": normalization}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XanesumWarning)  # they concern the drawn scan, not the result
         drawn = denoise(
@@ -112,7 +122,7 @@ def _drawn_map(
             rng=rng,
         )
     try:
-        found = chemical_map(drawn, kind=kind, **ranges)
+        found = chemical_map(drawn, kind=kind, **lines)
     except EdgeError:  # no component is left, so this draw has no value anywhere
         return np.full(maps["mask"].shape, np.nan)
     return np.asarray(found[MAP_NAMES[kind]].where(found["mask"]).values, np.float64)

@@ -51,7 +51,7 @@ def write(stack: xr.DataArray, path: Path) -> Path:
     return path
 
 
-def write_map_tiff(image: ArrayLike, path: str | Path) -> Path:
+def write_map_tiff(image: ArrayLike, path: str | Path, *, definition: str = "") -> Path:
     """Write a map as a float32 TIFF; NaN (no value) is kept.
 
     Parameters
@@ -60,6 +60,8 @@ def write_map_tiff(image: ArrayLike, path: str | Path) -> Path:
         Energy map in eV, fraction, edge step, ...
     path : str or Path
         File to write; an existing one is replaced.
+    definition : str
+        What the map is; it becomes the description of the image.
 
     Raises
     ------
@@ -72,7 +74,8 @@ def write_map_tiff(image: ArrayLike, path: str | Path) -> Path:
     if values.ndim != 2 or not values.size:
         raise StackError(f"expected a map with two axes (y, x), got shape {values.shape}")
     with atomic_path(path) as temporary:
-        tifffile.imwrite(temporary, values, photometric="minisblack")
+        described = {"description": definition, "metadata": None} if definition else {}
+        tifffile.imwrite(temporary, values, photometric="minisblack", **described)
     return Path(path)
 
 

@@ -147,7 +147,8 @@ def map_text(maps: xr.Dataset) -> str:
     pre, post = (_range_text(maps.attrs[key]) for key in ("pre_ev", "post_ev"))
     return (
         f"{shown}The 5th, 50th and 95th percentiles are {spread} eV. "
-        f"The edge is at {maps.attrs['e0_ev']:.1f} eV; pre-edge line {pre}; post-edge line {post}."
+        f"The edge is at {maps.attrs['e0_ev']:.1f} eV; pre-edge line {pre}; post-edge line {post}. "
+        f"Definition: {maps.attrs['definition']}."
     )
 
 

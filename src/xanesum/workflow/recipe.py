@@ -14,20 +14,23 @@ import numpy as np
 
 from xanesum.align.growth import MAGNIFICATIONS
 from xanesum.denoisers import DEFAULT_DENOISER
-from xanesum.errors import RecipeError
+from xanesum.errors import EdgeError, RecipeError
 from xanesum.flat_field.correct import DEFAULT_DRIFT
 from xanesum.method.options import DEFAULT_METHOD, DEFAULT_NOISE
 from xanesum.stack import QUANTITIES
 from xanesum.streaming.resources import DEFAULT_DEVICE
 from xanesum.streaming.torch_backend import DEVICES
+from xanesum.xanes.larch_normalization import Normalization
 
 __all__ = [
     "DEFAULT_RECIPE",
+    "NORMALIZATIONS",
     "AlignOptions",
     "ComputeOptions",
     "DenoiseOptions",
     "InputOptions",
     "MapOptions",
+    "NormalizationOptions",
     "Recipe",
     "read_recipe",
 ]
@@ -36,6 +39,8 @@ __all__ = [
 SIZE = re.compile(r"(?P<number>\d+(\.\d*)?)\s*(?P<unit>[KMGT]?i?B)?", re.IGNORECASE)
 UNITS = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}  # bytes; GiB counts as GB
 AUTO, NONE = "auto", "none"  # instead of a file of shifts
+LARCH = "larch"
+NORMALIZATIONS = (AUTO, LARCH)
 Roi = tuple[int, int, int, int]  # y0, y1, x0, x1 in pixels; the ends are excluded
 Range = tuple[float, float]  # first and last energy, eV
 _UNFIT = object()  # a value of the wrong type
@@ -176,6 +181,45 @@ class MapOptions(_Checked):
 
 
 @dataclass(frozen=True, slots=True)
+class NormalizationOptions(_Checked):
+    """How the spectra of a map are normalized; all but `method` are settings of the method "larch"."""
+
+    method: str = AUTO
+    pre1_ev: float | None = None  # ranges relative to e0; see `Normalization`
+    pre2_ev: float | None = None
+    norm1_ev: float | None = None
+    norm2_ev: float | None = None
+    nnorm: int | None = None
+    nvict: int = 0
+    flatten: bool = True
+    shared_slope: bool = False
+
+    def __post_init__(self) -> None:
+        _Checked.__post_init__(self)
+        if self.method not in NORMALIZATIONS:
+            raise RecipeError(
+                f"method must be one of {', '.join(NORMALIZATIONS)}, got {self.method!r}", parameter="method"
+            )
+        settings = [(item.name, item.default) for item in fields(self)[1:]]
+        given = next((name for name, default in settings if getattr(self, name) != default), None)
+        if given is not None and self.method == AUTO:
+            raise RecipeError(
+                f"it is a setting of the normalization {LARCH!r}, which was not asked for", parameter=given
+            )
+        try:
+            self.normalization  # noqa: B018 - raises if the settings do not go together
+        except EdgeError as error:
+            raise RecipeError(error.message, parameter=error.parameter) from error
+
+    @property
+    def normalization(self) -> Normalization | None:
+        """The normalization, or None for the automatic lines."""
+        if self.method == AUTO:
+            return None
+        return Normalization(**{item.name: getattr(self, item.name) for item in fields(self)[1:]})
+
+
+@dataclass(frozen=True, slots=True)
 class ComputeOptions(_Checked):
     """Resources of a run.  With little memory, spectra are sought in coarser averages."""
 
@@ -210,6 +254,7 @@ class Recipe:
     map: MapOptions = field(default_factory=MapOptions)
     compute: ComputeOptions = field(default_factory=ComputeOptions)
     align: AlignOptions = field(default_factory=AlignOptions)
+    normalization: NormalizationOptions = field(default_factory=NormalizationOptions)
 
     def updated(self, sections: Mapping[str, Mapping[str, Any]]) -> Recipe:
         """Return a recipe in which the given options replace the own ones.

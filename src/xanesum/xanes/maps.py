@@ -6,7 +6,7 @@ the edge energy e0, which moves the pre- and post-edge lines of all pixels, is a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,15 +16,14 @@ from numpy.typing import NDArray
 
 from xanesum.errors import EdgeError
 from xanesum.result import Denoised
+from xanesum.xanes.larch_normalization import Normalization
+from xanesum.xanes.map_edge import MapEdge, Positions, influence_of_e0, map_edge
 from xanesum.xanes.normalization import (
     MIN_ENERGIES,
     EdgeRanges,
     Range,
     check_ranges,
-    edge_ranges,
-    find_edge,
     flattening_operator,
-    judged_ranges,
     steepest_ev,
     step_operator,
 )
@@ -48,9 +47,11 @@ ERROR_NAMES = {"half_step": "half_step_sigma_ev", "white_line": "white_line_sigm
 ERROR_NAMES |= {"edge_step": "edge_step_sigma"}
 MIN_STEP = 0.1  # least edge step of a pixel with a map value, as a share of the stack's 95th percentile ...
 MIN_STEP_SIGMAS = 3.0  # ... and in units of its own standard error
+WORDS = {
+    "half_step": "energy at which the spectrum last crosses half of its edge step before the white line",
+    "white_line": "energy of the highest maximum of the smoothed spectrum from 5 eV below e0 to 15 eV above",
+}
 BLOCK_PIXELS = 16_384  # pixels that are mapped together
-E0_MOVE_EV = 0.25  # e0 is moved by this much each way, to see how the map follows ...
-E0_PIXELS = 256  # ... in about this many pixels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,19 +69,6 @@ class _Step(NamedTuple):
 
     height: NDArray[np.float32]  # (P,), unit of the stack
     error: NDArray[np.float64]  # (P,), standard error; NaN where unknown
-
-
-class _Edge(NamedTuple):
-    """The edge of a map, and how well its energy is known."""
-
-    ranges: EdgeRanges
-    sigma_ev: float  # standard error of e0; 0 if it was given, NaN if unknown
-    given: tuple[Range | None, Range | None]  # ranges that the user gave
-    pre_doubt_ev: float  # error of a half-step energy by a pre-edge range in which the edge may rise already
-
-
-# from ranges and the images of p pixels to the map's values (p,)
-Positions = Callable[[EdgeRanges, NDArray[np.float32]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,6 +112,7 @@ def half_step_energy(
     e0_ev: float | None = None,
     pre_ev: Range | None = None,
     post_ev: Range | None = None,
+    normalization: Normalization | None = None,
 ) -> xr.Dataset:
     """Map the energy at half of the edge step.
 
@@ -138,6 +127,8 @@ def half_step_energy(
         Edge energy; the half-step energy of the mean spectrum by default, see `find_edge`.
     pre_ev, post_ev : (float, float), optional
         Ranges in eV of the pre- and post-edge lines; see `edge_ranges` for the defaults.
+    normalization : Normalization, optional
+        Lines as in Larch and Athena instead, with ranges relative to e0.
 
     Returns
     -------
@@ -146,7 +137,7 @@ def half_step_energy(
         where unknown, see `half_step_errors`); ``exposure_gain`` (variance without denoising over variance
         with it: without denoising, an exposure longer by this factor would have been needed); ``edge_step``
         (unit of the stack); ``mask`` (pixels in which the map means something).
-        Attributes: ``kind``, ``e0_ev``, ``pre_ev``, ``post_ev``; ``e0_sigma_ev`` (standard error of e0; 0 if
+        Attributes: ``kind``, ``definition`` (a sentence), ``e0_ev``, ``pre_ev``, ``post_ev``; ``e0_sigma_ev`` (standard error of e0; 0 if
         it was given, NaN where unknown) and ``sigma_by_e0_ev`` (the part of it in the errors of the map, the
         same in all pixels).
 
@@ -158,7 +149,7 @@ def half_step_energy(
         If a stack breaks the rules.
     """
     spectra = pixel_spectra_of(data)
-    edge = _edge(spectra, e0_ev, pre_ev, post_ev)
+    edge = map_edge(spectra, e0_ev, pre_ev, post_ev, normalization)
     ranges = edge.ranges
     crossings = _HalfSteps.of(spectra, ranges)
     step = _step(spectra, ranges)
@@ -222,6 +213,7 @@ def white_line(
     e0_ev: float | None = None,
     pre_ev: Range | None = None,
     post_ev: Range | None = None,
+    normalization: Normalization | None = None,
 ) -> xr.Dataset:
     """Map the position of the white line: the maximum from 5 eV below e0 to 15 eV above; see `Peaks`.
 
@@ -229,7 +221,7 @@ def white_line(
     the scan has no pre-edge or no post-edge range, ``edge_step`` is the height of the white line.
     """
     spectra = pixel_spectra_of(data)
-    edge = _edge(spectra, e0_ev, pre_ev, post_ev)
+    edge = map_edge(spectra, e0_ev, pre_ev, post_ev, normalization)
     ranges = edge.ranges
     peaks = Peaks.of(spectra, ranges)
     n_pixels = spectra.mask.size
@@ -282,7 +274,12 @@ def edge_step(
         "exposure_gain": gain.astype(np.float32),
         "mask": (spectra.mask & _step_is_real(step, spectra.mask)).ravel(),
     }
-    facts = {"kind": "edge_step", "e0_ev": at, "pre_ev": pre_ev, "post_ev": post_ev}
+    facts: dict[str, Any] = {"kind": "edge_step", "e0_ev": at, "pre_ev": pre_ev, "post_ev": post_ev}
+    below_ev, beyond_ev = energy_ev[below], energy_ev[beyond]
+    facts["definition"] = (
+        f"mean of the {len(beyond_ev)} frames from {beyond_ev[0]:.1f} to {beyond_ev[-1]:.1f} eV less the mean "
+        f"of the {len(below_ev)} from {below_ev[0]:.1f} to {below_ev[-1]:.1f} eV"
+    )
     return _labelled(spectra, maps, facts | {"e0_sigma_ev": np.nan, "sigma_by_e0_ev": 0.0})
 
 
@@ -309,46 +306,17 @@ def chemical_map(data: Denoised | xr.DataArray, *, kind: str = "auto", **options
     if spectra is not None and len(spectra.energy_ev) < MIN_ENERGIES:
         kind = "edge_step"
     elif spectra is not None:
-        edge = _edge(spectra, **{"e0_ev": None, "pre_ev": None, "post_ev": None, **options})
+        edge = map_edge(spectra, **{"e0_ev": None, "pre_ev": None, "post_ev": None, **options})
         ranges = edge.ranges
         kind = "white_line" if ranges.pre_ev is None or ranges.post_ev is None else "half_step"
+    if kind == "edge_step" and options.pop("normalization", None) is not None:
+        raise EdgeError(
+            "a map of the edge step is a difference of means of frames and has no lines; leave out the "
+            "normalization",
+            parameter="method",
+        )
     mapped = {"half_step": half_step_energy, "white_line": white_line, "edge_step": edge_step}[kind]
     return mapped(data, **options)
-
-
-def _edge(spectra: PixelSpectra, e0_ev: float | None, pre_ev: Range | None, post_ev: Range | None) -> _Edge:
-    """Return the ranges of the lines; the edge is found in the mean spectrum unless it is given."""
-    if not spectra.mask.any():
-        raise EdgeError("no usable pixel is left, so there is no edge to map")
-    sigma = 0.0
-    if e0_ev is None:
-        found = find_edge(spectra.energy_ev, spectra.mean_spectrum)
-        e0_ev, sigma = found.e0_ev, spectra.error_of_mean(found.influence)
-    ranges = edge_ranges(spectra.energy_ev, float(e0_ev), pre_ev=pre_ev, post_ev=post_ev)
-    ranges, doubt = judged_ranges(spectra.energy_ev, spectra.mean_spectrum, ranges)
-    return _Edge(ranges, sigma, (pre_ev, post_ev), doubt)
-
-
-def _influence_of_e0(spectra: PixelSpectra, edge: _Edge, positions: Positions) -> float:
-    """Return by how much the map moves with e0, eV per eV: root mean square over a sample of pixels.
-
-    All pixels move alike, for the pre- and post-edge lines of all begin and end at the same energies.
-    """
-    used = np.flatnonzero(spectra.mask)
-    images = spectra.images[:, used[:: -(-len(used) // E0_PIXELS)]]
-    found = []
-    for move in (-E0_MOVE_EV, E0_MOVE_EV):
-        try:
-            pre_ev, post_ev = edge.given
-            e0_ev = edge.ranges.e0_ev + move
-            moved = edge_ranges(spectra.energy_ev, e0_ev, pre_ev=pre_ev, post_ev=post_ev)
-            found.append(positions(moved, images))
-        except EdgeError:  # no such edge in the scan
-            return float("nan")
-    change = (found[1] - found[0]) / (2 * E0_MOVE_EV)
-    change = np.sort(np.abs(change[np.isfinite(change)]))
-    middle = change[: -(-len(change) * 9 // 10)]  # without pixels that jump to another crossing
-    return float(np.sqrt(np.mean(middle**2))) if middle.size else float("nan")
 
 
 def _half_step_window(energy_ev: NDArray[np.float64], ranges: EdgeRanges) -> NDArray[np.bool_]:
@@ -411,7 +379,7 @@ def _last_crossing(energies: NDArray[np.float64], flattened: NDArray[np.floating
 
 def _dataset(
     spectra: PixelSpectra,
-    edge: _Edge,
+    edge: MapEdge,
     kind: str,
     values: _MapValues,
     step: _Step,
@@ -423,7 +391,7 @@ def _dataset(
     mask &= np.isfinite(values.energy_ev).reshape(shape)
     common, doubt = 0.0, edge.pre_doubt_ev if kind == "half_step" else 0.0
     if edge.sigma_ev > 0:
-        common = float(np.nan_to_num(_influence_of_e0(spectra, edge, positions))) * edge.sigma_ev
+        common = float(np.nan_to_num(influence_of_e0(spectra, edge, positions))) * edge.sigma_ev
     maps: dict[str, NDArray[Any]] = {
         MAP_NAMES[kind]: values.energy_ev,  # in float64: an edge at 8 keV moves by parts of an eV
         ERROR_NAMES[kind]: np.hypot(values.error_ev, np.hypot(common, doubt)).astype(np.float32),
@@ -431,7 +399,8 @@ def _dataset(
         "edge_step": step.height.astype(np.float32),
         "mask": mask,
     }
-    facts = {"kind": kind, "e0_ev": ranges.e0_ev, "pre_ev": ranges.pre_ev, "post_ev": ranges.post_ev}
+    facts: dict[str, Any] = {"kind": kind, "e0_ev": ranges.e0_ev, "pre_ev": ranges.pre_ev, "post_ev": ranges.post_ev}
+    facts["definition"] = f"{WORDS[kind]}; {ranges.definition(spectra.energy_ev)}"
     return _labelled(spectra, maps, facts | {"e0_sigma_ev": edge.sigma_ev, "sigma_by_e0_ev": common})
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xanesum.errors import EdgeError, EnergyError
+from xanesum.xanes.larch_normalization import Normalization
 from xanesum.xanes.local_fit import local_fits
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "find_edge",
     "flattening_operator",
     "judged_ranges",
+    "normalized_ranges",
     "steepest_ev",
     "step_operator",
 ]
@@ -56,6 +58,20 @@ class EdgeRanges:
     post_ev: Range | None  # None if it has too few beyond the white line
     pre_is_default: bool = False  # a default range ends softly at the edge; a given one ends where it ends
     post_is_default: bool = False
+    normalization: Normalization | None = None  # its lines, with all numbers, in place of the automatic ones
+
+    def definition(self, energy_ev: NDArray[np.float64]) -> str:
+        """How spectra of these energies (E,) are normalized, in one sentence."""
+        if self.pre_ev is None and self.post_ev is None:
+            return "not normalized: too few energies below the edge and beyond it for lines"
+        if self.normalization is not None and self.pre_ev is not None:
+            return self.normalization.lines(energy_ev, self.e0_ev).definition
+        lines = (("pre-edge", self.pre_ev), ("post-edge", self.post_ev))
+        words = (
+            f"no {side} line" if ends is None else f"{side} line from {ends[0]:.1f} to {ends[1]:.1f} eV"
+            for side, ends in lines
+        )
+        return f"normalized by {' and '.join(words)}, edge step at e0 = {self.e0_ev:.2f} eV, flattened"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -200,6 +216,22 @@ def edge_ranges(
     )
 
 
+def normalized_ranges(
+    energy_ev: NDArray[np.float64], e0_ev: float, normalization: Normalization
+) -> EdgeRanges:
+    """Return the ranges that a normalization as in Larch has for these energies (E,) and this edge.
+
+    Raises
+    ------
+    EdgeError
+        If the edge lies outside the scan, or a range holds too few energies.
+    """
+    settings = normalization.resolved(energy_ev, e0_ev)
+    lines = settings.lines(energy_ev, e0_ev)
+    is_default = normalization.pre1_ev is None and normalization.pre2_ev is None
+    return EdgeRanges(e0_ev, lines.pre_ev, lines.post_ev, is_default, normalization=settings)
+
+
 def check_ranges(
     energy_ev: NDArray[np.float64], *, e0_ev: float | None, pre_ev: Range | None, post_ev: Range | None
 ) -> None:
@@ -261,6 +293,8 @@ def steepest_ev(energy_ev: NDArray[np.float64], spectrum: NDArray[np.floating]) 
 
 def step_operator(energy_ev: NDArray[np.float64], ranges: EdgeRanges) -> NDArray[np.float64]:
     """Return the vector (E,) whose product with a spectrum is its edge step at e0."""
+    if ranges.normalization is not None and ranges.pre_ev is not None:
+        return ranges.normalization.lines(energy_ev, ranges.e0_ev).step
     at_e0 = np.array([ranges.e0_ev])
     return np.asarray((_post_line(energy_ev, ranges, at_e0) - _pre_line(energy_ev, ranges, at_e0))[0])
 
@@ -281,6 +315,8 @@ def flattening_operator(
     window : ndarray of bool, shape (E,)
         The W energies that are wanted.
     """
+    if ranges.normalization is not None and ranges.pre_ev is not None:
+        return ranges.normalization.lines(energy_ev, ranges.e0_ev).flattening(window)
     operator = np.eye(len(energy_ev))[window]
     return operator if ranges.pre_ev is None else operator - _baseline(energy_ev, ranges, energy_ev[window])
 

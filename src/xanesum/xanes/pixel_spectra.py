@@ -76,6 +76,17 @@ class PixelSpectra:
         )
         return float(np.sqrt(of_noise + of_spectra))
 
+    def covariance_of_mean(self) -> NDArray[np.float64] | None:
+        """Return the covariance (E, E) of the mean spectrum, or None where it is not known."""
+        used = self.mask.ravel()
+        if self.basis is None or not used.any():
+            return None
+        covariance = self.noise * (np.mean(self.noise_pixel[used] ** 2) / used.sum())
+        for part in self.of_spectra:
+            if part.is_common:
+                covariance = covariance + part.covariance * float(np.mean(part.size[used])) ** 2
+        return np.asarray(covariance)
+
     def error_of_pairs(
         self, operator: NDArray[np.float64], pairs: tuple[WeightedRow, WeightedRow], pixels: slice
     ) -> NDArray[np.float64]:
