@@ -31,6 +31,7 @@ __all__ = [
     "add_options",
     "count",
     "number",
+    "range_of",
     "recipe_of",
     "size",
     "whole_number",
@@ -212,7 +213,11 @@ NORMALIZATION: OptionTable = (
     ("--pre2", "normalization.pre2_ev", {"metavar": "EV", "help": "larch: end of the pre-edge line"}),
     ("--norm1", "normalization.norm1_ev", {"metavar": "EV", "help": "larch: start of the post-edge line"}),
     ("--norm2", "normalization.norm2_ev", {"metavar": "EV", "help": "larch: end of the post-edge line"}),
-    ("--nnorm", "normalization.nnorm", {"metavar": "N", "help": "larch: degree of the post-edge line, 0 to 3"}),
+    (
+        "--nnorm",
+        "normalization.nnorm",
+        {"metavar": "N", "help": "larch: degree of the post-edge line, 0 to 3"},
+    ),
     (
         "--nvict",
         "normalization.nvict",

@@ -58,9 +58,7 @@ def channels_in(columns: Columns) -> list[Channel]:
         if name in columns:
             found.append(Channel(kind, name, columns[name]))
     if {"i0", "itrans"} <= set(columns):
-        found.append(
-            Channel(TRANSMISSION, "ln(i0/itrans)", _log_ratio(columns["i0"], columns["itrans"]))
-        )
+        found.append(Channel(TRANSMISSION, "ln(i0/itrans)", _log_ratio(columns["i0"], columns["itrans"])))
     if "mufluor" in columns:
         found.append(Channel(FLUORESCENCE, "mufluor", columns["mufluor"]))
     if {"i0", "ifluor"} <= set(columns):

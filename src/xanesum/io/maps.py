@@ -49,7 +49,9 @@ def write_map(maps: xr.Dataset, name: str, path: str | Path) -> tuple[Path, ...]
     definition = str(maps.attrs.get("definition", ""))
     if name == "edge_step":
         return (write_map_tiff(values, path, definition=definition),)
-    return write_map_tiff(values, path, definition=definition), write_map_tiff(maps["edge_step"], step_path(path))
+    return write_map_tiff(values, path, definition=definition), write_map_tiff(
+        maps["edge_step"], step_path(path)
+    )
 
 
 def _write_map_h5(maps: xr.Dataset, name: str, path: Path) -> Path:

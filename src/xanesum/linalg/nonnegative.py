@@ -11,6 +11,7 @@ __all__ = ["groups_of", "nonnegative_solutions", "solution_operator"]
 
 FULL_EXCHANGES = 3  # rounds without progress in which all wrong unknowns change sides, before only one does
 TOLERANCE = 1e-12  # of a sign, relative to the right-hand side ...
+FEW = 16  # unknowns, of which all sets are counted
 ROUNDS_OF_TOLERANCE = (
     40  # ... and ten times as much after each of these, so that rounding cannot make a circle
 )
@@ -49,24 +50,60 @@ def nonnegative_solutions(
     """
     scale = np.sqrt(np.diag(gram))
     gram, rhs, summing = gram / np.outer(scale, scale), rhs / scale[:, None], None
-    solution, is_free = np.zeros_like(rhs), np.ones(rhs.shape, bool)
+    is_free = np.ones(rhs.shape, bool)
     if total is not None:
         summing, rhs = 1 / scale, np.vstack([rhs, total])
         is_free[:, total <= 0] = False
-    left = np.arange(rhs.shape[1]) if total is None else np.flatnonzero(total > 0)
-    least = np.full(rhs.shape[1], len(gram) + 1)
-    chances = np.full(rhs.shape[1], FULL_EXCHANGES)
+    solution = solution_operator(gram, np.ones(len(gram), bool), summing) @ rhs
+    is_left = (solution < -TOLERANCE * np.abs(rhs).max(axis=0)).any(axis=0)
+    if total is not None:
+        is_left &= total > 0
+        solution[:, total <= 0] = 0
+    np.maximum(solution, 0, out=solution)
+    columns = np.flatnonzero(is_left)
+    state = _State(rhs[:, columns], is_free[:, columns])
     tolerance = TOLERANCE
     for count in range(1, 1 + ROUNDS_OF_TOLERANCE * 12):
-        values, wrong = _step(gram, rhs, is_free, summing, left, tolerance)
-        solution[:, left] = np.where(is_free[:, left], np.maximum(values, 0), 0)
-        bad = wrong.any(axis=0)
-        if not bad.any():
+        if not columns.size:
             break
-        left, wrong = left[bad], wrong[:, bad]
-        is_free[:, left] ^= _exchanged(wrong, left, least, chances)
+        values, wrong = _step(gram, state, summing, tolerance)
+        bad = wrong.any(axis=0)
+        if not bad.all():
+            done = columns[~bad]
+            is_free[:, done] = state.free[:, ~bad]
+            solution[:, done] = np.maximum(values[:, ~bad], 0)
+            columns, wrong = columns[bad], wrong[:, bad]
+            state.keep(bad)
+        state.exchange(wrong)
         tolerance *= 10 if count % ROUNDS_OF_TOLERANCE == 0 else 1
     return solution / scale[:, None], is_free
+
+
+class _State:
+    """Columns that are not solved yet."""
+
+    def __init__(self, rhs: NDArray[np.float64], free: Bits) -> None:
+        self.rhs = rhs
+        self.free = free  # (M, p)
+        self.least = np.full(rhs.shape[1], len(free) + 1)  # of wrong unknowns, so far
+        self.chances = np.full(rhs.shape[1], FULL_EXCHANGES)
+
+    def keep(self, chosen: Bits) -> None:
+        """Forget all columns but those that are chosen (p,)."""
+        self.rhs, self.free = self.rhs[:, chosen], self.free[:, chosen]
+        self.least, self.chances = self.least[chosen], self.chances[chosen]
+
+    def exchange(self, wrong: Bits) -> None:
+        """Let wrong unknowns (M, p) change sides: all, or the last one where that brings no progress."""
+        number = wrong.sum(axis=0)
+        better = number < self.least
+        self.least = np.minimum(number, self.least)
+        self.chances = np.where(better, FULL_EXCHANGES, self.chances - 1)
+        stuck = self.chances < 0
+        if stuck.any():
+            last = len(wrong) - 1 - np.argmax(wrong[::-1], axis=0)
+            wrong = wrong & (~stuck | (np.arange(len(wrong))[:, None] == last))
+        self.free = self.free ^ wrong
 
 
 def solution_operator(
@@ -94,35 +131,25 @@ def solution_operator(
 
 def groups_of(is_free: Bits) -> Iterator[tuple[Bits, NDArray[np.intp]]]:
     """Yield each set of free unknowns (M,) that occurs in (M, P), and the columns that have it."""
-    if is_free.all():
-        yield np.ones(len(is_free), bool), np.arange(is_free.shape[1])
-        return
+    n = len(is_free)
     code = np.zeros(is_free.shape[1], np.int64)
     for bit, row in enumerate(is_free):
-        code |= row.astype(np.int64) << bit
-    for one in np.unique(code):
-        free = (one >> np.arange(len(is_free))) & 1 > 0
-        yield free, np.flatnonzero(code == one)
+        code += row * (1 << bit)
+    codes = np.flatnonzero(np.bincount(code)) if n <= FEW else np.unique(code)
+    for one in codes:
+        yield (one >> np.arange(n)) & 1 > 0, np.flatnonzero(code == one)
 
 
 def _step(
-    gram: NDArray[np.float64],
-    rhs: NDArray[np.float64],
-    is_free: Bits,
-    summing: NDArray[np.float64] | None,
-    left: NDArray[np.intp],
-    tolerance: float,
+    gram: NDArray[np.float64], state: _State, summing: NDArray[np.float64] | None, tolerance: float
 ) -> tuple[NDArray[np.float64], Bits]:
-    """Return the solutions (M, p) of the columns `left`, and which unknowns are on the wrong side."""
-    n = len(gram)
-    values, wrong = np.zeros((n, len(left))), np.zeros((n, len(left)), bool)
-    for free, columns in groups_of(is_free[:, left]):
-        given = rhs[:, left[columns]]
+    """Return the solutions (M, p) of columns, and which unknowns are on the wrong side."""
+    n, shape = len(gram), state.free.shape
+    values, wrong = np.zeros(shape), np.zeros(shape, bool)
+    for free, columns in groups_of(state.free):
+        given = state.rhs[:, columns]
         bound = -tolerance * np.abs(given).max(axis=0)
         found = solution_operator(gram, free, summing) @ given
-        if free.all():
-            values[:, columns], wrong[:, columns] = found, found < bound
-            continue
         slope = gram @ found - given[:n]  # of the sum of squares, by an unknown that is 0
         if summing is not None and free.any():
             first = np.flatnonzero(free)[0]
@@ -132,17 +159,3 @@ def _step(
         values[:, columns] = found
         wrong[:, columns] = np.where(free[:, None], found, slope) < bound
     return values, wrong
-
-
-def _exchanged(
-    wrong: Bits, left: NDArray[np.intp], least: NDArray[np.intp], chances: NDArray[np.intp]
-) -> Bits:
-    """Return which unknowns change sides: all wrong ones, or the last one where that brings no progress."""
-    number = wrong.sum(axis=0)
-    better = number < least[left]
-    least[left] = np.minimum(number, least[left])
-    chances[left] = np.where(better, FULL_EXCHANGES, chances[left] - 1)
-    single = chances[left] < 0
-    last = len(wrong) - 1 - np.argmax(wrong[::-1], axis=0)
-    only = np.arange(len(wrong))[:, None] == last
-    return np.where(single, wrong & only, wrong)

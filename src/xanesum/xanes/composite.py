@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from xanesum.errors import RecipeError
 
-__all__ = ["COLOURS", "colour_composite"]
+__all__ = ["COLOURS", "cluster_image", "colour_composite"]
 
 COLOURS = (  # of the references, in their order
     (0.90, 0.10, 0.10),
@@ -49,3 +49,12 @@ def colour_composite(maps: xr.Dataset, *, by_total: bool = True) -> NDArray[np.u
         bright = np.clip(total / max(float(np.percentile(total[mask], BRIGHTEST)), 1e-30), 0, 1)
     image = np.tensordot(fractions, np.array(COLOURS[: len(names)]), axes=(0, 0))
     return np.asarray(np.round(255 * np.clip(image * bright[..., None], 0, 1)), np.uint8)
+
+
+def cluster_image(maps: xr.Dataset) -> NDArray[np.uint8]:
+    """Return an image (Y, X, 3) of `find_clusters`: a colour for each cluster, black where there is none."""
+    palette = np.vstack([np.zeros(3), *[np.array(COLOURS) * dim for dim in (1.0, 0.55, 0.3)]])
+    cluster = maps["cluster"].values
+    if cluster.max() >= len(palette):
+        raise RecipeError(f"an image shows up to {len(palette) - 1} clusters, and there are {cluster.max()}")
+    return np.asarray(np.round(255 * palette[cluster]), np.uint8)

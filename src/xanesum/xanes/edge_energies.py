@@ -25,7 +25,10 @@ L3_EDGES = (
     "Os 10871, Ir 11215, Pt 11564, Au 11919, Hg 12284, Tl 12658, Pb 13035, Bi 13419, Po 13814, At 14214, "
     "Rn 14619, Fr 15031, Ra 15444, Ac 15871, Th 16300, Pa 16733, U 17166"
 )
-NEAR = 0.004, 8.0  # an edge is near if it differs by less than this share of its energy, and this many eV more
+NEAR = (
+    0.004,
+    8.0,
+)  # an edge is near if it differs by less than this share of its energy, and this many eV more
 
 
 def _table(text: str, edge: str) -> dict[tuple[str, str], float]:

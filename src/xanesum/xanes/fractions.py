@@ -168,10 +168,11 @@ class _Solver:
                     self.errors.of_amounts(pixels) + np.diag(self.uncertainty)[:, None] * beyond
                 ),
                 "total": total,
+                "total_by_noise": np.sqrt(self.errors.of_total(pixels)),
                 "total_sigma": np.sqrt(self.errors.of_total(pixels) + self.uncertainty.sum() * beyond),
                 "r_factor": fitted.misfit / fitted.size,
                 "reduced_chi_square": fitted.misfit / fitted.expected,
-                "by_misfit": np.median(by_misfit, axis=0) > np.median(by_noise, axis=0),
+                "by_misfit": by_misfit.sum(axis=0) > by_noise.sum(axis=0),
             }
             if self.options.non_negative:
                 free = fitted.without_bounds / fitted.without_bounds.sum(axis=0)
@@ -270,7 +271,7 @@ def fit_fractions(
         whole = solver.errors.covariance(slice(None)).astype(np.float32)
         dims = ("reference", "reference_2", "y", "x")
         dataset["amount_covariance"] = (dims, whole.reshape(len(names), len(names), *mask.shape))
-    dataset.attrs = _facts(solver) | {"intervals_hold": not reasons, "reasons": list(reasons)}
+    dataset.attrs = _facts(solver, common_misfit) | {"intervals_hold": not reasons, "reasons": list(reasons)}
     return dataset
 
 
@@ -326,7 +327,7 @@ def _blocks(n_pixels: int) -> Iterator[slice]:
 
 def _has_sample(maps: dict[str, NDArray[Any]], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return where the sum of the amounts is large, compared with the stack's and with its own error."""
-    total, error = maps["total"], maps["total_sigma"]
+    total, error = maps["total"], maps["total_by_noise"]
     largest = float(np.percentile(total[mask.ravel()], 95))
     least = np.fmax(max(MIN_TOTAL * largest, 0.0), MIN_TOTAL_SIGMAS * error)
     return np.asarray((total > least).reshape(mask.shape))
@@ -373,7 +374,7 @@ def _dataset(
     return xr.Dataset({**variables, "mask": (("y", "x"), mask)}, coords=coords)
 
 
-def _facts(solver: _Solver) -> dict[str, Any]:
+def _facts(solver: _Solver, common_misfit: float) -> dict[str, Any]:
     """Return the attributes that say what was fitted."""
     fit, options, spectra = solver.fit, solver.options, solver.spectra
     energy_ev = spectra.energy_ev[fit.window]
@@ -386,7 +387,7 @@ def _facts(solver: _Solver) -> dict[str, Any]:
         f"{len(energy_ev)} energies from {energy_ev[0]:.2f} to {energy_ev[-1]:.2f} eV, on {background}"
         f"{''.join(', ' + each for each in bounds)}"
     )
-    mean, sigmas = _of_mean(solver)
+    mean, sigmas = _of_mean(solver, common_misfit)
     return {
         "kind": "fractions",
         "definition": definition,
@@ -402,8 +403,11 @@ def _facts(solver: _Solver) -> dict[str, Any]:
     }
 
 
-def _of_mean(solver: _Solver) -> tuple[list[float], list[float]]:
-    """Return the fractions in the mean spectrum, and their standard errors."""
+def _of_mean(solver: _Solver, common_misfit: float) -> tuple[list[float], list[float]]:
+    """Return the fractions in the mean spectrum, and their standard errors.
+
+    Its misfit counts like that of a pixel; noise alone makes hardly any.
+    """
     fit, spectrum = solver.fit, solver.spectra.mean_spectrum
     amounts = solver.operator @ spectrum
     if solver.options.non_negative:
@@ -412,4 +416,10 @@ def _of_mean(solver: _Solver) -> tuple[list[float], list[float]]:
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = amounts / amounts.sum()
         rows = (solver.operator - shares[:, None] * solver.operator.sum(axis=0)) / amounts.sum()
-    return shares.tolist(), [solver.spectra.error_of_mean(row) for row in rows]
+        misfit = float(np.sum((fit.whitening @ spectrum - fit.design @ amounts) ** 2)) / amounts.sum() ** 2
+        beyond = max(misfit if common_misfit > 0 else 0.0, common_misfit)
+        by_misfit = variance_less_shares(solver.uncertainty, shares[:, None])[:, 0] * beyond
+    by_noise = np.array([solver.spectra.error_of_mean(row) for row in rows])
+    if not noise_is_known(solver.spectra):
+        by_misfit = np.full(len(rows), np.nan)
+    return shares.tolist(), np.hypot(by_noise, np.sqrt(by_misfit)).tolist()

@@ -86,11 +86,15 @@ class Normalization:
         for name in ("pre1_ev", "pre2_ev"):
             value = getattr(self, name)
             if value is not None and not value < 0:
-                raise EdgeError(f"{name[:-3]} must be below 0, in eV relative to e0, got {value:g}", parameter=name)
+                raise EdgeError(
+                    f"{name[:-3]} must be below 0, in eV relative to e0, got {value:g}", parameter=name
+                )
         for name in ("norm1_ev", "norm2_ev"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise EdgeError(f"{name[:-3]} must be above 0, in eV relative to e0, got {value:g}", parameter=name)
+                raise EdgeError(
+                    f"{name[:-3]} must be above 0, in eV relative to e0, got {value:g}", parameter=name
+                )
         for first, last in (("pre1_ev", "pre2_ev"), ("norm1_ev", "norm2_ev")):
             low, high = getattr(self, first), getattr(self, last)
             if low is not None and high is not None and low >= high:
@@ -302,9 +306,7 @@ class Lines:
         return _powers(_scaled(at, self.energy_ev, self.e0_ev), len(self.post) - 1)
 
 
-def _pre_range(
-    settings: Normalization, energy_ev: NDArray[np.float64], e0_ev: float
-) -> tuple[slice, bool]:
+def _pre_range(settings: Normalization, energy_ev: NDArray[np.float64], e0_ev: float) -> tuple[slice, bool]:
     """Return the energies of the pre-edge line, and whether they are enough for a slope.
 
     The first is at or below the start of the range.  The one nearest to its end is left out, as in Larch.
@@ -316,9 +318,7 @@ def _pre_range(
     return slice(first, min(max(last, first + 2), len(energy_ev))), True
 
 
-def _post_range(
-    settings: Normalization, energy_ev: NDArray[np.float64], e0_ev: float
-) -> tuple[slice, int]:
+def _post_range(settings: Normalization, energy_ev: NDArray[np.float64], e0_ev: float) -> tuple[slice, int]:
     """Return the energies of the post-edge polynomial, and its degree, which few energies make smaller."""
     degree = settings.nnorm or 0
     low, high = (_number(end) + e0_ev for end in (settings.norm1_ev, settings.norm2_ev))

@@ -103,9 +103,7 @@ def influence_of_e0(spectra: PixelSpectra, edge: MapEdge, positions: Positions) 
     return float(np.sqrt(np.mean(middle**2))) if middle.size else float("nan")
 
 
-def _with_normalization(
-    spectra: PixelSpectra, e0_ev: float | None, normalization: Normalization
-) -> MapEdge:
+def _with_normalization(spectra: PixelSpectra, e0_ev: float | None, normalization: Normalization) -> MapEdge:
     energy_ev, mean, sigma = spectra.energy_ev, spectra.mean_spectrum, 0.0
     if e0_ev is None:
         e0_ev = steepest_e0_ev(energy_ev, mean)

@@ -399,7 +399,12 @@ def _dataset(
         "edge_step": step.height.astype(np.float32),
         "mask": mask,
     }
-    facts: dict[str, Any] = {"kind": kind, "e0_ev": ranges.e0_ev, "pre_ev": ranges.pre_ev, "post_ev": ranges.post_ev}
+    facts: dict[str, Any] = {
+        "kind": kind,
+        "e0_ev": ranges.e0_ev,
+        "pre_ev": ranges.pre_ev,
+        "post_ev": ranges.post_ev,
+    }
     facts["definition"] = f"{WORDS[kind]}; {ranges.definition(spectra.energy_ev)}"
     return _labelled(spectra, maps, facts | {"e0_sigma_ev": edge.sigma_ev, "sigma_by_e0_ev": common})
 

@@ -46,8 +46,14 @@ __all__ = [
 
 OTHER_EDGE_EV = 50.0  # edges farther apart belong to different elements; shifts of calibration are smaller
 SAME = 1e-6  # spectra that differ by less, relative to their range, are one
-ALIKE = 1e4  # condition number from which spectra are all alike: repeated scans of one sample have 100 to 3000
-LOW, HIGH, TOLERANCE = 0.0, 1.0, 0.05  # levels of a spectrum that is normalized already, and how far from them
+ALIKE = (
+    1e4  # condition number from which spectra are all alike: repeated scans of one sample have 100 to 3000
+)
+LOW, HIGH, TOLERANCE = (
+    0.0,
+    1.0,
+    0.05,
+)  # levels of a spectrum that is normalized already, and how far from them
 LEVEL_EV = 25.0  # distance from the edge beyond which these levels are taken
 
 

@@ -12,7 +12,10 @@ __all__ = ["steepest_e0_ev"]
 
 MIN_ENERGIES = 10  # fewer show no steepest rise with neighbours
 AROUND = 75  # energies to each side of the first finding, among which the second is made
-EARLY = 0.05, 20  # an edge in this first share of the energies is doubted, and looked for from this many before
+EARLY = (
+    0.05,
+    20,
+)  # an edge in this first share of the energies is doubted, and looked for from this many before
 HIGH = 0.6  # slopes above this share of the range of slopes may be the steepest; both neighbours must be, too
 MANY = 20  # with so few energies, half of that share
 END_SHARE, END_LEAST = 0.02, 3  # energies at either end that are left out
@@ -55,7 +58,9 @@ def steepest_e0_ev(energy_ev: NDArray[np.float64], mu: NDArray[np.floating]) -> 
         return float(middle)
     found = _steepest(_smoothed(near, np.gradient(values) / np.gradient(near), width))
     if not found:
-        raise EdgeError("the spectrum has no steep rise, so it has no edge; give its energy", parameter="e0_ev")
+        raise EdgeError(
+            "the spectrum has no steep rise, so it has no edge; give its energy", parameter="e0_ev"
+        )
     return float(near[found])
 
 
@@ -91,11 +96,11 @@ def _smallest_step(energy_ev: NDArray[np.float64]) -> float:
     return float(steps[n_ignored : n_ignored + SMALLEST_STEPS].mean())
 
 
-def _smoothed(
-    at: NDArray[np.float64], values: NDArray[np.float64], width: float
-) -> NDArray[np.float64]:
+def _smoothed(at: NDArray[np.float64], values: NDArray[np.float64], width: float) -> NDArray[np.float64]:
     """Return values (n,) smoothed by a Lorentzian of half width `width`, on a grid of steps as wide."""
-    first, last = (width * int((end + pad * width) / width) for end, pad in ((at[0], -PADDING), (at[-1], PADDING)))
+    first, last = (
+        width * int((end + pad * width) / width) for end, pad in ((at[0], -PADDING), (at[-1], PADDING))
+    )
     n_points = min(1 + int((last - first + 0.1 * width) / width), MOST_POINTS * len(at))
     grid = np.linspace(first, last, n_points)
     on_grid = np.interp(grid, at, values)
