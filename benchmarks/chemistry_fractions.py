@@ -33,7 +33,6 @@ from xanesum.preprocess import prepare
 from xanesum.xanes.fractions import fit_fractions
 from xanesum.xanes.subsets import choose_references
 
-
 Row = dict[str, Any]
 Array = NDArray[np.float64]
 
@@ -187,7 +186,7 @@ def label_of(base: int, index: int, noise: str, *, least: int = 2) -> Label:
     label["shape"] = [min(side, MAX_SIDE + 3 * axis) for axis, side in enumerate(label["shape"])]
     label["energies"] = min(max(label["energies"], 30), MAX_ENERGIES)
     return label | {
-        "drift": "none",
+        "drift": "none", "drift_rms": 0.0, "rho": 0.0,
         "correlated": "none",
         "defects": False,
         "missing": "none",

@@ -99,7 +99,8 @@ def find_clusters(
     Notes
     -----
     The spread about the centres counts as at least that of the errors.  So a cluster is not divided if its
-    pixels differ by their errors alone.
+    pixels differ by their errors alone; nor is it divided into clusters that differ by fewer than three errors
+    of a typical pixel.
     """
     _check(n_clusters, at_most, method)
     rng = np.random.default_rng(0) if rng is None else rng
@@ -119,7 +120,8 @@ def find_clusters(
     error = states.error[states.mask].astype(np.float64)
     find = _by_kmeans if method == "kmeans" else _by_mixture
     tried = {k: find(points, error, k, rng) for k in numbers}
-    best = min(tried, key=lambda k: tried[k].criterion)
+    apart = [k for k in tried if n_clusters or k == 1 or _separation(tried[k].centres) >= APART]
+    best = min(apart, key=lambda k: tried[k].criterion)
     found = _in_order(tried[best])
     reasons = spectra.reasons + _doubts(found, states, best == at_most and n_clusters is None)
     return _dataset(spectra, states, found, options, reasons, {k: c.criterion for k, c in tried.items()})

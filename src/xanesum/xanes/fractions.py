@@ -422,4 +422,6 @@ def _of_mean(solver: _Solver, common_misfit: float) -> tuple[list[float], list[f
     by_noise = np.array([solver.spectra.error_of_mean(row) for row in rows])
     if not noise_is_known(solver.spectra):
         by_misfit = np.full(len(rows), np.nan)
-    return shares.tolist(), np.hypot(by_noise, np.sqrt(by_misfit)).tolist()
+    sigma = np.hypot(by_noise, np.sqrt(by_misfit))
+    largest = LARGEST_SIGMA if solver.options.non_negative else np.inf
+    return shares.tolist(), np.minimum(sigma, largest).tolist()

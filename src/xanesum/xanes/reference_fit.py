@@ -18,8 +18,8 @@ from xanesum.xanes.normalization import (
     EdgeRanges,
     Range,
     edge_ranges,
-    find_edge,
     find_e0_ev,
+    find_edge,
     step_operator,
 )
 from xanesum.xanes.pixel_spectra import PixelSpectra
@@ -145,7 +145,7 @@ def reference_fit(
     window = np.isfinite(values).all(axis=0) & _inside(spectra.energy_ev, options.range_ev)
     e0_ev, ranges = _edge_of(spectra, options)
     background = _chosen_background(options, ranges, int(window.sum()) - len(names))
-    needed = len(names) + list(BACKGROUNDS).index(background) + (0 if background == "none" else 1)
+    needed = len(names) + list(BACKGROUNDS).index(background)
     if window.sum() < needed:
         raise EnergyError(
             f"the scan and the references have {window.sum()} energies in common; a fit of {len(names)} "
