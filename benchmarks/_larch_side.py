@@ -33,7 +33,9 @@ def main(given: str, written: str) -> None:
                 "edge_step": float(group.edge_step),
                 "norm": group.norm.tolist(),
                 "flat": group.flat.tolist(),
-                "details": {key: float(getattr(details, key)) for key in ("pre1", "pre2", "norm1", "norm2", "nnorm")},
+                "details": {
+                    key: float(getattr(details, key)) for key in ("pre1", "pre2", "norm1", "norm2", "nnorm")
+                },
             }
         )
     content = {"xraylarch": version("xraylarch"), "rows": rows}

@@ -186,7 +186,9 @@ def label_of(base: int, index: int, noise: str, *, least: int = 2) -> Label:
     label["shape"] = [min(side, MAX_SIDE + 3 * axis) for axis, side in enumerate(label["shape"])]
     label["energies"] = min(max(label["energies"], 30), MAX_ENERGIES)
     return label | {
-        "drift": "none", "drift_rms": 0.0, "rho": 0.0,
+        "drift": "none",
+        "drift_rms": 0.0,
+        "rho": 0.0,
         "correlated": "none",
         "defects": False,
         "missing": "none",
@@ -266,7 +268,7 @@ def coverage(quick: bool, seed: int) -> list[Row]:
 def phantom(element: str, shape: tuple[int, int], n_energies: int, rng: np.random.Generator) -> Row:
     """Return a scan without noise, whose regions are mixed from spectra: pure ones, and even mixtures."""
     energy_ev, spectra = spectra_of(element, SPECIES[element], n_energies)
-    scene = simulate("round", shape=shape, n_energies=2, rng=rng).images
+    scene = simulate("particle", shape=shape, n_energies=2, rng=rng).images
     n, n_states = len(spectra), len(scene)
     states = np.vstack([np.eye(n), rng.dirichlet(np.ones(n), n_states)])[:n_states]
     amounts = np.tensordot(states.T, scene / scene.max(), 1)
@@ -291,7 +293,7 @@ def noisy(stack: xr.DataArray, noise: str, sigma: float, rng: np.random.Generato
 
 def dose(quick: bool, seed: int) -> list[Row]:
     rows = []
-    shape = (64, 80) if quick else (120, 150)
+    shape = (64, 80) if quick else (180, 230)
     for element in SPECIES:
         for sigma in DOSES:
             for noise in ("white", "counted"):
