@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 
 import h5py
 import numpy as np
@@ -21,14 +22,23 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture
-def result():
-    """A saved result of two species, and the spectra of three as text files; returns the true fractions."""
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A folder with a saved result of two species and the spectra of three as text; the true fractions."""
+    folder = tmp_path_factory.mktemp("saved")
     stack, _, truth = mixture(2, shape=(24, 26), sigma=0.02)
-    denoise(stack, denoiser="none", rng=np.random.default_rng(0)).save("result.sum.h5")
+    denoise(stack, denoiser="none", rng=np.random.default_rng(0)).save(folder / "result.sum.h5")
     for k, row in enumerate(species(3, WIDE)):
-        np.savetxt(f"ref{k}.txt", np.column_stack([WIDE, row]))
-    return truth
+        np.savetxt(folder / f"ref{k}.txt", np.column_stack([WIDE, row]))
+    np.savetxt(folder / "far.txt", np.column_stack([WIDE + 1000, species(1, WIDE)[0]]))
+    return folder, truth
+
+
+@pytest.fixture
+def result(saved):
+    for path in saved[0].iterdir():
+        shutil.copy(path, path.name)
+    return saved[1]
 
 
 def call(*arguments, capsys):
@@ -127,7 +137,6 @@ def test_cluster_writes_regions_and_spectra(result, capsys):
     ],
 )
 def test_what_cannot_be_is_one_line(result, arguments, text, capsys):
-    np.savetxt("far.txt", np.column_stack([WIDE + 1000, species(1, WIDE)[0]]))
     status, said = call(*arguments, "-o", "out", capsys=capsys)
 
     assert status == 1

@@ -71,7 +71,7 @@ def test_a_result_gives_the_regions_of_its_scan():
 
 
 def test_mean_spectra_have_true_errors():
-    stack, label, sample = regions(2, sigma=0.05)
+    stack, _, _ = regions(2, sigma=0.05)
     maps = find_clusters(stack, n_clusters=2, sigma=0.05)
     truth = species(2)
     for spectrum, sigma in zip(maps["mean_spectrum"].values, maps["mean_spectrum_sigma"].values, strict=True):
@@ -98,7 +98,7 @@ def test_probabilities_are_high_inside_and_even_in_a_mixture():
 
 
 def test_points_have_errors_of_one():
-    stack, _, sample = regions(1, sigma=0.03)
+    stack, _, _ = regions(1, sigma=0.03)
     states = states_of(spectra_with_noise(stack, 0.03), FitOptions())
     points, error = states.points[:, states.mask], states.error[states.mask]
 

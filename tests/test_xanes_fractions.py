@@ -1,4 +1,4 @@
-"""Fractions of references: exact without noise, covered by their errors with it, refused where they mean nothing."""
+"""Fractions of references: exact without noise, covered by their errors with it, refused without meaning."""
 
 from dataclasses import replace
 

@@ -227,7 +227,7 @@ def cluster_lines(maps: xr.Dataset) -> Iterator[str]:
     for i, pixels in enumerate(number):
         yield f"cluster {i + 1}: {pixels} pixels ({pixels / number.sum():.1%})"
     if np.isfinite(maps.attrs["separation"]):
-        yield f"the two most alike clusters differ by {maps.attrs['separation']:.1f} errors of a typical pixel"
+        yield f"the two most alike clusters are {maps.attrs['separation']:.1f} errors of a pixel apart"
     yield from (f"note: {reason}" for reason in maps.attrs["reasons"])
 
 

@@ -90,7 +90,7 @@ def fit_scan(
 
 
 def write_fractions(fitted: Fitted, folder: str | Path) -> tuple[Path, ...]:
-    """Write fractions into a folder: all maps (HDF5), means and errors (CSV), a colour image, spectra (CSV)."""
+    """Write fractions into a folder: all maps as HDF5, means and spectra as CSV, a colour image."""
     maps, folder = fitted.maps, Path(folder)
     names = map_names(tuple(maps.attrs["references"]))
     with staged_folder(folder, own=FRACTION_FILES) as temporary:
@@ -107,7 +107,7 @@ def write_fractions(fitted: Fitted, folder: str | Path) -> tuple[Path, ...]:
 
 
 def write_clusters(maps: xr.Dataset, folder: str | Path) -> tuple[Path, ...]:
-    """Write clusters into a folder: all maps (HDF5), sizes (CSV), an image, mean spectra with errors (CSV)."""
+    """Write clusters into a folder: all maps as HDF5, sizes and mean spectra as CSV, an image."""
     folder, n = Path(folder), maps.sizes["cluster_number"]
     with staged_folder(folder, own=CLUSTER_FILES) as temporary:
         write_map(_plain(maps), "cluster", temporary / "clusters.h5")

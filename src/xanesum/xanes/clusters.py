@@ -80,8 +80,9 @@ def find_clusters(
     Dataset
         ``cluster`` (1 ... k, in the order of their size; 0 where there is no sample); ``probability`` (that
         the pixel is of this cluster and no other one, from its distances to all; NaN where errors are not
-        known); ``distance`` (to the centre of its cluster, in its own errors); ``mask``.  Along ``cluster_number``: ``mean_spectrum`` (unit
-        of the stack, for the amount of 1 of the scan's mean spectrum), ``mean_spectrum_sigma``, ``n_pixels``.
+        known); ``distance`` (to the centre of its cluster, in its own errors); ``mask``.
+        Along ``cluster_number``: ``mean_spectrum`` (unit of the stack, for the amount of 1 of the mean),
+        ``mean_spectrum_sigma``, ``n_pixels``.
         Attributes: ``kind``, ``definition``, ``criterion`` (of each number that was tried), ``separation``
         (least distance of two centres, in typical errors), ``spread``, ``intervals_hold``, ``reasons``.
 
@@ -99,8 +100,8 @@ def find_clusters(
     Notes
     -----
     The spread about the centres counts as at least that of the errors.  So a cluster is not divided if its
-    pixels differ by their errors alone; nor is it divided into clusters that differ by fewer than three errors
-    of a typical pixel.
+    pixels differ by their errors alone; nor is it divided into clusters that differ by fewer than three
+    errors of a typical pixel.
     """
     _check(n_clusters, at_most, method)
     rng = np.random.default_rng(0) if rng is None else rng
@@ -246,7 +247,7 @@ def _doubts(found: _Clustering, states: States, is_limited: bool) -> tuple[str, 
     separation = _separation(found.centres)
     if separation < APART:
         reasons.append(
-            f"two clusters differ by {separation:.1f} errors of a pixel, so pixels between them may be of either"
+            f"two clusters differ by {separation:.1f} errors of a pixel, so that a pixel may be of either"
         )
     if is_limited:
         reasons.append(
@@ -298,8 +299,9 @@ def _dataset(
     dataset.attrs = {
         "kind": "clusters",
         "definition": (
-            f"{n} clusters of the spectra of {len(found.label)} pixels, without {BACKGROUNDS[scan.background]} "
-            f"and thickness, from {energy_ev[0]:.2f} to {energy_ev[-1]:.2f} eV, in units of their errors"
+            f"{n} clusters of the spectra of {len(found.label)} pixels, without "
+            f"{BACKGROUNDS[scan.background]} and thickness, from {energy_ev[0]:.2f} to "
+            f"{energy_ev[-1]:.2f} eV, in units of their errors"
         ),
         "background": scan.background,
         "criterion_of": list(criteria),
@@ -315,7 +317,7 @@ def _dataset(
 def _mean_spectrum(spectra: PixelSpectra, states: States, inside: NDArray[np.bool_]) -> tuple[Array, Array]:
     """Return the mean spectrum (E,) of some pixels for an amount of 1, and its standard error.
 
-    The noise averages out over the pixels; the errors of the spectra, which all pixels have in common, do not.
+    The noise averages out over the pixels; errors of the spectra, which all pixels have in common, do not.
     """
     amount = float(states.amount[inside].mean(dtype=np.float64))
     mean: Any = spectra.images[:, inside].mean(axis=1, dtype=np.float64)

@@ -32,9 +32,9 @@ def hidden_amounts(
     The second value is the number of directions, of those in which the references differ, that the result
     lacks.
 
-    A result of K components cannot show more than K differences between pixels.  What it lacks of M references
-    is hidden by the noise.  In each such direction, it may be as large as the hidden component of the result,
-    whose own spectrum is only the one that noise hides best.
+    A result of K components cannot show more than K differences between pixels.  What it lacks of M
+    references is hidden by the noise.  In each such direction, it may be as large as the hidden component of
+    the result, whose own spectrum is only the one that noise hides best.
 
     Parameters
     ----------

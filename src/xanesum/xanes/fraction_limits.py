@@ -35,8 +35,8 @@ def share_limits(free: Array, sigma: Array) -> tuple[Array, Array]:
 
     Notes
     -----
-    G. J. Feldman and R. D. Cousins, Phys. Rev. D 57, 3873 (1998), doi:10.1103/PhysRevD.57.3873, with one bound
-    at a time: the nearer one.
+    G. J. Feldman and R. D. Cousins, Phys. Rev. D 57, 3873 (1998), doi:10.1103/PhysRevD.57.3873, with one
+    bound at a time: the nearer one.
     """
     at_top = free > 0.5
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,7 +1,7 @@
 """Fractions of references in every pixel, with their standard errors: linear combination fits.
 
-Amounts follow from the few images of a result by one small matrix.  Bounds, errors and the misfit are computed
-for blocks of pixels, with as many matrices as there are sets of references that are not 0.
+Amounts follow from the few images of a result by one small matrix.  Bounds, errors and the misfit are
+computed for blocks of pixels, with as many matrices as there are sets of references that are not 0.
 """
 
 from __future__ import annotations
@@ -250,8 +250,9 @@ def fit_fractions(
     Standard errors and covariances are those of the fit without bounds, also where an amount is 0: a bound
     moves a value towards the truth, so they are too large there, and never too small.  The spectra's own
     errors count, which all pixels have in common.  Misfit that is clearly more than errors make is taken for
-    an unknown spectrum, of that size, in the direction that changes the fraction most; the errors are larger by that.  So is the misfit of all pixels together, in proportion to the total:
-    what no single pixel shows may be clear in their mean.
+    an unknown spectrum, of that size, in the direction that changes the fraction most; the errors are larger
+    by that.  So is the misfit of all pixels together, in proportion to the total: what no single pixel shows
+    may be clear in their mean.
     """
     options = FitOptions(non_negative, sum_to_one, background, range_ev, e0_ev)
     spectra = spectra_with_noise(data, sigma)

@@ -58,9 +58,9 @@ def unmix(
     n_spectra : int, optional
         The number of components of a result by default; needed for a stack.
     method : {"mcr", "purest"}
-        "purest": the spectra of the purest pixels (`purest_pixels`).  "mcr": from these on, spectra and amounts
-        by least squares in turns, neither of them negative (multivariate curve resolution, or non-negative
-        matrix factorization by alternating least squares).
+        "purest": the spectra of the purest pixels (`purest_pixels`).  "mcr": from these on, spectra and
+        amounts by least squares in turns, neither of them negative (multivariate curve resolution, or
+        non-negative matrix factorization by alternating least squares).
     sigma : float, optional
         Noise level of a stack.
 
@@ -82,8 +82,8 @@ def unmix(
 
     Notes
     -----
-    R. Tauler, Chemom. Intell. Lab. Syst. 30, 133 (1995), doi:10.1016/0169-7439(95)00047-X; each half of a turn
-    is solved exactly, as by H. Kim and H. Park, SIAM J. Matrix Anal. Appl. 30, 713 (2008),
+    R. Tauler, Chemom. Intell. Lab. Syst. 30, 133 (1995), doi:10.1016/0169-7439(95)00047-X; each half of a
+    turn is solved exactly, as by H. Kim and H. Park, SIAM J. Matrix Anal. Appl. 30, 713 (2008),
     doi:10.1137/07069239X.
     """
     if method not in METHODS:
@@ -124,8 +124,8 @@ def purest_pixels(images: Array, basis: Array, n_spectra: int) -> Array:
     Notes
     -----
     Successive projection, M. C. U. Araujo et al., Chemom. Intell. Lab. Syst. 57, 65 (2001),
-    doi:10.1016/S0169-7439(01)00119-8; like VCA (J. M. P. Nascimento and J. M. Bioucas Dias, IEEE Trans. Geosci.
-    Remote Sens. 43, 898 (2005), doi:10.1109/TGRS.2005.844293), but without random directions.
+    doi:10.1016/S0169-7439(01)00119-8; like VCA (J. M. P. Nascimento and J. M. Bioucas Dias, IEEE Trans.
+    Geosci. Remote Sens. 43, 898 (2005), doi:10.1109/TGRS.2005.844293), but without random directions.
     """
     upper = np.linalg.qr(basis.T, mode="r")
     points = upper @ images
