@@ -234,7 +234,7 @@ def test_references_that_do_not_fit_are_refused(kind):
 def test_fewer_energies_than_references_are_refused():
     stack, references, _ = mixture(4, shape=(4, 5))
     few = stack.isel(energy=slice(24, 28))
-    with pytest.raises(EnergyError, match="4 energies in common; .* needs 5"):
+    with pytest.raises(EnergyError, match=r"4 energies in common; .* needs 5"):
         fit_fractions(few, references)
 
 
@@ -275,7 +275,7 @@ def test_errors_of_a_stack_are_not_known_and_this_is_said():
 
 @pytest.mark.parametrize("true", [0.0, 0.02, 0.1, 0.5, 0.93, 1.0])
 def test_limits_cover_68_percent_at_bounds_and_inside_and_never_less(true):
-    """20,000 draws: 0.3 % of standard deviation.  Within a standard error of a bound they cover up to 84 %."""
+    """20,000 draws: 0.3 % of standard deviation.  Within one standard error of a bound, 84 % are covered."""
     sigma = 0.1
     free = true + sigma * np.random.default_rng(0).standard_normal(20_000)
     low, high = share_limits(free, np.full(free.shape, sigma))

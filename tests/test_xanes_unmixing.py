@@ -12,7 +12,7 @@ from xanesum.xanes.unmixing import purest_pixels, unmix
 
 def scan(sigma=0.0, shape=(36, 40)):
     """Mixtures of three species; every seventh pixel is pure."""
-    stack, references, truth = mixture(3, shape=shape, background=0.0)
+    stack, _, truth = mixture(3, shape=shape, background=0.0)
     pure = (np.arange(truth[0].size) % 7 == 0).reshape(shape)
     shares = np.where(pure, np.argmax(truth, axis=0) == np.arange(3)[:, None, None], truth)
     thickness = stack.values[-3:].mean(axis=0)
