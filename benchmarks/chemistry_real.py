@@ -1,4 +1,4 @@
-"""Fractions of a real scan: HXN, Fe K, 57 energies, by the best two of nine references; a figure for the docs.
+"""Fractions of a real scan: HXN, Fe K, 57 energies, by the best two of nine references; and a figure.
 
     python benchmarks/chemistry_real.py [--quick]
 
