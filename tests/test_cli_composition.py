@@ -130,7 +130,7 @@ def test_cluster_writes_regions_and_spectra(result, capsys):
         (["fit", "result.sum.h5", "--references", "ref0.txt", "--at-most", "0"], "--at-most"),
         (["fit", "result.sum.h5", "--references", "ref0.txt", "--range", "9000:9100"], "(--range)"),
         (["fit", "result.sum.h5", "--references", "far.txt"], "far"),
-        (["fit", "result.sum.h5", "--unmix", "70"], "cannot be told apart in 3 components"),
+        (["fit", "result.sum.h5", "--unmix", "70"], "cannot be told apart in 2 components"),
         (["cluster", "result.sum.h5", "--clusters", "0"], "1 or more, got 0 (--clusters)"),
         (["cluster", "result.sum.h5", "--rank", "2"], "--rank"),
         (["cluster", "nothing.h5"], "nothing.h5"),

@@ -67,7 +67,7 @@ def nonnegative_solutions(
         if not columns.size:
             break
         values, wrong = _step(gram, state, summing, tolerance)
-        bad = wrong.any(axis=0)
+        bad = np.asarray(wrong.any(axis=0))
         if not bad.all():
             done = columns[~bad]
             is_free[:, done] = state.free[:, ~bad]
