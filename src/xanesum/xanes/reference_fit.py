@@ -282,6 +282,9 @@ def _refuse_other_elements(references: xr.DataArray, names: tuple[str, ...], e0_
         known = np.isfinite(row)
         if e0_ev is None or known.sum() < MIN_ENERGIES:
             continue
+        half = np.mean(np.percentile(row[known], (10, 90)))
+        if abs(own[known][np.argmax(row[known] > half)] - e0_ev) < OTHER_ELEMENT_EV:
+            continue  # what is likely is found out quickly
         try:
             edge_ev = find_e0_ev(own[known], row[known])
         except EdgeError:
