@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
+from _chemistry_tables import coverage_table, missing_table, plain_table
 from _common import RESULTS, print_table
 from _random_tables import tables as random_tables
 from _show import show_by_sigma, whole_chain
@@ -34,6 +35,7 @@ from random_motion import summary as motion_summary
 REPO = Path(__file__).resolve().parents[1]
 PAGES = REPO / "docs" / "results"
 MARKED = re.compile(r"<!-- table: ([^>\n]+) -->\n(.*?)<!-- end -->", re.DOTALL)
+FRACTIONS = ("exact", "speed", "dose", "subsets")  # parts whose rows are shown as they are
 METHODS = ("noisy", "3-D median", "SVD")  # first in this order, then the others as they are saved
 PHANTOMS = ("particle", "catalyst", "round", "electrode", "wedge", "brine", "particle, full size")
 Row = dict[str, Any]
@@ -811,12 +813,22 @@ def jitter(file: str) -> list[Row]:
     ]
 
 
+def chemistry(make: Callable[[list[Row]], list[Row]], file: str) -> Table:
+    """Return a table of a benchmark of chemistry."""
+    return Table(lambda: make(rows_of(file)), (file,))
+
+
 def maps() -> list[Row]:
     """Return how true the stated errors of every kind of map are."""
     return maps_summary(rows_of("chemistry-maps-report"))
 
 
 TABLES = {
+    **{f"fractions {name}": chemistry(plain_table, f"chemistry-fractions-{name}") for name in FRACTIONS},
+    "fractions coverage": chemistry(coverage_table, "chemistry-fractions-coverage"),
+    "fractions missing": chemistry(missing_table, "chemistry-fractions-missing"),
+    "fractions real": chemistry(plain_table, "chemistry-real"),
+    "clusters": chemistry(plain_table, "chemistry-clusters"),
     "jitter": Table(partial(jitter, "jitter"), ("jitter",)),
     **{
         f"random {kind}": Table(partial(random_motion, f"random-{kind}-report"), (f"random-{kind}-report",))

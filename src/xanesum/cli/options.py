@@ -31,6 +31,7 @@ __all__ = [
     "add_options",
     "count",
     "number",
+    "range_of",
     "recipe_of",
     "size",
     "whole_number",

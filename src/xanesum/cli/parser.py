@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
-from xanesum.cli import verbs, verbs_references
+from xanesum.cli import verbs, verbs_composition, verbs_references
 from xanesum.cli.options import (
     ALIGN,
     ALIGN_ALONE,
@@ -52,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_judging(group)
     _add_convert(group)
     _add_working(group)
+    _add_composition(group)
     _add_watch(group)
     _add_references(group)
     _add_simulate(group)
@@ -120,6 +121,26 @@ def _add_working(group: Any) -> None:
     run = _add_verb(group, "run", verbs.run, "denoise, map, and write a report")
     _add_scan(run, (*to_denoise, *MAP))
     _add_output(run, "FOLDER")
+
+
+def _add_composition(group: Any) -> None:
+    """Add the verbs that tell what a scan, which is denoised first, or a saved result consists of."""
+    to_denoise = (*INPUT, *PARTS, *ALIGN, *DENOISE, *COMPUTE)
+    verbs_of = (
+        ("fit", verbs_composition.fit, verbs_composition.add_fit_options, "map the fractions of references"),
+        (
+            "cluster",
+            verbs_composition.cluster,
+            verbs_composition.add_cluster_options,
+            "find regions of one state",
+        ),
+    )
+    for name, verb, add, text in verbs_of:
+        parser = _add_verb(group, name, verb, f"{text}, of a scan or of a saved result (result.sum.h5)")
+        flags = add(parser)
+        _add_scan(parser, to_denoise, **flags)
+        _add_output(parser, "FOLDER")
+        parser.add_argument("--as-is", action="store_true", help="use the scan without denoising it")
 
 
 def _add_watch(group: Any) -> None:

@@ -15,6 +15,7 @@ __all__ = [
     "SummedCovariance",
     "low_rank",
     "of_mixture",
+    "white",
 ]
 
 
@@ -27,6 +28,11 @@ class Covariance(Protocol):
 
     def drawn(self, n_draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """Return normal spectra (n_draws, E) of mean 0 and this covariance."""
+        ...
+
+    @property
+    def diagonal(self) -> NDArray[np.float64]:
+        """The variance at each energy, (E,)."""
         ...
 
 
@@ -46,6 +52,11 @@ class NoiseCovariance:
         """Return normal spectra (n_draws, E) of mean 0 and this covariance."""
         own = rng.standard_normal((n_draws, len(self.variance))) * np.sqrt(self.variance)
         return np.asarray(own + rng.standard_normal((n_draws, len(self.factors))) @ self.factors)
+
+    @property
+    def diagonal(self) -> NDArray[np.float64]:
+        """The variance at each energy, (E,)."""
+        return np.asarray(self.variance + np.sum(self.factors**2, axis=0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +90,11 @@ class SmoothedCovariance:
         window = summed[:, len(place) :] - summed[:, : len(place)]
         return np.asarray(window * (self.error * np.sqrt(self.freedom)))
 
+    @property
+    def diagonal(self) -> NDArray[np.float64]:
+        """The variance at each energy, (E,)."""
+        return np.asarray(self.error**2 * self.freedom)
+
     def _with_alike(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return sums (W, E) of values (W, E) over all energies, weighted by how alike their errors are.
 
@@ -110,6 +126,16 @@ class SummedCovariance:
     def drawn(self, n_draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """Return normal spectra (n_draws, E) of mean 0 and this covariance."""
         return np.asarray(sum(scale * part.drawn(n_draws, rng) for scale, part in self.parts))
+
+    @property
+    def diagonal(self) -> NDArray[np.float64]:
+        """The variance at each energy, (E,)."""
+        return np.asarray(sum(scale**2 * part.diagonal for scale, part in self.parts))
+
+
+def white(variance: NDArray[np.float64]) -> NoiseCovariance:
+    """Return the covariance of noise that is independent at each energy; variance (E,)."""
+    return NoiseCovariance(variance, np.zeros((0, len(variance))))
 
 
 def low_rank(factors: NDArray[np.float64]) -> NoiseCovariance:

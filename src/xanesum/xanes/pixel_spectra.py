@@ -19,6 +19,7 @@ from xanesum.xanes.covariance import (
     SummedCovariance,
     low_rank,
     of_mixture,
+    white,
 )
 
 __all__ = ["PixelSpectra", "RowErrors", "WeightedRow", "pixel_spectra_of"]
@@ -172,7 +173,7 @@ class PixelSpectra:
         Errors of the basis are common to all pixels.  Those of the images average out as the noise does.
         """
         used = self.mask.ravel()
-        if self.basis is None or not used.any():
+        if not used.any() or (self.basis is None and not self.noise_is_known):
             return None
         of_noise = float(np.sqrt(np.mean(self.noise_pixel[used] ** 2) / used.sum()))
         common = (part for part in self.of_spectra if part.is_common)
@@ -193,6 +194,11 @@ class PixelSpectra:
     def _inside(self, operator: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the operator (..., E) in the basis, (..., K)."""
         return operator if self.basis is None else operator @ self.basis.T
+
+    @property
+    def noise_is_known(self) -> bool:
+        """Whether every energy has a noise level above 0."""
+        return bool((self.noise.diagonal > 0).all())
 
     @property
     def mean_spectrum(self) -> NDArray[np.float64]:
@@ -282,7 +288,7 @@ def _of_stack(stack: xr.DataArray) -> PixelSpectra:
         mixing=np.zeros((0, 0)),
         errors=np.zeros((0, mask.size), np.float32),
         of_spectra=(),
-        noise=NoiseCovariance(np.zeros(len(images)), np.zeros((0, len(images)))),
+        noise=white(np.zeros(len(images))),
         noise_pixel=np.ones(mask.size),
         mask=mask,
         source=stack,

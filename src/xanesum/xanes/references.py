@@ -95,7 +95,8 @@ def region_references(
         if not mask.any():
             raise EdgeError(f"region {name!r} has no usable pixel")
         part = replace(spectra, mask=mask)
-        sigma = part.errors_of_mean(np.eye(len(spectra.energy_ev)))
+        covariance = part.covariance_of_mean()
+        sigma = None if covariance is None else np.sqrt(covariance.diagonal)
         found.append(
             Reference(
                 name,
@@ -103,7 +104,7 @@ def region_references(
                 part.mean_spectrum,
                 f"mean of {int(mask.sum())} pixels",
                 notes=("a mean of pixels of the scan: it may be a mixture itself",),
-                sigma=None if np.isnan(sigma).any() else sigma,
+                sigma=sigma,
             )
         )
     return found
