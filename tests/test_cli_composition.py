@@ -148,3 +148,46 @@ def test_a_file_in_place_of_the_folder_is_refused(result, capsys):
 
     assert status == 1
     assert "is a file" in said.err
+
+
+def test_references_that_are_shifted_in_energy_are_said(result, capsys):
+    for k, row in enumerate(species(2, WIDE)):
+        np.savetxt(f"moved{k}.txt", np.column_stack([WIDE + 1.2, row]))
+
+    plain = call("fit", "result.sum.h5", "--references", "ref0.txt", "ref1.txt", "-o", "a", capsys=capsys)[1]
+    moved = call(
+        "fit", "result.sum.h5", "--references", "moved0.txt", "moved1.txt", "-o", "b", capsys=capsys
+    )[1]
+
+    assert "eV from the scan" not in plain.out
+    (line,) = (line for line in moved.out.splitlines() if "eV from the scan" in line)
+    assert float(line.partition("references lie ")[2].split()[0]) == pytest.approx(1.2, abs=0.1)
+
+
+def test_the_best_few_may_be_among_references_that_are_all_alike(result, capsys):
+    rng = np.random.default_rng(0)
+    for k in range(4):
+        alike = species(1, WIDE)[0] + 1e-4 * rng.standard_normal(len(WIDE))
+        np.savetxt(f"again{k}.txt", np.column_stack([WIDE, alike]))
+    files = ("ref1.txt", "again0.txt", "again1.txt", "again2.txt", "again3.txt")
+
+    status, said = call(
+        "fit", "result.sum.h5", "--references", *files, "--at-most", "2", "-o", "out", capsys=capsys
+    )
+
+    assert status == 0, said.err
+    with h5py.File("out/fractions.h5") as file:
+        names = [name for name in file["entry/data"] if f"{name}_sigma" in file["entry/data"]]
+    assert "fraction_ref1" in names
+    assert sum(name.startswith("fraction_again") for name in names) == 1
+
+
+def test_a_scan_of_which_no_pixel_is_used_is_refused(result, capsys):
+    stack, _, _ = mixture(2, shape=(8, 9), sigma=0.02)
+    stack = stack.assign_coords(mask=(("y", "x"), np.zeros((8, 9), bool)))
+    write_stack(stack, "masked.h5")
+
+    for options in (("fit", "--references", "ref0.txt", "ref1.txt"), ("cluster", "--clusters", "2")):
+        status, said = call(options[0], "masked.h5", *options[1:], "-o", "out", "--as-is", capsys=capsys)
+        assert status == 1
+        assert "pixel" in said.err

@@ -12,11 +12,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xanesum.errors import RecipeError
+from xanesum.errors import EdgeError, RecipeError
 from xanesum.io.maps import write_map
+from xanesum.io.spectrum import Reference
 from xanesum.result import Denoised
 from xanesum.storage.atomic import staged_folder
 from xanesum.xanes.composite import COLOURS, cluster_image, colour_composite
+from xanesum.xanes.energy_shift import fit_energy_shift
 from xanesum.xanes.fractions import fit_fractions, map_names
 from xanesum.xanes.pixel_spectra import pixel_spectra_of
 from xanesum.xanes.references import read_references, reference_spectra
@@ -73,20 +75,36 @@ def fit_scan(
         )
     if n_spectra is not None:
         return Fitted(unmix(data, n_spectra, sigma=options.get("sigma")), None)
+    read = read_references(*paths)
     energy_ev = pixel_spectra_of(data).energy_ev
-    references = reference_spectra(read_references(*paths), energy_ev, overlap=True)
+    references = reference_spectra(read, energy_ev, overlap=True, allow_alike=at_most is not None)
     choice = None
     if at_most is not None:
         kept = ("background", "range_ev", "e0_ev", "sigma")
         chosen = {name: value for name, value in options.items() if name in kept}
         choice = choose_references(data, references, at_most=at_most, **chosen)
         references = references.sel(reference=list(choice.best.names))
+        read = [each for each in read if each.name in choice.best.names]
     maps = fit_fractions(data, references, **options)
-    if choice is not None and choice.reasons:
-        reasons = [*maps.attrs["reasons"], *choice.reasons]
-        maps.attrs |= {"intervals_hold": False, "reasons": reasons}
+    doubts = (*(() if choice is None else choice.reasons), *_shift_doubt(data, read, options.get("e0_ev")))
+    if doubts:
+        maps.attrs |= {"intervals_hold": False, "reasons": [*maps.attrs["reasons"], *doubts]}
     maps["spectra"] = references
     return Fitted(maps, choice)
+
+
+def _shift_doubt(
+    data: Denoised | xr.DataArray, references: Sequence[Reference], e0_ev: float | None
+) -> tuple[str, ...]:
+    """Return a sentence if the references are surely shifted in energy against the scan, or nothing.
+
+    Nothing, too, where a shift cannot be fitted: with too few energies near the edge, or no overlap there.
+    """
+    try:
+        shift = fit_energy_shift(data, references, e0_ev=e0_ev)
+    except EdgeError:
+        return ()
+    return (shift.sentence,) if shift.is_there else ()
 
 
 def write_fractions(fitted: Fitted, folder: str | Path) -> tuple[Path, ...]:

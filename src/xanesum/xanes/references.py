@@ -119,6 +119,7 @@ def reference_spectra(
     shift_ev: float = 0.0,
     overlap: bool = False,
     e0_ev: float | None = None,
+    allow_alike: bool = False,
 ) -> xr.DataArray:
     """Return the normalized spectra of references at the energies of a scan.
 
@@ -141,6 +142,8 @@ def reference_spectra(
         Return only the energies that all references cover.  By default they must cover all.
     e0_ev : float, optional
         Energy of the edge of the scan; with `ranges` it is known.
+    allow_alike : bool
+        Also return spectra that are all alike, or more than the energies: a fit is to use few of them.
 
     Returns
     -------
@@ -161,7 +164,7 @@ def reference_spectra(
     check_references(references, e0_ev if ranges is None else ranges.e0_ev)
     used = require_overlap(references, energy_ev, partly=overlap)
     at = np.asarray(energy_ev, np.float64)[used]
-    if len(at) < len(references):
+    if len(at) < len(references) and not allow_alike:
         raise EdgeError(
             f"{len(references)} references cannot be told apart by {len(at)} energies; use fewer of them"
         )
@@ -177,7 +180,7 @@ def reference_spectra(
         steps.append(step)
     table = np.array(rows)
     condition = float(np.linalg.cond(table.T))
-    if len(references) > 1 and not condition < ALIKE:
+    if len(references) > 1 and not condition < ALIKE and not allow_alike:
         raise EdgeError(
             f"the spectra of {_names(references)} are so much alike that their fractions cannot be told "
             f"apart (condition number {condition:.2g}); leave out one of them"
