@@ -60,13 +60,23 @@ def test_the_edge_step_is_right_within_its_error():
 
 
 def test_the_edge_step_of_a_plain_stack_and_of_given_ranges():
-    stack = scan(ENERGY)
-    maps = edge_step(stack, pre_ev=(8300, 8320), post_ev=(8380, 8420))
-    below, beyond = ENERGY <= 8320, ENERGY >= 8380
+    """Of few energies, means; of enough, lines at e0."""
+    few, stack = np.array([8300.0, 8320.0, 8385.0, 8420.0]), scan(ENERGY)
+    ranges = {"pre_ev": (8300, 8320), "post_ev": (8380, 8420)}
+    of_few, of_many = edge_step(scan(few), **ranges), edge_step(stack, **ranges)
 
-    expected = stack.values[beyond].mean(axis=0) - stack.values[below].mean(axis=0)
-    np.testing.assert_allclose(maps["edge_step"].values, expected, atol=1e-5)
-    assert np.isnan(maps["edge_step_sigma"].values).all()
+    values = scan(few).values
+    np.testing.assert_allclose(
+        of_few["edge_step"].values, values[2:].mean(axis=0) - values[:2].mean(axis=0), atol=1e-5
+    )
+    at_e0 = []
+    for inside in (ENERGY <= 8320, ENERGY >= 8380):
+        from_e0 = ENERGY[inside] - of_many.attrs["e0_ev"]
+        at_e0.append(np.polyfit(from_e0, stack.values[inside].reshape(len(from_e0), -1).astype(float), 1)[1])
+    expected = (at_e0[1] - at_e0[0]).reshape(stack.shape[1:])
+    np.testing.assert_allclose(of_many["edge_step"].values, expected, atol=1e-4)
+    for maps in (of_few, of_many):
+        assert np.isnan(maps["edge_step_sigma"].values).all()
 
 
 def test_a_run_of_two_energies_says_that_nothing_was_tested(two, tmp_path, capsys):

@@ -373,9 +373,7 @@ def test_no_edge_is_an_error():
         half_step_energy(falling)
     with pytest.raises(EdgeError, match="4 energies are too few"):
         find_e0_ev(np.arange(4.0) + 8300, np.arange(4.0))
-    with pytest.raises(
-        EdgeError, match="map kind must be one of auto, half_step, white_line, edge_step, got 'slope'"
-    ):
+    with pytest.raises(EdgeError, match=r"map kind must be one of auto, half_step, .* valence, got 'slope'"):
         chemical_map(falling, kind="slope")
 
 

@@ -3,8 +3,15 @@
 import numpy as np
 import pytest
 
-from xanesum.xanes.covariance import NoiseCovariance, SmoothedCovariance, low_rank, of_mixture
-from xanesum.xanes.normalization import EdgeRanges, flattened, flattening_operator
+from xanesum.xanes.covariance import (
+    NoiseCovariance,
+    SmoothedCovariance,
+    SummedCovariance,
+    low_rank,
+    of_mixture,
+)
+from xanesum.xanes.larch_normalization import Normalization
+from xanesum.xanes.normalization import EdgeRanges, flattened, flattening_operator, normalized_ranges
 
 RNG = np.random.default_rng(0)
 OPERATOR = RNG.standard_normal((7, 40))
@@ -54,3 +61,30 @@ def test_an_operator_on_flattened_spectra_is_the_product_with_the_whole_matrix(p
 
     whole = flattening_operator(energy, ranges, np.ones(40, bool))
     np.testing.assert_allclose(found, OPERATOR @ whole, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("flatten", [True, False])
+def test_the_same_with_the_lines_of_larch(flatten):
+    energy = np.linspace(8200.0, 8600.0, 40)
+    ranges = normalized_ranges(energy, 8341.0, Normalization(flatten=flatten, nvict=1, nnorm=2))
+
+    found = flattened(OPERATOR, energy, ranges)
+
+    whole = flattening_operator(energy, ranges, np.ones(40, bool))
+    np.testing.assert_allclose(found, OPERATOR @ whole, rtol=1e-9, atol=1e-9)
+
+
+def test_spectra_that_are_drawn_have_the_covariance():
+    """Each entry within five standard errors of a covariance from 4000 draws."""
+    freedom = RNG.uniform(0.1, 0.6, 40)
+    noise = NoiseCovariance(RNG.random(40), RNG.standard_normal((1, 40)))
+    smoothed = SmoothedCovariance(RNG.uniform(0.5, 1.0, 40), freedom)
+    summed = SummedCovariance(((0.5, noise), (2.0, smoothed)))
+    whole = 0.25 * noise.of(np.eye(40)) + 4 * smoothed.of(np.eye(40))
+
+    drawn = summed.drawn(4000, np.random.default_rng(1))
+
+    size = np.sqrt(np.diag(whole))
+    error = (drawn.T @ drawn / 4000 - whole) / np.outer(size, size)
+    assert np.abs(error).max() < 5 * np.sqrt(2 / 4000)
+    np.testing.assert_allclose(summed.of(np.eye(40)), whole)

@@ -24,9 +24,11 @@ from typing import Any, NamedTuple
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
+from _chemistry_tables import coverage_table, missing_table, plain_table
 from _common import RESULTS, print_table
 from _random_tables import tables as random_tables
 from _show import show_by_sigma, whole_chain
+from chemistry_maps import summary as maps_summary
 from jitter import METHODS as JITTER_METHODS
 from jitter import summary as jitter_summary
 from random_motion import summary as motion_summary
@@ -34,6 +36,7 @@ from random_motion import summary as motion_summary
 REPO = Path(__file__).resolve().parents[1]
 PAGES = REPO / "docs" / "results"
 MARKED = re.compile(r"<!-- table: ([^>\n]+) -->\n(.*?)<!-- end -->", re.DOTALL)
+FRACTIONS = ("exact", "speed", "dose", "subsets")  # parts whose rows are shown as they are
 METHODS = ("noisy", "3-D median", "SVD")  # first in this order, then the others as they are saved
 PHANTOMS = ("particle", "catalyst", "round", "electrode", "wedge", "brine", "particle, full size")
 Row = dict[str, Any]
@@ -568,6 +571,49 @@ def detectors_scan() -> list[Row]:
     )
 
 
+def references_larch() -> list[Row]:
+    return columns(
+        rows_of("chemistry-larch"),
+        [
+            ("setting", "setting", "{}"),
+            ("spectra", "spectra", "{}"),
+            ("refused", "refused", "{}"),
+            ("e0", "e0 (eV)", "{:.2g} eV"),
+            ("edge step", "edge step (%)", "{:.1g} %"),
+            ("normalized (rms)", "normalized (rms)", "{:.1g}"),
+            ("flattened (rms)", "flattened (rms)", "{:.1g}"),
+        ],
+    )
+
+
+def references_half_step() -> list[Row]:
+    rows = content("chemistry-larch")["half_steps"]
+    names = [name for name in rows[0] if name != "reference"]
+    return columns(
+        rows,
+        [
+            ("reference", "reference", "{}"),
+            *((name.removesuffix(" (eV)"), name, "{:.2f} eV") for name in names),
+        ],
+    )
+
+
+def references_shift() -> list[Row]:
+    return columns(
+        rows_of("chemistry-shift"),
+        [
+            ("sample", "sample", "{}"),
+            ("references", "references", "{}"),
+            ("noise over step", "noise", "{:.3f}"),
+            ("rms error", "rms error (eV)", "{:.3f} eV"),
+            ("median stated error", "stated (eV)", "{:.3f} eV"),
+            ("within one", "within 1", "{:.0%}"),
+            ("within two", "within 2", "{:.0%}"),
+            ("worst error over stated", "worst error over stated", "{:.1f}"),
+        ],
+    )
+
+
 def probes() -> list[Row]:
     table = []
     for (probe, precision), rows in grouped(rows_of("probes"), "probe", "precision"):
@@ -789,7 +835,22 @@ def jitter_rivals(file: str) -> list[Row]:
     ]
 
 
+def chemistry(make: Callable[[list[Row]], list[Row]], file: str) -> Table:
+    """Return a table of a benchmark of chemistry."""
+    return Table(lambda: make(rows_of(file)), (file,))
+
+
+def maps() -> list[Row]:
+    """Return how true the stated errors of every kind of map are."""
+    return maps_summary(rows_of("chemistry-maps-report"))
+
+
 TABLES = {
+    **{f"fractions {name}": chemistry(plain_table, f"chemistry-fractions-{name}") for name in FRACTIONS},
+    "fractions coverage": chemistry(coverage_table, "chemistry-fractions-coverage"),
+    "fractions missing": chemistry(missing_table, "chemistry-fractions-missing"),
+    "fractions real": chemistry(plain_table, "chemistry-real"),
+    "clusters": chemistry(plain_table, "chemistry-clusters"),
     "jitter": Table(partial(jitter, "jitter"), ("jitter",)),
     "jitter rivals": Table(partial(jitter_rivals, "jitter"), ("jitter",)),
     **{
@@ -838,6 +899,10 @@ TABLES = {
     "noise law": Table(noise_law, ("noise-law",)),
     "detectors": Table(detectors, ("detectors",)),
     "detectors scan": Table(detectors_scan, ("detectors",)),
+    "references larch": Table(references_larch, ("chemistry-larch",)),
+    "references half step": Table(references_half_step, ("chemistry-larch",)),
+    "references shift": Table(references_shift, ("chemistry-shift",)),
+    "maps": Table(maps, ("chemistry-maps-report",)),
     "probes": Table(probes, ("probes",)),
     "probes square": Table(probes_square, ("probes",)),
     **{f"speed {name}": Table(partial(speed, name), ("speed",)) for name in ("particle", "wedge")},

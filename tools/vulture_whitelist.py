@@ -9,6 +9,7 @@ from xanesum.denoisers.bm3d import BM3DDenoiser
 from xanesum.preprocess import PreprocessReport
 from xanesum.result import Denoised
 from xanesum.workflow.incremental import IncrementalScan
+from xanesum.xanes.larch_normalization import Normalization, NormalizedSpectrum
 
 # Python itself calls these.
 xanesum.__getattr__
@@ -39,3 +40,7 @@ Shifts.write_shifts
 
 # What notebooks show of a result.
 Denoised._repr_html_
+
+# The normalization of Larch for programs of their own: its matrices, and its lines in a plot.
+Normalization.operators
+NormalizedSpectrum.post_line

@@ -211,6 +211,8 @@ def frames_may_be_zero(stack: xr.DataArray, blank: NDArray[np.bool_]) -> bool:
         return False
     used, shown = np.flatnonzero(usable_weight(stack)), np.flatnonzero(~blank)
     pixels = np.flatnonzero(usable_mask(stack))
+    if not pixels.size:
+        return True  # nothing is known of frames of which no pixel is used
     pixels = pixels[:: -(-len(pixels) // PROVING_PIXELS)]
 
     def sample(frames: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -4,6 +4,27 @@ from faults import Fault
 
 FAULTS = (
     Fault(
+        "athena: the shift of energy left out",
+        "io/athena.py",
+        "(x * 1e3 if is_kev else x) + shift,",
+        "(x * 1e3 if is_kev else x),",
+        "tests/test_io_spectra.py",
+    ),
+    Fault(
+        "spectra: keV taken as eV",
+        "io/spectrum.py",
+        "        energy = energy * 1e3\n",
+        "",
+        "tests/test_io_spectra.py",
+    ),
+    Fault(
+        "xdi: the foil behind the sample comes first",
+        "io/columns.py",
+        "    best = fitting[0]\n",
+        "    best = fitting[-1]\n",
+        "tests/test_io_spectra.py",
+    ),
+    Fault(
         "io: energies of a white spectrum ignored",
         "io/dataexchange.py",
         "interpolate_i0(path, at.ravel(), white.ravel(), energy)",

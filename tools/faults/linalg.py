@@ -94,4 +94,18 @@ FAULTS = (
         "float(values[-2]), np.asarray(vectors[:, -2])",
         "tests/test_linalg_largest_eigenvalue.py",
     ),
+    Fault(
+        "nonnegative: the gradient of an unknown that is 0 is not looked at",
+        "linalg/nonnegative.py",
+        "wrong[:, columns] = np.where(free[:, None], found, slope) < bound",
+        "wrong[:, columns] = np.where(free[:, None], found, 0) < bound",
+        "tests/test_linalg_nonnegative.py",
+    ),
+    Fault(
+        "nonnegative: the total is left out of the gradient",
+        "linalg/nonnegative.py",
+        "slope -= slope[first] / summing[first] * summing[:, None]",
+        "slope -= 0 * slope[first] / summing[first] * summing[:, None]",
+        "tests/test_linalg_nonnegative.py",
+    ),
 )

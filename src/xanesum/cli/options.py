@@ -13,8 +13,8 @@ from xanesum.flat_field.correct import DRIFTS
 from xanesum.method.options import NOISES
 from xanesum.stack import QUANTITIES
 from xanesum.streaming.torch_backend import DEVICES
-from xanesum.workflow.recipe import DEFAULT_RECIPE, Recipe, read_recipe
-from xanesum.xanes import MAP_KINDS
+from xanesum.workflow.recipe import DEFAULT_RECIPE, NORMALIZATIONS, Recipe, read_recipe
+from xanesum.xanes import ENERGY_KINDS, MAP_KINDS
 
 __all__ = [
     "ALIGN",
@@ -24,12 +24,14 @@ __all__ = [
     "INPUT",
     "MAP",
     "MEMORY",
+    "NORMALIZATION",
     "PARTS",
     "VALUES",
     "OptionTable",
     "add_options",
     "count",
     "number",
+    "range_of",
     "recipe_of",
     "size",
     "whole_number",
@@ -199,8 +201,49 @@ COMPUTE: OptionTable = (
         },
     ),
 )
+NORMALIZATION: OptionTable = (
+    (
+        "--normalization",
+        "normalization.lines",
+        {
+            "choices": NORMALIZATIONS,
+            "help": "lines of the spectra: auto (default), or larch, as Larch and Athena define them",
+        },
+    ),
+    (
+        "--pre1",
+        "normalization.pre1_ev",
+        {"metavar": "EV", "help": "larch: start of the pre-edge line, eV relative to e0"},
+    ),
+    ("--pre2", "normalization.pre2_ev", {"metavar": "EV", "help": "larch: end of the pre-edge line"}),
+    ("--norm1", "normalization.norm1_ev", {"metavar": "EV", "help": "larch: start of the post-edge line"}),
+    ("--norm2", "normalization.norm2_ev", {"metavar": "EV", "help": "larch: end of the post-edge line"}),
+    (
+        "--nnorm",
+        "normalization.nnorm",
+        {"metavar": "N", "help": "larch: degree of the post-edge line, 0 to 3"},
+    ),
+    (
+        "--nvict",
+        "normalization.nvict",
+        {"metavar": "N", "help": "larch: exponent of Victoreen's formula, 0 to 4 (default: 0)"},
+    ),
+    (
+        "--no-flatten",
+        "normalization.flatten",
+        {"action": "store_false", "help": "larch: leave the slope beyond the edge in the spectra"},
+    ),
+    (
+        "--shared-slope",
+        "normalization.shared_slope",
+        {
+            "action": "store_true",
+            "help": "larch: all pixels have the pre-edge slope of the mean spectrum, for low signals",
+        },
+    ),
+)
 MAP: OptionTable = (
-    ("--map", "map.kind", {"choices": MAP_KINDS, "help": "kind of map"}),
+    ("--map", "map.kind", {"choices": MAP_KINDS, "metavar": "KIND", "help": "kind of map"}),
     ("--e0", "map.e0_ev", {"metavar": "EV", "help": "energy of the edge, eV (default: found)"}),
     (
         "--pre",
@@ -213,10 +256,42 @@ MAP: OptionTable = (
         {"metavar": "A:B", "help": "energies of the post-edge line, eV (default: automatic)"},
     ),
     (
+        "--at",
+        "map.at_ev",
+        {"metavar": "A:B", "help": "two energies, eV, of two_peaks and energy_difference"},
+    ),
+    ("--band", "map.band_ev", {"metavar": "A:B", "help": "energies of the first band, eV, of band_ratio"}),
+    ("--over", "map.over_ev", {"metavar": "A:B", "help": "energies of the band it is divided by, eV"}),
+    (
+        "--peak",
+        "map.peak_ev",
+        {"metavar": "A:B", "help": "energies of the pre-edge peak, eV (default: found)"},
+    ),
+    (
+        "--points",
+        "map.points",
+        {
+            "nargs": "+",
+            "metavar": "V=EV[+-S]",
+            "help": "valences and energies of compounds, with errors, as 2=8340.05+-0.03 3=8341.81+-0.03",
+        },
+    ),
+    (
+        "--of",
+        "map.of",
+        {"choices": ENERGY_KINDS, "metavar": "KIND", "help": "map that a valence follows from"},
+    ),
+    (
+        "--shift",
+        "map.shift_ev",
+        {"metavar": "EV[+-S]", "help": "shift to add to the energies, with its error, as from a foil"},
+    ),
+    (
         "--bootstrap",
         "map.bootstrap",
         {"metavar": "N", "help": "also estimate errors of the map from N simulated repetitions (default: 0)"},
     ),
+    *NORMALIZATION,
 )
 
 
@@ -244,6 +319,20 @@ def range_of(text: str) -> tuple[float, float]:
     """Return the ends of ``A:B``."""
     low, high = (float(part) for part in text.split(":"))
     return low, high
+
+
+@_expecting("a point V=EV or V=EV+-S")
+def point(text: str) -> tuple[float, ...]:
+    """Return valence, energy and, where it is given, standard error of ``V=EV+-S``."""
+    valence, energy = text.split("=")
+    return float(valence), *(float(part) for part in energy.split("+-", 1))
+
+
+@_expecting("a number EV or EV+-S")
+def with_error(text: str) -> tuple[float, float]:
+    """Return a number and its standard error, 0 where none is given, of ``EV+-S``."""
+    value, _, error = text.partition("+-")
+    return float(value), float(error) if error else 0.0
 
 
 @_expecting("a region Y0:Y1,X0:X1")
@@ -290,7 +379,19 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "map.e0_ev": number,
     "map.pre_ev": range_of,
     "map.post_ev": range_of,
+    "map.at_ev": range_of,
+    "map.band_ev": range_of,
+    "map.over_ev": range_of,
+    "map.peak_ev": range_of,
+    "map.points": point,
+    "map.shift_ev": with_error,
     "map.bootstrap": whole_number,
+    "normalization.pre1_ev": number,
+    "normalization.pre2_ev": number,
+    "normalization.norm1_ev": number,
+    "normalization.norm2_ev": number,
+    "normalization.nnorm": whole_number,
+    "normalization.nvict": whole_number,
 }
 
 

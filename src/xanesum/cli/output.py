@@ -25,9 +25,11 @@ from xanesum.workflow.motion import MOTION_LINE
 from xanesum.workflow.notes import hear_notes
 from xanesum.workflow.pipeline import RunResult
 from xanesum.workflow.plan import UNCERTAIN, Plan
+from xanesum.xanes import KINDS
 
 __all__ = [
     "info_lines",
+    "map_notes",
     "map_sentence",
     "one_line",
     "plan_lines",
@@ -210,19 +212,23 @@ def result_sentence(result: Denoised) -> str:
 
 def map_sentence(maps: xr.Dataset) -> str:
     """Return median and spread of a map."""
-    name = str(next(iter(maps.data_vars)))
-    values = maps[name].values[maps["mask"].values]
+    kind = maps.attrs["kind"]
+    told, name = KINDS[kind], kind.replace("_", " ")
+    values = maps[told.variable].values[maps["mask"].values]
     if not values.size:
         return "map: no pixel has an edge that stands above its noise"
-    low, middle, high = np.percentile(values, (5, 50, 95))
-    kind = maps.attrs["kind"].replace("_", " ")
-    if name == "edge_step":
-        low, middle, high = (plain(value) for value in (low, middle, high))
-        return (
-            f"{kind} map: median {middle}, 90 % of the pixels between {low} and {high}; frames beyond "
-            f"{maps.attrs['e0_ev']:.1f} eV less those below"
-        )
-    return f"{kind} map: median {middle:.2f} eV, 90 % of the pixels between {low:.2f} and {high:.2f} eV"
+    percentiles = np.percentile(values, (5, 50, 95))
+    if told.unit == "eV":
+        low, middle, high = (f"{value:.2f}" for value in percentiles)
+        return f"{name} map: median {middle} eV, 90 % of the pixels between {low} and {high} eV"
+    low, middle, high = (plain(value) for value in percentiles)
+    return f"{name} map: median {middle}, 90 % of the pixels between {low} and {high}"
+
+
+def map_notes(maps: xr.Dataset) -> list[str]:
+    """Return what was computed, and why its errors may not hold, a line each."""
+    notes = [f"computed: {maps.attrs['definition']}"]
+    return [*notes, *(f"errors may not hold: {reason}" for reason in maps.attrs["reasons"])]
 
 
 def print_preprocessing(changes: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
-from xanesum.cli import verbs
+from xanesum.cli import verbs, verbs_composition, verbs_references
 from xanesum.cli.options import (
     ALIGN,
     ALIGN_ALONE,
@@ -16,6 +16,7 @@ from xanesum.cli.options import (
     INPUT,
     MAP,
     MEMORY,
+    NORMALIZATION,
     PARTS,
     VALUES,
     OptionTable,
@@ -24,10 +25,12 @@ from xanesum.cli.options import (
     number,
     size,
 )
+from xanesum.io.spectrum import KINDS as CHANNELS
 from xanesum.io.writers import FORMAT_NAMES, STACK_SUFFIXES
 from xanesum.phantom import KINDS
 from xanesum.phantom.demo import DEMO_SEED
 from xanesum.workflow.live import EVERY
+from xanesum.xanes import MAP_KINDS
 
 __all__ = ["build_parser"]
 
@@ -49,7 +52,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_judging(group)
     _add_convert(group)
     _add_working(group)
+    _add_composition(group)
     _add_watch(group)
+    _add_references(group)
     _add_simulate(group)
     demo = _add_verb(group, "demo", verbs.demo, "simulate a scan and run everything on it")
     _add_output(demo, "FOLDER")
@@ -107,11 +112,35 @@ def _add_working(group: Any) -> None:
     text = "write the chemical map of a scan, which is denoised first, or of a saved result (result.sum.h5)"
     mapping = _add_verb(group, "map", verbs.map_, text)
     _add_scan(mapping, (*to_denoise, *MAP))
+    text = f"the same as --map: {', '.join(MAP_KINDS)}"
+    mapping.add_argument(
+        "--kind", dest="map.kind", choices=MAP_KINDS, metavar="KIND", default=argparse.SUPPRESS, help=text
+    )
     _add_output(mapping, "FILE (.tif, .h5)")
     mapping.add_argument("--as-is", action="store_true", help="map the scan without denoising it")
     run = _add_verb(group, "run", verbs.run, "denoise, map, and write a report")
     _add_scan(run, (*to_denoise, *MAP))
     _add_output(run, "FOLDER")
+
+
+def _add_composition(group: Any) -> None:
+    """Add the verbs that tell what a scan, which is denoised first, or a saved result consists of."""
+    to_denoise = (*INPUT, *PARTS, *ALIGN, *DENOISE, *COMPUTE)
+    verbs_of = (
+        ("fit", verbs_composition.fit, verbs_composition.add_fit_options, "map the fractions of references"),
+        (
+            "cluster",
+            verbs_composition.cluster,
+            verbs_composition.add_cluster_options,
+            "find regions of one state",
+        ),
+    )
+    for name, verb, add, text in verbs_of:
+        parser = _add_verb(group, name, verb, f"{text}, of a scan or of a saved result (result.sum.h5)")
+        flags = add(parser)
+        _add_scan(parser, to_denoise, **flags)
+        _add_output(parser, "FOLDER")
+        parser.add_argument("--as-is", action="store_true", help="use the scan without denoising it")
 
 
 def _add_watch(group: Any) -> None:
@@ -130,6 +159,35 @@ def _add_watch(group: Any) -> None:
         metavar="N",
         help="frames between two maps (default: %(default)s)",
     )
+
+
+def _add_references(group: Any) -> None:
+    text = "list spectra of references, plot them, and check them against a scan"
+    parser = _add_verb(group, "references", verbs_references.references, text)
+    parser.add_argument(
+        "files",
+        metavar="FILE",
+        nargs="*",
+        help="XDI, Athena project (.prj), text in columns, or a saved result (result.sum.h5)",
+    )
+    parser.add_argument("--scan", metavar="SCAN", help="scan, or saved result, that they are compared with")
+    parser.add_argument(
+        "--recipe", metavar="FILE", help="TOML file of options; options of the command line override it"
+    )
+    parser.add_argument(
+        "--area",
+        action="append",
+        metavar="NAME=Y0:Y1,X0:X1",
+        help="part of the scan whose mean spectrum is a reference; may be given several times",
+    )
+    parser.add_argument(
+        "--channel", choices=CHANNELS, help="which spectrum to read of files that hold several"
+    )
+    parser.add_argument("--plot", metavar="FILE", help="figure to write (.png, .pdf, .svg)")
+    parser.add_argument("--json", action="store_true", help="print all as JSON")
+    edge = tuple(option for option in MAP if option[0] == "--e0")
+    flags = {name: f"--{name}" for name in ("scan", "area", "channel")}
+    add_options(parser, (*INPUT, *PARTS, *edge, *NORMALIZATION), **flags)
 
 
 def _add_simulate(group: Any) -> None:

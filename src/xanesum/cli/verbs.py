@@ -17,6 +17,7 @@ import numpy as np
 from xanesum.cli.options import ALIGN, DENOISE, INPUT, PARTS, recipe_of
 from xanesum.cli.output import (
     info_lines,
+    map_notes,
     map_sentence,
     one_line,
     plan_lines,
@@ -191,6 +192,8 @@ def map_(arguments: argparse.Namespace) -> None:
     if isinstance(data, Denoised):
         print(result_sentence(data))
     print(map_sentence(maps))
+    for line in map_notes(maps):
+        print(one_line(line))
     print_end(started, "map", *files)
 
 

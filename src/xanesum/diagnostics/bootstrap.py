@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -13,7 +14,7 @@ from xanesum.denoisers import DEFAULT_DENOISER, Denoiser
 from xanesum.errors import EdgeError, RecipeError, XanesumWarning
 from xanesum.method.denoising import denoise
 from xanesum.result import Denoised
-from xanesum.xanes import MAP_NAMES, chemical_map
+from xanesum.xanes import KINDS, MAP_NAMES, Normalization, chemical_map
 
 __all__ = ["MIN_DRAWS", "bootstrap_map", "draw_again"]
 
@@ -44,6 +45,7 @@ def bootstrap_map(
     *,
     n_draws: int = 20,
     denoiser: str | Denoiser = DEFAULT_DENOISER,
+    normalization: Normalization | None = None,
     rng: np.random.Generator | None = None,
     progress: Callable[[str, float], None] = lambda step, share: None,
 ) -> xr.Dataset:
@@ -62,6 +64,8 @@ def bootstrap_map(
         Number of drawn scans; a standard deviation from 20 draws has an error of one part in six.
     denoiser : str or Denoiser
         The denoiser of the result.
+    normalization : Normalization, optional
+        That of the map, if it was normalized as in Larch.
     rng : numpy.random.Generator, optional
         ``default_rng(0)`` by default.
     progress : callable
@@ -72,7 +76,8 @@ def bootstrap_map(
     Dataset
         `maps` and, for a half-step energy, ``half_step_bootstrap_sigma_ev`` (standard deviation of the draws)
         and ``half_step_bootstrap_bias_ev`` (mean of the draws less the map); NaN where fewer than two draws
-        have a value.  For a white line the names begin with ``white_line``.
+        have a value.  For other kinds of maps the names begin with the kind, and end without ``_ev`` if the
+        unit is not eV.
 
     Raises
     ------
@@ -90,17 +95,24 @@ def bootstrap_map(
     values = np.full((n_draws, *maps[name].shape), np.nan)
     for n in range(n_draws):
         progress("bootstrap", n / n_draws)
-        values[n] = _drawn_map(result, maps, denoiser, rng)
+        values[n] = _drawn_map(result, maps, denoiser, normalization, rng)
     return maps.assign(_summary(values, maps, name)).assign_attrs(bootstrap_draws=n_draws)
 
 
 def _drawn_map(
-    result: Denoised, maps: xr.Dataset, denoiser: str | Denoiser, rng: np.random.Generator
+    result: Denoised,
+    maps: xr.Dataset,
+    denoiser: str | Denoiser,
+    normalization: Normalization | None,
+    rng: np.random.Generator,
 ) -> NDArray[np.float64]:
     """Draw a scan, denoise it like the result, and return its map (Y, X); NaN where it has no value."""
     given = result.provenance["rank_given"]
     kind = maps.attrs["kind"]
-    ranges = {key: maps.attrs[key] for key in ("e0_ev", "pre_ev", "post_ev")}
+    ranges = ("pre_ev", "post_ev") if normalization is None else ()
+    names = ("e0_ev", *ranges, *KINDS[kind].options)
+    options: dict[str, Any] = {name: maps.attrs[name] for name in names if name in maps.attrs}
+    options["normalization"] = normalization
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XanesumWarning)  # they concern the drawn scan, not the result
         drawn = denoise(
@@ -112,7 +124,7 @@ def _drawn_map(
             rng=rng,
         )
     try:
-        found = chemical_map(drawn, kind=kind, **ranges)
+        found = chemical_map(drawn, kind=kind, **options)
     except EdgeError:  # no component is left, so this draw has no value anywhere
         return np.full(maps["mask"].shape, np.nan)
     return np.asarray(found[MAP_NAMES[kind]].where(found["mask"]).values, np.float64)
@@ -127,7 +139,8 @@ def _summary(values: NDArray[np.float64], maps: xr.Dataset, name: str) -> dict[s
     spread = np.where(known, np.sqrt(squares), np.nan)
     bias = np.where(known, mean - maps[name].values, np.nan)
     kind = maps.attrs["kind"]
+    ending = "_ev" if KINDS[kind].unit == "eV" else ""
     return {
-        f"{kind}_bootstrap_sigma_ev": maps[name].copy(data=spread),
-        f"{kind}_bootstrap_bias_ev": maps[name].copy(data=bias),
+        f"{kind}_bootstrap_sigma{ending}": maps[name].copy(data=spread),
+        f"{kind}_bootstrap_bias{ending}": maps[name].copy(data=bias),
     }

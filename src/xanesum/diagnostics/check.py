@@ -21,9 +21,9 @@ from xanesum.method.denoising import denoise
 from xanesum.noise.level import estimate_sigma
 from xanesum.result import Denoised
 from xanesum.stack import load_stack, usable_mask, usable_weight
-from xanesum.xanes import MIN_ENERGIES, chemical_map
-from xanesum.xanes.maps import ERROR_NAMES
-from xanesum.xanes.normalization import edge_ranges, find_e0_ev, judged_ranges, steepest_ev
+from xanesum.xanes import ERROR_NAMES, MIN_ENERGIES, chemical_map
+from xanesum.xanes.normalization import edge_ranges, find_e0_ev, judged_ranges
+from xanesum.xanes.steepest import steepest_ev
 
 __all__ = ["VERDICTS", "Finding", "check_scan"]
 

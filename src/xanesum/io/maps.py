@@ -48,9 +48,12 @@ def write_map(maps: xr.Dataset, name: str, path: str | Path) -> tuple[Path, ...]
     if path.suffix.lower() not in TIFF_SUFFIXES:
         raise WriteError(f"{path}: a map is written as .h5 or .tif, not {path.suffix!r}")
     values = maps[name].where(maps["mask"])
+    definition = str(maps.attrs.get("definition", ""))
     if name == "edge_step":
-        return (write_map_tiff(values, path),)
-    return write_map_tiff(values, path), write_map_tiff(maps["edge_step"], step_path(path))
+        return (write_map_tiff(values, path, definition=definition),)
+    return write_map_tiff(values, path, definition=definition), write_map_tiff(
+        maps["edge_step"], step_path(path)
+    )
 
 
 def _write_map_h5(maps: xr.Dataset, name: str, path: Path) -> Path:
@@ -65,7 +68,8 @@ def _write_map_h5(maps: xr.Dataset, name: str, path: Path) -> Path:
         group.attrs.update({key: value for key, value in maps.attrs.items() if value is not None})
         for key, values in maps.data_vars.items():
             group[str(key)] = values.values
-            group[str(key)].attrs["units"] = "eV" if str(key).endswith("_ev") else ""
+            is_energy = str(key).removesuffix("_sigma").endswith("_ev")
+            group[str(key)].attrs["units"] = values.attrs.get("units", "eV" if is_energy else "")
     return path
 
 

@@ -90,7 +90,7 @@ def make_room(path: Path, shape: tuple[int, ...], *, bigtiff: bool = False, labe
     return int(place[0])
 
 
-def write_map_tiff(image: ArrayLike, path: str | Path) -> Path:
+def write_map_tiff(image: ArrayLike, path: str | Path, *, definition: str = "") -> Path:
     """Write a map as a float32 TIFF; NaN (no value) is kept.
 
     Parameters
@@ -99,6 +99,8 @@ def write_map_tiff(image: ArrayLike, path: str | Path) -> Path:
         Energy map in eV, fraction, edge step, ...
     path : str or Path
         File to write; an existing one is replaced.
+    definition : str
+        What the map is; it becomes the description of the image.
 
     Raises
     ------
@@ -111,7 +113,13 @@ def write_map_tiff(image: ArrayLike, path: str | Path) -> Path:
     if values.ndim != 2 or not values.size:
         raise StackError(f"expected a map with two axes (y, x), got shape {values.shape}")
     with atomic_path(path) as temporary:
-        tifffile.imwrite(temporary, values, photometric="minisblack")
+        tifffile.imwrite(
+            temporary,
+            values,
+            photometric="minisblack",
+            description=definition or None,
+            metadata=None if definition else {},
+        )
     return Path(path)
 
 

@@ -23,6 +23,7 @@ from xanesum.report.drawing import (
 from xanesum.report.texts import MAP_LABELS, MAX_COMPONENTS, Motion, unit_of
 from xanesum.result import Denoised
 from xanesum.stack import usable_mask, usable_weight
+from xanesum.xanes import KINDS
 
 __all__ = [
     "choose_pixels",
@@ -95,6 +96,7 @@ def _masked(stack: xr.DataArray, frame: Image) -> Image:
 def map_pictures(maps: xr.Dataset, *, pixel_nm: float | None = None) -> list[Picture]:
     """Show the map, its histogram, the edge step, and the standard error if there is one."""
     name, error, label = MAP_LABELS[maps.attrs["kind"]]
+    unit = KINDS[maps.attrs["kind"]].unit
     mask = maps["mask"].values
     energy = np.where(mask, maps[name].values, np.nan)
     step, sigma = maps["edge_step"].values, np.where(mask, maps[error].values, np.nan)
@@ -134,7 +136,7 @@ def map_pictures(maps: xr.Dataset, *, pixel_nm: float | None = None) -> list[Pic
             draw_image(
                 sigma,
                 title,
-                f"standard error {label[label.rindex('(') :]}",
+                " ".join(("standard error", f"({unit})" if unit else "")).strip(),
                 limits=(0, top),
                 cmap=cmap,
                 extend="max",

@@ -13,6 +13,7 @@ from xanesum.diagnostics.residual import PLACES, ResidualReport
 from xanesum.report.numbers import chance_text, error_text, plain, times
 from xanesum.result import Denoised
 from xanesum.stack import usable_mask, usable_weight
+from xanesum.xanes import KINDS
 
 __all__ = [
     "MAP_LABELS",
@@ -33,9 +34,7 @@ __all__ = [
 # quantity of a stack -> unit of its values
 UNITS = {"optical_density": "optical density", "counts": "counts", "transmission": "transmission"}
 MAP_LABELS = {  # kind of map -> name of the map, name of its standard error, label with its unit
-    "half_step": ("half_step_energy_ev", "half_step_sigma_ev", "half-step energy (eV)"),
-    "white_line": ("white_line_ev", "white_line_sigma_ev", "white-line position (eV)"),
-    "edge_step": ("edge_step", "edge_step_sigma", "edge step (unit of the scan)"),
+    name: (kind.variable, kind.error, kind.title) for name, kind in KINDS.items()
 }
 MAX_COMPONENTS = 6  # components that are shown as figures
 
@@ -129,6 +128,8 @@ def unit_of(stack: xr.DataArray) -> str:
 def map_text(maps: xr.Dataset) -> str:
     """Return sentences about the map and the ranges it was made with."""
     name, _, label = MAP_LABELS[maps.attrs["kind"]]
+    unit = KINDS[maps.attrs["kind"]].unit
+    pre, post = (_range_text(maps.attrs[key]) for key in ("pre_ev", "post_ev"))
     n_good, n_all = int(maps["mask"].sum()), maps["mask"].size
     values = maps[name].values[maps["mask"].values]
     if not n_good:
@@ -137,18 +138,16 @@ def map_text(maps: xr.Dataset) -> str:
             f"The edge was taken to be at {maps.attrs['e0_ev']:.1f} eV."
         )
     percentiles = np.percentile(values, (5, 50, 95))
-    shown = f"The map shows the {label}. Grey pixels ({n_all - n_good} of {n_all}) have no value. "
-    if maps.attrs["kind"] == "edge_step":
-        return shown + (
-            f"The 5th, 50th and 95th percentiles are {', '.join(plain(v) for v in percentiles)}. The step is "
-            f"the mean of the frames beyond {maps.attrs['e0_ev']:.1f} eV less the mean of those below it."
-        )
-    spread = ", ".join(f"{v:.2f}" for v in percentiles)
-    pre, post = (_range_text(maps.attrs[key]) for key in ("pre_ev", "post_ev"))
-    return (
-        f"{shown}The 5th, 50th and 95th percentiles are {spread} eV. "
-        f"The edge is at {maps.attrs['e0_ev']:.1f} eV; pre-edge line {pre}; post-edge line {post}."
-    )
+    spread = ", ".join(f"{v:.2f}" if unit == "eV" else plain(v) for v in percentiles)
+    spread += " eV" if unit == "eV" else ""
+    definition = maps.attrs["definition"]
+    lines = [
+        f"The map shows the {label}. Grey pixels ({n_all - n_good} of {n_all}) have no value. "
+        f"The 5th, 50th and 95th percentiles are {spread}.",
+        f"{definition[:1].upper()}{definition[1:]}.",
+        f"The edge is at {maps.attrs['e0_ev']:.1f} eV; pre-edge line {pre}; post-edge line {post}.",
+    ]
+    return " ".join(lines)
 
 
 def _range_text(limits: tuple[float, float] | None) -> str:
@@ -242,13 +241,15 @@ def _bootstrap_line(maps: xr.Dataset | None) -> str | None:
     if maps is None or "bootstrap_draws" not in maps.attrs:
         return None
     stated = maps[MAP_LABELS[maps.attrs["kind"]][1]].values
-    scatter = maps[f"{maps.attrs['kind']}_bootstrap_sigma_ev"].values
+    kind = maps.attrs["kind"]
+    ending, unit = ("_ev", " eV") if KINDS[kind].unit == "eV" else ("", "")
+    scatter = maps[f"{kind}_bootstrap_sigma{ending}"].values
     known = maps["mask"].values & np.isfinite(scatter) & np.isfinite(stated) & (stated > 0)
     if not known.any():
         return None
     return (
         f"In {maps.attrs['bootstrap_draws']} scans drawn again the map scatters by "
-        f"{plain(float(np.median(scatter[known])), 2)} eV (median), which is "
+        f"{plain(float(np.median(scatter[known])), 2)}{unit} (median), which is "
         f"{times(float(np.median(scatter[known] / stated[known])))} the stated standard error."
     )
 

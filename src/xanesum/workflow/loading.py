@@ -23,7 +23,7 @@ from xanesum.storage.lazy import each_frame
 from xanesum.storage.scratch import Workspace
 from xanesum.streaming.resources import DEFAULT_RESOURCES, Resources
 from xanesum.workflow.recipe import InputOptions, MapOptions, Recipe
-from xanesum.xanes import MIN_ENERGIES, check_ranges, find_e0_ev
+from xanesum.xanes import MIN_ENERGIES, check_kind, check_ranges, find_e0_ev
 
 __all__ = [
     "check_map_options",
@@ -68,6 +68,7 @@ def load_scan(
 
 def check_map_options(energy_ev: NDArray[np.float64], options: MapOptions) -> None:
     """Raise EdgeError or RecipeError for options of a map that a scan of these energies (E,) cannot have."""
+    check_kind(options.kind, options.of_kind)
     check_ranges(energy_ev, e0_ev=options.e0_ev, pre_ev=options.pre_ev, post_ev=options.post_ev)
     is_step = options.kind == "edge_step" or (options.kind == "auto" and len(energy_ev) < MIN_ENERGIES)
     if options.bootstrap and is_step:

@@ -94,7 +94,8 @@ def write_results(
         name = MAP_NAMES[maps.attrs["kind"]]
         write_map(maps, name, folder / "map.h5")
         if name != "edge_step":
-            write_map_tiff(maps[name].where(maps["mask"]), folder / "map.tif")
+            definition = str(maps.attrs.get("definition", ""))
+            write_map_tiff(maps[name].where(maps["mask"]), folder / "map.tif", definition=definition)
         write_map_tiff(maps["edge_step"], folder / "edge_step.tif")
 
 

@@ -246,9 +246,8 @@ def map_result(
             "a stack that was not denoised cannot be drawn again; leave out the bootstrap",
             parameter="bootstrap",
         )
-    maps = chemical_map(
-        data, kind=options.kind, e0_ev=options.e0_ev, pre_ev=options.pre_ev, post_ev=options.post_ev
-    )
+    normalization = recipe.normalization.normalization
+    maps = chemical_map(data, kind=options.kind, normalization=normalization, **options.of_kind)
     if not options.bootstrap or not isinstance(data, Denoised):
         return maps
     return bootstrap_map(
@@ -256,6 +255,7 @@ def map_result(
         maps,
         n_draws=options.bootstrap,
         denoiser=recipe.denoise.denoiser,
+        normalization=normalization,
         rng=np.random.default_rng(recipe.denoise.seed),
         progress=progress,
     )

@@ -14,20 +14,23 @@ import numpy as np
 
 from xanesum.align.growth import MAGNIFICATIONS
 from xanesum.denoisers import DEFAULT_DENOISER
-from xanesum.errors import RecipeError
+from xanesum.errors import EdgeError, RecipeError
 from xanesum.flat_field.correct import DEFAULT_DRIFT
 from xanesum.method.options import DEFAULT_METHOD, DEFAULT_NOISE
 from xanesum.stack import QUANTITIES
 from xanesum.streaming.resources import DEFAULT_DEVICE
 from xanesum.streaming.torch_backend import DEVICES
+from xanesum.xanes.larch_normalization import Normalization
 
 __all__ = [
     "DEFAULT_RECIPE",
+    "NORMALIZATIONS",
     "AlignOptions",
     "ComputeOptions",
     "DenoiseOptions",
     "InputOptions",
     "MapOptions",
+    "NormalizationOptions",
     "Recipe",
     "read_recipe",
 ]
@@ -36,8 +39,11 @@ __all__ = [
 SIZE = re.compile(r"(?P<number>\d+(\.\d*)?)\s*(?P<unit>[KMGT]?i?B)?", re.IGNORECASE)
 UNITS = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}  # bytes; GiB counts as GB
 AUTO, NONE = "auto", "none"  # instead of a file of shifts
+LARCH = "larch"
+NORMALIZATIONS = (AUTO, LARCH)
 Roi = tuple[int, int, int, int]  # y0, y1, x0, x1 in pixels; the ends are excluded
 Range = tuple[float, float]  # first and last energy, eV
+Points = tuple[tuple[float, ...], ...]  # of a line of valence: valence, energy in eV, standard error in eV
 _UNFIT = object()  # a value of the wrong type
 # the allowed values of a type, as error messages name them
 _WORDS: dict[Any, str] = {
@@ -50,6 +56,7 @@ _WORDS: dict[Any, str] = {
     Range | None: "two finite numbers [from, to]",
     Roi | None: "four whole numbers [y0, y1, x0, x1]",
     tuple[str, ...]: "a list of texts",
+    Points: "a list of points [valence, energy] or [valence, energy, standard error]",
 }
 
 
@@ -63,6 +70,9 @@ def _fitting(value: Any, hint: Any) -> Any:
             return _UNFIT
         items = tuple(_fitting(item, item_hint) for item in value)
         return _UNFIT if _UNFIT in items or None in items else items
+    if hint == Points:
+        rows = [_numbers(row) for row in value] if isinstance(value, list | tuple) else [None]
+        return _UNFIT if None in rows else tuple(rows)
     if hint == tuple[str, ...]:
         items = (value,) if isinstance(value, str | Path) else value
         fits = isinstance(items, list | tuple) and all(isinstance(item, str | Path) for item in items)
@@ -74,6 +84,14 @@ def _fitting(value: Any, hint: Any) -> Any:
     if hint in (int, int | None):
         return int(value) if isinstance(value, int | np.integer) and value >= 0 else _UNFIT
     return float(value) if isinstance(value, int | float | np.number) and np.isfinite(value) else _UNFIT
+
+
+def _numbers(value: Any) -> tuple[float, ...] | None:
+    """Return two or three finite numbers, or None."""
+    if not isinstance(value, list | tuple) or len(value) not in (2, 3):
+        return None
+    numbers = [_fitting(each, float | None) for each in value]
+    return None if _UNFIT in numbers or None in numbers else tuple(numbers)
 
 
 class _Checked:
@@ -169,11 +187,63 @@ class MapOptions(_Checked):
     pre_ev: Range | None = None
     post_ev: Range | None = None
     bootstrap: int = 0  # scans that are drawn for the errors of the map; 0 for none
+    at_ev: Range | None = None  # two energies, of two peaks or of a difference
+    band_ev: Range | None = None  # band of energies ...
+    over_ev: Range | None = None  # ... and the one that it is divided by
+    peak_ev: Range | None = None  # range of the pre-edge peak
+    points: Points = ()  # of the line of valence
+    of: str | None = None  # kind of the map of energies that a valence follows from
+    shift_ev: Range | None = None  # added to the energies, and its standard error, as from a foil
 
     def __post_init__(self) -> None:
         _Checked.__post_init__(self)
         if self.bootstrap == 1:
             raise RecipeError("bootstrap must be 0 or at least 2 draws, got 1")
+
+    @property
+    def of_kind(self) -> dict[str, Any]:
+        """The options that were given, as arguments of `xanesum.chemical_map`."""
+        names = (f.name for f in fields(self) if f.name not in ("kind", "bootstrap"))
+        return {name: value for name in names if (value := getattr(self, name)) not in (None, ())}
+
+
+@dataclass(frozen=True, slots=True)
+class NormalizationOptions(_Checked):
+    """How the spectra of a map are normalized; all but `lines` are settings of the lines "larch"."""
+
+    lines: str = AUTO
+    pre1_ev: float | None = None  # ranges relative to e0; see `Normalization`
+    pre2_ev: float | None = None
+    norm1_ev: float | None = None
+    norm2_ev: float | None = None
+    nnorm: int | None = None
+    nvict: int = 0
+    flatten: bool = True
+    shared_slope: bool = False
+
+    def __post_init__(self) -> None:
+        _Checked.__post_init__(self)
+        if self.lines not in NORMALIZATIONS:
+            raise RecipeError(
+                f"lines must be one of {', '.join(NORMALIZATIONS)}, got {self.lines!r}", parameter="lines"
+            )
+        settings = [(item.name, item.default) for item in fields(self)[1:]]
+        given = next((name for name, default in settings if getattr(self, name) != default), None)
+        if given is not None and self.lines == AUTO:
+            raise RecipeError(
+                f"{given} is a setting of the normalization {LARCH!r}; ask for that, too", parameter=given
+            )
+        try:
+            self.normalization  # noqa: B018 - raises if the settings do not go together
+        except EdgeError as error:
+            raise RecipeError(error.message, parameter=error.parameter) from error
+
+    @property
+    def normalization(self) -> Normalization | None:
+        """The normalization, or None for the automatic lines."""
+        if self.lines == AUTO:
+            return None
+        return Normalization(**{item.name: getattr(self, item.name) for item in fields(self)[1:]})
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +281,7 @@ class Recipe:
     map: MapOptions = field(default_factory=MapOptions)
     compute: ComputeOptions = field(default_factory=ComputeOptions)
     align: AlignOptions = field(default_factory=AlignOptions)
+    normalization: NormalizationOptions = field(default_factory=NormalizationOptions)
 
     def updated(self, sections: Mapping[str, Mapping[str, Any]]) -> Recipe:
         """Return a recipe in which the given options replace the own ones.

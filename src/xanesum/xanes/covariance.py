@@ -8,7 +8,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Covariance", "NoiseCovariance", "SmoothedCovariance", "low_rank", "of_mixture"]
+__all__ = [
+    "Covariance",
+    "NoiseCovariance",
+    "SmoothedCovariance",
+    "SummedCovariance",
+    "low_rank",
+    "of_mixture",
+    "white",
+]
 
 
 class Covariance(Protocol):
@@ -16,6 +24,15 @@ class Covariance(Protocol):
 
     def of(self, operator: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the covariance (W, W) of ``operator @ spectrum``; operator (W, E)."""
+        ...
+
+    def drawn(self, n_draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Return normal spectra (n_draws, E) of mean 0 and this covariance."""
+        ...
+
+    @property
+    def diagonal(self) -> NDArray[np.float64]:
+        """The variance at each energy, (E,)."""
         ...
 
 
@@ -30,6 +47,16 @@ class NoiseCovariance:
         """Return the covariance (W, W) of ``operator @ spectrum``; operator (W, E)."""
         along = operator @ self.factors.T
         return np.asarray((operator * self.variance) @ operator.T + along @ along.T)
+
+    def drawn(self, n_draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Return normal spectra (n_draws, E) of mean 0 and this covariance."""
+        own = rng.standard_normal((n_draws, len(self.variance))) * np.sqrt(self.variance)
+        return np.asarray(own + rng.standard_normal((n_draws, len(self.factors))) @ self.factors)
+
+    @property
+    def diagonal(self) -> NDArray[np.float64]:
+        """The variance at each energy, (E,)."""
+        return np.asarray(self.variance + np.sum(self.factors**2, axis=0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +76,25 @@ class SmoothedCovariance:
         scaled = operator * (self.error * np.sqrt(self.freedom))
         return np.asarray(self._with_alike(scaled) @ scaled.T)
 
+    def drawn(self, n_draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Return normal spectra (n_draws, E) of mean 0 and this covariance.
+
+        White noise, summed up over a window of length 1 around each place, is alike in this way.
+        """
+        place = np.cumsum(self.freedom) - self.freedom / 2
+        ends = np.concatenate([place - 0.5, place + 0.5])
+        order = np.argsort(ends)
+        steps = np.sqrt(np.diff(ends[order], prepend=ends[order[0]]))
+        summed = np.empty((n_draws, len(ends)))
+        summed[:, order] = np.cumsum(rng.standard_normal((n_draws, len(ends))) * steps, axis=1)
+        window = summed[:, len(place) :] - summed[:, : len(place)]
+        return np.asarray(window * (self.error * np.sqrt(self.freedom)))
+
+    @property
+    def diagonal(self) -> NDArray[np.float64]:
+        """The variance at each energy, (E,)."""
+        return np.asarray(self.error**2 * self.freedom)
+
     def _with_alike(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return sums (W, E) of values (W, E) over all energies, weighted by how alike their errors are.
 
@@ -65,6 +111,31 @@ class SmoothedCovariance:
         below = (1 - place) * (total[:, here] - total[:, first]) + moment[:, here] - moment[:, first]
         beyond = (1 + place) * (total[:, last] - total[:, here]) - moment[:, last] + moment[:, here]
         return np.asarray(below + beyond)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SummedCovariance:
+    """Covariance of a sum of independent random spectra, each times a number."""
+
+    parts: tuple[tuple[float, Covariance], ...]  # the number, and the covariance of the spectrum
+
+    def of(self, operator: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the covariance (W, W) of ``operator @ spectrum``; operator (W, E)."""
+        return np.asarray(sum(scale**2 * part.of(operator) for scale, part in self.parts))
+
+    def drawn(self, n_draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Return normal spectra (n_draws, E) of mean 0 and this covariance."""
+        return np.asarray(sum(scale * part.drawn(n_draws, rng) for scale, part in self.parts))
+
+    @property
+    def diagonal(self) -> NDArray[np.float64]:
+        """The variance at each energy, (E,)."""
+        return np.asarray(sum(scale**2 * part.diagonal for scale, part in self.parts))
+
+
+def white(variance: NDArray[np.float64]) -> NoiseCovariance:
+    """Return the covariance of noise that is independent at each energy; variance (E,)."""
+    return NoiseCovariance(variance, np.zeros((0, len(variance))))
 
 
 def low_rank(factors: NDArray[np.float64]) -> NoiseCovariance:

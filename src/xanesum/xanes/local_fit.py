@@ -29,7 +29,7 @@ def local_fits(
     at_ev : ndarray, shape (J,)
     half_width_ev : float
     degree : int
-        Of the polynomial: 1 or 2.
+        Of the polynomial: 1, 2 or 3.
     """
     n_near = min(degree + MORE_ENERGIES, len(energy_ev))
     gaps = np.diff(energy_ev)

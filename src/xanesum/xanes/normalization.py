@@ -8,12 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xanesum.errors import EdgeError, EnergyError
+from xanesum.xanes.larch_normalization import Lines, Normalization
 from xanesum.xanes.local_fit import local_fits
 
 __all__ = [
+    "FARTHEST_EV",
     "MIN_ENERGIES",
+    "SMOOTH_EV",
     "Edge",
     "EdgeRanges",
+    "Range",
     "check_ranges",
     "edge_ranges",
     "find_e0_ev",
@@ -21,7 +25,7 @@ __all__ = [
     "flattened",
     "flattening_operator",
     "judged_ranges",
-    "steepest_ev",
+    "normalized_ranges",
     "step_operator",
 ]
 
@@ -57,6 +61,22 @@ class EdgeRanges:
     post_ev: Range | None  # None if it has too few beyond the white line
     pre_is_default: bool = False  # a default range ends softly at the edge; a given one ends where it ends
     post_is_default: bool = False
+    normalization: Normalization | None = None  # its lines, with all numbers, in place of the automatic ones
+
+    def definition(self, energy_ev: NDArray[np.float64]) -> str:
+        """How spectra of these energies (E,) are normalized, in one sentence."""
+        if self.pre_ev is None:
+            return "nothing is subtracted, as there are too few energies below the edge"
+        lines = _larch_lines(energy_ev, self)
+        if lines is not None:
+            return lines.definition if self.post_ev is not None else lines.pre_definition
+        pre = f"{self.pre_ev[0]:.2f} to {self.pre_ev[1]:.2f} eV"
+        if self.post_ev is None:
+            return f"the pre-edge line from {pre} is subtracted"
+        return (
+            f"normalized by pre-edge line from {pre} and post-edge line from {self.post_ev[0]:.2f} to "
+            f"{self.post_ev[1]:.2f} eV, edge step at e0 = {self.e0_ev:.2f} eV, flattened"
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -201,6 +221,22 @@ def edge_ranges(
     )
 
 
+def normalized_ranges(
+    energy_ev: NDArray[np.float64], e0_ev: float, normalization: Normalization
+) -> EdgeRanges:
+    """Return the ranges that a normalization as in Larch has for these energies (E,) and this edge.
+
+    Raises
+    ------
+    EdgeError
+        If the edge lies outside the scan, or a range holds too few energies.
+    """
+    settings = normalization.resolved(energy_ev, e0_ev)
+    lines = settings.lines(energy_ev, e0_ev)
+    is_default = normalization.pre1_ev is None and normalization.pre2_ev is None
+    return EdgeRanges(e0_ev, lines.pre_ev, lines.post_ev, is_default, normalization=settings)
+
+
 def check_ranges(
     energy_ev: NDArray[np.float64], *, e0_ev: float | None, pre_ev: Range | None, post_ev: Range | None
 ) -> None:
@@ -254,14 +290,11 @@ def judged_ranges(
     return ranges, 0.5 * slope / steepest * (ranges.e0_ev - float(at.mean()))
 
 
-def steepest_ev(energy_ev: NDArray[np.float64], spectrum: NDArray[np.floating]) -> float:
-    """Return the middle of the two neighbouring energies between which a spectrum (E,) rises most."""
-    most = int(np.argmax(np.diff(spectrum)))
-    return float(energy_ev[most] + energy_ev[most + 1]) / 2
-
-
 def step_operator(energy_ev: NDArray[np.float64], ranges: EdgeRanges) -> NDArray[np.float64]:
     """Return the vector (E,) whose product with a spectrum is its edge step at e0."""
+    lines = _larch_lines(energy_ev, ranges)
+    if lines is not None:
+        return lines.step
     at_e0 = np.array([ranges.e0_ev])
     return np.asarray((_post_line(energy_ev, ranges, at_e0) - _pre_line(energy_ev, ranges, at_e0))[0])
 
@@ -282,6 +315,9 @@ def flattening_operator(
     window : ndarray of bool, shape (E,)
         The W energies that are wanted.
     """
+    lines = _larch_lines(energy_ev, ranges)
+    if lines is not None:
+        return lines.flattening(window)
     at = np.flatnonzero(window)
     operator = np.zeros((len(at), len(energy_ev)))
     if ranges.pre_ev is not None:
@@ -299,6 +335,9 @@ def flattened(
     """
     if ranges.pre_ev is None:
         return operator
+    lines = _larch_lines(energy_ev, ranges)
+    if lines is not None:
+        return lines.flattened(operator)
     below = energy_ev < ranges.e0_ev if ranges.post_ev is not None else np.ones(len(energy_ev), bool)
     ends = energy_ev[[0, -1]]  # two energies are enough for lines
     taken = _share_of_ends(operator * below, energy_ev) @ _pre_line(energy_ev, ranges, ends)
@@ -307,6 +346,16 @@ def flattened(
         taken += _share_of_ends(beyond, energy_ev) @ _post_line(energy_ev, ranges, ends)
         taken -= beyond.sum(axis=-1)[..., None] * step_operator(energy_ev, ranges)
     return np.asarray(operator - taken)
+
+
+def _larch_lines(energy_ev: NDArray[np.float64], ranges: EdgeRanges) -> Lines | None:
+    """Return the lines as in Larch, if these are meant; without a post-edge range, only that below is."""
+    settings = ranges.normalization
+    if settings is None or ranges.pre_ev is None:
+        return None
+    if ranges.post_ev is None:
+        settings = replace(settings, flatten=False)
+    return settings.lines(energy_ev, ranges.e0_ev)
 
 
 def _share_of_ends(operator: NDArray[np.float64], energy_ev: NDArray[np.float64]) -> NDArray[np.float64]:

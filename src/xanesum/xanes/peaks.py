@@ -6,54 +6,66 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.integrate import cumulative_trapezoid
 
 from xanesum.errors import EdgeError
 from xanesum.xanes.local_fit import local_fits
+from xanesum.xanes.measuring import Found, Rivals
 from xanesum.xanes.normalization import EdgeRanges, Range, flattened
-from xanesum.xanes.pixel_spectra import PixelSpectra, WeightedRow
+from xanesum.xanes.pixel_spectra import PixelSpectra
 
-__all__ = ["Peak", "Peaks", "white_line_errors"]
+__all__ = [
+    "Peak",
+    "PeakAreas",
+    "PeakHeights",
+    "PeakPositions",
+    "Peaks",
+    "limits_near",
+    "places_of",
+    "window_of",
+]
 
 WHITE_LINE_EV = (-5.0, 15.0)  # range, relative to e0, in which the white line is looked for
 TOP_SHARE = 0.1  # the top of the line ends where the mean spectrum has fallen by this part of its height
 TOP_EV = (0.25, 3.0)  # least and largest half width of the top
 TOP_WIDTHS = 1.5  # half width of the window of a fit, in half widths of the top
 PLACES = 4  # places of the fit in each half width of its window
-COMPETE_SIGMAS = 1.96  # a second maximum competes if its height is not lower by this many standard errors
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Peak:
-    """The highest maximum of the smoothed spectra of p pixels, and the second highest one."""
+    """The highest maximum of the smoothed spectra of p pixels."""
 
     energy_ev: NDArray[np.float64]  # (p,), NaN where there is none, or the ends of the range are higher
     curvature: NDArray[np.float64]  # (p,), second derivative, unit of the stack per eV squared
     height: NDArray[np.float32]  # (p,), unit of the stack
-    index: NDArray[np.int64]  # (p,), of the place below it
+    index: NDArray[np.intp]  # (p,), of the place below it
     share: NDArray[np.float64]  # (p,), part of the way to the next place, 0 to 1
-    second: NDArray[np.int64]  # (p,), the place of the second maximum ...
-    lower_by: NDArray[np.float32]  # (p,), ... and how much lower it is; not finite where there is none
+    values: NDArray[np.float32]  # (p, J), at all places
+    tops: NDArray[np.bool_]  # (p, J - 1), the places below all maxima
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Peaks:
-    """The search for white lines with given ranges.
+    """The search for the highest maximum of smoothed spectra in a range of energies.
 
-    A parabola is fitted near each of J places, 5 eV below e0 to 15 eV above.  Its slope in the middle is the
-    slope of the smoothed spectrum.  A maximum is where this slope falls through zero, found by linear
-    interpolation between two places.  The window of the fit is about as wide as the top of the white line of
-    the mean spectrum.  So a dense grid of energies averages more noise than a coarse one.
+    A polynomial is fitted near each of J places.  A maximum is where its slope falls through zero, found by
+    linear interpolation between two places.
     """
 
     places_ev: NDArray[np.float64]  # (J,)
-    values: NDArray[np.float64]  # (J, E), from a spectrum to the smoothed flattened spectrum
+    values: NDArray[np.float64]  # (J, E), from a spectrum to the smoothed spectrum
     slopes: NDArray[np.float64]  # (J, E), to its slopes, per eV
-    to_values: NDArray[np.float32]  # (J, K), the same from the images
-    to_slopes: NDArray[np.float32]  # (J, K)
+    to_values: NDArray[np.float32]  # (K, J), the same from the images
+    to_slopes: NDArray[np.float32]  # (K, J)
 
     @classmethod
     def of(cls, spectra: PixelSpectra, ranges: EdgeRanges) -> Peaks:
-        """Return the search for some spectra.
+        """Return the search for white lines: maxima from 5 eV below e0 to 15 eV above.
+
+        The spectrum is flattened, and a parabola is fitted near each place.  The window of the fit is about
+        as wide as the top of the white line of the mean spectrum.  So a dense grid of energies averages more
+        noise than a coarse one.
 
         Raises
         ------
@@ -61,93 +73,193 @@ class Peaks:
             If there are fewer than three energies in the range.
         """
         energy_ev = spectra.energy_ev
-        low = max(energy_ev[0], ranges.e0_ev + WHITE_LINE_EV[0])
-        high = min(energy_ev[-1], ranges.e0_ev + WHITE_LINE_EV[1])
-        if np.count_nonzero((energy_ev >= low) & (energy_ev <= high)) < 3:
-            raise EdgeError(
-                f"fewer than three energies near the edge at {ranges.e0_ev:.1f} eV; no white line to map"
-            )
+        low, high = limits_near(energy_ev, ranges.e0_ev, WHITE_LINE_EV, "white line")
         half_width = TOP_WIDTHS * _top_ev(energy_ev, spectra.mean_spectrum, ranges, (low, high))
-        places = np.linspace(low, high, int(np.ceil((high - low) / half_width * PLACES)) + 1)
+        places = places_of(low, high, half_width)
         values, slopes = (
             flattened(fit, energy_ev, ranges) for fit in local_fits(energy_ev, places, half_width, 2)
         )
-        return cls(places, values, slopes, spectra.apply(values), spectra.apply(slopes))
+        return cls.with_rows(spectra, places, values, slopes)
+
+    @classmethod
+    def with_rows(
+        cls,
+        spectra: PixelSpectra,
+        places_ev: NDArray[np.float64],
+        values: NDArray[np.float64],
+        slopes: NDArray[np.float64],
+    ) -> Peaks:
+        """Return the search for maxima of ``values @ spectrum``; both matrices (J, E)."""
+        to_values, to_slopes = (np.ascontiguousarray(spectra.apply(each).T) for each in (values, slopes))
+        return cls(places_ev, values, slopes, to_values, to_slopes)
 
     def find(self, images: NDArray[np.float32]) -> Peak:
         """Return the peaks of the pixels of `images` (K, p)."""
-        values, slopes = self.to_values @ images, self.to_slopes @ images
-        tops = (slopes[:-1] > 0) & (slopes[1:] <= 0)
-        heights = np.where(tops, values[:-1], -np.inf)
-        column = np.arange(images.shape[1])
-        index = np.argmax(heights, axis=0)
-        highest = heights[index, column]
-        second, lower_by = index, np.full(len(column), np.inf, np.float32)
-        if (tops.sum(axis=0) > 1).any():
-            heights[index, column] = -np.inf
-            second = np.argmax(heights, axis=0)
-            with np.errstate(invalid="ignore"):  # infinity less infinity, where there is no maximum at all
-                lower_by = highest - heights[second, column]
-        low, high = (slopes[index + i, column].astype(np.float64) for i in (0, 1))
+        values, slopes = images.T @ self.to_values, images.T @ self.to_slopes
+        rises = slopes > 0
+        tops = rises[:, :-1] > rises[:, 1:]
+        heights = np.where(tops, values[:, :-1], np.float32(-np.inf))
+        row = np.arange(images.shape[1])
+        index = np.argmax(heights, axis=1)
+        highest = heights[row, index]
+        low, high = (slopes[row, index + i].astype(np.float64) for i in (0, 1))
         width = self.places_ev[index + 1] - self.places_ev[index]
+        inside = np.isfinite(highest) & (highest >= np.maximum(values[:, 0], values[:, -1]))
         with np.errstate(divide="ignore", invalid="ignore"):
-            share = low / (low - high)
-        inside = np.isfinite(highest) & (highest >= np.maximum(values[0], values[-1]))
+            share = np.where(inside, low / (low - high), 0.0)
         position = np.where(inside, self.places_ev[index] + width * share, np.nan)
-        height = np.where(inside, highest, values.max(axis=0))
-        return Peak(position, (high - low) / width, height, index, share, second, lower_by)
-
-    def height_errors(self, spectra: PixelSpectra, peak: Peak, pixels: slice) -> NDArray[np.float64]:
-        """Return the standard error of the height of the peaks of some pixels, (p,)."""
-        return spectra.error_of_pairs(self.values, _between(peak), pixels)
-
-    def distance_to_second(self, spectra: PixelSpectra, peak: Peak, pixels: slice) -> NDArray[np.float64]:
-        """Return the distance in eV to a second maximum that may be the higher one; 0 where there is none."""
-        distance = np.zeros(len(peak.index))
-        if np.isfinite(peak.lower_by).any():
-            ones = np.ones(len(peak.index))
-            rows = ((peak.index, ones), (peak.second, -ones))
-            competes = peak.lower_by < COMPETE_SIGMAS * spectra.error_of_pairs(self.values, rows, pixels)
-            away = np.abs(self.places_ev[peak.second] - self.places_ev[peak.index])
-            distance[competes] = away[competes]
-        return distance
+        bulge = (low - high) * width * share * (1 - share) / 2  # of the parabola over its chord
+        top = (1 - share) * values[row, index] + share * values[row, index + 1] + bulge
+        height = np.where(inside, top, values.max(axis=1)).astype(np.float32)
+        return Peak(position, (high - low) / width, height, index, share, values, tops)
 
 
-def white_line_errors(
-    spectra: PixelSpectra, peaks: Peaks, peak: Peak, pixels: slice
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Compute the standard error of the white line's position in eV, and the exposure gain, of some pixels.
+@dataclass(frozen=True, slots=True, eq=False)
+class PeakPositions:
+    """The energies of the maxima.
 
-    At the maximum the slope of the smoothed spectrum is zero.  The standard error of the slope there, divided
-    by the curvature, is that of the position.  Where a second maximum is about as high, within the error of
-    the difference of both, the true maximum may be that one.  Its distance is then added to the error, in
-    quadrature.
-
-    Parameters
-    ----------
-    spectra : PixelSpectra
-    peaks : Peaks
-    peak : Peak
-        Of these pixels.
-    pixels : slice
-        The p pixels that are meant.
-
-    Returns
-    -------
-    error_ev, exposure_gain : ndarray, shape (p,)
-        Both NaN for a stack, whose errors are not known.
+    At a maximum the slope is zero.  The error of the slope there, divided by the curvature, is that of the
+    position.  Where other places are about as high, the true maximum may be there.
     """
-    error = spectra.error_of_pairs(peaks.slopes, _between(peak), pixels)
-    gain = spectra.gain_of_pairs(error, peaks.slopes, _between(peak), pixels)
+
+    peaks: Peaks
+    operator: NDArray[np.float64]  # (2 J, E): slopes and values
+
+    @classmethod
+    def of(cls, peaks: Peaks) -> PeakPositions:
+        """Return the search for the positions of some peaks."""
+        return cls(peaks, np.vstack([peaks.slopes, peaks.values]))
+
+    def find(self, images: NDArray[np.float32]) -> Found:
+        """Return the positions in the pixels of `images` (K, p)."""
+        peak, places = self.peaks.find(images), self.peaks.places_ev
+        rows = ((peak.index, 1 - peak.share), (peak.index + 1, peak.share))
+        away = (places - np.nan_to_num(peak.energy_ev)[:, None]).astype(np.float32)
+        rivals = Rivals(
+            len(places),
+            peak.index,
+            peak.height[:, None] - peak.values,
+            away,
+            PLACES * float(places[1] - places[0]),
+        )
+        return Found(peak.energy_ev, rows, peak.curvature, rivals)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PeakHeights:
+    """The heights of the maxima, over the edge step if there is one."""
+
+    peaks: Peaks
+    operator: NDArray[np.float64]  # (J + 1, E): values, and the step or zeros
+    to_step: NDArray[np.float32] | None  # (K,)
+
+    @classmethod
+    def of(cls, spectra: PixelSpectra, peaks: Peaks, step: NDArray[np.float64] | None) -> PeakHeights:
+        """Return the search for heights over ``step @ spectrum``, or for heights alone; step (E,)."""
+        below = np.zeros(len(spectra.energy_ev)) if step is None else step
+        return cls(peaks, np.vstack([peaks.values, below]), None if step is None else spectra.apply(step))
+
+    def find(self, images: NDArray[np.float32]) -> Found:
+        """Return the heights in the pixels of `images` (K, p); NaN without a maximum, if over the step."""
+        peak = self.peaks.find(images)
+        height, ones = peak.height.astype(np.float64), np.ones(len(peak.index))
+        rows = ((peak.index, 1 - peak.share), (peak.index + 1, peak.share))
+        if self.to_step is None:
+            return Found(height, rows, ones)
+        step = (self.to_step @ images).astype(np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.where(np.isfinite(peak.energy_ev), height, np.nan) / step
+        last = np.full(len(ones), len(self.peaks.places_ev))
+        return Found(ratio, (*rows, (last, -np.nan_to_num(ratio))), step)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PeakAreas:
+    """The areas between the smoothed spectra and their steps, around the maxima, over the edge step.
+
+    An area ends where the spectrum falls to the step, or at the end of the range.
+    """
+
+    peaks: Peaks
+    operator: NDArray[np.float64]  # (J + 1, E): the integral of the spectrum up to each place; the step
+    to_step: NDArray[np.float32]  # (K,)
+
+    @classmethod
+    def of(cls, spectra: PixelSpectra, peaks: Peaks, step: NDArray[np.float64]) -> PeakAreas:
+        """Return the search for areas above ``step @ spectrum``; step (E,)."""
+        integrals = cumulative_trapezoid(peaks.values, peaks.places_ev, axis=0, initial=0)
+        return cls(peaks, np.vstack([integrals, step]), spectra.apply(step))
+
+    def find(self, images: NDArray[np.float32]) -> Found:
+        """Return the areas in eV in the pixels of `images` (K, p); NaN where no maximum is above the step."""
+        peak, places = self.peaks.find(images), self.peaks.places_ev
+        step = (self.to_step @ images).astype(np.float64)
+        excess = (images.T @ self.peaks.to_values).astype(np.float64) - step[:, None]
+        here, last = np.arange(len(places)), len(places) - 1
+        row = np.arange(len(step))
+        top = peak.index + (excess[row, peak.index] < 0)
+        below = excess < 0
+        start = last - np.argmax((below & (here < top[:, None]))[:, ::-1], axis=1)  # last place below it
+        start = np.where(below[row, start] & (start < top), start, 0)
+        end = np.argmax(below & (here > top[:, None]), axis=1)  # first place below it again
+        end = np.where(below[row, end] & (end > top), end, last)
+        first_share = _share_above(excess, row, start, start + 1)
+        last_share = _share_above(excess, row, end, end - 1)
+        width = np.diff(places)
+        pieces = 0.5 * width * (excess[:, 1:] + excess[:, :-1])
+        total = np.concatenate([np.zeros((len(step), 1)), np.cumsum(pieces, axis=1)], axis=1)
+        inner, outer = start + (first_share < 1), end - (last_share < 1)
+        area = total[row, outer] - total[row, inner]
+        area += np.where(first_share < 1, 0.5 * first_share * width[start] * excess[row, start + 1], 0)
+        area += np.where(last_share < 1, 0.5 * last_share * width[end - 1] * excess[row, end - 1], 0)
+        length = places[end] - places[start] - (1 - first_share) * width[start]
+        length -= (1 - last_share) * width[end - 1]
+        is_peak = np.isfinite(peak.energy_ev) & ~below[row, np.minimum(top, last)]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value = np.where(is_peak, area, np.nan) / step
+        rows = (
+            (end - 1, 1 - last_share),
+            (end, last_share),
+            (start, -first_share),
+            (start + 1, first_share - 1),
+            (np.full(len(step), last + 1), -np.nan_to_num(value) - length),
+        )
+        return Found(value, rows, step)
+
+
+def _share_above(
+    excess: NDArray[np.float64], row: NDArray[np.intp], low: NDArray[np.intp], high: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Return the part of the way from `high` to `low` that is above 0; 1 where `low` is above it."""
+    below, above = excess[row, low], excess[row, high]
     with np.errstate(divide="ignore", invalid="ignore"):
-        of_noise = error / np.abs(peak.curvature)
-    return np.hypot(of_noise, peaks.distance_to_second(spectra, peak, pixels)), gain
+        return np.where(below < 0, np.clip(above / (above - below), 0, 1), 1.0)
 
 
-def _between(peak: Peak) -> tuple[WeightedRow, WeightedRow]:
-    """Return the weights of the two places between which the slope is zero."""
-    share = np.where(np.isfinite(peak.energy_ev), peak.share, 0.0)
-    return (peak.index, 1 - share), (peak.index + 1, share)
+def limits_near(
+    energy_ev: NDArray[np.float64], e0_ev: float, around_ev: tuple[float, float], what: str
+) -> tuple[float, float]:
+    """Return the part in eV of a range around e0 that a scan of energies (E,) holds.
+
+    Raises
+    ------
+    EdgeError
+        If there are fewer than three energies in it.
+    """
+    low, high = max(energy_ev[0], e0_ev + around_ev[0]), min(energy_ev[-1], e0_ev + around_ev[1])
+    if np.count_nonzero(window_of(energy_ev, low, high)) < 3:
+        raise EdgeError(f"fewer than three energies near the edge at {e0_ev:.1f} eV; no {what} to map")
+    return float(low), float(high)
+
+
+def window_of(energy_ev: NDArray[np.float64], low_ev: float, high_ev: float) -> NDArray[np.bool_]:
+    """Return which energies (E,) lie from `low_ev` to `high_ev`."""
+    return (energy_ev >= low_ev) & (energy_ev <= high_ev)
+
+
+def places_of(low_ev: float, high_ev: float, half_width_ev: float) -> NDArray[np.float64]:
+    """Return evenly spaced energies, `PLACES` of them in each half width of a window."""
+    return np.linspace(low_ev, high_ev, int(np.ceil((high_ev - low_ev) / half_width_ev * PLACES)) + 1)
 
 
 def _top_ev(

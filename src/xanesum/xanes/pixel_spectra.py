@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +12,19 @@ from numpy.typing import NDArray
 from xanesum.errors import EdgeError
 from xanesum.result import Denoised
 from xanesum.stack import SHIFT_ERRORS, load_stack, usable_mask, usable_weight
-from xanesum.xanes.covariance import Covariance, NoiseCovariance, SmoothedCovariance, low_rank, of_mixture
+from xanesum.xanes.covariance import (
+    Covariance,
+    NoiseCovariance,
+    SmoothedCovariance,
+    SummedCovariance,
+    low_rank,
+    of_mixture,
+    white,
+)
 
-__all__ = ["PixelSpectra", "WeightedRow", "pixel_spectra_of"]
+__all__ = ["PixelSpectra", "RowErrors", "WeightedRow", "pixel_spectra_of"]
+
+ROWS = 256  # rows of which errors of the mean are computed together
 
 # for each pixel, the index of a row of an operator, and the weight of that row
 WeightedRow = tuple[NDArray[np.int64], NDArray[np.float64]]
@@ -27,6 +37,90 @@ class SpectrumError:
     covariance: Covariance  # of the spectrum
     size: NDArray[np.float32]  # (P,)
     is_common: bool = True  # whether all pixels have the same random spectrum, so that a mean has it too
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowErrors:
+    """Standard errors of sums of a few weighted rows of an operator on the spectra, pixel by pixel.
+
+    The energy of a crossing follows from two rows, a ratio of heights from three.  Which rows these are, and
+    their weights, differ from pixel to pixel.  Errors of the images count as they act on the sum: an error
+    that only scales a pixel's spectrum moves neither a crossing nor a peak.
+    """
+
+    sources: NDArray[np.float32] | None  # (W, S), rows as mixtures of the sources of error; None: unknown
+    errors: NDArray[np.float32]  # (S, P), standard errors of these sources
+    shared: NDArray[np.float32]  # (W, W, N), covariance of the rows by each of N errors of the spectra
+    sizes: tuple[NDArray[np.float32], ...]  # N of (P,)
+    noise: NDArray[np.float32]  # (W, W), covariance of the rows before denoising, in a pixel of mean noise
+
+    def of(self, rows: Sequence[WeightedRow], pixels: slice) -> NDArray[np.float64]:
+        """Return the standard error of the sum of some weighted rows, (p,); NaN where it is not known.
+
+        Parameters
+        ----------
+        rows : sequence of (ndarray, ndarray), each of shape (p,)
+            Index of the row, and its weight, for each of `pixels`.
+        pixels : slice
+            The p pixels that are meant.
+        """
+        if self.sources is None:
+            return np.full(len(rows[0][0]), np.nan)
+        mixed = np.zeros((len(rows[0][0]), self.sources.shape[1]), np.float32)
+        for index, weight in rows:
+            mixed += _times(weight, self.sources[index])
+        variance = np.einsum("ps,sp->p", np.square(mixed), np.square(self.errors[:, pixels]))
+        if self.sizes:
+            sizes = np.stack([np.square(size[pixels]) for size in self.sizes])
+            variance = variance + np.einsum("pn,np->p", _quadratic(self.shared, rows), sizes)
+        return np.asarray(np.sqrt(np.maximum(variance, 0)), np.float64)
+
+    def of_differences(
+        self, first: int, n_rows: int, from_row: NDArray[np.intp], pixels: slice
+    ) -> NDArray[np.float32]:
+        """Return the standard errors (p, n) of rows that follow each other, less another one of them.
+
+        Parameters
+        ----------
+        first, n_rows : int
+            The rows begin there, and are so many.
+        from_row : ndarray, shape (p,)
+            Which of them is subtracted, counted from `first`.
+        pixels : slice
+            The p pixels that are meant.
+        """
+        if self.sources is None:
+            return np.full((len(from_row), n_rows), np.nan, np.float32)
+        here, variance = slice(first, first + n_rows), np.empty((len(from_row), n_rows), np.float32)
+        errors = np.square(self.errors[:, pixels]).T
+        sizes = [np.square(size[pixels]) for size in self.sizes]
+        shared, diagonal = self.shared[here, here], np.einsum("wwn->wn", self.shared[here, here])
+        for row in np.unique(from_row):
+            own = from_row == row
+            mixed = self.sources[here] - self.sources[first + row]
+            variance[own] = errors[own] @ np.square(mixed).T
+            for n, size in enumerate(sizes):
+                difference = diagonal[:, n] + diagonal[row, n] - 2 * shared[row, :, n]
+                variance[own] += size[own, None] * difference
+        return np.sqrt(np.maximum(variance, 0))
+
+    def before(self, rows: Sequence[WeightedRow]) -> NDArray[np.float64]:
+        """Return the variance (p,) of such a sum without denoising, in pixels of mean noise."""
+        return _quadratic(self.noise[..., None], rows)[:, 0].astype(np.float64)
+
+
+def _times(weight: NDArray[np.floating], values: NDArray[np.float32]) -> NDArray[np.float32]:
+    return values * weight.astype(np.float32)[:, None]
+
+
+def _quadratic(covariance: NDArray[np.float32], rows: Sequence[WeightedRow]) -> NDArray[np.float32]:
+    """Return the variance (p, N) of sums of weighted rows, whose covariance (W, W, N) is given."""
+    total = np.zeros((len(rows[0][0]), covariance.shape[2]), np.float32)
+    for n, (i, a) in enumerate(rows):
+        total += _times(a * a, covariance[i, i])
+        for j, b in rows[n + 1 :]:
+            total += _times(2 * a * b, covariance[i, j])
+    return total
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,85 +156,55 @@ class PixelSpectra:
         return np.asarray(np.sqrt(variance))
 
     def error_of_mean(self, operator: NDArray[np.float64]) -> float:
-        """Return the standard error of ``operator @ mean_spectrum``; operator (E,).
+        """Return the standard error of ``operator @ mean_spectrum``; operator (E,)."""
+        return float(self.errors_of_mean(operator[None])[0])
+
+    def errors_of_mean(self, operator: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the standard errors (n,) of ``operator @ mean_spectrum``; operator (n, E).  NaN: unknown."""
+        covariance = self.covariance_of_mean()
+        if covariance is None:
+            return np.full(len(operator), np.nan)
+        blocks = (operator[first : first + ROWS] for first in range(0, len(operator), ROWS))
+        return np.asarray(np.sqrt(np.concatenate([np.diag(covariance.of(block)) for block in blocks])))
+
+    def covariance_of_mean(self) -> Covariance | None:
+        """Return the covariance of the mean spectrum, or None where it is not known.
 
         Errors of the basis are common to all pixels.  Those of the images average out as the noise does.
         """
         used = self.mask.ravel()
-        if self.basis is None or not used.any():
-            return float("nan")
-        row = operator[None]
-        of_noise = self.noise.of(row)[0, 0] * np.mean(self.noise_pixel[used] ** 2) / used.sum()
-        of_spectra = sum(
-            part.covariance.of(row)[0, 0] * np.mean(part.size[used]) ** 2
-            for part in self.of_spectra
-            if part.is_common
-        )
-        return float(np.sqrt(of_noise + of_spectra))
+        if not used.any() or (self.basis is None and not self.noise_is_known):
+            return None
+        of_noise = float(np.sqrt(np.mean(self.noise_pixel[used] ** 2) / used.sum()))
+        common = (part for part in self.of_spectra if part.is_common)
+        of_spectra = ((float(np.mean(part.size[used])), part.covariance) for part in common)
+        return SummedCovariance(((of_noise, self.noise), *of_spectra))
 
-    def error_of_pairs(
-        self, operator: NDArray[np.float64], pairs: tuple[WeightedRow, WeightedRow], pixels: slice
-    ) -> NDArray[np.float64]:
-        """Return the standard error of the sum of two weighted rows of ``operator @ spectrum``, by pixel.
-
-        The energy of a crossing or of a peak follows from two rows.  Errors of the images count as they act
-        on the sum: an error that only scales a pixel's spectrum moves neither a crossing nor a peak.
-
-        Parameters
-        ----------
-        operator : ndarray, shape (W, E)
-        pairs : two of (ndarray, ndarray), each of shape (p,)
-            Index of the row, and its weight, for each of `pixels`.
-        pixels : slice
-            The p pixels that are meant.
-        """
-        (i, a), (j, b) = pairs
+    def row_errors(self, operator: NDArray[np.float64]) -> RowErrors:
+        """Return the errors of all rows of ``operator @ spectrum`` together; operator (W, E)."""
+        noise = self.noise.of(operator).astype(np.float32)
         if self.basis is None:
-            return np.full(len(i), np.nan)
-        inside = self._inside(operator)
-        weights = a[:, None] * inside[i] + b[:, None] * inside[j]
-        variance = np.sum((weights @ self.mixing) ** 2 * self.errors[:, pixels].T ** 2, axis=1)
-        for part in self.of_spectra:
-            variance += _variance_of_pairs(part.covariance, operator, pairs) * part.size[pixels] ** 2
-        return np.asarray(np.sqrt(variance))
-
-    def gain_of_pairs(
-        self,
-        error: NDArray[np.float64],
-        operator: NDArray[np.float64],
-        pairs: tuple[WeightedRow, WeightedRow],
-        pixels: slice,
-    ) -> NDArray[np.float64]:
-        """Return the variance of such sums before denoising, divided by that after it, `error` squared.
-
-        The variance of counts falls with exposure, so an exposure longer by this factor would have been
-        needed without denoising.
-        """
-        before = _variance_of_pairs(self.noise, operator, pairs)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(before * self.noise_pixel[pixels] ** 2 / error**2)
+            return RowErrors(None, self.errors, np.empty((*noise.shape, 0), np.float32), (), noise)
+        sources = (self._inside(operator) @ self.mixing).astype(np.float32)
+        shared = np.empty((*noise.shape, len(self.of_spectra)), np.float32)
+        for n, part in enumerate(self.of_spectra):
+            shared[..., n] = part.covariance.of(operator)
+        return RowErrors(sources, self.errors, shared, tuple(part.size for part in self.of_spectra), noise)
 
     def _inside(self, operator: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the operator (..., E) in the basis, (..., K)."""
         return operator if self.basis is None else operator @ self.basis.T
 
     @property
+    def noise_is_known(self) -> bool:
+        """Whether every energy has a noise level above 0."""
+        return bool((self.noise.diagonal > 0).all())
+
+    @property
     def mean_spectrum(self) -> NDArray[np.float64]:
         """Mean over the usable pixels, shape (E,)."""
         mean = self.images[:, self.mask.ravel()].mean(axis=1, dtype=np.float64)
         return np.asarray(mean if self.basis is None else mean @ self.basis)
-
-
-def _variance_of_pairs(
-    covariance: Covariance, operator: NDArray[np.float64], pairs: tuple[WeightedRow, WeightedRow]
-) -> NDArray[np.float64]:
-    """Return the variance (p,) of the sum of two weighted rows of ``operator @ spectrum``."""
-    (i, a), (j, b) = pairs
-    rows, at = np.unique(np.stack([i, j]), return_inverse=True)  # with few pixels, few rows count
-    i, j = at.reshape(2, -1)
-    of_rows = covariance.of(operator[rows])
-    diagonal = np.diag(of_rows)
-    return np.asarray(a**2 * diagonal[i] + 2 * a * b * of_rows[i, j] + b**2 * diagonal[j])
 
 
 def pixel_spectra_of(data: Denoised | xr.DataArray) -> PixelSpectra:
@@ -224,7 +288,7 @@ def _of_stack(stack: xr.DataArray) -> PixelSpectra:
         mixing=np.zeros((0, 0)),
         errors=np.zeros((0, mask.size), np.float32),
         of_spectra=(),
-        noise=NoiseCovariance(np.zeros(len(images)), np.zeros((0, len(images)))),
+        noise=white(np.zeros(len(images))),
         noise_pixel=np.ones(mask.size),
         mask=mask,
         source=stack,

@@ -1,0 +1,241 @@
+"""The verbs that tell what a scan consists of: fractions of references, and clusters of states."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xanesum.cli.options import ALIGN, DENOISE, INPUT, PARTS, OptionTable, count, number, range_of, recipe_of
+from xanesum.cli.output import one_line, print_end, progress_bar, result_sentence
+from xanesum.result import Denoised
+from xanesum.workflow import loading
+from xanesum.workflow.composition import (
+    CLUSTER_FILES,
+    FRACTION_FILES,
+    Fitted,
+    fit_scan,
+    write_clusters,
+    write_fractions,
+)
+from xanesum.workflow.outputs import check_output
+from xanesum.workflow.pipeline import load_result_or_scan
+from xanesum.workflow.resources import allocate
+from xanesum.xanes.clusters import AT_MOST, METHODS, find_clusters
+from xanesum.xanes.fractions import map_names
+from xanesum.xanes.reference_fit import BACKGROUNDS
+from xanesum.xanes.subsets import Choice
+
+__all__ = ["add_cluster_options", "add_fit_options", "cluster", "fit"]
+
+Work = Callable[[Denoised | xr.DataArray], Any]
+
+
+def add_fit_options(parser: argparse.ArgumentParser) -> dict[str, str]:
+    """Add the options of `fit`; return the flag of each parameter."""
+    parser.add_argument(
+        "--references",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="spectra: XDI, Athena, text, or saved results",
+    )
+    parser.add_argument(
+        "--at-most",
+        type=count,
+        metavar="N",
+        help="use the best subset of at most N references, and list others",
+    )
+    parser.add_argument(
+        "--unmix",
+        dest="n_spectra",
+        type=count,
+        metavar="N",
+        help="find N spectra in the scan, without references",
+    )
+    parser.add_argument(
+        "--sum-to-one", action="store_true", help="let the amounts of a pixel add up to its edge step"
+    )
+    parser.add_argument("--allow-negative", action="store_true", help="let amounts be below 0")
+    _add_fitted_part(parser)
+    return {
+        "references": "--references",
+        "at_most": "--at-most",
+        "n_spectra": "--unmix",
+        "sum_to_one": "--sum-to-one",
+        **_FITTED_PART,
+    }
+
+
+def add_cluster_options(parser: argparse.ArgumentParser) -> dict[str, str]:
+    """Add the options of `cluster`; return the flag of each parameter."""
+    parser.add_argument(
+        "--clusters", dest="n_clusters", type=count, metavar="N", help="number of clusters (default: found)"
+    )
+    parser.add_argument(
+        "--at-most",
+        type=count,
+        default=AT_MOST,
+        metavar="N",
+        help="most clusters to find (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--by",
+        dest="cluster_method",
+        choices=METHODS,
+        default=METHODS[0],
+        help="how pixels are clustered (default: %(default)s)",
+    )
+    _add_fitted_part(parser)
+    return {"n_clusters": "--clusters", "at_most": "--at-most", **_FITTED_PART}
+
+
+_FITTED_PART = {"range_ev": "--range", "background": "--background", "e0_ev": "--edge"}
+
+
+def _add_fitted_part(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--range", dest="range_ev", type=range_of, metavar="A:B", help="energies to use, eV (default: all)"
+    )
+    parser.add_argument(
+        "--background",
+        choices=("auto", *BACKGROUNDS),
+        default="auto",
+        help="what a pixel may have besides (default: the most that the energies allow)",
+    )
+    parser.add_argument("--edge", dest="e0_ev", type=number, metavar="EV", help="energy of the edge, eV")
+
+
+def fit(arguments: argparse.Namespace) -> None:
+    """Map the fractions of references, or of spectra that are found in the scan."""
+    options = {
+        "non_negative": not arguments.allow_negative,
+        "sum_to_one": arguments.sum_to_one,
+        **_options_of(arguments),
+    }
+
+    def work(data: Denoised | xr.DataArray) -> Fitted:
+        return fit_scan(
+            data, arguments.references, at_most=arguments.at_most, n_spectra=arguments.n_spectra, **options
+        )
+
+    data, fitted, files, started = _done(arguments, work, write_fractions, FRACTION_FILES)
+    if isinstance(data, Denoised):
+        print(result_sentence(data))
+    if fitted.choice is not None:
+        for line in choice_lines(fitted.choice):
+            print(one_line(line))
+    for line in fraction_lines(fitted.maps):
+        print(one_line(line))
+    print_end(started, "fractions", *files)
+
+
+def cluster(arguments: argparse.Namespace) -> None:
+    """Find regions of one chemical state."""
+    options = {"n_clusters": arguments.n_clusters, "at_most": arguments.at_most, **_options_of(arguments)}
+    rng = np.random.default_rng(recipe_of(arguments).denoise.seed)
+
+    def work(data: Denoised | xr.DataArray) -> xr.Dataset:
+        return find_clusters(data, method=arguments.cluster_method, rng=rng, **options)
+
+    data, maps, files, started = _done(arguments, work, write_clusters, CLUSTER_FILES)
+    if isinstance(data, Denoised):
+        print(result_sentence(data))
+    for line in cluster_lines(maps):
+        print(one_line(line))
+    print_end(started, "clusters", *files)
+
+
+def _options_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(arguments, name) for name in _FITTED_PART}
+
+
+def _done(
+    arguments: argparse.Namespace,
+    work: Work,
+    write: Callable[..., tuple[Path, ...]],
+    names: tuple[str, ...],
+) -> tuple[Denoised | xr.DataArray, Any, tuple[Path, ...], float]:
+    """Read a result, or read and denoise a scan; do the work on it, and write the files of these names."""
+    recipe, started = recipe_of(arguments), time.perf_counter()
+    folder = Path(arguments.output)
+    inputs = [*loading.input_files(arguments.scan, recipe), *getattr(arguments, "references", [])]
+    check_output(arguments.output, inputs=inputs, is_folder=True)
+    for name in names:
+        check_output(folder / name, inputs=inputs) if folder.is_dir() else None
+    tables: tuple[OptionTable, ...] = (INPUT, PARTS, ALIGN, DENOISE)
+    given = [flag for table in tables for flag, target, _ in table if target in vars(arguments)]
+    with progress_bar() as progress, allocate(recipe.compute, beside=folder) as resources:
+        data = load_result_or_scan(
+            arguments.scan,
+            recipe,
+            as_is=arguments.as_is,
+            options_of_scan=given + ["--as-is"] * arguments.as_is,
+            resources=resources,
+            progress=progress,
+        )
+        progress("map", 0.0)
+        done = work(data)
+        progress("write", 0.0)
+        files = write(done, folder)
+    return data, done, files, started
+
+
+def choice_lines(choice: Choice) -> Iterator[str]:
+    """Yield the ranking of subsets of references, a line each."""
+    yield f"{choice.n_tried} subsets of the references were tried; the best ones:"
+    for subset in choice.ranking:
+        words = [f"R factor {subset.r_factor:.2g}"]
+        if np.isfinite(subset.reduced_chi_square):
+            words.insert(0, f"chi-square {subset.reduced_chi_square:.3g}")
+        if subset.negative > 0.1:
+            words.append(f"negative in {subset.negative:.0%} of the pixels")
+        yield f"  {subset.difference:8.1f}  {' + '.join(subset.names)} ({', '.join(words)})"
+    yield from (f"note: {reason}" for reason in choice.reasons)
+
+
+def fraction_lines(maps: xr.Dataset) -> Iterator[str]:
+    """Yield what was fitted, the share of each reference, and the doubts."""
+    mask = maps["mask"].values
+    yield maps.attrs["definition"]
+    means = zip(maps.attrs["mean_fractions"], maps.attrs["mean_fraction_sigmas"], strict=True)
+    names = map_names(tuple(maps.attrs["references"]))
+    for name, title, (mean, sigma) in zip(names, maps.attrs["references"], means, strict=True):
+        text = f"{title}: {mean:.3f}{_with_error(sigma)} in the mean spectrum"
+        if mask.any():
+            low, high = np.percentile(maps[f"fraction_{name}"].values[mask], (5, 95))
+            error = float(np.median(maps[f"fraction_{name}_sigma"].values[mask]))
+            text += f", {low:.3f} to {high:.3f} in 90 % of the pixels{_with_error(error, ' each ')}"
+        yield text
+    r_factor, chi = (_median(maps[name].values[mask]) for name in ("r_factor", "reduced_chi_square"))
+    condition = maps.attrs["condition_number"]
+    known = f", reduced chi-square {chi:.3g}" if np.isfinite(chi) else ""
+    yield f"R factor {r_factor:.2g}{known} (medians); condition number of the references {condition:.3g}"
+    yield from (f"note: {reason}" for reason in maps.attrs["reasons"])
+
+
+def cluster_lines(maps: xr.Dataset) -> Iterator[str]:
+    """Yield what was clustered, the size of each cluster, and the doubts."""
+    yield maps.attrs["definition"]
+    number = maps["n_pixels"].values
+    for i, pixels in enumerate(number):
+        yield f"cluster {i + 1}: {pixels} pixels ({pixels / number.sum():.1%})"
+    if np.isfinite(maps.attrs["separation"]):
+        yield f"the two most alike clusters are {maps.attrs['separation']:.1f} errors of a pixel apart"
+    yield from (f"note: {reason}" for reason in maps.attrs["reasons"])
+
+
+def _median(values: NDArray[np.floating]) -> float:
+    """Return the median of the values that are known; NaN where none is."""
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else float("nan")
+
+
+def _with_error(sigma: float, between: str = " ") -> str:
+    return f"{between}+- {sigma:.3f}" if np.isfinite(sigma) else ""
