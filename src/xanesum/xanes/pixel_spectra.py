@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,21 +10,13 @@ from numpy.typing import NDArray
 
 from xanesum.errors import EdgeError
 from xanesum.result import Denoised
-from xanesum.stack import SHIFT_ERRORS, load_stack, usable_mask, usable_weight
+from xanesum.result.spectrum_errors import SpectrumError, spectrum_errors
+from xanesum.stack import load_stack, usable_mask, usable_weight
 
 __all__ = ["PixelSpectra", "WeightedRow", "pixel_spectra_of"]
 
 # for each pixel, the index of a row of an operator, and the weight of that row
 WeightedRow = tuple[NDArray[np.int64], NDArray[np.float64]]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SpectrumError:
-    """An error of the spectra of all pixels: one random spectrum, times an image."""
-
-    covariance: NDArray[np.float64]  # (E, E), of the spectrum
-    size: NDArray[np.float32]  # (P,)
-    is_common: bool = True  # whether all pixels have the same random spectrum, so that a mean has it too
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,7 +54,8 @@ class PixelSpectra:
     def error_of_mean(self, operator: NDArray[np.float64]) -> float:
         """Return the standard error of ``operator @ mean_spectrum``; operator (E,).
 
-        Errors of the basis are common to all pixels.  Those of the images average out as the noise does.
+        Errors of the basis are common to all pixels, so that their signed mean counts.  Errors of the images
+        average out as the noise does, because a denoiser keeps means.
         """
         used = self.mask.ravel()
         if self.basis is None or not used.any():
@@ -140,8 +132,8 @@ def _variance_of_pairs(
     return np.asarray(a**2 * diagonal[i] + 2 * a * b * covariance[i, j] + b**2 * diagonal[j])
 
 
-def pixel_spectra_of(data: Denoised | xr.DataArray) -> PixelSpectra:
-    """Bring a result or a stack to one form, without the energies of weight 0.
+def pixel_spectra_of(data: Denoised | xr.DataArray | PixelSpectra) -> PixelSpectra:
+    """Bring a result or a stack to one form, without the energies of weight 0; that form stays as it is.
 
     Raises
     ------
@@ -150,6 +142,8 @@ def pixel_spectra_of(data: Denoised | xr.DataArray) -> PixelSpectra:
     StackError
         If a stack breaks the rules.
     """
+    if isinstance(data, PixelSpectra):
+        return data
     return _of_result(data) if isinstance(data, Denoised) else _of_stack(data)
 
 
@@ -165,67 +159,13 @@ def _of_result(result: Denoised) -> PixelSpectra:
         images=images,
         mixing=result.error_mixing.values,
         errors=result.error_images.values.reshape(result.error_mixing.shape[1], -1),
-        of_spectra=tuple(_spectrum_errors(result, images, used)),
+        of_spectra=tuple(spectrum_errors(result, used)),
         noise=np.diag(result.sigma_used[used] ** 2) + np.outer(common, common),
         noise_pixel=result.sigma_pixel.values.ravel(),
         mask=usable_mask(result.coefficients),
         source=result.coefficients,
         reasons=result.reasons,
     )
-
-
-def _spectrum_errors(
-    result: Denoised, images: NDArray[np.float32], used: NDArray[np.bool_]
-) -> Iterator[SpectrumError]:
-    """Yield the errors of the fitted spectra, of shifts, of what noise may hide, and of removed drift."""
-    sources = np.linalg.pinv(result.error_mixing.values).astype(np.float32) @ images
-    of_spectra, freedom = result.error_spectra.values[:, used], result.error_freedom.values[:, used]
-    for source, error, free in zip(sources, of_spectra, freedom, strict=True):
-        yield SpectrumError(_smoothed_covariance(error, free), np.abs(source))
-    yield from _shift_errors(result, used)
-    hidden = result.hidden_spectrum.values[used]
-    if result.sigma_drift.values.any():
-        spectra = result.spectra.values[:, used]  # of drift along others nothing is left in the result
-        yield SpectrumError(spectra.T @ spectra, result.sigma_drift.values.ravel())
-    if result.hidden_size.values.any():
-        yield SpectrumError(np.outer(hidden, hidden), result.hidden_size.values.ravel(), is_common=False)
-
-
-def _shift_errors(result: Denoised, used: NDArray[np.bool_]) -> Iterator[SpectrumError]:
-    """Yield the errors that uncertain shifts of the frames bring, along y and along x.
-
-    A frame that is moved by too much differs by its slope times the error of its shift.  Slopes are those of
-    the strongest image, in proportion to its spectrum.  Of the difference, the part along the spectra of the
-    result is left.
-    """
-    if not set(SHIFT_ERRORS) <= set(result.spectra.coords):
-        return
-    spectra, image = result.spectra.values[:, used], result.coefficients.values[0]
-    along = spectra.T @ spectra
-    for name, slope in zip(SHIFT_ERRORS, np.gradient(image), strict=True):
-        variance = (spectra[0] * result.spectra[name].values[used]) ** 2
-        inside = np.where(usable_mask(result.coefficients), np.abs(slope), 0).astype(np.float32)
-        yield SpectrumError((along * variance) @ along, inside.ravel(), is_common=False)
-
-
-def _smoothed_covariance(error: NDArray[np.float64], freedom: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the covariance (E, E) of a spectrum that was smoothed along energy.
-
-    Where the share of the variance that is left (`freedom`) is small, as many neighbouring energies have the
-    same error as make up one degree of freedom.  So smoothing does not change the error of a mean over many
-    energies.
-
-    Parameters
-    ----------
-    error : ndarray, shape (E,)
-        Standard error before smoothing, independent at each energy.
-    freedom : ndarray, shape (E,)
-        Share of its square that is left, 0 to 1.
-    """
-    place = np.cumsum(freedom) - freedom / 2
-    alike = np.maximum(0, 1 - np.abs(place[:, None] - place))
-    left = error * np.sqrt(freedom)
-    return np.asarray(np.outer(left, left) * alike)
 
 
 def _of_stack(stack: xr.DataArray) -> PixelSpectra:

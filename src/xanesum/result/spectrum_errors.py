@@ -1,0 +1,230 @@
+"""Errors of the spectra of a result: what few spectra bring into all pixels, and what a mean keeps of an error.
+
+Every pixel of a denoised image has an error, and neighbours share it.  Every pixel also has the errors of the
+spectra.  The error of a mean therefore does not fall as that of as many independent pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from skimage.draw import polygon2mask
+
+from xanesum.errors import StackError
+from xanesum.linalg.error_fields import ErrorField
+from xanesum.stack import SHIFT_ERRORS, usable_mask, usable_weight
+
+__all__ = ["Factors", "SpectrumError", "hidden_noise", "mean_spectrum", "noise_of_sources", "projection", "region_mask", "spectrum_errors"]
+
+
+class Factors(Protocol):
+    """The parts of a result that its errors follow from; see `Denoised`."""
+
+    spectra: xr.DataArray
+    coefficients: xr.DataArray
+    sigma_common: xr.DataArray
+    sigma_pixel: xr.DataArray
+    sigma_drift: xr.DataArray
+    error_images: xr.DataArray
+    error_mixing: xr.DataArray
+    error_spectra: xr.DataArray
+    error_freedom: xr.DataArray
+    hidden_spectrum: xr.DataArray
+    hidden_size: xr.DataArray
+
+    @property
+    def sigma_used(self) -> NDArray[np.float64]:
+        """Noise level that was used for each energy."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SpectrumError:
+    """An error of the spectra of all pixels: one random spectrum, times an image."""
+
+    covariance: NDArray[np.float64]  # (E, E), of the spectrum
+    size: NDArray[np.float32]  # (P,), of either sign
+    # whether all pixels have the same random spectrum; else every pixel has its own, and neighbours are alike
+    is_common: bool = True
+
+
+def region_mask(region: ArrayLike | None, shape: tuple[int, int], *, name: str = "the region") -> NDArray[np.bool_]:
+    """Return the pixels (Y, X) of a region.
+
+    Parameters
+    ----------
+    region : array_like
+        An image (Y, X), whose pixels that are not 0 belong to the region; or the corners (N, 2) of a polygon, y
+        and x in px, where whole numbers are the middles of pixels.  None stands for all pixels.
+    shape : (int, int)
+        Y and X of the images.
+    name : str
+        Name of the region in messages.
+
+    Raises
+    ------
+    StackError
+        If the region has another size or form, or holds no pixel.
+    """
+    if region is None:
+        return np.ones(shape, bool)
+    values = np.asarray(region)
+    if values.shape == shape:
+        mask: NDArray[np.bool_] = values.astype(bool)
+    elif values.ndim == 2 and values.shape[1] == 2 and len(values) > 2 and values.dtype != bool:
+        if not np.isfinite(values.astype(float)).all():
+            raise StackError(f"{name} has a corner that is no finite number")
+        mask = polygon2mask(shape, values.astype(float))
+    else:
+        raise StackError(
+            f"{name} must be an image of {shape[0]} x {shape[1]} px (y, x), or at least three corners [y, x]; got "
+            f"an array of shape {values.shape}"
+        )
+    if not mask.any():
+        raise StackError(f"{name} holds no pixel of the images ({shape[0]} x {shape[1]} px)")
+    return mask
+
+
+def mean_spectrum(result: Factors, mask: NDArray[np.bool_], values: NDArray[np.float64]) -> xr.Dataset:
+    """Return the mean spectrum of some pixels with its standard error.
+
+    Parameters
+    ----------
+    result : Factors
+    mask : ndarray of bool, shape (Y, X)
+        The pixels; masked pixels of the result do not count.
+    values : ndarray, shape (K, E)
+        Spectra of the components at all energies.
+
+    Returns
+    -------
+    Dataset
+        ``spectrum`` and ``sigma`` (energy,), in the unit of the stack; ``sigma`` is NaN at energies of weight 0.
+
+    Raises
+    ------
+    StackError
+        If no pixel of the region is usable.
+    """
+    inside = mask & usable_mask(result.coefficients)
+    n_pixels = int(inside.sum())
+    if not n_pixels:
+        raise StackError("all pixels of the region are masked")
+    weights = inside / n_pixels
+    means = result.coefficients.values[:, inside].mean(axis=1, dtype=np.float64)
+    used = usable_weight(result.spectra.T)
+    sigma = np.full(len(used), np.nan)
+    sigma[used] = np.sqrt(_variance_of_mean(result, weights, used))
+    energy = result.spectra["energy"]
+    return xr.Dataset(
+        {"spectrum": ("energy", means @ values), "sigma": ("energy", sigma)},
+        coords={"energy": energy},
+        attrs={"n_pixels": n_pixels},
+    )
+
+
+def _variance_of_mean(
+    result: Factors, weights: NDArray[np.float64], used: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return the variance (E',) of a weighted mean spectrum at the usable energies; weights (Y, X)."""
+    basis = result.error_mixing.values.T @ result.spectra.values[:, used]  # (S, E')
+    noise = noise_of_sources(result, used)
+    variance = np.zeros(int(used.sum()))
+    for size, level, spectrum in zip(result.error_images.values, noise, basis, strict=True):
+        variance += ErrorField.of(size, level).variance_of_sum(weights) * spectrum**2
+    flat = weights.ravel()
+    for part in spectrum_errors(result, used):
+        if part.is_common:
+            variance += np.diag(part.covariance) * float(flat @ part.size) ** 2
+        else:
+            level = hidden_noise(result, part.covariance, used)
+            field = ErrorField.of(part.size.reshape(weights.shape), level)
+            variance += np.diag(part.covariance) * field.variance_of_sum(weights)
+    return variance
+
+
+def noise_of_sources(result: Factors, used: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the noise level (S, Y, X) of the sources of the images before they were denoised."""
+    common = result.sigma_common.values[used]
+    noise = np.diag(result.sigma_used[used] ** 2) + np.outer(common, common)
+    to_sources = np.linalg.pinv(result.error_mixing.values) @ projection(result, used)
+    level = np.sqrt(np.maximum(np.diag(to_sources @ noise @ to_sources.T), 0))
+    return np.asarray(level[:, None, None] * np.nan_to_num(result.sigma_pixel.values, nan=1.0))
+
+
+def projection(result: Factors, used: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Return the matrix (K, E') from a measured spectrum to images, by least squares weighted by the noise.
+
+    `used` marks the usable energies, or holds their indices.
+    """
+    spectra, sigma = result.spectra.values[:, used], result.sigma_used[used]
+    weighted = spectra / np.where(sigma > 0, sigma, 1.0) ** 2
+    return np.asarray(np.linalg.solve(weighted @ spectra.T, weighted))
+
+
+def hidden_noise(
+    result: Factors, covariance: NDArray[np.float64], used: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return the noise level (Y, X) along the one spectrum of a covariance (E', E')."""
+    common = result.sigma_common.values[used]
+    square = float(np.trace(covariance))
+    along = np.diag(covariance) @ result.sigma_used[used] ** 2 + common @ covariance @ common
+    level = np.sqrt(along) / square if square > 0 else 0.0
+    return np.asarray(level * np.nan_to_num(result.sigma_pixel.values, nan=1.0))
+
+
+def spectrum_errors(result: Factors, used: NDArray[np.bool_]) -> Iterator[SpectrumError]:
+    """Yield the errors of the fitted spectra, of shifts, of removed drift, and of what noise may hide."""
+    images = result.coefficients.values.reshape(len(result.coefficients), -1)
+    sources = np.linalg.pinv(result.error_mixing.values).astype(np.float32) @ images
+    of_spectra, freedom = result.error_spectra.values[:, used], result.error_freedom.values[:, used]
+    for source, error, free in zip(sources, of_spectra, freedom, strict=True):
+        yield SpectrumError(_smoothed_covariance(error, free), source)
+    yield from _shift_errors(result, used)
+    hidden = result.hidden_spectrum.values[used]
+    if result.sigma_drift.values.any():
+        spectra = result.spectra.values[:, used]  # of drift along others nothing is left in the result
+        yield SpectrumError(spectra.T @ spectra, result.sigma_drift.values.ravel())
+    if result.hidden_size.values.any():
+        yield SpectrumError(np.outer(hidden, hidden), result.hidden_size.values.ravel(), is_common=False)
+
+
+def _shift_errors(result: Factors, used: NDArray[np.bool_]) -> Iterator[SpectrumError]:
+    """Yield the errors that uncertain shifts of the frames bring, along y and along x.
+
+    A frame that is moved by too much differs by its slope times the error of its shift.  Slopes are those of
+    the strongest image, in proportion to its spectrum.  Of the difference, the part along the spectra of the
+    result is left.  All pixels of a frame have moved alike, so that over a whole particle the slopes cancel.
+    """
+    if not set(SHIFT_ERRORS) <= set(result.spectra.coords):
+        return
+    spectra, image = result.spectra.values[:, used], result.coefficients.values[0]
+    along = spectra.T @ spectra
+    for name, slope in zip(SHIFT_ERRORS, np.gradient(image), strict=True):
+        variance = (spectra[0] * result.spectra[name].values[used]) ** 2
+        inside = np.where(usable_mask(result.coefficients), slope, 0).astype(np.float32)
+        yield SpectrumError((along * variance) @ along, inside.ravel())
+
+
+def _smoothed_covariance(error: NDArray[np.float64], freedom: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the covariance (E, E) of a spectrum that was smoothed along energy.
+
+    Where the share of the variance that is left (`freedom`) is small, as many neighbouring energies have the
+    same error as make up one degree of freedom.  So smoothing does not change the error of a mean over many
+    energies.
+
+    Parameters
+    ----------
+    error : ndarray, shape (E,)
+        Standard error before smoothing, independent at each energy.
+    freedom : ndarray, shape (E,)
+        Share of its square that is left, 0 to 1.
+    """
+    place = np.cumsum(freedom) - freedom / 2
+    alike = np.maximum(0, 1 - np.abs(place[:, None] - place))
+    left = error * np.sqrt(freedom)
+    return np.asarray(np.outer(left, left) * alike)

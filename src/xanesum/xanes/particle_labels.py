@@ -1,0 +1,144 @@
+"""Particles of an image: found by a threshold and a watershed, or checked where they are given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+from skimage.filters import threshold_li
+from skimage.measure import label as connected
+from skimage.morphology import h_maxima
+from skimage.segmentation import relabel_sequential, watershed
+
+from xanesum.errors import RecipeError, StackError
+
+__all__ = ["MIN_PIXELS", "SPLIT_PX", "Particles", "check_labels", "find_particles"]
+
+MIN_PIXELS = 12  # a particle with fewer pixels is left out
+SPLIT_PX = 1.5  # two particles are told apart if the waist between them is narrower by this much on each side
+MOST_PARTICLES = 100_000  # more labels are no particles
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Particles:
+    """Particles as an image of labels, and how they were found."""
+
+    labels: NDArray[np.int32]  # (Y, X), 0 where there is no particle, else 1 ... N
+    names: NDArray[np.int64]  # (N,), numbers of the particles, as the user gave them
+    definition: str  # one sentence
+    threshold: float | None = None  # of the thickness, in its unit; None if labels were given
+
+
+def find_particles(
+    thickness: NDArray[np.floating],
+    mask: NDArray[np.bool_],
+    *,
+    threshold: float | None = None,
+    split_px: float = SPLIT_PX,
+    min_pixels: int = MIN_PIXELS,
+) -> Particles:
+    """Find particles in an image of the thickness, such as the edge step.
+
+    Pixels above a threshold are sample.  By default the threshold is the one of least cross entropy [1]_.  A
+    watershed of the distance to the border tells particles apart that touch each other.
+
+    Parameters
+    ----------
+    thickness : ndarray, shape (Y, X)
+    mask : ndarray of bool, shape (Y, X)
+        Pixels that may belong to a particle.
+    threshold : float, optional
+        Least thickness of a particle, in the unit of `thickness`.
+    split_px : float
+        How much farther from the border the middles of two particles must be than the waist between them.
+    min_pixels : int
+        Smaller particles are left out.
+
+    Raises
+    ------
+    StackError
+        If no pixel is usable, or no particle is found.
+    RecipeError
+        If an option is out of range.
+
+    References
+    ----------
+    .. [1] C. H. Li, P. K. S. Tam, Pattern Recognition Letters 19 (1998) 771, doi:10.1016/S0167-8655(98)00057-9
+    """
+    if not (np.isfinite(split_px) and split_px > 0):
+        raise RecipeError(f"split_px must be a number above 0, got {split_px}", parameter="split_px")
+    if threshold is not None and not np.isfinite(threshold):
+        raise RecipeError(f"threshold must be a finite number, got {threshold}", parameter="threshold")
+    known = mask & np.isfinite(thickness)
+    if not known.any():
+        raise StackError("no usable pixel is left, so there is no particle to find")
+    found = "given"
+    if threshold is None:
+        found = "found by least cross entropy"
+        values = np.asarray(thickness, np.float64)[known]
+        threshold = float(threshold_li(values)) if np.ptp(values) > 0 else float(values[0]) - 1.0
+    sample = known & (thickness > threshold)
+    labels = _kept(_split(sample, split_px), min_pixels)
+    n = int(labels.max())
+    if not n:
+        raise StackError(
+            f"no particle of at least {min_pixels} px is thicker than the threshold {threshold:.4g} ({found})",
+            parameter="threshold",
+        )
+    text = (
+        f"pixels whose edge step is above {threshold:.4g} ({found}), split by a watershed of the distance to the "
+        f"border where a waist is narrower by more than {split_px:g} px on each side; particles of fewer than "
+        f"{min_pixels} px are left out"
+    )
+    return Particles(labels, np.arange(1, n + 1), text, threshold)
+
+
+def check_labels(labels: ArrayLike, shape: tuple[int, int], *, source: str = "the label image") -> Particles:
+    """Return particles from an image of labels (Y, X) that the user gave; 0 means no particle.
+
+    Raises
+    ------
+    StackError
+        If the image has another size, holds anything but whole numbers from 0 on, or no particle.
+    """
+    given = np.asarray(labels)
+    if given.shape != shape:
+        raise StackError(
+            f"{source} has shape {given.shape}, the images have {shape} (y, x)", parameter="labels"
+        )
+    if given.dtype.kind not in "biuf":
+        raise StackError(f"{source} must hold whole numbers, got {given.dtype}", parameter="labels")
+    if given.dtype.kind == "f" and not (np.isfinite(given).all() and (given == np.round(given)).all()):
+        raise StackError(f"{source} holds values that are no whole numbers", parameter="labels")
+    if given.min() < 0:
+        raise StackError(f"{source} holds labels below 0; 0 means no particle", parameter="labels")
+    if given.max() == 0:
+        raise StackError(f"{source} is 0 everywhere, so it names no particle", parameter="labels")
+    names = np.unique(given[given > 0])
+    if len(names) > MOST_PARTICLES:
+        raise StackError(f"{source} names {len(names)} particles, more than {MOST_PARTICLES}", parameter="labels")
+    numbers = np.searchsorted(names, given) + 1
+    image = np.where(given > 0, numbers, 0).astype(np.int32)
+    return Particles(image, names.astype(np.int64), f"{source}, {len(names)} labels")
+
+
+def _split(sample: NDArray[np.bool_], split_px: float) -> NDArray[np.int32]:
+    """Return labels of the connected parts of a mask, split at narrow waists."""
+    distance = ndimage.distance_transform_edt(np.pad(sample, 1, mode="edge"))[1:-1, 1:-1]
+    tops = h_maxima(distance, split_px)
+    markers = connected(tops > 0, connectivity=2)
+    whole = connected(sample, connectivity=1)
+    # a part whose middle rises by less than split_px above its border has no top: it is one particle
+    without = ~np.isin(whole, np.unique(whole[markers > 0])) & sample
+    markers = np.where(without, markers.max() + whole, markers)
+    return np.asarray(watershed(-distance, markers, mask=sample), np.int32)
+
+
+def _kept(labels: NDArray[np.int32], min_pixels: int) -> NDArray[np.int32]:
+    """Return the labels 1 ... N of the particles that are large enough."""
+    counts = np.bincount(labels.ravel())
+    large = counts >= min_pixels
+    large[0] = False
+    return np.asarray(relabel_sequential(np.where(large[labels], labels, 0))[0], np.int32)
