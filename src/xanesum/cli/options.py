@@ -15,6 +15,7 @@ from xanesum.stack import QUANTITIES
 from xanesum.streaming.torch_backend import DEVICES
 from xanesum.workflow.recipe import DEFAULT_RECIPE, Recipe, read_recipe
 from xanesum.xanes import MAP_KINDS
+from xanesum.xanes.particles import WEIGHTS
 
 __all__ = [
     "ALIGN",
@@ -24,6 +25,7 @@ __all__ = [
     "INPUT",
     "MAP",
     "MEMORY",
+    "PARTICLES",
     "PARTS",
     "VALUES",
     "OptionTable",
@@ -213,6 +215,41 @@ MAP: OptionTable = (
         {"metavar": "N", "help": "also estimate errors of the map from N simulated repetitions (default: 0)"},
     ),
 )
+PARTICLES: OptionTable = (
+    (
+        "--labels",
+        "particles.labels",
+        {
+            "metavar": "auto|FILE",
+            "help": "image of labels (.tif, .npy, .h5 or .h5:NAME; 0: none), or auto (default): found",
+        },
+    ),
+    (
+        "--threshold",
+        "particles.threshold",
+        {"metavar": "S", "help": "least edge step of a particle (default: found)"},
+    ),
+    (
+        "--split",
+        "particles.split_px",
+        {"metavar": "PX", "help": "narrowing of a waist at which particles are told apart, px"},
+    ),
+    (
+        "--min-pixels",
+        "particles.min_pixels",
+        {"metavar": "N", "help": "smaller particles are left out"},
+    ),
+    (
+        "--weights",
+        "particles.weights",
+        {
+            "choices": WEIGHTS,
+            "help": "how pixels count in a mean: by their edge step (default), or all alike",
+        },
+    ),
+    ("--shell", "particles.shell_px", {"metavar": "PX", "help": "thickness of the shells of profiles, px"}),
+    ("--draws", "particles.draws", {"metavar": "N", "help": "draws of the result for the errors"}),
+)
 
 
 Parsed = TypeVar("Parsed")
@@ -286,6 +323,11 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "map.pre_ev": range_of,
     "map.post_ev": range_of,
     "map.bootstrap": whole_number,
+    "particles.threshold": number,
+    "particles.split_px": number,
+    "particles.min_pixels": whole_number,
+    "particles.shell_px": number,
+    "particles.draws": whole_number,
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
-from xanesum.cli import verbs
+from xanesum.cli import verbs, verbs_particles
 from xanesum.cli.options import (
     ALIGN,
     ALIGN_ALONE,
@@ -16,6 +16,7 @@ from xanesum.cli.options import (
     INPUT,
     MAP,
     MEMORY,
+    PARTICLES,
     PARTS,
     VALUES,
     OptionTable,
@@ -47,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     group = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_judging(group)
     _add_working(group)
+    _add_measuring(group)
     _add_watch(group)
     _add_simulate(group)
     demo = _add_verb(group, "demo", verbs.demo, "simulate a scan and run everything on it")
@@ -92,6 +94,26 @@ def _add_working(group: Any) -> None:
     run = _add_verb(group, "run", verbs.run, "denoise, map, and write a report")
     _add_scan(run, (*to_denoise, *MAP))
     _add_output(run, "FOLDER")
+
+
+def _add_measuring(group: Any) -> None:
+    """Add the verbs that measure particles and regions."""
+    to_denoise = (*INPUT, *PARTS, *ALIGN, *DENOISE, *COMPUTE)
+    mapping = tuple(option for option in MAP if option[0] != "--bootstrap")
+    text = "measure the state of each particle of a scan, which is denoised first, or of a saved result"
+    particles = _add_verb(group, "particles", verbs_particles.particles, text)
+    _add_scan(particles, (*to_denoise, *mapping, *PARTICLES))
+    _add_output(particles, "FOLDER")
+    text = "write mean spectra of regions, with errors, before and after denoising"
+    regions = _add_verb(group, "regions", verbs_particles.regions, text)
+    _add_scan(regions, to_denoise, where="--where", regions="--where")
+    _add_output(regions, "FOLDER")
+    regions.add_argument(
+        "--where",
+        action="append",
+        metavar="NAME=FILE|NAME=Y0:Y1,X0:X1",
+        help="a region: an image whose pixels that are not 0 belong to it, or a box; may be given several times",
+    )
 
 
 def _add_watch(group: Any) -> None:

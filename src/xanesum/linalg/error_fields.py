@@ -63,7 +63,9 @@ class ErrorField:
         )
         shares: dict[int, NDArray[np.float32]] = {}
         for index in range(len(sums)):
-            share = np.where(lower == index, 1 - upper_share, 0) + np.where(lower == index - 1, upper_share, 0)
+            share = np.where(lower == index, 1 - upper_share, 0) + np.where(
+                lower == index - 1, upper_share, 0
+            )
             if share.any():
                 shares[index] = (share / length).astype(np.float32)
         return cls(np.asarray(size, np.float32), shares)

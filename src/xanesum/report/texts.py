@@ -17,6 +17,7 @@ from xanesum.stack import usable_mask, usable_weight
 __all__ = [
     "MAP_LABELS",
     "MAX_COMPONENTS",
+    "UNITS",
     "Facts",
     "Motion",
     "component_rows",

@@ -19,7 +19,16 @@ from xanesum.errors import StackError
 from xanesum.linalg.error_fields import ErrorField
 from xanesum.stack import SHIFT_ERRORS, usable_mask, usable_weight
 
-__all__ = ["Factors", "SpectrumError", "hidden_noise", "mean_spectrum", "noise_of_sources", "projection", "region_mask", "spectrum_errors"]
+__all__ = [
+    "Factors",
+    "SpectrumError",
+    "hidden_noise",
+    "mean_spectrum",
+    "noise_of_sources",
+    "projection",
+    "region_mask",
+    "spectrum_errors",
+]
 
 
 class Factors(Protocol):
@@ -52,7 +61,9 @@ class SpectrumError:
     is_common: bool = True
 
 
-def region_mask(region: ArrayLike | None, shape: tuple[int, int], *, name: str = "the region") -> NDArray[np.bool_]:
+def region_mask(
+    region: ArrayLike | None, shape: tuple[int, int], *, name: str = "the region"
+) -> NDArray[np.bool_]:
     """Return the pixels (Y, X) of a region.
 
     Parameters

@@ -14,12 +14,15 @@ import numpy as np
 
 from xanesum.align.growth import MAGNIFICATIONS
 from xanesum.denoisers import DEFAULT_DENOISER
-from xanesum.errors import RecipeError
+from xanesum.errors import RecipeError, WriteError
 from xanesum.flat_field.correct import DEFAULT_DRIFT
+from xanesum.io.map_files import maps_stem
 from xanesum.method.options import DEFAULT_METHOD, DEFAULT_NOISE
 from xanesum.stack import QUANTITIES
 from xanesum.streaming.resources import DEFAULT_DEVICE
 from xanesum.streaming.torch_backend import DEVICES
+from xanesum.xanes.particle_labels import MIN_PIXELS, SPLIT_PX, check_split
+from xanesum.xanes.particles import DEFAULT_DRAWS, WEIGHTS, check_options
 
 __all__ = [
     "DEFAULT_RECIPE",
@@ -28,7 +31,10 @@ __all__ = [
     "DenoiseOptions",
     "InputOptions",
     "MapOptions",
+    "ParticleOptions",
     "Recipe",
+    "Region",
+    "RegionOptions",
     "read_recipe",
 ]
 
@@ -37,6 +43,7 @@ SIZE = re.compile(r"(?P<number>\d+(\.\d*)?)\s*(?P<unit>[KMGT]?i?B)?", re.IGNOREC
 UNITS = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}  # bytes; GiB counts as GB
 AUTO, NONE = "auto", "none"  # instead of a file of shifts
 Roi = tuple[int, int, int, int]  # y0, y1, x0, x1 in pixels; the ends are excluded
+Region = str | tuple[tuple[float, float], ...]  # a file, or corners y, x in px
 Range = tuple[float, float]  # first and last energy, eV
 _UNFIT = object()  # a value of the wrong type
 # the allowed values of a type, as error messages name them
@@ -46,6 +53,7 @@ _WORDS: dict[Any, str] = {
     bool: "true or false",
     int: "a whole number from 0 on",
     int | None: "a whole number from 0 on",
+    float: "a finite number",
     float | None: "a finite number",
     Range | None: "two finite numbers [from, to]",
     Roi | None: "four whole numbers [y0, y1, x0, x1]",
@@ -56,7 +64,7 @@ _WORDS: dict[Any, str] = {
 def _fitting(value: Any, hint: Any) -> Any:
     """Return `value` as the type of the annotation `hint`, or _UNFIT."""
     if value is None:
-        return None if hint not in (str, bool, int) else _UNFIT
+        return None if hint not in (str, bool, int, float) else _UNFIT
     if hint in (Range | None, Roi | None):
         length, item_hint = (2, float | None) if hint == Range | None else (4, int)
         if not isinstance(value, list | tuple) or len(value) != length:
@@ -202,6 +210,68 @@ class ComputeOptions(_Checked):
 
 
 @dataclass(frozen=True, slots=True)
+class ParticleOptions(_Checked):
+    """Options of `xanesum.xanes.particles`; None means automatic."""
+
+    labels: str = NONE  # none: particles are not measured; auto: they are found; or a file of labels
+    threshold: float | None = None  # least edge step of a particle, unit of the stack
+    split_px: float = SPLIT_PX
+    min_pixels: int = MIN_PIXELS
+    weights: str = WEIGHTS[0]
+    shell_px: float = 1.0
+    draws: int = DEFAULT_DRAWS
+
+    @property
+    def file(self) -> str | None:
+        """The file of labels; None if no file was named."""
+        return None if self.labels in (AUTO, NONE) else self.labels
+
+    def __post_init__(self) -> None:
+        _Checked.__post_init__(self)
+        check_options(self.weights, self.shell_px, self.draws)
+        check_split(self.threshold, self.split_px)
+
+
+@dataclass(frozen=True, slots=True)
+class RegionOptions:
+    """Named regions: each option of the section is one, a file of a mask or the corners [y, x] of a polygon."""
+
+    named: tuple[tuple[str, Region], ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "named", tuple((name, _region(name, value)) for name, value in self.named))
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that are named."""
+        return tuple(value for _, value in self.named if isinstance(value, str))
+
+
+def _region(name: str, value: Any) -> Region:
+    """Return a region as a recipe gives it, checked."""
+    try:
+        maps_stem(name)
+    except WriteError as error:
+        raise RecipeError(f"name of a region: {error.message}", parameter="regions") from error
+    if isinstance(value, str | Path):
+        return str(value)
+    corners = value if isinstance(value, list | tuple) else ()
+    pairs = tuple(
+        tuple(_fitting(each, float | None) for each in corner) for corner in corners if _is_pair(corner)
+    )
+    if len(pairs) < 3 or len(pairs) != len(corners) or any(_UNFIT in pair or None in pair for pair in pairs):
+        raise RecipeError(
+            f"region {name} must be a file, or at least three corners [y, x] of finite numbers, got {value!r}",
+            parameter="regions",
+        )
+    return pairs
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """All options of a run; paths are relative to the working directory."""
 
@@ -210,6 +280,8 @@ class Recipe:
     map: MapOptions = field(default_factory=MapOptions)
     compute: ComputeOptions = field(default_factory=ComputeOptions)
     align: AlignOptions = field(default_factory=AlignOptions)
+    particles: ParticleOptions = field(default_factory=ParticleOptions)
+    regions: RegionOptions = field(default_factory=RegionOptions)
 
     def updated(self, sections: Mapping[str, Mapping[str, Any]]) -> Recipe:
         """Return a recipe in which the given options replace the own ones.
@@ -233,7 +305,12 @@ class Recipe:
         blocks = []
         for section in fields(self):
             options = getattr(self, section.name)
-            lines = [_toml_line(f.name, getattr(options, f.name)) for f in fields(options)]
+            named = (
+                options.named
+                if isinstance(options, RegionOptions)
+                else [(f.name, getattr(options, f.name)) for f in fields(options)]
+            )
+            lines = [_toml_line(*each) for each in named]
             blocks.append("\n".join([f"[{section.name}]", *lines]))
         return "\n\n".join(blocks) + "\n"
 
@@ -268,6 +345,8 @@ def _section(name: str, options: Any, given: Any) -> Any:
         raise RecipeError(f"unknown section [{name}]; allowed: {sections}")
     if not isinstance(given, Mapping):
         raise RecipeError(f"{name} must be a section of options, got {given!r}; sections are {sections}")
+    if isinstance(options, RegionOptions):
+        return RegionOptions(tuple({**dict(options.named), **given}.items()))
     allowed = [f.name for f in fields(options)]
     for key in given:
         if key not in allowed:

@@ -35,7 +35,9 @@ class ErrorDraws:
     spectra: PixelSpectra
     noise: NDArray[np.float32]  # (S, Y, X), level of the noise of the sources of the images
     of_images: tuple[ErrorField, ...]  # of the sources of the images
-    common: tuple[tuple[NDArray[np.float64], NDArray[np.float32]], ...]  # root (E, R) of a covariance, image (P,)
+    common: tuple[
+        tuple[NDArray[np.float64], NDArray[np.float32]], ...
+    ]  # root (E, R) of a covariance, image (P,)
     own: tuple[tuple[NDArray[np.float64], ErrorField], ...]  # spectrum (E,), its image
 
     @classmethod
@@ -64,7 +66,9 @@ class ErrorDraws:
         if basis is None:
             raise StackError("the errors of a stack that was not denoised are not known")
         if self.of_images:
-            errors, white = (np.stack(each) for each in zip(*(f.draw(rng) for f in self.of_images), strict=True))
+            errors, white = (
+                np.stack(each) for each in zip(*(f.draw(rng) for f in self.of_images), strict=True)
+            )
             mixing = self.spectra.mixing.astype(np.float32)
             errors = mixing @ errors.reshape(len(errors), -1)
             images = images + errors
@@ -98,7 +102,9 @@ def measured_residual(result: Denoised, stack: xr.DataArray) -> NDArray[np.float
         If the stack has another size than the result.
     """
     if stack.shape != result.shape:
-        raise StackError(f"the scan has shape {stack.shape}, but its result has {result.shape} (energy, y, x)")
+        raise StackError(
+            f"the scan has shape {stack.shape}, but its result has {result.shape} (energy, y, x)"
+        )
     used = np.flatnonzero(usable_weight(stack) & usable_weight(result.spectra.T))
     to_images = projection(result, used)
     images = result.coefficients.values.reshape(result.rank, -1)

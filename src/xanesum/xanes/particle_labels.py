@@ -14,7 +14,7 @@ from skimage.segmentation import relabel_sequential, watershed
 
 from xanesum.errors import RecipeError, StackError
 
-__all__ = ["MIN_PIXELS", "SPLIT_PX", "Particles", "check_labels", "find_particles"]
+__all__ = ["MIN_PIXELS", "SPLIT_PX", "Particles", "check_labels", "check_split", "find_particles"]
 
 MIN_PIXELS = 12  # a particle with fewer pixels is left out
 SPLIT_PX = 1.5  # two particles are told apart if the waist between them is narrower by this much on each side
@@ -67,10 +67,7 @@ def find_particles(
     ----------
     .. [1] C. H. Li, P. K. S. Tam, Pattern Recognition Letters 19 (1998) 771, doi:10.1016/S0167-8655(98)00057-9
     """
-    if not (np.isfinite(split_px) and split_px > 0):
-        raise RecipeError(f"split_px must be a number above 0, got {split_px}", parameter="split_px")
-    if threshold is not None and not np.isfinite(threshold):
-        raise RecipeError(f"threshold must be a finite number, got {threshold}", parameter="threshold")
+    check_split(threshold, split_px)
     known = mask & np.isfinite(thickness)
     if not known.any():
         raise StackError("no usable pixel is left, so there is no particle to find")
@@ -93,6 +90,14 @@ def find_particles(
         f"{min_pixels} px are left out"
     )
     return Particles(labels, np.arange(1, n + 1), text, threshold)
+
+
+def check_split(threshold: float | None, split_px: float) -> None:
+    """Raise RecipeError for options that `find_particles` cannot follow."""
+    if not (np.isfinite(split_px) and split_px > 0):
+        raise RecipeError(f"split_px must be a number above 0, got {split_px}", parameter="split_px")
+    if threshold is not None and not np.isfinite(threshold):
+        raise RecipeError(f"threshold must be a finite number, got {threshold}", parameter="threshold")
 
 
 def check_labels(labels: ArrayLike, shape: tuple[int, int], *, source: str = "the label image") -> Particles:
@@ -118,7 +123,9 @@ def check_labels(labels: ArrayLike, shape: tuple[int, int], *, source: str = "th
         raise StackError(f"{source} is 0 everywhere, so it names no particle", parameter="labels")
     names = np.unique(given[given > 0])
     if len(names) > MOST_PARTICLES:
-        raise StackError(f"{source} names {len(names)} particles, more than {MOST_PARTICLES}", parameter="labels")
+        raise StackError(
+            f"{source} names {len(names)} particles, more than {MOST_PARTICLES}", parameter="labels"
+        )
     numbers = np.searchsorted(names, given) + 1
     image = np.where(given > 0, numbers, 0).astype(np.int32)
     return Particles(image, names.astype(np.int64), f"{source}, {len(names)} labels")

@@ -18,7 +18,15 @@ from xanesum.xanes.maps import ERROR_NAMES, MAP_NAMES, chemical_map, edge_step
 from xanesum.xanes.particle_labels import Particles
 from xanesum.xanes.pixel_spectra import PixelSpectra, pixel_spectra_of
 
-__all__ = ["DEFAULT_DRAWS", "WEIGHTS", "error_name", "map_name", "measure_particles"]
+__all__ = [
+    "DEFAULT_DRAWS",
+    "WEIGHTS",
+    "check_options",
+    "depth_px",
+    "error_name",
+    "map_name",
+    "measure_particles",
+]
 
 DEFAULT_DRAWS = 60  # a standard deviation from 60 draws has an error of 9 %
 LEAST_DRAWS = 10
@@ -37,7 +45,9 @@ class _Geometry:
 
     pixels: NDArray[np.intp]  # (p,), flat index of the pixels of all particles that have a value
     particle: NDArray[np.intp]  # (p,), 0 ... N - 1
-    shell: NDArray[np.intp]  # (p,), 0 for the surface; -1 in particles that are cut by the border of the image
+    shell: NDArray[
+        np.intp
+    ]  # (p,), 0 for the surface; -1 in particles that are cut by the border of the image
     n_particles: int
     n_shells: int
 
@@ -143,7 +153,7 @@ def measure_particles(
     EdgeError, StackError
         As the map; or if no particle has a pixel with a value.
     """
-    _check_options(weights, shell_px, n_draws)
+    check_options(weights, shell_px, n_draws)
     rng = np.random.default_rng(0) if rng is None else rng
     spectra = pixel_spectra_of(data)
     if particles.labels.shape != spectra.mask.shape:
@@ -175,7 +185,9 @@ def measure_particles(
             progress("particles", n / n_draws)
             drawn.append(_drawn(draws.draw(rng, correction), mapped, name, values, geometry, weights))
     found = _described(particles, geometry, shell_px) | _with_errors(base, drawn, geometry)
-    dataset = xr.Dataset(found | _maps(maps, name, thickness, particles), coords=_coords(particles, geometry, shell_px))
+    dataset = xr.Dataset(
+        found | _maps(maps, name, thickness, particles), coords=_coords(particles, geometry, shell_px)
+    )
     return dataset.assign_attrs(_facts(maps, name, particles, weights, shell_px, len(drawn), spectra))
 
 
@@ -184,7 +196,9 @@ def map_name(maps: xr.Dataset) -> str:
     named = MAP_NAMES.get(str(maps.attrs.get("kind")))
     if named in maps:
         return str(named)
-    return next((str(each) for each in maps.data_vars if f"{each}_sigma" in maps), str(next(iter(maps.data_vars))))
+    return next(
+        (str(each) for each in maps.data_vars if f"{each}_sigma" in maps), str(next(iter(maps.data_vars)))
+    )
 
 
 def error_name(maps: xr.Dataset, name: str) -> str | None:
@@ -193,13 +207,18 @@ def error_name(maps: xr.Dataset, name: str) -> str | None:
     return next((each for each in (f"{name}_sigma", known.get(name)) if each in maps), None)
 
 
-def _check_options(weights: str, shell_px: float, n_draws: int) -> None:
+def check_options(weights: str, shell_px: float, n_draws: int) -> None:
+    """Raise RecipeError for options that `measure_particles` cannot follow."""
     if weights not in WEIGHTS:
-        raise RecipeError(f"weights must be one of {', '.join(WEIGHTS)}, got {weights!r}", parameter="weights")
+        raise RecipeError(
+            f"weights must be one of {', '.join(WEIGHTS)}, got {weights!r}", parameter="weights"
+        )
     if not (np.isfinite(shell_px) and shell_px >= 0.5):
         raise RecipeError(f"shells must be at least 0.5 px thick, got {shell_px}", parameter="shell_px")
     if n_draws < LEAST_DRAWS:
-        raise RecipeError(f"errors of particles need at least {LEAST_DRAWS} draws, got {n_draws}", parameter="draws")
+        raise RecipeError(
+            f"errors of particles need at least {LEAST_DRAWS} draws, got {n_draws}", parameter="draws"
+        )
 
 
 def _thickness(maps: xr.Dataset, spectra: PixelSpectra) -> NDArray[np.float64]:
@@ -251,7 +270,9 @@ def _statistics(
     count = np.where(known, np.maximum(step, 0) if weights == "edge_step" else 1.0, 0.0)
     mean = geometry.mean(state, count)
     beside = state - np.nan_to_num(mean)[geometry.particle]
-    middle = np.nansum(mean * np.bincount(geometry.particle, count, geometry.n_particles)) / max(count.sum(), 1e-300)
+    middle = np.nansum(mean * np.bincount(geometry.particle, count, geometry.n_particles)) / max(
+        count.sum(), 1e-300
+    )
     return {
         "state": mean,
         "relative": mean - middle,
@@ -321,7 +342,8 @@ def _described(particles: Particles, geometry: _Geometry, shell_px: float) -> di
     middle = np.array(ndimage.center_of_mass(labels > 0, labels, numbers)).reshape(n, 2)
     inside = geometry.shell >= 0
     cells = np.bincount(
-        geometry.particle[inside] * geometry.n_shells + geometry.shell[inside], minlength=n * geometry.n_shells
+        geometry.particle[inside] * geometry.n_shells + geometry.shell[inside],
+        minlength=n * geometry.n_shells,
     ).reshape(n, geometry.n_shells)
     return {
         "n_pixels": (("particle",), np.bincount(labels.ravel(), minlength=n + 1)[1:]),
@@ -365,7 +387,9 @@ def _facts(
     spectra: PixelSpectra,
 ) -> dict[str, Any]:
     counted = "weighted by the edge step" if weights == "edge_step" else "all pixels alike"
-    facts = {key: maps.attrs[key] for key in ("e0_ev", "pre_ev", "post_ev") if maps.attrs.get(key) is not None}
+    facts = {
+        key: maps.attrs[key] for key in ("e0_ev", "pre_ev", "post_ev") if maps.attrs.get(key) is not None
+    }
     kind = str(maps.attrs.get("kind", name))
     return facts | {
         "kind": "particles",
