@@ -1,8 +1,8 @@
 """Mean states of particles against their stated errors: on phantoms, and on scans drawn at random.
 
-Particles are found in the result, as a user would find them.  The truth is the mean of the map of the clean scan
-over the same pixels, with the true thickness as weights.  Phantoms of this file have seeds on which nothing was
-tuned; random scans have the seed of the set that is named.
+Particles are found in the result, as a user would find them, or given as labels. The truth is the mean of the
+map of the clean scan over the same pixels, with the true thickness as weights. Phantoms of this file have
+seeds on which nothing was tuned; random scans have the seed of the set that is named.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from _common import print_table, save
 from _random_scenes import describe, draw_label, draw_scan
 from _random_scores import plain
 from random_scans import base_seed, run_program
+from scipy.spatial import cKDTree
 
 from xanesum import denoise, simulate
 from xanesum.errors import XanesumError, XanesumWarning
 from xanesum.result import Denoised
+from xanesum.stack import usable_mask
 from xanesum.xanes import half_step_energy
-from xanesum.xanes.particle_labels import find_particles
+from xanesum.xanes.particle_labels import Particles, check_labels, find_particles
 from xanesum.xanes.particles import measure_particles
 
 KINDS = ("round", "catalyst", "electrode", "brine", "particle")
@@ -33,6 +35,7 @@ N_PHANTOMS, N_RANDOM = 20, 60
 SIDES_PX, ENERGIES, SIGMAS = (110, 220), (40, 90), (25.0, 130.0)
 LARGEST = 4e6  # values of a random scan
 LEAST_PIXELS = 12
+N_GRAINS, GRAIN_SEED = 25, 5  # cells of a sample whose labels know nothing of the noise
 Row = dict[str, Any]
 
 
@@ -82,44 +85,59 @@ def random_scans(n: int, base: int) -> Iterator[list[Row]]:
 
 
 def judged(set_name: str, text: str, stack: xr.DataArray, result: Denoised, clean: xr.DataArray) -> list[Row]:
-    """Return the particles of one scan with their true and stated errors: with the scan at hand, and without."""
+    """Return true and stated errors of the particles of one scan: with the scan at hand, and without."""
     rows: list[Row] = []
     try:
         maps, truth = half_step_energy(result), half_step_energy(clean)
-        particles = find_particles(maps["edge_step"].values, maps["mask"].values, min_pixels=LEAST_PIXELS)
+        ways = {"found": found_particles(result, maps), "given": grains(truth)}
     except XanesumError as error:
         print(f"{text}: {error}", flush=True)
         return []
-    for way, measured in (("scan at hand", stack), ("result alone", None)):
-        began = time.perf_counter()
-        found = measure_particles(result, particles, stack=measured, mapped=half_step_energy)
-        seconds = time.perf_counter() - began
-        true, known = true_means(particles.labels, maps, truth, len(found["particle"]))
-        error = found["state"].values - true
-        of_all = np.average(error[known], weights=found["n_mapped"].values[known]) if known.any() else 0.0
-        rows.append(
-            plain(
-                {
-                    "set": set_name,
-                    "scan": text,
-                    "way": way,
-                    "intervals_hold": result.intervals_hold,
-                    "seconds": seconds,
-                    "pixels": found["n_mapped"].values[known].tolist(),
-                    "error": error[known].tolist(),
-                    "sigma": found["state_sigma"].values[known].tolist(),
-                    "error relative": (error[known] - of_all).tolist(),
-                    "sigma relative": found["state_sigma_relative"].values[known].tolist(),
-                    "independent": independent_error(particles.labels, maps)[known].tolist(),
-                }
+    for kind, particles in ways.items():
+        for source, measured in (("scan at hand", stack), ("result alone", None))[: 1 + (kind == "found")]:
+            began = time.perf_counter()
+            found = measure_particles(result, particles, stack=measured, mapped=half_step_energy)
+            facts = {"set": set_name, "scan": text, "labels": kind, "means of": source}
+            facts |= {"intervals_hold": result.intervals_hold, "seconds": time.perf_counter() - began}
+            rows.append(plain(facts | scores(found, particles, maps, truth)))
+            z = np.array(rows[-1]["error"], float) / np.array(rows[-1]["sigma"], float)
+            size = np.sqrt(np.mean(z**2)) if z.size else np.nan
+            print(
+                f"{text}; {kind}; {source}: {z.size} particles, rms of error / stated {size:.2f}", flush=True
             )
-        )
-        z = error[known] / found["state_sigma"].values[known]
-        print(
-            f"{text}; {way}: {known.sum()} particles, rms of error / stated {np.sqrt(np.mean(z**2)):.2f}",
-            flush=True,
-        )
     return rows
+
+
+def found_particles(result: Denoised, maps: xr.Dataset) -> Particles:
+    """Return the particles that a user would find."""
+    usable, has_edge = usable_mask(result.coefficients), maps["mask"].values
+    return find_particles(maps["edge_step"].values, usable, has_edge=has_edge, min_pixels=LEAST_PIXELS)
+
+
+def grains(truth: xr.Dataset) -> Particles:
+    """Return labels that know nothing of the noise: the sample in cells around random points."""
+    sample = truth["mask"].values
+    rng = np.random.default_rng(GRAIN_SEED)
+    places = np.argwhere(sample)
+    cells = places[rng.choice(len(places), min(N_GRAINS, len(places)), replace=False)]
+    nearest = cKDTree(cells).query(np.argwhere(np.ones(sample.shape, bool)))[1].reshape(sample.shape) + 1
+    return check_labels(np.where(sample, nearest, 0), sample.shape)
+
+
+def scores(found: xr.Dataset, particles: Particles, maps: xr.Dataset, truth: xr.Dataset) -> Row:
+    """Return the true and the stated errors of all particles whose truth is known."""
+    true, known = true_means(particles.labels, maps, truth, len(found["particle"]))
+    known &= np.isfinite(found["state"].values)
+    error = found["state"].values - true
+    of_all = np.average(error[known], weights=found["n_mapped"].values[known]) if known.any() else 0.0
+    return {
+        "pixels": found["n_mapped"].values[known].tolist(),
+        "error": error[known].tolist(),
+        "sigma": found["state_sigma"].values[known].tolist(),
+        "error relative": (error[known] - of_all).tolist(),
+        "sigma relative": found["state_sigma_relative"].values[known].tolist(),
+        "independent": independent_error(particles.labels, maps)[known].tolist(),
+    }
 
 
 def true_means(
@@ -149,25 +167,27 @@ def independent_error(labels: np.ndarray, maps: xr.Dataset) -> np.ndarray:
 def tables(rows: list[Row]) -> dict[str, list[Row]]:
     """Return one table: coverage by set and way."""
     table = []
-    for set_name in dict.fromkeys(row["set"] for row in rows):
-        for way in dict.fromkeys(row["way"] for row in rows):
-            chosen = [
-                row for row in rows if row["set"] == set_name and row["way"] == way and row["intervals_hold"]
-            ]
-            error, sigma, relative, of_relative, alone = (
-                np.array([value for row in chosen for value in row[name]], float)
-                for name in ("error", "sigma", "error relative", "sigma relative", "independent")
-            )
-            if not error.size:
-                continue
+    groups = dict.fromkeys((row["set"], row["labels"], row["means of"]) for row in rows)
+    for group in groups:
+        chosen = [
+            row
+            for row in rows
+            if (row["set"], row["labels"], row["means of"]) == group and row["intervals_hold"]
+        ]
+        error, sigma, relative, of_relative, alone = (
+            np.array([value for row in chosen for value in row[name]], float)
+            for name in ("error", "sigma", "error relative", "sigma relative", "independent")
+        )
+        if error.size:
+            of = "the scan" if group[2] == "scan at hand" else "the denoised images"
             table.append(
                 {
-                    "scans": f"{len(chosen)} {set_name}",
-                    "means of": "the scan" if way == "scan at hand" else "the denoised images",
-                    "particles": error.size,
+                    "scans": f"{len(chosen)} {group[0]}",
+                    "particles": f"{error.size} {group[1]}",
+                    "means of": of,
                     "within 1 error": share(error / sigma, 1.0),
                     "within 2 errors": share(error / sigma, 2.0),
-                    "relative to all: within 2": share(relative / of_relative, 2.0),
+                    "among each other: within 2": share(relative / of_relative, 2.0),
                     "if pixels were independent: within 2": share(error / alone, 2.0),
                     "error, median (eV)": f"{np.median(np.abs(error)):.3f}",
                     "stated, median (eV)": f"{np.median(sigma):.3f}",

@@ -112,7 +112,7 @@ def _add_measuring(group: Any) -> None:
         "--where",
         action="append",
         metavar="NAME=FILE|NAME=Y0:Y1,X0:X1",
-        help="a region: an image whose pixels that are not 0 belong to it, or a box; may be given several times",
+        help="a region: an image whose pixels that are not 0 belong to it, or a box; may be repeated",
     )
 
 

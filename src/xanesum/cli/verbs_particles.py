@@ -58,7 +58,7 @@ def regions(arguments: argparse.Namespace) -> None:
 
 
 def named_region(text: str) -> tuple[str, str | list[list[float]]]:
-    """Return name and region of ``NAME=FILE`` or ``NAME=Y0:Y1,X0:X1``; the ends of such a box are excluded."""
+    """Return name and region of ``NAME=FILE`` or ``NAME=Y0:Y1,X0:X1``; the ends of a box are excluded."""
     name, equals, value = text.partition("=")
     if not equals or not value:
         raise RecipeError(

@@ -30,7 +30,7 @@ def read_labels(path: str | Path, *, data: str | None = None) -> NDArray[Any]:
     path : str or Path
         ``.npy``, TIFF with one page, or HDF5.
     data : str, optional
-        Dataset of an HDF5 file; needed if it holds several images.  It may also follow the path after a colon:
+        Dataset of an HDF5 file; needed if it holds several images. It may also follow the path after a colon:
         ``labels.h5:/entry/labels``.
 
     Raises

@@ -42,7 +42,7 @@ def write_maps(
     Parameters
     ----------
     maps : Dataset
-        Images (y, x) and tables along other axes.  The image ``NAME_sigma`` is the standard error of ``NAME``.
+        Images (y, x) and tables along other axes. The image ``NAME_sigma`` is the standard error of ``NAME``.
     folder : str or Path
     stem : str
         First part of the names of the files: letters, digits, ``-`` and ``_``.
@@ -80,7 +80,7 @@ def write_maps(
 def write_table(
     path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, notes: Sequence[str] = ()
 ) -> Path:
-    """Write a table as CSV.  Notes come first, one a line after ``#``; numbers that are not known are empty."""
+    """Write a table as CSV.  Notes come first, one a line after ``#``; unknown numbers are empty."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         for note in notes:
             file.write(f"# {' '.join(str(note).split())}\n")
@@ -156,7 +156,8 @@ def maps_stem(name: str) -> str:
     """
     if STEM.fullmatch(name) is None:
         raise WriteError(
-            f"{name!r} cannot be part of a file's name; use up to 60 letters, digits, '-' and '_', a letter or a "
+            f"{name!r} cannot be part of a file's name; use up to 60 letters, digits, '-' and '_', a letter "
+            f"or a "
             "digit first"
         )
     return name

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from skimage.segmentation import find_boundaries
+from scipy import ndimage
 
 from xanesum.report.drawing import Picture, axes_of_image, limits_of, make_picture, size_of_pixel
 from xanesum.report.texts import MAP_LABELS, UNITS
@@ -21,7 +21,7 @@ from xanesum.storage.atomic import atomic_path
 __all__ = ["particle_pictures", "region_pictures", "write_particle_figures", "write_region_figures"]
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe-Ito
-SIZE_IN, RATIO = 3.5, 0.78  # width of a column of a journal, and height over width
+SIZE_IN, RATIO = 4.2, 0.75  # width, a little more than a column of a journal, and height over width
 DPI = 300
 SUFFIXES = (".png", ".svg")
 MOST_NUMBERS = 60  # particles that get a number in the image
@@ -97,16 +97,28 @@ def _label(particles: xr.Dataset) -> str:
 def _map(particles: xr.Dataset, label: str) -> Draw:
     values, labels = particles["map"].values, particles["labels"].values
     pixel_nm = size_of_pixel(particles)
-    extent, unit = axes_of_image(*values.shape, 1, pixel_nm)
+    extent, unit = axes_of_image(values.shape[0], values.shape[1], 1, pixel_nm)
     size = 1.0 if pixel_nm is None else pixel_nm / 1000
     offset = 0.0 if pixel_nm is None else 0.5
-    outline = np.where(find_boundaries(labels, mode="inner"), 1.0, np.nan)
+    dense = np.searchsorted(np.unique(labels[labels > 0]), labels) + 1
+    dense = np.where(labels > 0, dense, 0)
     low, high = limits_of(values[labels > 0] if (labels > 0).any() else values, 1, 99)
 
     def draw(figure: Figure, axes: Axes) -> None:
         shown = axes.imshow(values, cmap="viridis", vmin=low, vmax=high, extent=extent, interpolation="none")
         shown.set_cmap(shown.get_cmap().with_extremes(bad="#d9d9d9"))
-        axes.imshow(outline, cmap="gray", vmin=0, vmax=2, extent=extent, interpolation="none", alpha=0.7)
+        for number, box in enumerate(ndimage.find_objects(dense), start=1):
+            if box is not None:
+                rows, columns = (np.arange(side.start - 1, side.stop + 1) for side in box)
+                own = np.pad(dense[box] == number, 1).astype(float)
+                axes.contour(
+                    (columns + offset) * size,
+                    (rows + offset) * size,
+                    own,
+                    [0.5],
+                    colors="white",
+                    linewidths=0.7,
+                )
         if particles.sizes["particle"] <= MOST_NUMBERS:
             for number, y, x in zip(
                 *(particles[k].values for k in ("particle", "y_px", "x_px")), strict=True
@@ -211,7 +223,7 @@ def _region_figures(regions: xr.Dataset) -> Iterator[tuple[str, Draw, str]]:
 
     def places(figure: Figure, axes: Axes) -> None:
         masks = regions["masks"].values
-        extent, side = axes_of_image(*masks.shape[1:], 1, size_of_pixel(regions))
+        extent, side = axes_of_image(masks.shape[1], masks.shape[2], 1, size_of_pixel(regions))
         image = np.ones((*masks.shape[1:], 3))
         for r, mask in enumerate(masks):
             rgb = [int(COLORS[r % len(COLORS)][i : i + 2], 16) / 255 for i in (1, 3, 5)]

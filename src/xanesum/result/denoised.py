@@ -197,8 +197,8 @@ class Denoised:
         Parameters
         ----------
         region : array_like, optional
-            Image (Y, X) of pixels that count if they are not 0, or corners (N, 2) of a polygon, y and x in px;
-            see `xanesum.result.spectrum_errors.region_mask`.  All usable pixels by default.
+            Image (Y, X) of pixels that count if they are not 0, or corners (N, 2) of a polygon, y and x in
+            px; see `xanesum.result.spectrum_errors.region_mask`. All usable pixels by default.
 
         Returns
         -------

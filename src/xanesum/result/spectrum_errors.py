@@ -1,4 +1,4 @@
-"""Errors of the spectra of a result: what few spectra bring into all pixels, and what a mean keeps of an error.
+"""Errors of the spectra of a result: what all pixels share, and the error of a mean.
 
 Every pixel of a denoised image has an error, and neighbours share it.  Every pixel also has the errors of the
 spectra.  The error of a mean therefore does not fall as that of as many independent pixels.
@@ -34,17 +34,38 @@ __all__ = [
 class Factors(Protocol):
     """The parts of a result that its errors follow from; see `Denoised`."""
 
-    spectra: xr.DataArray
-    coefficients: xr.DataArray
-    sigma_common: xr.DataArray
-    sigma_pixel: xr.DataArray
-    sigma_drift: xr.DataArray
-    error_images: xr.DataArray
-    error_mixing: xr.DataArray
-    error_spectra: xr.DataArray
-    error_freedom: xr.DataArray
-    hidden_spectrum: xr.DataArray
-    hidden_size: xr.DataArray
+    @property
+    def spectra(self) -> xr.DataArray: ...  # noqa: D102
+
+    @property
+    def coefficients(self) -> xr.DataArray: ...  # noqa: D102
+
+    @property
+    def sigma_common(self) -> xr.DataArray: ...  # noqa: D102
+
+    @property
+    def sigma_pixel(self) -> xr.DataArray: ...  # noqa: D102
+
+    @property
+    def sigma_drift(self) -> xr.DataArray: ...  # noqa: D102
+
+    @property
+    def error_images(self) -> xr.DataArray: ...  # noqa: D102
+
+    @property
+    def error_mixing(self) -> xr.DataArray: ...  # noqa: D102
+
+    @property
+    def error_spectra(self) -> xr.DataArray: ...  # noqa: D102
+
+    @property
+    def error_freedom(self) -> xr.DataArray: ...  # noqa: D102
+
+    @property
+    def hidden_spectrum(self) -> xr.DataArray: ...  # noqa: D102
+
+    @property
+    def hidden_size(self) -> xr.DataArray: ...  # noqa: D102
 
     @property
     def sigma_used(self) -> NDArray[np.float64]:
@@ -69,8 +90,8 @@ def region_mask(
     Parameters
     ----------
     region : array_like
-        An image (Y, X), whose pixels that are not 0 belong to the region; or the corners (N, 2) of a polygon, y
-        and x in px, where whole numbers are the middles of pixels.  None stands for all pixels.
+        An image (Y, X), whose pixels that are not 0 belong to the region; or the corners (N, 2) of a polygon,
+        y and x in px, where whole numbers are the middles of pixels. None stands for all pixels.
     shape : (int, int)
         Y and X of the images.
     name : str
@@ -89,10 +110,11 @@ def region_mask(
     elif values.ndim == 2 and values.shape[1] == 2 and len(values) > 2 and values.dtype != bool:
         if not np.isfinite(values.astype(float)).all():
             raise StackError(f"{name} has a corner that is no finite number")
-        mask = polygon2mask(shape, values.astype(float))
+        mask = np.asarray(polygon2mask(shape, values.astype(float)))  # type: ignore[no-untyped-call]
     else:
         raise StackError(
-            f"{name} must be an image of {shape[0]} x {shape[1]} px (y, x), or at least three corners [y, x]; got "
+            f"{name} must be an image of {shape[0]} x {shape[1]} px (y, x), or at least three corners [y, "
+            f"x]; got "
             f"an array of shape {values.shape}"
         )
     if not mask.any():
@@ -114,7 +136,8 @@ def mean_spectrum(result: Factors, mask: NDArray[np.bool_], values: NDArray[np.f
     Returns
     -------
     Dataset
-        ``spectrum`` and ``sigma`` (energy,), in the unit of the stack; ``sigma`` is NaN at energies of weight 0.
+        ``spectrum`` and ``sigma`` (energy,), in the unit of the stack; ``sigma`` is NaN at energies of weight
+        0.
 
     Raises
     ------

@@ -18,6 +18,7 @@ from xanesum.io.map_files import maps_stem, notes_of, write_columns, write_maps,
 from xanesum.report.particle_figures import write_particle_figures, write_region_figures
 from xanesum.result import Denoised
 from xanesum.result.spectrum_errors import region_mask
+from xanesum.stack import usable_mask
 from xanesum.workflow.recipe import AUTO, NONE, Recipe
 from xanesum.xanes import chemical_map
 from xanesum.xanes.particle_labels import Particles, check_labels, find_particles
@@ -144,13 +145,14 @@ def _particles(
     result: Denoised, stack: xr.DataArray | None, recipe: Recipe, named: Named, progress: Progress
 ) -> xr.Dataset:
     options, chosen = recipe.particles, recipe.map
-    ranges = {"e0_ev": chosen.e0_ev, "pre_ev": chosen.pre_ev, "post_ev": chosen.post_ev}
+    ranges: dict[str, Any] = {"e0_ev": chosen.e0_ev, "pre_ev": chosen.pre_ev, "post_ev": chosen.post_ev}
     maps = chemical_map(result, kind=chosen.kind, **ranges)
     particles = named.particles
     if particles is None:
         particles = find_particles(
             maps["edge_step"].values,
-            maps["mask"].values,
+            usable_mask(result.coefficients),
+            has_edge=maps["mask"].values,
             threshold=options.threshold,
             split_px=options.split_px,
             min_pixels=options.min_pixels,

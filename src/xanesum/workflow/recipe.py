@@ -234,7 +234,7 @@ class ParticleOptions(_Checked):
 
 @dataclass(frozen=True, slots=True)
 class RegionOptions:
-    """Named regions: each option of the section is one, a file of a mask or the corners [y, x] of a polygon."""
+    """Named regions: each option of the section is one, a file of a mask or the corners of a polygon."""
 
     named: tuple[tuple[str, Region], ...] = ()
 
@@ -261,7 +261,8 @@ def _region(name: str, value: Any) -> Region:
     )
     if len(pairs) < 3 or len(pairs) != len(corners) or any(_UNFIT in pair or None in pair for pair in pairs):
         raise RecipeError(
-            f"region {name} must be a file, or at least three corners [y, x] of finite numbers, got {value!r}",
+            f"region {name} must be a file, or at least three corners [y, x] of finite numbers, got "
+            f"{value!r}",
             parameter="regions",
         )
     return pairs

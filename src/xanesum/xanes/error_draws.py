@@ -92,7 +92,7 @@ class ErrorDraws:
 
 
 def measured_residual(result: Denoised, stack: xr.DataArray) -> NDArray[np.float32]:
-    """Return the measured images less the denoised ones, (K, P): the stack projected on the spectra of the result.
+    """Return the measured images less the denoised ones, (K, P), by projection of the stack on the spectra.
 
     Values that were not measured count as if they were as the result says.
 

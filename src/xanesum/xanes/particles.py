@@ -15,7 +15,7 @@ from xanesum.errors import EdgeError, RecipeError, StackError
 from xanesum.result import Denoised
 from xanesum.xanes.error_draws import ErrorDraws, measured_residual
 from xanesum.xanes.maps import ERROR_NAMES, MAP_NAMES, chemical_map, edge_step
-from xanesum.xanes.particle_labels import Particles
+from xanesum.xanes.particle_labels import Particles, without_small_holes
 from xanesum.xanes.pixel_spectra import PixelSpectra, pixel_spectra_of
 
 __all__ = [
@@ -32,6 +32,10 @@ DEFAULT_DRAWS = 60  # a standard deviation from 60 draws has an error of 9 %
 LEAST_DRAWS = 10
 ROUNDS = 3  # rounds in which means of particles and of shells are made to fit both
 WEIGHTS = ("edge_step", "pixels")  # how pixels count in the mean of a particle
+WITHOUT_SCAN = (  # reason against the errors of means
+    "the scan was not at hand, so that means are those of denoised images, in which small particles are mixed "
+    "with what surrounds them"
+)
 SPREAD_SIGMAS = 2.0  # standard errors by which a spread must exceed what errors explain
 
 # from the spectra of all pixels to a Dataset of maps, each with its standard error and a mask
@@ -102,13 +106,13 @@ def measure_particles(
 ) -> xr.Dataset:
     """Measure the state of each particle in a map, with standard errors.
 
-    Errors are those of `ErrorDraws`: the result is drawn again with the errors that it states, and mapped again
-    with the edge found again.  The standard deviation of the draws is the error of a mean, of a spread and of a
-    profile.  Errors that neighbours or all pixels share are thereby in it.
+    Errors are those of `ErrorDraws`: the result is drawn again with the errors that it states, and mapped
+    again with the edge found again. The standard deviation of the draws is the error of a mean, of a spread
+    and of a profile. Errors that neighbours or all pixels share are thereby in it.
 
-    A denoiser knows no particles, and smooths states over their borders.  Where the scan is at hand, its mean over
-    the pixels of a particle, and over a shell of all particles, replaces that of the denoised images.  Then the
-    denoiser has no influence on these means, and their noise is that of the scan.
+    A denoiser knows no particles, and smooths states over their borders. Where the scan is at hand, its mean
+    over the pixels of a particle, and over a shell of all particles, replaces that of the denoised images.
+    Then the denoiser has no influence on these means, and their noise is that of the scan.
 
     Parameters
     ----------
@@ -136,15 +140,15 @@ def measure_particles(
     Returns
     -------
     Dataset
-        Along ``particle``: ``n_pixels``, ``n_mapped`` (pixels with a state), ``area``, ``diameter`` (of the circle
-        of this area), ``y``, ``x`` (middle, px), ``is_cut`` (by the border of the image), ``state``,
+        Along ``particle``: ``n_pixels``, ``n_mapped`` (pixels with a state), ``area``, ``diameter`` (of the
+        circle of this area), ``y``, ``x`` (middle, px), ``is_cut`` (by the border of the image), ``state``,
         ``state_sigma``, ``state_sigma_relative`` (of the difference from the mean of all particles, in which
         errors that all share cancel), ``spread`` (standard deviation within, beyond what the errors explain),
-        ``spread_sigma``, ``thickness`` (mean edge step), ``thickness_sigma``.  Along ``particle`` and ``depth``
-        (px from the surface, middle of the shell): ``profile``, ``profile_sigma``, ``profile_pixels``.  Along
-        ``depth``, for all whole particles: ``depth_state``, ``depth_state_sigma``, ``depth_difference`` (from the
-        mean of the particle), ``depth_difference_sigma``, ``depth_pixels``.  ``labels`` (y, x), and the maps
-        ``map``, ``map_sigma``, ``edge_step``.
+        ``spread_sigma``, ``thickness`` (mean edge step), ``thickness_sigma``. Along ``particle`` and
+        ``depth`` (px from the surface, middle of the shell): ``profile``, ``profile_sigma``,
+        ``profile_pixels``. Along ``depth``, for all whole particles: ``depth_state``, ``depth_state_sigma``,
+        ``depth_difference`` (from the mean of the particle), ``depth_difference_sigma``, ``depth_pixels``.
+        ``labels`` (y, x), and the maps ``map``, ``map_sigma``, ``edge_step``.
 
     Raises
     ------
@@ -188,7 +192,10 @@ def measure_particles(
     dataset = xr.Dataset(
         found | _maps(maps, name, thickness, particles), coords=_coords(particles, geometry, shell_px)
     )
-    return dataset.assign_attrs(_facts(maps, name, particles, weights, shell_px, len(drawn), spectra))
+    facts = _facts(maps, name, particles, weights, shell_px, len(drawn), spectra)
+    if correction is None and drawn:
+        facts |= {"intervals_hold": False, "reasons": [*facts["reasons"], WITHOUT_SCAN]}
+    return dataset.assign_attrs(facts)
 
 
 def map_name(maps: xr.Dataset) -> str:
@@ -240,14 +247,15 @@ def _geometry(particles: Particles, usable: NDArray[np.bool_], shell_px: float) 
 def depth_px(labels: NDArray[np.integer]) -> NDArray[np.float64]:
     """Return the distance (Y, X) in px of each pixel from the surface of its particle; 0 where there is none.
 
-    A pixel at the surface has the distance 0.5.  The surface is where another particle or no particle begins.
+    A pixel at the surface has the distance 0.5. The surface is where another particle or the background
+    begins; small holes within a particle are no surface.
     """
     distance = np.zeros(labels.shape)
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is not None:
             wider = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)
             own = labels[wider] == number
-            inside = ndimage.distance_transform_edt(np.pad(own, 1))[1:-1, 1:-1]
+            inside = ndimage.distance_transform_edt(np.pad(without_small_holes(own), 1))[1:-1, 1:-1]
             distance[wider][own] = inside[own] - 0.5
     return distance
 
@@ -396,7 +404,8 @@ def _facts(
         "map": name,
         "map_kind": kind,
         "definition": (
-            f"mean of {name} ({kind.replace('_', ' ')} map) over the pixels of each particle, {counted}; particles: "
+            f"mean of {name} ({kind.replace('_', ' ')} map) over the pixels of each particle, {counted}; "
+            f"particles: "
             f"{particles.definition}; errors from {n_draws} draws; shells of {shell_px:g} px"
         ),
         "map_definition": str(maps.attrs.get("definition", "")),

@@ -32,9 +32,9 @@ def region_spectra(
     -------
     Dataset
         Along ``region`` and ``energy``, in the unit of the stack: ``denoised`` and ``denoised_sigma`` (as
-        `Denoised.mean_spectrum`); ``measured`` and ``measured_sigma`` (mean of the scan, and the error of that
-        mean by its noise), NaN where there is no scan or the weight is 0.  Along ``region``: ``n_pixels``.
-        ``masks`` (region, y, x).
+        `Denoised.mean_spectrum`); ``measured`` and ``measured_sigma`` (mean of the scan, and the error of
+        that mean by its noise), NaN where there is no scan or the weight is 0. Along ``region``:
+        ``n_pixels``. ``masks`` (region, y, x).
 
     Raises
     ------
@@ -79,7 +79,8 @@ def region_spectra(
             "kind": "regions",
             "quantity": result.attrs.get("quantity", ""),
             "definition": (
-                "mean spectrum of the usable pixels of each region: measured (before denoising, error of the mean by "
+                "mean spectrum of the usable pixels of each region: measured (before denoising, error of the "
+                "mean by "
                 "the noise of the scan) and denoised (error with what neighbours and all pixels share)"
             ),
             "intervals_hold": result.intervals_hold,
@@ -91,7 +92,7 @@ def region_spectra(
 def _measured(
     result: Denoised, stack: xr.DataArray, masks: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the means (R, E) of a scan over regions, and their standard errors; NaN at energies of weight 0."""
+    """Return the means (R, E) of a scan over regions, and their errors; NaN at energies of weight 0."""
     means, errors = np.full((2, len(masks), len(stack)), np.nan)
     pixel = np.nan_to_num(result.sigma_pixel.values, nan=1.0)
     for e in np.flatnonzero(usable_weight(stack) & usable_weight(result.spectra.T)):
