@@ -11,6 +11,7 @@ import argparse
 import time
 import warnings
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def main() -> None:
     n_phantoms, n_random = (4, 4) if options.quick else (options.phantoms, options.random)
     name = f"chemistry-particles{'-quick' if options.quick else ''}"
     rows: list[Row] = []
-    for found in (*phantoms(n_phantoms), *random_scans(n_random, base_seed(options.set))):
+    for found in chain(phantoms(n_phantoms), random_scans(n_random, base_seed(options.set))):
         rows += found
         save(name, rows, tables=tables(rows))
     for title, table in tables(rows).items():

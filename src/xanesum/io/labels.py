@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ __all__ = ["LARGEST_IMAGE", "read_labels"]
 
 LARGEST_IMAGE = 100_000_000  # pixels; a larger image is not read
 HEAD = 8
+WITH_DATA = re.compile(r"(?P<path>.+\.(h5|hdf5|hdf|nxs)):(?P<data>.+)", re.IGNORECASE)
 
 
 def read_labels(path: str | Path, *, data: str | None = None) -> NDArray[Any]:
@@ -38,10 +40,10 @@ def read_labels(path: str | Path, *, data: str | None = None) -> NDArray[Any]:
     ReadError
         If the file is missing, holds no single image of numbers, or a too large one.
     """
+    named = WITH_DATA.fullmatch(str(path))
     path = Path(path)
-    if data is None and not path.exists() and ":" in path.name:
-        name, _, data = str(path).partition(":")
-        path = Path(name)
+    if data is None and named is not None and not path.exists():
+        path, data = Path(named["path"]), named["data"]
     head = read_bytes(path, HEAD)
     if head.startswith(MAGIC):
         image = read_npy(path)

@@ -71,7 +71,7 @@ def write_maps(
                 temporary, _for_tiff(values.values), photometric="minisblack", description=text, metadata=None
             )
         files.append(path)
-    rows = [_summary(maps, name) for name in images if _is_float(maps, name) and not name.endswith("_sigma")]
+    rows = [_summary(maps, name) for name in images if _is_float(maps, name) and "_sigma" not in name]
     if rows:
         files.append(write_table(folder / f"{stem}_summary.csv", SUMMARY, rows, notes=notes_of(maps, origin)))
     return tuple(files)

@@ -33,8 +33,8 @@ LEAST_DRAWS = 10
 ROUNDS = 3  # rounds in which means of particles and of shells are made to fit both
 WEIGHTS = ("edge_step", "pixels")  # how pixels count in the mean of a particle
 WITHOUT_SCAN = (  # reason against the errors of means
-    "the scan was not at hand, so that means are those of denoised images, in which small particles are mixed "
-    "with what surrounds them"
+    "the scan was not at hand, so that means are those of denoised images, in which small particles "
+    "are mixed with what surrounds them"
 )
 SPREAD_SIGMAS = 2.0  # standard errors by which a spread must exceed what errors explain
 
