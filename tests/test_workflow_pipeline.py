@@ -310,7 +310,8 @@ def test_a_recipe_may_begin_with_a_byte_order_mark(tmp_path):
 
 
 def test_regions_are_named_by_the_recipe(tmp_path):
-    text = '[particles]\nlabels = "auto"\nshell_px = 2\n\n[regions]\na = "mask.tif"\nb = [[0, 0], [0, 9], [9, 9]]\n'
+    text = '[particles]\nlabels = "auto"\nshell_px = 2\n\n'
+    text += '[regions]\na = "mask.tif"\nb = [[0, 0], [0, 9], [9, 9]]\n'
     (tmp_path / "r.toml").write_text(text, "utf-8")
 
     recipe = read_recipe(tmp_path / "r.toml")

@@ -28,6 +28,7 @@ def discs(*places):
 
 
 # a grid of 20 discs, each a mixture of two states
+# the edge of two states and what lies below it: three spectra
 LABELS = discs(*((7 + 14 * j, 7 + 14 * i, 5) for j in range(4) for i in range(5)))
 SHARES = np.random.default_rng(4).uniform(0, 1, LABELS.max() + 1)
 THICKNESS = np.where(LABELS > 0, 1.0, 0.02)
@@ -51,7 +52,7 @@ def stack():
 
 @pytest.fixture(scope="module")
 def result(stack):
-    return denoise(stack, rank=2, denoiser="wavelet")
+    return denoise(stack, rank=3, denoiser="wavelet")
 
 
 # --- labels
@@ -140,7 +141,7 @@ def test_depth_is_the_distance_to_the_nearest_foreign_pixel():
 
 
 def test_states_are_right_within_their_errors(result, stack):
-    """20 particles: the root mean square of error over stated error lies within 3.3 of its own errors of 1."""
+    """20 particles: the size of error over stated error lies within 4 of its own errors of 1."""
     found = measure_particles(result, PARTICLES, stack=stack, mapped=half_step_energy, n_draws=20)
 
     scaled = (found["state"].values - STATES) / found["state_sigma"].values
@@ -218,7 +219,7 @@ def test_a_core_is_seen_in_the_profile_and_the_spread():
     stack = edge_stack(np.where(core, 8343.0, 8341.0), thickness=np.where(labels, 1.0, 0.01), n_energies=50)
 
     noisy_stack = noisy(3, stack)
-    result = denoise(noisy_stack, rank=2, denoiser="wavelet")
+    result = denoise(noisy_stack, rank=3, denoiser="wavelet")
     found = measure_particles(
         result, check_labels(labels, SHAPE), stack=noisy_stack, mapped=half_step_energy, n_draws=20
     )
@@ -303,12 +304,16 @@ def test_draws_scatter_as_the_errors_say(result):
 def test_the_error_of_a_mean_spectrum_is_that_of_repetitions():
     """Without a denoiser, errors of means scatter as they are stated."""
     errors = []
-    for seed in range(4):
-        found = denoise(noisy(seed), rank=2, denoiser="none").mean_spectrum(LABELS == 8)
-        truth = CLEAN.values[:, LABELS == 8].mean(axis=1)
-        errors.append((found["spectrum"].values - truth) / found["sigma"].values)
+    for seed in range(2):
+        clean = denoise(noisy(seed), rank=3, denoiser="none")
+        for number in range(1, LABELS.max() + 1):
+            found, truth = (
+                clean.mean_spectrum(number == LABELS),
+                CLEAN.values[:, number == LABELS].mean(axis=1),
+            )
+            errors.append((found["spectrum"].values - truth) / found["sigma"].values)
 
-    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(1, abs=0.35)
+    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(1, abs=0.25)
 
 
 def test_spectrum_of_a_pixel_and_of_a_polygon(result):
@@ -346,7 +351,7 @@ def test_regions_before_and_after_denoising(result, stack):
     truth = CLEAN.values[:, LABELS > 0].mean(axis=1)
     for name in ("measured", "denoised"):
         scaled = (found[name].values[1] - truth) / found[f"{name}_sigma"].values[1]
-        assert np.sqrt(np.mean(scaled**2)) < 1.5
+        assert np.sqrt(np.mean(scaled**2)) < 2.5  # errors of all energies are alike
     np.testing.assert_allclose(
         found["measured"].values[0], stack.values[:, LABELS == 1].mean(axis=1), rtol=1e-5
     )

@@ -28,7 +28,12 @@ __all__ = [
     "projection",
     "region_mask",
     "spectrum_errors",
+    "split_errors",
 ]
+
+
+LEAST_KEPT = 0.1  # least weight of an image that is believed
+MOST_LOST = 0.9  # largest part of the error of a pixel that shrinkage may be
 
 
 class Factors(Protocol):
@@ -66,6 +71,9 @@ class Factors(Protocol):
 
     @property
     def hidden_size(self) -> xr.DataArray: ...  # noqa: D102
+
+    @property
+    def components(self) -> xr.Dataset: ...  # noqa: D102
 
     @property
     def sigma_used(self) -> NDArray[np.float64]:
@@ -167,9 +175,11 @@ def _variance_of_mean(
     """Return the variance (E',) of a weighted mean spectrum at the usable energies; weights (Y, X)."""
     basis = result.error_mixing.values.T @ result.spectra.values[:, used]  # (S, E')
     noise = noise_of_sources(result, used)
+    sizes, lost = split_errors(result)
     variance = np.zeros(int(used.sum()))
-    for size, level, spectrum in zip(result.error_images.values, noise, basis, strict=True):
-        variance += ErrorField.of(size, level).variance_of_sum(weights) * spectrum**2
+    for size, level, image, spectrum in zip(sizes, noise, lost, basis, strict=True):
+        of_mean = ErrorField.of(size, level).variance_of_sum(weights) + float(np.sum(weights * image)) ** 2
+        variance += of_mean * spectrum**2
     flat = weights.ravel()
     for part in spectrum_errors(result, used):
         if part.is_common:
@@ -179,6 +189,23 @@ def _variance_of_mean(
             field = ErrorField.of(part.size.reshape(weights.shape), level)
             variance += np.diag(part.covariance) * field.variance_of_sum(weights)
     return variance
+
+
+def split_errors(result: Factors) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the errors of the images without what shrinkage lost, and what it lost, both (S, Y, X).
+
+    The weights of the noisy and of the denoised image may sum to less than 1.  Then a share of the image itself is
+    lost, in all pixels alike, and a mean over many pixels does not make this error smaller.
+    """
+    errors, n = result.error_images.values, len(result.error_images)
+    kept = result.components["weight_noisy"].values[:n] + result.components["weight_denoised"].values[:n]
+    kept = np.clip(np.nan_to_num(kept, nan=1.0), LEAST_KEPT, 1.0)
+    flat = result.coefficients.values.reshape(len(result.coefficients), -1)
+    sources = (np.linalg.pinv(result.error_mixing.values).astype(np.float32) @ flat).reshape(errors.shape)
+    lost = sources * ((1 - kept) / kept)[:, None, None].astype(np.float32)
+    most = np.float32(MOST_LOST) * errors
+    lost = np.clip(lost, -most, most)
+    return np.sqrt(errors**2 - lost**2), lost
 
 
 def noise_of_sources(result: Factors, used: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from xanesum.errors import StackError
 from xanesum.linalg.error_fields import ErrorField
 from xanesum.result import Denoised
-from xanesum.result.spectrum_errors import SpectrumError, hidden_noise, noise_of_sources, projection
+from xanesum.result.spectrum_errors import (
+    SpectrumError,
+    hidden_noise,
+    noise_of_sources,
+    projection,
+    split_errors,
+)
 from xanesum.stack import usable_mask, usable_weight
 from xanesum.xanes.pixel_spectra import PixelSpectra, pixel_spectra_of
 
@@ -35,6 +41,7 @@ class ErrorDraws:
     spectra: PixelSpectra
     noise: NDArray[np.float32]  # (S, Y, X), level of the noise of the sources of the images
     of_images: tuple[ErrorField, ...]  # of the sources of the images
+    lost: NDArray[np.float32]  # (S, Y, X), standard error of them by shrinkage, in all pixels alike
     common: tuple[
         tuple[NDArray[np.float64], NDArray[np.float32]], ...
     ]  # root (E, R) of a covariance, image (P,)
@@ -51,10 +58,11 @@ class ErrorDraws:
         """
         spectra, used = pixel_spectra_of(result), usable_weight(result.spectra.T)
         noise = noise_of_sources(result, used).astype(np.float32)
-        fields = tuple(map(ErrorField.of, result.error_images.values, noise))
+        sizes, lost = split_errors(result)
+        fields = tuple(map(ErrorField.of, sizes, noise))
         common = [(_root(part.covariance), part.size) for part in spectra.of_spectra if part.is_common]
         own = [_own(result, part, used) for part in spectra.of_spectra if not part.is_common]
-        return cls(spectra, noise, fields, tuple(common), tuple(own))
+        return cls(spectra, noise, fields, lost, tuple(common), tuple(own))
 
     def draw(self, rng: np.random.Generator, correction: Correction | None = None) -> PixelSpectra:
         """Return the spectra with one error of every kind, whose own errors are 0.
@@ -70,6 +78,7 @@ class ErrorDraws:
                 np.stack(each) for each in zip(*(f.draw(rng) for f in self.of_images), strict=True)
             )
             mixing = self.spectra.mixing.astype(np.float32)
+            errors = errors + rng.standard_normal((len(errors), 1, 1), dtype=np.float32) * self.lost
             errors = mixing @ errors.reshape(len(errors), -1)
             images = images + errors
             if correction is not None:
