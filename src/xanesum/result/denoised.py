@@ -11,12 +11,13 @@ from typing import Any
 import h5py
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from xanesum.errors import RankError, ReadError, StackError
 from xanesum.io.hdf5_file import RESULT, is_result, scalar_text
 from xanesum.io.hdf5_text import stored_text
-from xanesum.result.spectrum_errors import mean_spectrum, region_mask
+from xanesum.result.mean_spectra import MeanSpectra
+from xanesum.result.spectrum_errors import filled_spectra
 from xanesum.stack import DIMS, QUANTITIES, add_history
 from xanesum.storage.atomic import atomic_path
 from xanesum.storage.lazy import lazy_array
@@ -75,7 +76,7 @@ ARRAYS = (
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Denoised:
+class Denoised(MeanSpectra):
     """A clean stack as factors: ``spectra`` times ``coefficients``."""
 
     spectra: xr.DataArray  # (component, energy), orthonormal rows; 0 at energies of weight 0
@@ -172,7 +173,7 @@ class Denoised:
         """
         if out is not None and not _is_place(out, self.shape):
             raise StackError(f"out must be a NumPy array of floats of shape {self.shape}")
-        spectra = self._filled_spectra()
+        spectra = filled_spectra(self.spectra)
         images = self.coefficients.values
 
         def read(key: tuple[Any, ...]) -> NDArray[np.float32]:
@@ -187,49 +188,6 @@ class Denoised:
         stack = xr.DataArray(values, coords=coords, name="stack", attrs=dict(self.attrs))
         stack.attrs.pop("missing_values", None)
         return add_history(stack, f"denoised by xanesum {self.provenance.get('xanesum')}, rank {self.rank}")
-
-    def mean_spectrum(self, region: ArrayLike | None = None) -> xr.Dataset:
-        """Return the mean spectrum of a region, with its standard error.
-
-        Neighbouring pixels of a denoised image share their errors, and all pixels share those of the spectra.
-        The error of the mean holds both, so that it falls more slowly than that of independent pixels.
-
-        Parameters
-        ----------
-        region : array_like, optional
-            Image (Y, X) of pixels that count if they are not 0, or corners (N, 2) of a polygon, y and x in
-            px; see `xanesum.result.spectrum_errors.region_mask`. All usable pixels by default.
-
-        Returns
-        -------
-        Dataset
-            ``spectrum`` and ``sigma`` (energy,), in the unit of the stack.  ``attrs["n_pixels"]`` counts the
-            pixels; ``attrs["intervals_hold"]`` and ``attrs["reasons"]`` are those of the result.
-
-        Raises
-        ------
-        StackError
-            If the region has another size, or holds no usable pixel.
-        """
-        mask = region_mask(region, self.shape[1:])
-        found = mean_spectrum(self, mask, self._filled_spectra().astype(np.float64))
-        facts = {"intervals_hold": self.intervals_hold, "reasons": list(self.reasons)}
-        return found.assign_attrs(quantity=self.attrs.get("quantity", ""), **facts)
-
-    def spectrum(self, y: int, x: int) -> xr.Dataset:
-        """Return the spectrum of one pixel with its standard error, as `mean_spectrum` does for a region.
-
-        Raises
-        ------
-        StackError
-            If the pixel lies outside the images, or is masked.
-        """
-        n_y, n_x = self.shape[1:]
-        if not (0 <= y < n_y and 0 <= x < n_x):
-            raise StackError(f"pixel y = {y}, x = {x} lies outside the images of {n_y} x {n_x} px")
-        mask = np.zeros((n_y, n_x), bool)
-        mask[y, x] = True
-        return self.mean_spectrum(mask)
 
     def save(self, path: str | Path) -> Path:
         """Write the result to one HDF5 file, completely or not at all; `load_result` reads it.
@@ -257,17 +215,6 @@ class Denoised:
             process["provenance"] = json.dumps(self.provenance, default=_plain)
             process["reasons"] = json.dumps(self.reasons)
         return Path(path)
-
-    def _filled_spectra(self) -> NDArray[np.float32]:
-        """Return the spectra with energies of weight 0 interpolated."""
-        spectra = self.spectra.values.astype(np.float32)
-        if "weight" not in self.spectra.coords:
-            return spectra
-        used = self.spectra["weight"].values > 0
-        energy = self.spectra.energy.values
-        return np.array([np.interp(energy, energy[used], row[used]) for row in spectra], np.float32).reshape(
-            spectra.shape
-        )
 
 
 def _line_of(result: Denoised) -> str:

@@ -22,6 +22,7 @@ from xanesum.stack import SHIFT_ERRORS, usable_mask, usable_weight
 __all__ = [
     "Factors",
     "SpectrumError",
+    "filled_spectra",
     "hidden_noise",
     "mean_spectrum",
     "noise_of_sources",
@@ -130,7 +131,7 @@ def region_mask(
     return mask
 
 
-def mean_spectrum(result: Factors, mask: NDArray[np.bool_], values: NDArray[np.float64]) -> xr.Dataset:
+def mean_spectrum(result: Factors, mask: NDArray[np.bool_]) -> xr.Dataset:
     """Return the mean spectrum of some pixels with its standard error.
 
     Parameters
@@ -138,8 +139,6 @@ def mean_spectrum(result: Factors, mask: NDArray[np.bool_], values: NDArray[np.f
     result : Factors
     mask : ndarray of bool, shape (Y, X)
         The pixels; masked pixels of the result do not count.
-    values : ndarray, shape (K, E)
-        Spectra of the components at all energies.
 
     Returns
     -------
@@ -163,10 +162,20 @@ def mean_spectrum(result: Factors, mask: NDArray[np.bool_], values: NDArray[np.f
     sigma[used] = np.sqrt(_variance_of_mean(result, weights, used))
     energy = result.spectra["energy"]
     return xr.Dataset(
-        {"spectrum": ("energy", means @ values), "sigma": ("energy", sigma)},
+        {"spectrum": ("energy", means @ filled_spectra(result.spectra)), "sigma": ("energy", sigma)},
         coords={"energy": energy},
         attrs={"n_pixels": n_pixels},
     )
+
+
+def filled_spectra(spectra: xr.DataArray) -> NDArray[np.float32]:
+    """Return spectra (K, E) with energies of weight 0 interpolated."""
+    values: NDArray[np.float32] = spectra.values.astype(np.float32)
+    if "weight" not in spectra.coords:
+        return values
+    used, energy = spectra["weight"].values > 0, spectra["energy"].values
+    rows = [np.interp(energy, energy[used], row[used]) for row in values]
+    return np.array(rows, np.float32).reshape(values.shape)
 
 
 def _variance_of_mean(
@@ -194,7 +203,7 @@ def _variance_of_mean(
 def split_errors(result: Factors) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the errors of the images without what shrinkage lost, and what it lost, both (S, Y, X).
 
-    The weights of the noisy and of the denoised image may sum to less than 1.  Then a share of the image itself is
+    The weights of the noisy and of the denoised image may sum to less than 1.  Then a share of the image is
     lost, in all pixels alike, and a mean over many pixels does not make this error smaller.
     """
     errors, n = result.error_images.values, len(result.error_images)

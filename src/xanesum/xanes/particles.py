@@ -192,7 +192,9 @@ def measure_particles(
     dataset = xr.Dataset(
         found | _maps(maps, name, thickness, particles), coords=_coords(particles, geometry, shell_px)
     )
-    facts = _facts(maps, name, particles, weights, shell_px, len(drawn), spectra)
+    counted = "weighted by the edge step" if weights == "edge_step" else "all pixels alike"
+    how = f"{counted}; errors from {len(drawn)} draws; shells of {shell_px:g} px"
+    facts = _facts(maps, name, particles, how, spectra) | {"n_draws": len(drawn)}
     if correction is None and drawn:
         facts |= {"intervals_hold": False, "reasons": [*facts["reasons"], WITHOUT_SCAN]}
     return dataset.assign_attrs(facts)
@@ -386,15 +388,9 @@ def _coords(particles: Particles, geometry: _Geometry, shell_px: float) -> dict[
 
 
 def _facts(
-    maps: xr.Dataset,
-    name: str,
-    particles: Particles,
-    weights: str,
-    shell_px: float,
-    n_draws: int,
-    spectra: PixelSpectra,
+    maps: xr.Dataset, name: str, particles: Particles, how: str, spectra: PixelSpectra
 ) -> dict[str, Any]:
-    counted = "weighted by the edge step" if weights == "edge_step" else "all pixels alike"
+    """Return the attributes of the result; `how` says how particles were measured."""
     facts = {
         key: maps.attrs[key] for key in ("e0_ev", "pre_ev", "post_ev") if maps.attrs.get(key) is not None
     }
@@ -404,13 +400,11 @@ def _facts(
         "map": name,
         "map_kind": kind,
         "definition": (
-            f"mean of {name} ({kind.replace('_', ' ')} map) over the pixels of each particle, {counted}; "
-            f"particles: "
-            f"{particles.definition}; errors from {n_draws} draws; shells of {shell_px:g} px"
+            f"mean of {name} ({kind.replace('_', ' ')} map) over the pixels of each particle, {how}; "
+            f"particles: {particles.definition}"
         ),
         "map_definition": str(maps.attrs.get("definition", "")),
         "threshold": np.nan if particles.threshold is None else particles.threshold,
-        "n_draws": n_draws,
         "pixel_size_nm": float(spectra.source.attrs.get("pixel_size_nm") or np.nan),
         "intervals_hold": not spectra.reasons,
         "reasons": list(spectra.reasons),
