@@ -2,7 +2,9 @@
 
 ``python benchmarks/jitter.py`` moves the six phantoms by 2, 4 and 6 px of uniform jitter, with white noise of
 10 and 150, three seeds each.  Rows: not aligned, aligned after denoising (the paper's way), StackReg to the
-frame before (where pystackreg is installed), phase correlation to the frame before, and `xanesum.align`.  A
+frame before (where pystackreg is installed), phase correlation to the frame before, all pairs of frames
+(cross-correlations of edge images, made consistent by least squares with the height of the maximum as weight:
+de Jong et al., Ultramicroscopy 213, 112913, 2020), and `xanesum.align`.  A
 row that is done is kept in the results and not repeated; ``--fresh`` starts again.  Both scans of a pair have
 the same noise.  Maps are compared with the truth over the same area, which all frames have seen; the common
 shift of all frames, which no method can know, is set so that this is where the truth is.  Errors of shifts
@@ -25,7 +27,7 @@ import xarray as xr
 from _common import load, print_table, save
 from _metrics import map_correlation
 from numpy.typing import NDArray
-from scipy import fft
+from scipy import fft, ndimage
 
 from xanesum import Shifts, align, denoise, estimate_shifts, half_step_energy
 from xanesum.errors import XanesumError, XanesumWarning
@@ -34,10 +36,11 @@ from xanesum.phantom.scenes import KINDS
 
 SHAPE, N_ENERGIES = (256, 320), 150
 JITTERS, SIGMAS, SEEDS = (2.0, 4.0, 6.0), (10.0, 150.0), (0, 1, 2)
-METHODS = ("not aligned", "after denoising", "StackReg", "phase correlation", "xanesum")
+METHODS = ("not aligned", "after denoising", "StackReg", "phase correlation", "all pairs", "xanesum")
 STRONG = 0.04  # of the greatest squared slope of a frame
 MIRROR_PX = 16
 UPSAMPLING = 50  # of the phase correlation
+SMOOTHING_PX = 3.0  # of the edge images of all pairs
 Row = dict[str, Any]
 Array = NDArray[np.float64]
 
@@ -141,6 +144,8 @@ def shifts_by(pair: Pair, method: str) -> Shifts:
         found = by_stackreg(pair.moving.values)
     elif method == "phase correlation":
         found = by_phase(pair.moving.values)
+    elif method == "all pairs":
+        found = by_all_pairs(pair.moving.values)
     else:
         found = by_phase(quiet_denoise(pair.moving).reconstruct().values)
     limit = np.array(SHAPE) * 0.45
@@ -163,6 +168,39 @@ def by_phase(values: NDArray[np.float32]) -> Array:
 
     steps = [phase_cross_correlation(a, b, upsample_factor=UPSAMPLING)[0] for a, b in pairwise(values)]
     return np.concatenate([np.zeros((1, 2)), -np.cumsum(steps, axis=0)])
+
+
+def by_all_pairs(values: NDArray[np.float32]) -> Array:
+    """Return shifts that agree best with the cross-correlations of all pairs of frames."""
+    edges = np.array([ndimage.gaussian_gradient_magnitude(frame, SMOOTHING_PX) for frame in values])
+    edges -= edges.mean(axis=(1, 2), keepdims=True)
+    edges /= np.linalg.norm(edges, axis=(1, 2), keepdims=True)
+    waves = fft.rfft2(edges)
+    first, second = np.triu_indices(len(values), 1)
+    steps, heights = np.empty((len(first), 2)), np.empty(len(first))
+    for k, (i, j) in enumerate(zip(first, second, strict=True)):
+        steps[k], heights[k] = peak_of(fft.irfft2(waves[j] * waves[i].conj(), SHAPE))
+    weights = np.clip(heights, 0.0, None) ** 2
+    laplacian = np.zeros((len(values), len(values)))
+    np.add.at(laplacian, (first, second), -weights)
+    laplacian += laplacian.T
+    laplacian -= np.diag(laplacian.sum(axis=0))
+    pulls = np.zeros((len(values), 2))
+    np.add.at(pulls, second, weights[:, None] * steps)
+    np.add.at(pulls, first, -weights[:, None] * steps)
+    return np.asarray(np.linalg.lstsq(laplacian, pulls, rcond=None)[0])
+
+
+def peak_of(correlation: Array) -> tuple[Array, float]:
+    """Return where a periodic correlation is greatest, by a parabola along each axis, and how high it is."""
+    top = np.array(np.unravel_index(correlation.argmax(), correlation.shape))
+    height, place = float(correlation[tuple(top)]), np.empty(2)
+    for axis, size in enumerate(correlation.shape):
+        line = np.take(correlation, top[1 - axis], axis=1 - axis)
+        before, after = line[top[axis] - 1], line[(top[axis] + 1) % size]
+        place[axis] = top[axis] + 0.5 * (before - after) / min(before - 2 * height + after, -1e-12)
+        place[axis] = (place[axis] + size / 2) % size - size / 2
+    return place, height
 
 
 def quiet_denoise(stack: xr.DataArray) -> Any:

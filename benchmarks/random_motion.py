@@ -151,6 +151,8 @@ def compared(stack: xr.DataArray, still: xr.DataArray, clean: xr.DataArray, moti
             row |= {"error px": rms(error[own]), "z": rms((error / shifts.sigma_px)[own])}
         if found.is_removed:  # where the truth is, no method can know
             aligned = align(stack, replace(shifts, shifts_px=shifts.shifts_px - common))
+        elif not np.any(motion.shifts_px):  # the scan is that at rest, and so is its map
+            return row | {"ratio": 1.0, "error ratio": 1.0}
     truth = half_step_energy(clean)["half_step_energy_ev"].values
     area = usable_mask(aligned) & np.isfinite(truth)
     ours, best = (

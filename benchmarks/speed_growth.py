@@ -17,7 +17,7 @@ from _speed import RANK, Row, parser_of, report
 
 VARIED = ("pixels", "energies", "components")
 SIDES, ENERGIES, RANKS = [300, 600, 1200], [60, 240, 960], [2, 8, 32]
-QUICK = [(96, 96, 20), (96, 96, 80)]  # with --quick
+QUICK = [(48, 48, 15), (48, 48, 60)]  # with --quick
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ PLANNED = [  # quantity, rows, columns, energies
     ("optical density", 379, 520, 969),
     ("optical density", 1193, 1193, 300),
 ]
-QUICK = [("counts", 96, 128, 117)]
+QUICK = [("counts", 48, 64, 60)]
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ def main() -> None:
 
 def watching(options: argparse.Namespace, folder: Path) -> list[Row]:
     """Watch a folder that holds all frames from the start."""
-    shape, n_frames = ((48, 64), 20) if options.quick else ((1024, 1024), 117)
+    shape, n_frames = ((32, 40), 12) if options.quick else ((1024, 1024), 117)
     phantom = simulate("particle", shape=shape, n_energies=n_frames)
     counts = expose(phantom, OPEN_COUNTS, flat_drift=0.0, rng=np.random.default_rng(SEED)).stack
     arriving = folder / "scan"

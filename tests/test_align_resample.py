@@ -175,3 +175,21 @@ def test_wrong_input_is_refused(change, shifts, message):
 
     with pytest.raises(StackError, match=message):
         align(stack, shifts_of(shifts))
+
+
+def test_pixels_that_no_frame_shows_stay_masked():
+    stack = make_stack(np.random.default_rng(0).normal(1, 0.1, (len(ENERGY), *SHAPE)), ENERGY)
+    mask = np.ones(SHAPE, bool)
+    mask[:20, :30] = False
+    values = stack.values.copy()
+    values[0, 50, 60] = np.nan  # one value of one frame leaves its pixel in
+
+    out = align(
+        stack.copy(data=values).assign_coords(mask=(("y", "x"), mask)),
+        shifts_of(np.full((len(ENERGY), 2), 0.4)),
+    )
+
+    kept = out["mask"].values
+    assert not kept[:19, :29].any()
+    assert kept[22:-2, 32:-2].all()
+    assert kept.sum() < mask.sum()

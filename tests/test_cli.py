@@ -50,8 +50,12 @@ def test_info_says_what_the_file_holds(capsys):
 def test_info_takes_energies_from_a_text_file(capsys):
     np.savetxt("energies.txt", np.linspace(7.1, 7.2, 60))
 
-    assert "energies     60, 7100.00 to 7200.00 eV" in said(
-        capsys, "info", "scan.h5", "--energies", "energies.txt"
+    lines = dict(
+        line.split(maxsplit=1) for line in said(capsys, "info", "scan.h5", "--energies", "energies.txt")
+    )
+
+    assert lines["energies"] == (
+        "60, 7100.00 to 7200.00 eV, from energies.txt (taken for keV, as all are below 100)"
     )
 
 

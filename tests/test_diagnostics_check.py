@@ -83,9 +83,10 @@ def test_energies_that_do_not_suffice():
 
 
 def test_what_is_left_out_is_counted():
-    weight, mask = np.ones(60), np.ones((96, 120), bool)
-    weight[[3, 20]], mask[:10] = 0, False
-    stack = noisy().assign_coords(weight=("energy", weight), mask=(("y", "x"), mask))
+    weight, mask = np.ones(60), np.ones((48, 60), bool)
+    weight[[3, 20]], mask[:5] = 0, False
+    stack = noisy(values=CLEAN.values[:, 24:72, 30:90])
+    stack = stack.assign_coords(weight=("energy", weight), mask=(("y", "x"), mask))
 
     frames = found(stack)["frames"]
 
@@ -102,7 +103,8 @@ def test_a_scan_without_an_edge_has_no_gain():
 
 
 def test_the_command_prints_lines_or_json(tmp_path, capsys):
-    scan = expose(PHANTOM, 400.0, flat_drift=0.0, rng=np.random.default_rng(4))
+    phantom = simulate("brine", shape=(40, 48), n_energies=40)
+    scan = expose(phantom, 400.0, flat_drift=0.0, rng=np.random.default_rng(4))
     path = write_stack(scan.stack, tmp_path / "scan.h5")
 
     assert cli.main(["check", str(path)]) == 0

@@ -131,7 +131,9 @@ def test_a_run_removes_it_says_so_and_maps_better(tmp_path):
     errors = {}
     for drift in ("auto", "none"):
         options = {"flat_drift": drift, "denoiser": "wavelet", "rank": 5}
-        recipe = DEFAULT_RECIPE.updated({"denoise": options, "map": {"e0_ev": 8341.0}})
+        recipe = DEFAULT_RECIPE.updated(
+            {"denoise": options, "map": {"e0_ev": 8341.0}, "align": {"shifts": "none"}}
+        )
         done = run(scan, tmp_path / drift, recipe=recipe)
         assert any("flat drift of 0.0" in line for line in done.counted) == (drift == "auto")
         assert ("flat drift of 0.0" in done.report.read_text("utf-8")) == (drift == "auto")

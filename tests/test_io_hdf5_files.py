@@ -181,9 +181,9 @@ def test_a_link_out_of_the_folder_is_followed_only_when_asked(elsewhere, name):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("gone/images", "/gone refers to sub/lost.h5, which is not there"),
-        ("gone_scan/images", "/ refers to sub/lost.h5, which is not there"),
-        ("moved/images", "images refers to /nowhere in sub/part.h5, and that file has no such object"),
+        ("gone/images", "/gone/images refers to sub/lost.h5, which is not there"),
+        ("gone_scan/images", "/gone_scan refers to sub/lost.h5, which is not there"),
+        ("moved/images", "/moved/images refers to /nowhere in sub/part.h5, and that file has no such object"),
         ("soft", "soft is a link to /lost, which leads nowhere"),
         ("a", "a is a link to /b, which leads nowhere"),
     ],

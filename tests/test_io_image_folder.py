@@ -177,7 +177,7 @@ def test_numbers_that_count_are_no_energies(tmp_path, energies):
 
 def test_a_scan_of_references_only_is_a_scan(tmp_path):
     folder = write_tiffs(tmp_path / "scan", name="ref_{}eV.tif")
-    assert describe(folder)["coordinates"] == []
+    assert describe(folder)["coordinates"] == {}
     assert describe(folder)["shape"] == (4, 5, 7)
 
 

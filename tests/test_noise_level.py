@@ -115,6 +115,22 @@ def test_sigma_per_energy_follows_the_frames():
     np.testing.assert_allclose(found, sigmas, rtol=0.08)
 
 
+def test_sigma_per_energy_is_the_same_without_a_matrix_of_all_energies(monkeypatch):
+    sigmas = np.linspace(0.5, 2.0, 30)
+    noise = np.random.default_rng(4).standard_normal((30, 60, 60)) * sigmas[:, None, None]
+    spectra = fit_basis(low_rank((50.0, 20.0), shape=(60, 60)), 2, rng=fresh()).spectra
+    one_energy = np.eye(30)[7] + 0.01  # only the fit tells what is left of the noise of this energy
+    for known in (spectra, np.vstack([spectra[:1], one_energy / np.linalg.norm(one_energy)])):
+        known = np.linalg.svd(known, full_matrices=False)[2]
+        with monkeypatch.context() as patch:
+            whole = sigma_per_energy(noise.copy(), known, rng=fresh())
+            patch.setattr("xanesum.noise.level.GRAM_LIMIT", 10)
+            by_parts = sigma_per_energy(noise.copy(), known, rng=fresh())
+        few = np.sum(known**2, axis=0) < 0.4
+        np.testing.assert_allclose(by_parts[few], whole[few], rtol=1e-6 if few.all() else 0.02)
+        np.testing.assert_allclose(by_parts[few], sigmas[few], rtol=0.08)
+
+
 def test_sigma_per_energy_counts_what_the_fit_took():
     """With six of eight dimensions fitted, the residual is half of the noise; the estimate is not."""
     noise = np.random.default_rng(4).standard_normal((8, 100, 100)).astype(np.float32)

@@ -20,6 +20,7 @@ from xanesum.preprocess import (
     prepare,
     to_optical_density,
 )
+from xanesum.preprocess.bad_frames import _Fits
 from xanesum.stack import load_stack, make_stack, usable_mask, usable_weight
 
 SHAPE = (4, 9, 11)
@@ -676,6 +677,21 @@ def test_a_frame_of_other_light_within_the_edge_is_left_out(which):
 
     assert np.flatnonzero(~usable_weight(result)).tolist() == [which]
     assert report.n_bad_frames == 1
+
+
+@pytest.mark.parametrize("left_out", range(4))
+def test_a_fit_without_one_neighbour_is_a_fit_of_the_others(left_out):
+    frames = np.random.default_rng(0).standard_normal((9, 200))
+    products = frames @ frames.T / 200
+    e, others = np.array([4, 0]), np.array([[2, 3, 5, 6], [1, 2, 3, 8]])
+
+    fit = _Fits.of(products, e, others).without(products, left_out)
+
+    np.testing.assert_array_equal(fit.others, np.delete(others, left_out, axis=1))
+    for m in range(2):
+        mixture, square, *_ = np.linalg.lstsq(frames[fit.others[m]].T, frames[e[m]], rcond=None)
+        np.testing.assert_allclose(fit.mixture[m], mixture, atol=1e-12)  # numbers of order 1, in float64
+        np.testing.assert_allclose(fit.misfit[m] ** 2, square[0] / 200, rtol=1e-12)
 
 
 def test_a_level_that_changes_in_every_frame_makes_no_bad_frame():

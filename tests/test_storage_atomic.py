@@ -6,14 +6,13 @@ import os
 import stat
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 import tifffile
 from io_files import small_stack
 
 from xanesum.errors import ReadError, WriteError
-from xanesum.io import write_map_tiff, write_stack
+from xanesum.io import hdf5_coords, write_map_tiff, write_stack, writing
 from xanesum.storage.atomic import atomic_path, replace_all
 
 
@@ -87,17 +86,13 @@ def test_the_file_has_the_permissions_of_an_ordinary_new_file(tmp_path):
 def test_failure_half_way_through_a_stack_leaves_no_file(
     tmp_path, monkeypatch, name, error, expected, message
 ):
-    frames = []
+    def two_frames(stack, **_options):
+        for e in range(2):
+            yield slice(e, e + 1), slice(0, stack.shape[1]), stack[e : e + 1].values
+        raise error
 
-    def fail_at_the_third(*_args, **_kwargs):
-        frames.append(1)
-        if len(frames) == 3:
-            raise error
-
-    monkeypatch.setattr(h5py.Dataset, "__setitem__", fail_at_the_third)
-    monkeypatch.setattr(
-        tifffile, "imwrite", lambda *_args, **_kwargs: [fail_at_the_third() for _ in range(3)]
-    )
+    for module in (hdf5_coords, writing):
+        monkeypatch.setattr(module, "blocks", two_frames)
 
     with pytest.raises(expected, match=message) as caught:
         write_stack(small_stack(), tmp_path / name)

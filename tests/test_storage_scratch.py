@@ -251,6 +251,25 @@ def test_frames_come_in_order_and_errors_come_through():
         list(each_frame(stack, lambda e, frame: 1 / (e - 20)))
 
 
+@pytest.mark.parametrize("chunks", [(7, 96, 128), (60, 5, 128), (1, 96, 128)])
+def test_frames_of_a_chunk_are_taken_together(chunks):
+    """Frames of this size are large enough to be taken alone, if they are stored alone."""
+    chunked = Chunked(EXPOSED, chunks)
+
+    means = list(each_frame(chunked.stack, lambda _, frame: frame.mean()))
+
+    assert (chunked.touched == 1).all()
+    np.testing.assert_allclose(means, EXPOSED.mean(("y", "x")), rtol=1e-6)
+
+
+def test_frames_of_a_chunk_are_taken_alone_where_memory_is_short(monkeypatch):
+    monkeypatch.setattr("xanesum.storage.lazy.available_memory", lambda: 1e5)
+    chunked = Chunked(EXPOSED, (7, 96, 128))
+
+    assert len(list(each_frame(chunked.stack, lambda _, frame: frame.mean()))) == len(EXPOSED)
+    assert (chunked.touched.max(axis=(1, 2)) == [7] * 8 + [4]).all()
+
+
 def test_preparing_in_a_file_is_preparing_in_memory(tmp_path):
     expected, report = prepare(spoiled())
 
@@ -280,21 +299,32 @@ def test_drift_denoising_and_examination_do_not_need_the_stack_in_memory(tmp_pat
     assert np.abs(trust.lost.image).max() < 8  # standard deviations of noise
 
 
-@pytest.mark.filterwarnings("ignore::xanesum.errors.XanesumWarning")  # of a component that is missing
-def test_a_run_with_little_memory_gives_the_same_map_and_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("xanesum.io.registry.LAZY_BYTES", 0)
-    scan = write_stack(EXPOSED, tmp_path / "scan.h5")
-    whole = run(scan, tmp_path / "whole", recipe=recipe())
-    work = tmp_path / "work"
+@pytest.fixture(scope="module")
+def with_little_memory(tmp_path_factory):
+    """A scan in a file, and a run of it that may hold little of it in memory."""
+    folder = tmp_path_factory.mktemp("little")
+    scan = write_stack(EXPOSED, folder / "scan.h5")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("xanesum.io.registry.LAZY_BYTES", 0)
+        options = recipe(memory="1.3MB", work=str(folder / "work"))
+        return scan, run(scan, folder / "parts", recipe=options)
 
-    done = run(scan, tmp_path / "parts", recipe=recipe(memory="1.3MB", work=str(work)))
+
+@pytest.mark.filterwarnings("ignore::xanesum.errors.XanesumWarning")  # of a component that is missing
+def test_a_run_with_little_memory_gives_the_same_map_and_leaves_nothing(with_little_memory):
+    scan, done = with_little_memory
+    folder, work = scan.parent, scan.parent / "work"
+    names = sorted(path.name for path in folder.iterdir())
+
+    whole = run(scan, folder / "whole", recipe=recipe())
 
     both = [each.maps.half_step_energy_ev.values for each in (whole, done)]
     scatter = np.nanmedian(whole.maps.half_step_sigma_ev.values[PHANTOM.mask])
     assert np.nanmedian(np.abs(both[0] - both[1])[PHANTOM.mask]) < 0.3 * scatter
     assert done.counted[0] == whole.counted[0]
     assert not list(work.rglob("*.*"))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts", "scan.h5", "whole", "work"]
+    assert names == ["parts", "scan.h5", "work"]
+    assert sorted(path.name for path in folder.iterdir()) == ["parts", "scan.h5", "whole", "work"]
 
 
 def recipe(**compute):
@@ -411,11 +441,10 @@ def test_a_bootstrap_of_what_does_not_fit_is_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::xanesum.errors.XanesumWarning")
-def test_a_run_on_a_cluster_gives_the_same_factors(tmp_path, monkeypatch):
+def test_a_run_on_a_cluster_gives_the_same_factors(with_little_memory, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed", reason="needs dask.distributed (extra cluster)")
     monkeypatch.setattr("xanesum.io.registry.LAZY_BYTES", 0)
-    scan = write_stack(EXPOSED, tmp_path / "scan.h5")
-    alone = run(scan, tmp_path / "alone", recipe=recipe(memory="1.3MB"))
+    scan, alone = with_little_memory
 
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1"

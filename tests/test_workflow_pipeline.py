@@ -55,7 +55,23 @@ def scan(noisy, tmp_path):
     return write_stack(noisy, tmp_path / "scan.h5")
 
 
-QUICK = Recipe(denoise=DenoiseOptions(denoiser="wavelet", rank=2))
+QUICK = Recipe(denoise=DenoiseOptions(denoiser="wavelet", rank=2, seed=5))
+
+
+@pytest.fixture(scope="module")
+def done(noisy, tmp_path_factory):
+    """A whole run, whose results several tests look at."""
+    folder = tmp_path_factory.mktemp("run")
+    return run(write_stack(noisy, folder / "scan.h5"), folder / "out", recipe=QUICK)
+
+
+@pytest.fixture
+def known_result(done, monkeypatch):
+    """Let runs of the same scan take the result that is known; files are read and written as ever."""
+    monkeypatch.setattr(pipeline, "align_scan", lambda stack, *_, **__: (stack, None))
+    monkeypatch.setattr(pipeline, "correct_scan", lambda stack, *_, **__: (stack, ()))
+    monkeypatch.setattr(pipeline, "denoise_with", lambda *_, **__: done.result)
+    monkeypatch.setattr(pipeline, "examine_residual", lambda *_, **__: done.trust)
 
 
 # --- recipe
@@ -169,28 +185,25 @@ def test_a_run_writes_all_of_it(scan, noisy, tmp_path):
     assert done.report.read_text("utf-8").startswith("<!DOCTYPE html>")
 
 
-def test_the_written_maps_agree(scan, tmp_path):
-    done = run(scan, tmp_path / "out", recipe=QUICK)
+def test_the_written_maps_agree(done):
     expected = done.maps["half_step_energy_ev"].where(done.maps["mask"]).values
 
-    with h5py.File(tmp_path / "out/map.h5") as file:
+    with h5py.File(done.folder / "map.h5") as file:
         data = file[file.attrs["default"]]["data"]
         np.testing.assert_array_equal(data["mask"][()], done.maps["mask"])
         assert data[data.attrs["signal"]].attrs["units"] == "eV"
         assert data.attrs["e0_ev"] == done.maps.attrs["e0_ev"]
         stored = np.where(data["mask"][()], data[data.attrs["signal"]][()], np.nan)
     np.testing.assert_array_equal(stored, expected)
-    np.testing.assert_allclose(tifffile.imread(tmp_path / "out/map.tif"), expected, rtol=1e-6)  # float32
-    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out/edge_step.tif"), done.maps["edge_step"])
+    np.testing.assert_allclose(tifffile.imread(done.folder / "map.tif"), expected, rtol=1e-6)  # float32
+    np.testing.assert_array_equal(tifffile.imread(done.folder / "edge_step.tif"), done.maps["edge_step"])
 
 
-def test_the_recipe_of_a_run_repeats_it(scan, tmp_path):
-    recipe = Recipe(denoise=DenoiseOptions(denoiser="wavelet", rank=2, seed=5))
-    first = run(scan, tmp_path / "a", recipe=recipe)
-    again = run(scan, tmp_path / "b", recipe=read_recipe(tmp_path / "a/recipe.toml"))
+def test_the_recipe_of_a_run_repeats_it(done, scan, tmp_path):
+    again = run(scan, tmp_path / "b", recipe=read_recipe(done.folder / "recipe.toml"))
 
-    np.testing.assert_array_equal(first.result.coefficients, again.result.coefficients)
-    assert first.result.sigma == again.result.sigma
+    np.testing.assert_array_equal(done.result.coefficients, again.result.coefficients)
+    assert done.result.sigma == again.result.sigma
 
 
 def test_a_scan_without_an_edge_still_gives_a_clean_stack_and_a_report(tmp_path):
@@ -215,6 +228,7 @@ def test_an_unknown_kind_of_map_is_no_missing_edge(scan, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("known_result")
 def test_a_second_run_replaces_its_own_files_and_no_others(scan, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
@@ -232,6 +246,7 @@ def test_a_second_run_replaces_its_own_files_and_no_others(scan, tmp_path):
 @pytest.mark.parametrize("failing", ["denoise_with", "write_map", "write_report"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("disk full"), MemoryError])
 @pytest.mark.parametrize("existing", [True, False])
+@pytest.mark.usefixtures("known_result")
 def test_what_fails_leaves_nothing_behind(scan, tmp_path, monkeypatch, failing, error, existing):
     out = tmp_path / "out"
     if existing:
@@ -290,6 +305,7 @@ def _raiser(error):
     return fail
 
 
+@pytest.mark.usefixtures("known_result")
 def test_a_folder_that_cannot_be_replaced_stays_as_it_was(scan, tmp_path):
     run(scan, tmp_path / "out", recipe=QUICK)
     (tmp_path / "out/result.sum.h5").unlink()

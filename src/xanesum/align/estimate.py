@@ -15,8 +15,8 @@ from xanesum.align.frames import NOTHING, Image, Level, binned, noise_of_frames
 from xanesum.align.growth import MAGNIFICATIONS, fitted_growth, undo_magnification, zone_plate_law
 from xanesum.align.light import N_FIELDS
 from xanesum.align.pattern import Pattern, at_rest, beside_motion
-from xanesum.align.refine import Whitening, refine
-from xanesum.align.shifts import ALIGNED, BY_DRIFT, LEFT_OUT, Shifts
+from xanesum.align.refine import FINE, Whitening, refine
+from xanesum.align.shifts import ALIGNED, BY_CHANCE, BY_DRIFT, LEFT_OUT, Shifts
 from xanesum.align.standing import begin
 from xanesum.align.state import State
 from xanesum.align.template import Template, add_up
@@ -34,12 +34,15 @@ SMALLEST_PX = 16  # of a frame
 SPECTRAL, SPECTRAL_PIXELS = 4, 4000  # largest binning at which spectra are fitted, and pixels it must leave
 SPECTRA, MOST_SPECTRA = 3, 5  # of the model, at most; and at the end, when shifts are known
 ROUNDS = {4: 3, 2: 3, 1: 1}  # of regression at each binning, if shifts settle
-MOST_ROUNDS = 6  # at the finest one, if they do not beside light that drifts
+MOST_ROUNDS = 6  # if they do not, beside light that drifts
+NOTHING_LEFT = 1.05  # mean square over the noise up to which only noise is left
 LAST_MOVE = 0.2  # of the error of the best frames by which shifts still move when a level is done
 FINE_SHARE = 0.01  # of the information near the highest frequencies of a level, from which a finer one counts
 NEAR_HIGHEST = 0.35  # cycles per pixel of a level
 AFRESH = 3  # rounds of search and regression after frames were left out
 GROWTH_ROUNDS = 2
+QUIETEST = 0.1  # share of the frames that are the quietest
+NOISIER = 1.1  # times their noise, from which other frames may hold texture
 LEAST_THERE = 0.5  # of the values of a frame
 FEW_FRAMES = 8  # for which halves of the field are compared
 MANY_FRAMES = 10  # from which the mean frame hardly shows what a single frame does
@@ -59,8 +62,9 @@ def estimate_shifts(
 ) -> Shifts:
     """Estimate the shift of every frame against what all other frames expect of it.
 
-    The scan is its own template.  A model of at most three spectra and images is added up from all frames,
-    filtered against noise, and for each frame its own share is taken out (leave-one-out).  Shifts are sought
+    The scan is its own template.  A model of a few spectra and images is added up from all frames,
+    filtered against noise, and for each frame its own share is taken out (leave-one-out).  It has as many
+    spectra as tell most of a frame from the others, three at most.  Shifts are sought
     over the whole range at a coarse binning, then refined by regression at finer ones.  At the end, shifts
     and at most five spectra are fitted together.  Frames that show too little are placed by the drift of the
     others, with an error that says so.  Structure that stands still on the detector is left out, and so are
@@ -132,6 +136,8 @@ def _with_spread(shifts: Shifts, stack: xr.DataArray, max_shift: float | None, m
 def _estimated(scan: _Scan, say: Progress) -> Shifts:
     """Return the shifts of a scan."""
     if not stages.shows_sample(scan.levels, scan.state):
+        scan.take_texture_for_sample()
+    if not stages.shows_sample(scan.levels, scan.state):
         scan.reasons = [reason or "no frame shows a sample" for reason in scan.reasons]
         return _shifts(scan, 1.0)
     say("coarse search", 0.0)
@@ -146,22 +152,25 @@ def _estimated(scan: _Scan, say: Progress) -> Shifts:
         _fit_growth(scan)
     finer = [b for b in scan.levels if b <= scan.spectral]
     _refine(scan, finer)
-    if pattern is not None and pattern.weight > HEAVY:
+    say("evidence of motion", 0.7)
+    p_still = _p_still(scan)
+    if pattern is not None and pattern.weight > HEAVY and _moves_little(scan, p_still):
         _tell_pattern(scan, pattern, finer, say)
-    say("evidence of motion", 0.9)
-    fine = min(2, scan.spectral)
-    p_still = p_value_of_rest(scan.levels[fine], scan.levels[scan.spectral], scan.state)
+        p_still = _p_still(scan)
     say("done", 1.0)
     return _shifts(scan, p_still)
+
+
+def _p_still(scan: _Scan) -> float:
+    """Return the probability of as much motion as seen, if the sample stands still."""
+    return p_value_of_rest(scan.levels[min(FINE, scan.spectral)], scan.levels[scan.spectral], scan.state)
 
 
 def _tell_pattern(scan: _Scan, pattern: Pattern, binnings: list[int], say: Progress) -> None:
     """Tell the noise of the flat from a sample that moves, and refine the shifts, until they settle."""
     state = scan.state
     for turn in range(PATTERN_ROUNDS):
-        if not _moves_little(scan):
-            return
-        say("noise of the flat", 0.5 + 0.1 * turn)
+        say("noise of the flat", 0.75 + 0.05 * turn)
         before = state.shifts.copy()
         pattern = beside_motion(pattern, replace(scan.levels[1], pattern=NOTHING), state)
         scan.take_away(pattern)
@@ -171,13 +180,16 @@ def _tell_pattern(scan: _Scan, pattern: Pattern, binnings: list[int], say: Progr
             return
 
 
-def _moves_little(scan: _Scan) -> bool:
-    """Whether the sample moves, but by little of the field."""
+def _moves_little(scan: _Scan, p_still: float) -> bool:
+    """Whether the sample moves, but by little of the field.
+
+    Beside one that stands still, nothing tells a pattern from a sample that is the same in all frames.
+    """
     sharp = scan.state.shifts[scan.state.used & ~scan.state.vague]
     if not len(sharp):
         return False
     small = np.abs(sharp).max(axis=0) < SMALL_SHARE * np.array(scan.levels[1].shape)
-    return bool(small.all() and np.sqrt(np.mean(sharp**2)) > MOVES_PX)
+    return bool(small.all()) and (p_still < BY_CHANCE or float(np.sqrt(np.mean(sharp**2))) > MOVES_PX)
 
 
 def _quiet(step: str, share: float) -> None:
@@ -209,25 +221,63 @@ def _refine(scan: _Scan, binnings: list[int], *, together: bool = True) -> None:
         if b == 1 and template is not None and not _needs_finer(template, whiten):
             break
         level = scan.levels[b]
-        turn, settles = -1, b > min(binnings) or state.offset.shape[1] == 1
-        while (turn := turn + 1) < (ROUNDS[b] + (whiten is not None) if settles else MOST_ROUNDS):
-            most = SPECTRA if b <= 2 else 1
-            refined, template, moved = stages.improve(level, spectral, state, most=most, whiten=whiten)
-            seeks = b == max(binnings) and turn < 2
-            if seeks:
-                stages.seek_vague(level, state, scan.limit_px)
-            colours = b <= 2 and turn > 0
-            before = whiten
-            whiten = Whitening.of(template.canvas, refined.power) if colours else whiten
-            best = float(np.quantile(state.own_sigma[state.used], 0.1))
-            settles = settles or moved < best
-            if turn > 0 and moved < LAST_MOVE * best and (before is None) == (whiten is None):
-                break
-            if b > min(binnings) and turn > 0 and moved < best:
-                break
+        if b == max(binnings):
+            whiten, template = _first_rounds(scan, level)
+            continue
+        most = stages.n_telling(level, spectral, state, SPECTRA)[0] if b <= FINE else 1
+        whiten, template = _rounds(scan, level, most, whiten)
     if together and template is not None:
         level = scan.levels[template.canvas.binning]
-        stages.settle(level, spectral, state, most=MOST_SPECTRA, whiten=whiten)
+        chemistry = stages.n_telling(level, spectral, state, SPECTRA)[0] > 1
+        stages.settle(level, spectral, state, most=MOST_SPECTRA if chemistry else 1, whiten=whiten)
+
+
+def _first_rounds(scan: _Scan, level: Level) -> tuple[Whitening | None, Template]:
+    """Repeat regressions at the first level, with one spectrum and, if more tell more, with these.
+
+    With one, frames of another chemistry may be lost.  With more, what lies wrong may pass for chemistry.
+    The shifts count that leave least.  Where more leave nothing but noise, nothing lies wrong.
+    """
+    spectral, most = scan.levels[scan.spectral], SPECTRA if level.binning <= FINE else 1
+    begun, found = scan.state, []
+    n, left = stages.n_telling(level, spectral, begun, most)
+    for n_first in sorted({1, n} if left > NOTHING_LEFT else {n}):
+        scan.state = begun.duplicate()
+        whiten, template = _rounds(scan, level, n_first, None, seeks=True)
+        n, left = stages.n_telling(level, spectral, scan.state, most)
+        if n > n_first:
+            whiten, template = _rounds(scan, level, n, whiten)
+            n, left = stages.n_telling(level, spectral, scan.state, most)
+        found.append((left, scan.state, whiten, template))
+    _, best, whiten, template = min(found, key=lambda each: each[0])
+    vars(begun).update(vars(best))
+    scan.state = begun
+    return whiten, template
+
+
+def _rounds(
+    scan: _Scan, level: Level, most: int, whiten: Whitening | None, *, seeks: bool = False
+) -> tuple[Whitening | None, Template]:
+    """Repeat regressions at one level until shifts settle; return the filter of what is left, and the model.
+
+    Frames whose image says little are searched again in the first two rounds if it `seeks`.
+    """
+    state, spectral, b = scan.state, scan.levels[scan.spectral], level.binning
+    turn, settles = -1, state.offset.shape[1] == 1
+    while (turn := turn + 1) < (ROUNDS[b] + (whiten is not None) if settles else MOST_ROUNDS):
+        refined, template, moved = stages.improve(level, spectral, state, most=most, whiten=whiten)
+        if seeks and turn < 2:
+            stages.seek_vague(level, state, scan.limit_px)
+        before = whiten
+        if b <= FINE and turn > 0:
+            whiten = Whitening.of(template.canvas, refined.power)
+        best = float(np.quantile(state.own_sigma[state.used], 0.1))
+        settles = settles or moved < best
+        if turn > 0 and moved < LAST_MOVE * best and (before is None) == (whiten is None):
+            break
+        if b > 1 and turn > 0 and moved < best:
+            break
+    return whiten, template
 
 
 def _needs_finer(template: Template, whiten: Whitening | None) -> bool:
@@ -293,6 +343,19 @@ class _Scan:
         enough = [b for b, level in self.levels.items() if np.prod(level.shape) >= SPECTRAL_PIXELS]
         return min(SPECTRAL, max(enough, default=1))
 
+    def take_texture_for_sample(self) -> None:
+        """Take the noise of all frames for that of the quietest ones, and what others have beyond for sample.
+
+        Texture of single pixels is like noise within a frame, so that a frame with more of it seems noisier.
+        """
+        noise = self.levels[1].noise
+        least, most = np.quantile(noise[self.state.used], [QUIETEST, 1 - QUIETEST])
+        if most < NOISIER * least:
+            return
+        ratio = np.minimum(least / noise, 1)
+        self.levels = {b: replace(level, noise=level.noise * ratio) for b, level in self.levels.items()}
+        self.state.spectra = _contrast(self.levels[max(self.levels)], self.state.offset, self.state.used)
+
     def take_away(self, pattern: Pattern) -> None:
         """Take a pattern away that stands still on the detector, in place of the one before."""
         self.levels = {b: level.less(pattern.values) for b, level in self.levels.items()}
@@ -349,9 +412,13 @@ def _prepared(
     for e in np.flatnonzero(used):
         there = small.seen & np.isfinite(small.values[e])
         offset[e, 0] = small.values[e][there].mean()
-    spectrum = np.sqrt(np.maximum(stages.powers(levels[max(levels)], offset), 0) + 1e-6) * used
-    state = State.at_rest(offset, used, spectrum[None] / np.linalg.norm(spectrum))
-    return levels, state, reasons
+    return levels, State.at_rest(offset, used, _contrast(small, offset, used)), reasons
+
+
+def _contrast(level: Level, offset: Array, used: NDArray[np.bool_]) -> Array:
+    """Return a first spectrum (1, E), of norm 1: how far each frame's power exceeds that of its noise."""
+    spectrum = np.sqrt(np.maximum(stages.powers(level, offset), 0) + 1e-6) * used
+    return np.asarray(spectrum[None] / np.linalg.norm(spectrum))
 
 
 def _levels(values: Image, seen: NDArray[np.bool_], noise: Array) -> dict[int, Level]:

@@ -23,6 +23,7 @@ __all__ = ["Pattern", "at_rest", "beside_motion"]
 
 Array = NDArray[np.float64]
 
+LEAST_REST = 1e-3  # of a spectrum that others do not hold
 LARGEST = 0.5  # of a frame's variance, that of a single flat; what stands still beyond is sample
 
 
@@ -107,7 +108,7 @@ def _sums(level: Level, canvas: Canvas, state: State) -> tuple[Complex, Complex,
     The first are moved back, (K, Py, Pxh); the second are not, (Py, Pxh); the third (K, Py, Pxh) are what a
     pattern of 1 adds to the first.
     """
-    spectra = np.where(state.used, state.spectra, 0).astype(np.float32)
+    spectra = _with_constant(np.where(state.used, state.spectra, 0), state.used / level.noise)
     one_over = (1 / level.noise).astype(np.float32)
 
     def of(part: list[int]) -> tuple[Complex, Complex, Complex]:
@@ -129,6 +130,18 @@ def _sums(level: Level, canvas: Canvas, state: State) -> tuple[Complex, Complex,
     for each in found:
         sums, detector, shares = sums + each[0], detector + each[1], shares + each[2]
     return sums, detector, shares
+
+
+def _with_constant(spectra: Array, constant: Array) -> Image:
+    """Return orthonormal spectra, and one more that makes the same image in all frames possible.
+
+    Without it, what the spectra are wrong by in proportion to `constant` (E,) would all be pattern.
+    """
+    rest = constant - spectra.T @ (spectra @ constant)
+    size = np.linalg.norm(rest)
+    if size < LEAST_REST * np.linalg.norm(constant):
+        return spectra.astype(np.float32)
+    return np.vstack([spectra, rest / size]).astype(np.float32)
 
 
 def _fine_variance(image: Array, seen: NDArray[np.bool_]) -> float:

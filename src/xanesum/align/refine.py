@@ -13,7 +13,7 @@ from xanesum.align.template import RING, Template, by_radius, parts_of
 from xanesum.storage.memory import N_THREADS
 from xanesum.storage.prefetch import in_threads
 
-__all__ = ["Refined", "Whitening", "refine"]
+__all__ = ["FINE", "Refined", "Whitening", "left_over", "refine"]
 
 Array = NDArray[np.float64]
 Row = tuple[NDArray[np.floating] | float, ...]  # of `Refined`, or its first part
@@ -92,6 +92,19 @@ def refine(
     columns = [np.array(column, dtype=np.float64) for column in zip(*rows, strict=True)]
     by_name = dict(zip(names, columns, strict=False))
     return Refined(**by_name, power=total.power / max(1, int(state.used.sum())), standing=total.standing)
+
+
+def left_over(level: Level, template: Template, state: State, frames: NDArray[np.intp]) -> Array:
+    """Return the mean square of what the others do not tell of some frames, over their noise, (n,)."""
+    regression = Regression(level, template, None, False, state.offset.shape[1])
+    place = [each.name for each in fields(Refined)].index("excess")
+
+    def of(part: range) -> list[float]:
+        left = Left(template.canvas)
+        return [float(regression.of_frame(e, state, left)[place]) for e in frames[part].tolist()]
+
+    parts = in_threads(of, parts_of(len(frames)), n_threads=N_THREADS, n_ahead=N_THREADS)
+    return np.array([excess for part in parts for excess in part])
 
 
 class Left:
@@ -215,6 +228,8 @@ class Regression:
         inverse = np.linalg.pinv(normal, rcond=1e-12, hermitian=True)
         two = [ALONG_Y, ALONG_X]
         covariance = inverse[np.ix_(two, two)] * (b / amplitude) ** 2
+        if np.linalg.eigvalsh(covariance)[0] <= 0:  # hardly a pixel is known
+            covariance = np.eye(2) * b**2 / LEAST_INFORMATION
         sums = np.add.reduceat(np.add.reduceat(columns * rest, self.starts[0], 1), self.starts[1], 2)
         influence = inverse @ sums.reshape(len(sums), -1).astype(np.float64)
         spread = np.sum(influence[two] ** 2)

@@ -18,6 +18,8 @@ __all__ = ["align"]
 
 Image = NDArray[np.float32]
 
+LEAST_KNOWN = 0.5  # of the frames with weight, in which a pixel must have a value
+
 
 def align(
     stack: xr.DataArray, shifts: Shifts | None = None, *, workspace: Workspace = IN_MEMORY
@@ -42,7 +44,8 @@ def align(
     -------
     DataArray
         float32, of the same dimensions and size.  Coordinate `mask` holds the pixels that were inside the
-        field in every frame with weight; values outside the field are NaN.  Frames that were left out have
+        field in every frame with weight, and of which at least half of the values are known; values outside
+        the field are NaN.  Frames that were left out have
         `weight` 0.  Other coordinates over pixels are gone, since they belong to the detector.  Coordinates
         `shift_y_px` and `shift_x_px` hold the shifts, `shift_sigma_y_px` and `shift_sigma_x_px` the errors.
         `resampling`, `resampled_noise` (least and greatest factor of the noise's standard deviation)
@@ -90,11 +93,13 @@ def _resampled(
         return np.where(seen, moved, np.float32(np.nan)), inside
 
     frames = workspace.frames(stack.shape)
-    common = everywhere.copy()
+    common, n_known = everywhere.copy(), np.zeros(shape, np.int64)
     for e, (frame, inside) in enumerate(each_frame(workspace.by_frames(stack), of)):
         frames[e] = frame
         if weight[e]:
             common &= inside
+            n_known += np.isfinite(frame)
+    common &= n_known >= LEAST_KNOWN * max(int(weight.sum()), 1)
     return with_values(stack, frames.variable()), common
 
 

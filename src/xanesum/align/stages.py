@@ -11,7 +11,7 @@ from xanesum.align.drift import drift_prior
 from xanesum.align.frames import Canvas, Level
 from xanesum.align.joint import Joint, joint_step
 from xanesum.align.light import LEAST_SIGMA, in_sample, without_sample
-from xanesum.align.refine import Refined, Whitening, refine
+from xanesum.align.refine import Refined, Whitening, left_over, refine
 from xanesum.align.search import search
 from xanesum.align.spectra import explained_by_others, fit_spectra
 from xanesum.align.state import State
@@ -23,6 +23,7 @@ __all__ = [
     "find_foreign",
     "improve",
     "misfit_of",
+    "n_telling",
     "powers",
     "search_all",
     "seek_again",
@@ -48,6 +49,9 @@ JUMP = 2.0  # pixels of the level from which a frame has found another place
 LEAST_CLEAR = 6  # frames of clear contrast; with fewer, the others tell of drift too
 KNOWN_PX = 1.0  # standard error up to which a frame says something about drift
 LEAST_EXCESS = 1e-3
+JUDGED = 64  # frames, about, by which the number of spectra is judged
+TELLING = 5.0  # standard errors by which one more spectrum must leave less of them ...
+MOST_FRAMES = 0.75  # ... and share of them of which it leaves less
 NEIGHBOURS = 15  # frames over which the misfit is taken together
 OUTLYING = 4.5  # standard errors between image and drift from which drift is ignored
 FOREIGN_SPECTRA = 4  # images of the others that may explain a frame
@@ -172,6 +176,37 @@ def improve(
     moved = take_step(state, refined, template.confusion)
     share_light(level, state)
     return refined, template, moved
+
+
+def n_telling(level: Level, spectral: Level, state: State, most: int) -> tuple[int, float]:
+    """Return how many spectra, 1 to `most`, tell most of each frame from all others, and what is left then.
+
+    A spectrum of what other frames do not show (light that no field describes, a frame that lies wrong) adds
+    to its own frames and takes from the others.  Then fewer spectra leave less, in the mean over the frames
+    that the spectrum is not made of, or of most of them.  The state stays as it is.
+
+    Returns
+    -------
+    n : int
+    left : float
+        Mean square of what is left of a frame, over its noise.
+    """
+    model = add_up(spectral, canvas_for(spectral, state), state.with_spectra(state.spectra[:1]))
+    trial = state.with_spectra(fit_spectra(spectral, model, state, most=most))
+    template = add_up(level, canvas_for(level, trial), trial)
+    frames = np.flatnonzero(state.used)
+    frames = frames[:: -(-len(frames) // JUDGED)]
+    surely = TELLING * np.sqrt(2 / float(level.seen.sum() * len(frames)))
+    before = left_over(level, template.first(1), trial, frames)
+    for n in range(2, len(trial.spectra) + 1):
+        left = left_over(level, template.first(n), trial, frames)
+        own = template.spectra[n - 1, frames] ** 2
+        others = 1 - own / own.max()
+        better = others @ left < others @ before * (1 - surely)
+        if not better or np.mean(left < before) < MOST_FRAMES:
+            return n - 1, float(before.mean())
+        before = left
+    return len(trial.spectra), float(before.mean())
 
 
 def share_light(level: Level, state: State) -> None:

@@ -13,7 +13,7 @@ from xanesum.align.frames import Level
 from xanesum.align.refine import Refined, refine
 from xanesum.align.spectra import fit_spectra
 from xanesum.align.state import State
-from xanesum.align.template import add_up
+from xanesum.align.template import BORDER, add_up
 from xanesum.linalg.binning import block_sums
 
 __all__ = ["begin", "with_mask"]
@@ -29,6 +29,7 @@ STANDING = 6.0  # standard errors of what stands still on the detector
 STRONGEST = 0.15  # of the strongest: weaker is perhaps what the strongest left in the model
 MASK_ROUNDS = 3  # of search for what stands still; the strongest hides the rest
 MOST_STANDING = 0.2  # of the pixels
+MOST_LEFT = 0.5  # of the pixels that frames are compared at
 BETTER = 5.0  # standard errors by which less must be left than by the shifts that are found first
 
 
@@ -103,17 +104,20 @@ def _searched(
     for _ in range(MASK_ROUNDS):
         if (more := standing_mask(levels[spectral], standing)) is None:
             break
-        mask = more if mask is None else mask | more
+        together = more if mask is None else mask | more
+        if not _leaves_enough(levels[spectral].seen, together):
+            break
+        mask = together
         levels = with_mask(levels, mask, spectral)
         standing = _regressed(levels[spectral], state)
     return levels, state, mask
 
 
-def _compared(level: Level, state: State, most: int = 1) -> Refined:
-    """Return what is left of the frames at shifts that stay as they are, with spectra that fit them."""
+def _compared(level: Level, state: State) -> Refined:
+    """Return what is left of the frames at shifts that stay as they are, with a spectrum that fits them."""
     for _ in range(ROUNDS):
         template = add_up(level, stages.canvas_for(level, state), state.with_spectra(state.spectra[:1]))
-        state.spectra = fit_spectra(level, template, state, most=most)
+        state.spectra = fit_spectra(level, template, state, most=1)
     template = add_up(level, stages.canvas_for(level, state), state)
     return refine(level, template, state)
 
@@ -126,12 +130,13 @@ def _regressed(level: Level, state: State, rounds: int = ROUNDS) -> Refined:
 
 
 def _excess(level: Level, state: State) -> float:
-    """Return the mean square of what is left over, in units of the noise, with as many spectra as at the end.
+    """Return the mean square of what is left over, in units of the noise, with as many spectra as tell most.
 
     With one spectrum, chemistry may look like motion.  The state stays as it is.
     """
-    refined = _compared(level, state.with_spectra(state.spectra), SPECTRA)
-    return float(np.mean(refined.excess[state.used]))
+    trial = state.with_spectra(state.spectra)
+    _compared(level, trial)
+    return stages.n_telling(level, level, trial, SPECTRA)[1]
 
 
 def _without_mean(levels: Levels, spectral: int, state: State) -> Levels:
@@ -161,6 +166,14 @@ def standing_mask(level: Level, refined: Refined) -> NDArray[np.bool_] | None:
     if not found.any() or found.sum() > MOST_STANDING * level.seen.sum():
         return None
     return np.asarray(found)
+
+
+def _leaves_enough(seen: NDArray[np.bool_], mask: NDArray[np.bool_]) -> bool:
+    """Whether most pixels (Y, X) away from borders and holes are still away from them beside a mask."""
+    before, after = (
+        int(ndimage.binary_erosion(each, iterations=BORDER).sum()) for each in (seen, seen & ~mask)
+    )
+    return after >= MOST_LEFT * before
 
 
 def with_mask(levels: Levels, mask: NDArray[np.bool_], binning: int) -> Levels:

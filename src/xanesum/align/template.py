@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from xanesum.align.state import State
 from xanesum.storage.memory import N_THREADS
 from xanesum.storage.prefetch import in_threads
 
-__all__ = ["RING", "Template", "add_up", "by_radius", "parts_of"]
+__all__ = ["BORDER", "RING", "Template", "add_up", "by_radius", "parts_of"]
 
 Array = NDArray[np.float64]
 
@@ -55,6 +55,15 @@ class Template:
         share = np.tensordot(self.spectra[:, e] ** 2, self.filters, axes=1)
         leverage = min(float(np.sum(self.spectra[:, e] ** 2)), 0.9)
         return np.asarray((total - share * own) / np.float32(1 - leverage), np.complex64)
+
+    def first(self, n: int) -> Template:
+        """Return the model of the first `n` spectra."""
+        return replace(
+            self,
+            spectra=self.spectra[:n],
+            coefficients=self.coefficients[:n],
+            filters=self.filters[:n],
+        )
 
     def known_in_frame(self, shift_px: Array) -> NDArray[np.bool_]:
         """Return where in a frame (Y, X) at `shift_px` the images are known."""

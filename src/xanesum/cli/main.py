@@ -57,6 +57,15 @@ class _Terminated(KeyboardInterrupt):
     """SIGTERM, which ends a command as Ctrl-C does, so that nothing is left behind."""
 
 
+def _signal_main_thread(number: int) -> None:
+    """Send a signal to the thread that works; where the system can, it also ends its waiting."""
+    main_thread = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main_thread is not None:
+        signal.pthread_kill(main_thread, number)
+    else:
+        signal.raise_signal(number)
+
+
 @contextmanager
 def _interruptible() -> Iterator[None]:
     """Let Ctrl-C and a scheduler's SIGTERM end a command, wherever they meet it.
@@ -80,7 +89,7 @@ def _interruptible() -> Iterator[None]:
             report(lost)
             return
         number = signal.SIGTERM if isinstance(lost.exc_value, _Terminated) else signal.SIGINT
-        timer = threading.Timer(AGAIN_S, signal.raise_signal, (number,))
+        timer = threading.Timer(AGAIN_S, _signal_main_thread, (number,))
         timer.daemon = True
         timer.start()
 

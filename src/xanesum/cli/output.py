@@ -58,6 +58,7 @@ STEPS = {  # names of steps in the work -> what the progress bar shows
     "trust": "examining the residual",
     "check": "checking the scan",
     "write": "writing",
+    "convert": "reading and writing",
     "report": "writing the report",
 }
 VERDICT_TEXTS = {
@@ -125,28 +126,51 @@ def printable(text: object) -> str:
 
 
 def info_lines(facts: Mapping[str, Any], flags: Mapping[str, str]) -> Iterator[tuple[str, object]]:
-    """Yield name and value of everything known about a file, from `xanesum.io.describe`."""
-    n_energies, ny, nx = facts["shape"]
-    low, high = facts["energy_min_ev"], facts["energy_max_ev"]
-    yield "scan", facts["path"]
-    yield "format", f"{facts['description']} ({facts['format']})"
-    yield "images", f"{ny} x {nx} px (y, x), {facts['dtype']}, {facts['nbytes'] / 2**20:.1f} MiB in memory"
-    yield (
-        "energies",
-        f"{n_energies}, " + ("none in the file" if low is None else f"{low:.2f} to {high:.2f} eV"),
-    )
-    assumed = " (assumed, as the file does not say it; --quantity says it)" * facts["quantity_assumed"]
-    yield "quantity", facts["quantity"] + assumed
-    if "saturation_counts" in facts["attrs"]:
-        yield "saturated", f"at {facts['attrs']['saturation_counts']} counts"
+    """Yield name and value of everything known about a scan, from `inspect_scan`."""
+    shape, energies, chunks = facts["shape"], facts["energies"], facts["chunks"]
+    size = f"{facts['bytes_in_memory'] / 2**20:.1f} MiB in memory"
+    yield "scan", facts["scan"]
+    yield "format", f"{facts['format_description']} ({facts['format']})"
+    if facts["dataset"]:
+        yield "dataset", facts["dataset"]
+    assumed = " (assumed: see the notes)" * facts["axes"]["assumed"]
+    yield "axes", f"{', '.join(facts['axes']['in_file'])}{assumed}"
+    yield "images", f"{shape['y']} x {shape['x']} px (y, x), {facts['stored_dtype']}, {size}"
+    yield "read in", f"parts of {chunks['energy']} x {chunks['y']} x {chunks['x']} (energy, y, x)"
+    yield "energies", _energies_in_words(energies, shape["energy"])
+    yield "quantity", _quantity_in_words(facts["quantity"], flags)
+    yield "incident", facts["i0"]["text"]
+    if facts["saturation_counts"] is not None:
+        yield "saturated", f"at {facts['saturation_counts']} counts"
     if facts["pixel_size_nm"] is not None:
         yield "pixel size", f"{facts['pixel_size_nm']:g} nm"
     if facts["coordinates"]:
         yield "with", ", ".join(facts["coordinates"])
-    for parameter, names in facts["others"].items():
-        yield "also there", f"{', '.join(names)} ({flags.get(parameter, parameter)})"
+    for choice in facts["choices"]:
+        yield "also there", f"{', '.join(choice['names'])} ({choice['option']})"
     for line in facts["history"]:
         yield "history", line
+    if facts["problem"] is not None:
+        yield "problem", facts["problem"]
+
+
+def _energies_in_words(energies: Mapping[str, Any], n_images: int) -> str:
+    if energies["min_ev"] is None:
+        return f"{n_images}, none in the file"
+    kev = " (taken for keV, as all are below 100)" * energies["kev_assumed"]
+    source = "" if energies["source"] in (None, "the scan") else f", from {energies['source']}"
+    return f"{energies['count']}, {energies['min_ev']:.2f} to {energies['max_ev']:.2f} eV{source}{kev}"
+
+
+def _quantity_in_words(quantity: Mapping[str, Any], flags: Mapping[str, str]) -> str:
+    value, taken = quantity["value"], quantity["run_takes"]
+    if not quantity["assumed"]:
+        return str(value)
+    flag = flags.get("quantity", "quantity")
+    why = str(quantity["why"]).partition("; ")[2]
+    if taken in (None, value):
+        return f"{value} (assumed, as the file does not say it; {flag} says it{'; ' * bool(why)}{why})"
+    return f"{value} (assumed, as the file does not say it; {flag} says it), a run takes {taken}: {why}"
 
 
 def verdict_lines(findings: Sequence[Finding], worst: str, seconds: float) -> Iterator[str]:

@@ -25,6 +25,7 @@ from xanesum.cli.options import (
     number,
     size,
 )
+from xanesum.io.writers import FORMAT_NAMES, STACK_SUFFIXES
 from xanesum.phantom import KINDS
 from xanesum.phantom.demo import DEMO_SEED
 from xanesum.workflow.live import EVERY
@@ -47,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"xanesum {version('xanesum')}")
     group = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_judging(group)
+    _add_convert(group)
     _add_working(group)
     _add_measuring(group)
     _add_watch(group)
@@ -72,8 +74,26 @@ def _add_judging(group: Any) -> None:
     _add_scan(check, (*INPUT, *PARTS, *edge, MEMORY))
     plan = _add_verb(group, "plan", verbs.plan, "predict time, memory and disk space of a run")
     _add_scan(plan, (*INPUT, *PARTS, *ALIGN, *DENOISE, *COMPUTE))
-    for parser, what in ((check, "verdict"), (plan, "plan")):
+    for parser, what in ((info, "content"), (check, "verdict"), (plan, "plan")):
         parser.add_argument("--json", action="store_true", help=f"print the {what} as JSON")
+
+
+def _add_convert(group: Any) -> None:
+    """Add the verb that writes a scan in another format."""
+    text = "write a scan in the format of another program"
+    parser = _add_verb(group, "convert", verbs.convert, text)
+    parts = tuple(option for option in PARTS if option[0] != "--allow-missing")
+    _add_scan(parser, (*INPUT, *parts), format="--to", overwrite="--overwrite")
+    parser.add_argument(
+        "output", metavar="OUTPUT", help=f"file to write ({', '.join(STACK_SUFFIXES)}), or folder"
+    )
+    parser.add_argument(
+        "--to",
+        dest="format",
+        choices=FORMAT_NAMES,
+        help="format (default: that of the suffix); pyxas and txm-wizard are only written if named",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the file if it is there already")
 
 
 def _add_working(group: Any) -> None:
@@ -81,11 +101,11 @@ def _add_working(group: Any) -> None:
     to_denoise = (*INPUT, *PARTS, *ALIGN, *DENOISE, *COMPUTE)
     align = _add_verb(group, "align", verbs.align, "write the scan with its frames moved back")
     _add_scan(align, (*INPUT, *PARTS, *ALIGN_ALONE, MEMORY))
-    _add_output(align, "FILE (.h5, .tif)")
+    _add_output(align, "FILE (.h5, .tif, .zarr, .hspy)")
     align.add_argument("--shifts", dest="table", metavar="FILE", help="table of shifts to write (.csv)")
     denoise = _add_verb(group, "denoise", verbs.denoise, "write the clean stack")
     _add_scan(denoise, to_denoise)
-    _add_output(denoise, "FILE (.h5, .tif)")
+    _add_output(denoise, "FILE (.h5, .tif, .zarr, .hspy)")
     text = "write the chemical map of a scan, which is denoised first, or of a saved result (result.sum.h5)"
     mapping = _add_verb(group, "map", verbs.map_, text)
     _add_scan(mapping, (*to_denoise, *MAP))
@@ -137,7 +157,7 @@ def _add_watch(group: Any) -> None:
 def _add_simulate(group: Any) -> None:
     parser = _add_verb(group, "simulate", verbs.simulate_scan, "write a simulated scan")
     parser.add_argument("kind", metavar="KIND", choices=KINDS, help=", ".join(KINDS))
-    _add_output(parser, "FILE (.h5, .tif)")
+    _add_output(parser, "FILE (.h5, .tif, .zarr, .hspy)")
     parser.add_argument(
         "--shape", type=size, metavar="YxX", help="size of the images (default: each kind has its own)"
     )

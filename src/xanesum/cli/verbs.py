@@ -31,13 +31,15 @@ from xanesum.cli.output import (
 )
 from xanesum.diagnostics.check import VERDICTS
 from xanesum.errors import XanesumWarning
-from xanesum.io import STACK_SUFFIXES, describe, read_stack, write_stack
-from xanesum.io.maps import write_map
+from xanesum.io import write_stack
+from xanesum.io.maps import MAP_SUFFIXES, write_map
 from xanesum.phantom import simulate
 from xanesum.phantom.demo import DEMO_ENERGIES, DEMO_PHOTONS, DEMO_SHAPE, demo_exposure
 from xanesum.result import Denoised
 from xanesum.storage.atomic import staged_folder
 from xanesum.workflow import loading, pipeline
+from xanesum.workflow.conversion import check_stack_output, convert_scan
+from xanesum.workflow.inspection import inspect_scan
 from xanesum.workflow.live import watch as follow_scan
 from xanesum.workflow.motion import align_scan
 from xanesum.workflow.outputs import check_output
@@ -46,24 +48,52 @@ from xanesum.workflow.plan import plan_run
 from xanesum.workflow.resources import allocate
 from xanesum.xanes import MAP_NAMES
 
-__all__ = ["align", "check", "demo", "denoise", "info", "map_", "plan", "run", "simulate_scan", "watch"]
+__all__ = [
+    "align",
+    "check",
+    "convert",
+    "demo",
+    "denoise",
+    "info",
+    "map_",
+    "plan",
+    "run",
+    "simulate_scan",
+    "watch",
+]
 
 TABLE_SUFFIXES = (".csv",)
 
 
 def info(arguments: argparse.Namespace) -> None:
     """Show what a file holds."""
-    options = recipe_of(arguments).input
-    facts = describe(arguments.scan, quantity=options.quantity, **options.source)
-    if options.energies or options.i0 or options.flat or options.dark:
-        stack = read_stack(arguments.scan, **loading.reading_options(options))
-        facts |= {"energy_min_ev": float(stack.energy[0]), "energy_max_ev": float(stack.energy[-1])}
-        facts |= {key: stack.attrs[key] for key in ("quantity", "history")}
-        facts["coordinates"] = sorted(str(name) for name in stack.coords if name != "energy")
-    for note in facts.pop("notes"):
+    facts = inspect_scan(arguments.scan, recipe_of(arguments).input, arguments.flags)
+    if arguments.json:
+        print(json.dumps(facts, indent=1, allow_nan=False))
+        return
+    for note in facts["notes"]:
         warnings.warn(note, XanesumWarning, stacklevel=2)
     for name, value in info_lines(facts, arguments.flags):
         print(f"{name:12} {printable(value)}")
+
+
+def convert(arguments: argparse.Namespace) -> None:
+    """Write a scan in another format."""
+    started = time.perf_counter()
+    with progress_bar() as progress:
+        progress("convert", 0.0)
+        stack, changes = convert_scan(
+            arguments.scan,
+            arguments.output,
+            recipe=recipe_of(arguments),
+            format=arguments.format,
+            overwrite=arguments.overwrite,
+        )
+    print_preprocessing(changes)
+    n_energies, n_y, n_x = stack.shape
+    quantity = stack.attrs["quantity"].replace("_", " ")
+    print(f"{n_energies} energies, {n_y} x {n_x} px (y, x), {quantity}")
+    print_end(started, "converted scan", arguments.output)
 
 
 def check(arguments: argparse.Namespace) -> None:
@@ -103,12 +133,10 @@ def denoise(arguments: argparse.Namespace) -> None:
     """Write the clean stack."""
     recipe, started = recipe_of(arguments), time.perf_counter()
     inputs = loading.input_files(arguments.scan, recipe)
-    check_output(arguments.output, inputs=inputs, suffixes=STACK_SUFFIXES)
+    check_stack_output(arguments.output, inputs=inputs)
     with progress_bar() as progress, allocate(recipe.compute, beside=Path(arguments.output)) as resources:
         stack, changes = loading.load_scan(arguments.scan, recipe.input, resources=resources)
-        stack, motion = pipeline.align_unless_small(
-            stack, recipe.align, resources=resources, progress=progress
-        )
+        stack, motion = align_scan(stack, recipe.align, resources=resources, progress=progress)
         stack, corrections = pipeline.correct_scan(
             stack, recipe.denoise, resources=resources, progress=progress
         )
@@ -127,7 +155,7 @@ def align(arguments: argparse.Namespace) -> None:
     recipe, started = recipe_of(arguments), time.perf_counter()
     table = arguments.table
     inputs = loading.input_files(arguments.scan, recipe)
-    check_output(arguments.output, inputs=inputs, suffixes=STACK_SUFFIXES)
+    check_stack_output(arguments.output, inputs=inputs)
     if table is not None:
         check_output(table, inputs=[*inputs, arguments.output], suffixes=TABLE_SUFFIXES)
     with progress_bar() as progress, allocate(recipe.compute, beside=Path(arguments.output)) as resources:
@@ -146,7 +174,7 @@ def map_(arguments: argparse.Namespace) -> None:
     """Write the chemical map of a scan or of a saved result."""
     recipe, started = recipe_of(arguments), time.perf_counter()
     inputs = loading.input_files(arguments.scan, recipe)
-    check_output(arguments.output, inputs=inputs, suffixes=STACK_SUFFIXES)
+    check_output(arguments.output, inputs=inputs, suffixes=MAP_SUFFIXES)
     given = [flag for flag, target, _ in (*INPUT, *PARTS, *ALIGN, *DENOISE) if target in vars(arguments)]
     with progress_bar() as progress, allocate(recipe.compute, beside=Path(arguments.output)) as resources:
         data = load_result_or_scan(
@@ -213,7 +241,7 @@ def _first_ctrl_c() -> Iterator[Callable[[], bool]]:
 def simulate_scan(arguments: argparse.Namespace) -> None:
     """Write a simulated scan; scene and noise have independent seeds made from one."""
     started = time.perf_counter()
-    check_output(arguments.output, suffixes=STACK_SUFFIXES)
+    check_stack_output(arguments.output)
     scene, noise = np.random.default_rng(arguments.seed).spawn(2)
     phantom = simulate(arguments.kind, shape=arguments.shape, n_energies=arguments.n_energies, rng=scene)
     stack = phantom.noisy(arguments.sigma, rng=noise)

@@ -79,10 +79,11 @@ def measure_whiteness(
     """
     x, y = (_correlation(images, mask, axis, 1) for axis in (2, 1))
     values = pixels - fitted.T @ (fitted @ pixels)
-    left = np.eye(len(pixels)) - fitted.T @ fitted  # covariance of white noise after the same removal
-    power, noise = np.mean(values**2, axis=1), np.diag(left)
+    # covariance of white noise after the same removal: of each energy, and of neighbours
+    noise, pairs_of_noise = 1 - np.sum(fitted**2, axis=0), -np.sum(fitted[:, 1:] * fitted[:, :-1])
+    power = np.mean(values**2, axis=1)
     seen = float(np.mean(values[1:] * values[:-1], axis=1).sum()) / max(_pair_power(power), 1e-30)
-    energy = seen - np.diag(left, 1).sum() / max(_pair_power(noise), 1e-30)
+    energy = seen - pairs_of_noise / max(_pair_power(noise), 1e-30)
     n_images = max(images.size // max(mask.size, 1), 1)
     pairs = [np.count_nonzero(both) for both in (mask[:, 1:] & mask[:, :-1], mask[1:] & mask[:-1])]
     errors = [float(max(n, 1)) ** -0.5 for n in (n_images * pairs[0], n_images * pairs[1], values.size)]

@@ -67,6 +67,14 @@ class Order:
         energies, rows, columns = (self.shape[axis] for axis in self.axes)
         return energies, rows, columns
 
+    def in_words(self, names: Sequence[str] = ()) -> tuple[str, ...]:
+        """Return what each axis is: energy, y, x, or its name and the index along it."""
+        words = dict(zip(self.axes, ("energy", "y", "x"), strict=True))
+        for axis, index in self.fixed:
+            name = names[axis] if axis < len(names) else ""
+            words[axis] = f"{name or f'axis {axis + 1}'}: {index}"
+        return tuple(words[axis] for axis in range(len(self.shape)))
+
     def read(self, get: Callable[[tuple[Any, ...]], NDArray[Any]], key: Key) -> NDArray[Any]:
         """Return the values at a key of the stack; `get` takes a key of the array."""
         in_file: list[Any] = [0] * len(self.shape)
@@ -191,9 +199,9 @@ def _fixed(
     """Return each axis that is left and the index along it: that of `index`, otherwise the first."""
     long = [axis for axis in left if shape[axis] > 1]
     wanted = [0] * len(long) if index is None else _whole_numbers(index)
-    sizes = ", ".join(f"{kinds[axis] or f'axis {axis + 1}'} 0 to {shape[axis] - 1}" for axis in long)
+    sizes = ", ".join(f"0 to {shape[axis] - 1} along {kinds[axis] or f'axis {axis + 1}'}" for axis in long)
     if len(wanted) != len(long) or any(not 0 <= i < shape[a] for i, a in zip(wanted, long, strict=True)):
-        there = f"it can be chosen along {sizes}" if long else "there is no axis besides energy, y and x"
+        there = f"it can be {sizes}" if long else "there is no axis besides energy, y and x"
         raise ReadError(f"index {index!r} does not fit shape {shape}: {there}", parameter="index")
     chosen = dict(zip(long, wanted, strict=True))
     return tuple((axis, chosen.get(axis, 0)) for axis in left)

@@ -53,6 +53,9 @@ def _open(path: Path) -> Scan:
             coords={**i0, **_references(file, shape)},
             history=(f"read {DATA} of {path.name} as counts",),
             notes=tuple(f"{path.name}: {note}" for note in (order_note, unit_note, i0_note) if note),
+            dataset=DATA,
+            axes=order.in_words(),
+            axes_assumed=bool(order_note),
         )
         return only_measured(path, scan)
 

@@ -13,6 +13,8 @@ docs/architecture.md list the formats.  The module needs two functions and one o
 
     FORMAT = Format("name", "description for users", (".suffix",), _matches, _open)
 
+A format that is written as well has a `xanesum.io.writing.Writer`.
+
 `Format` and `Scan` document each of these.  Examples: `xanesum.io.xrm` for a format that stores whole
 images, `xanesum.io.pyxas` for a layout of HDF5.  A text file can only be read as a whole: its `_open` does
 so, and gives the array as ``read=values.__getitem__``.
@@ -41,6 +43,7 @@ from xanesum.io import (
     zarr_store,
 )
 from xanesum.io.scan import Format
+from xanesum.io.writing import Writer
 
 __all__ = ["FORMATS", "WRITERS"]
 
@@ -65,5 +68,6 @@ FORMATS: tuple[Format, ...] = (
     ncb.FORMAT,
     stk.FORMAT,  # known by its size, so the last one
 )
-# by suffix, the function that writes a stack
-WRITERS = {suffix: each.write for each in FORMATS if each.write is not None for suffix in each.suffixes}
+# the formats that are written, the native one first
+_WRITERS = [each.writer for each in FORMATS if each.writer is not None]
+WRITERS: tuple[Writer, ...] = tuple(sorted(_WRITERS, key=lambda each: each.name != "native"))

@@ -67,6 +67,8 @@ class Source:
         What its values are; None to guess it from the name.
     is_declared : bool
         Whether the file says so.
+    is_complete : bool
+        Whether frames without values at the end are values; otherwise the scan was interrupted there.
     labels : Labels, optional
         None to take what the file says.
     length_unit : str
@@ -80,6 +82,7 @@ class Source:
     name: str
     quantity: str | None = None
     is_declared: bool = False
+    is_complete: bool = False
     labels: Labels | None = None
     length_unit: str = ""
     attrs: Mapping[str, Any] = field(default_factory=dict)
@@ -178,6 +181,7 @@ def open_source(
         images_last=labels.images_last,
         index=choice.index,
     )
+    axes = order.in_words([quoted(axis.name) for axis in labels.axes])
     quantity, doubt = _quantity(source, dataset)
     is_declared = source.is_declared or scalar_text(dataset.attrs.get("quantity", "")) == quantity
     notes = [f"{path.name}: {note}" for note in (order.note, labels.doubt, doubt) if note]
@@ -191,7 +195,7 @@ def open_source(
         is_declared=is_declared,
         pixel_size_nm=labels.pixel_size_nm(order.axes[2], source.length_unit),
         history=(
-            f"read {quoted(source.name)} of {path.name}, taken as {_axes_in_words(order, labels)} "
+            f"read {quoted(source.name)} of {path.name}, taken as ({', '.join(axes)}) "
             f"and as {quantity.replace('_', ' ')}",
         ),
         coords={} if coords is None else coords(order),
@@ -200,8 +204,11 @@ def open_source(
         others={
             name: there for name, there in {**source.others, **_along_others(order, labels)}.items() if there
         },
+        dataset=source.name,
+        axes=axes,
+        axes_assumed=bool(order.note),
     )
-    return only_measured(path, scan)
+    return scan if source.is_complete else only_measured(path, scan)
 
 
 def only_measured(path: Path, scan: Scan) -> Scan:
@@ -314,14 +321,6 @@ def _row_of(energy: NDArray[np.float64] | None, order: Order) -> NDArray[np.floa
         return energy
     row = next((index for axis, index in order.fixed if order.shape[axis] == len(energy)), 0)
     return np.asarray(energy[row], np.float64)
-
-
-def _axes_in_words(order: Order, labels: Labels) -> str:
-    """Return the axes in the order of the file."""
-    kinds = {axis: word for axis, word in zip(order.axes, ("energy", "y", "x"), strict=True)}
-    for axis, index in order.fixed:
-        kinds[axis] = f"{quoted(labels.axes[axis].name) or f'axis {axis + 1}'}: {index}"
-    return f"({', '.join(kinds[axis] for axis in range(len(order.shape)))})"
 
 
 def _along_others(order: Order, labels: Labels) -> dict[str, tuple[str, ...]]:

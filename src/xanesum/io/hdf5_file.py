@@ -191,8 +191,8 @@ def texts(value: Any) -> list[str]:
     return [scalar_text(each) for each in many]
 
 
-def may_be_read(group: h5py.Group, target: str) -> Path:
-    """Return the file that a name in the file of `group` means.
+def may_be_read(group: h5py.Group, target: str, *, link: str = "") -> Path:
+    """Return the file that a name in the file of `group` means; `link` is the member of it that says so.
 
     Raises
     ------
@@ -200,17 +200,17 @@ def may_be_read(group: h5py.Group, target: str) -> Path:
         If it lies outside the folder, unless links are followed; or if it is not there.
     """
     path = Path(group.file.filename)
-    folder = path.resolve().parent
+    folder, name = path.resolve().parent, _path_of(group, link)
     file = (folder / target).resolve()
     if not links_are_followed() and not file.is_relative_to(folder):
         raise ReadError(
-            f"{path}: {quoted(group.name)} refers to {quoted(target)} outside its folder; "
+            f"{path}: {quoted(name)} refers to {quoted(target)} outside its folder; "
             "copy that file into the folder, or allow such links",
             parameter="follow_links",
         )
     if not file.exists():
         raise ReadError(
-            f"{path}: {quoted(group.name)} refers to {quoted(target)}, which is not there; "
+            f"{path}: {quoted(name)} refers to {quoted(target)}, which is not there; "
             "copy that file to where the link expects it"
         )
     return file
@@ -218,13 +218,18 @@ def may_be_read(group: h5py.Group, target: str) -> Path:
 
 def _require_target(group: h5py.Group, name: str, link: h5py.ExternalLink) -> None:
     """Raise if an external link may not be followed, or its target is not there."""
-    file = may_be_read(group, link.filename)
+    file = may_be_read(group, link.filename, link=name)
     with _truthful(file), opened(file) as other:
         if link.path.strip("/") and link.path not in other:
             raise ReadError(
-                f"{group.file.filename}: {quoted(name)} refers to {quoted(link.path)} in "
+                f"{group.file.filename}: {quoted(_path_of(group, name))} refers to {quoted(link.path)} in "
                 f"{quoted(link.filename)}, and that file has no such object"
             )
+
+
+def _path_of(group: h5py.Group, member: str) -> str:
+    """Return the path of a member of a group, or that of the group itself where `member` is empty."""
+    return f"{group.name.rstrip('/')}/{member}" if member else str(group.name)
 
 
 def _names(group: h5py.Group) -> set[str]:

@@ -8,11 +8,18 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from xanesum.io.hdf5 import reader, stack_dataset
-from xanesum.io.hdf5_file import open_h5, walk
+from xanesum.io.hdf5 import is_stack, reader, stack_dataset
+from xanesum.io.hdf5_file import find, open_h5, quoted, walk
 from xanesum.io.scan import Scan
 
-__all__ = ["images_of_size"]
+__all__ = ["images_of_size", "names_of_stacks"]
+
+
+def names_of_stacks(path: Path, *, but: str = "") -> tuple[str, ...]:
+    """Return the names of the arrays of a file that may be stacks, but one of them."""
+    with open_h5(path) as file:
+        own = find(file, but) if but else None
+        return tuple(quoted(name) for name, item in walk(file) if is_stack(item) and item != own)
 
 
 def images_of_size(path: Path, size: tuple[int, ...], words: Sequence[str]) -> Scan | None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xanesum.errors import EnergyError, MissingExtraError, ReadError
-from xanesum.io import tiff, xrm
+from xanesum.io import tiff, txm_wizard, xrm
 from xanesum.io.names import (
     DARK,
     FLAT,
@@ -92,6 +92,7 @@ def _open(path: Path) -> Scan:
         read=_reader(groups, plain=repeated == 1),
         energy=energy if known else None,
         quantity=quantity,
+        is_declared=all(image.scan.is_declared and image.scan.quantity == quantity for image in samples),
         pixel_size_nm=samples[0].scan.pixel_size_nm,
         coords={
             **_flat_coords(shape, flats, energy if known else None),
@@ -138,9 +139,12 @@ def _images(path: Path) -> tuple[list[Image], tuple[str, ...]]:
 
 def _energy_of(path: Path, scan: Scan) -> float | None:
     """Return the energy in eV of an image, from its header, or else from its name."""
-    if path.suffix.lower() == ".xrm" and scan.energy is not None and scan.shape[0] == 1:
-        return float(scan.energy[0])
-    return energy_in_name(path.stem)
+    named = energy_in_name(path.stem)
+    if scan.energy is None or scan.shape[0] > 1:
+        return named
+    said = float(scan.energy[0])
+    is_rounded = named is not None and abs(said - named) < txm_wizard.STEP_EV
+    return said if path.suffix.lower() == ".xrm" or is_rounded else named
 
 
 def _natural(name: str) -> tuple[tuple[int, str], ...]:
@@ -272,4 +276,5 @@ FORMAT = Format(
     suffixes=(),
     matches=_matches,
     open=_open,
+    writer=txm_wizard.WRITER,
 )

@@ -13,7 +13,9 @@ from xanesum.io.tiff import SUFFIXES as TIFF_SUFFIXES
 from xanesum.io.tiff import write_map_tiff
 from xanesum.storage.atomic import atomic_path
 
-__all__ = ["step_path", "write_map"]
+__all__ = ["MAP_SUFFIXES", "step_path", "write_map"]
+
+MAP_SUFFIXES = (*HDF5_SUFFIXES, *TIFF_SUFFIXES)  # of the files that `write_map` writes
 
 
 def write_map(maps: xr.Dataset, name: str, path: str | Path) -> tuple[Path, ...]:

@@ -49,8 +49,7 @@ def _open(path: Path, choice: Choice = NO_CHOICE) -> Scan:
         longer = tuple(f"0 to {shape[a] - 1} along axis {a + 1}" for a, _ in order.fixed if shape[a] > 1)
         assumed = f"axes {shape} of {quoted(name)} were taken as (y, x, energy)" if kinds else ""
         notes = [note for note in (order.note, assumed) if note]
-        axes = {axis: word for axis, word in zip(order.axes, ("energy", "y", "x"), strict=True)}
-        said = ", ".join(axes.get(axis, "other") for axis in range(len(shape)))
+        axes = order.in_words()
         found = _hdf5_array(path, name, order) if is_hdf5 else _old_array(path, name, order)
         return Scan(
             shape=order.stack_shape,
@@ -59,9 +58,12 @@ def _open(path: Path, choice: Choice = NO_CHOICE) -> Scan:
             chunks=found[2],
             energy=energy,
             quantity="counts" if found[0].kind in "iu" else "intensity",
-            history=(f"read {quoted(name)} of {path.name}, taken as ({said})",),
+            history=(f"read {quoted(name)} of {path.name}, taken as ({', '.join(axes)})",),
             notes=tuple(f"{path.name}: {note}" for note in notes),
             others={key: names for key, names in (("data", others), ("index", longer)) if names},
+            dataset=name,
+            axes=axes,
+            axes_assumed=bool(notes),
         )
 
 

@@ -55,6 +55,9 @@ def _open(path: Path, choice: Choice = NO_CHOICE) -> Scan:
             history=(f"read {quoted(name)} of {path.name} as {quantity}",),
             notes=(f"{path.name}: {order.note}",) if order.note else (),
             others={"data": others} if others else {},
+            dataset=name,
+            axes=order.in_words([quoted(dim) for dim in item.dimensions]),
+            axes_assumed=bool(order.note),
         )
 
 

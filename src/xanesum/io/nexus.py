@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -14,12 +13,14 @@ import h5py
 import numpy as np
 import xarray as xr
 
-from xanesum.errors import ReadError, XanesumWarning
+from xanesum.errors import ReadError
 from xanesum.io.hdf5 import reader, stack_dataset
+from xanesum.io.hdf5_coords import read_coords, write_coords, write_values
 from xanesum.io.hdf5_file import has_keys, numbers, open_h5, scalar_text
 from xanesum.io.hdf5_text import stored_text
 from xanesum.io.scan import Format, Scan, reading
-from xanesum.stack import DIMS, QUANTITIES, SHIFT_COORDS, check_stack
+from xanesum.io.writing import ATTRS, COORDS, DOUBLE, Writer, plain_attrs
+from xanesum.stack import DIMS, QUANTITIES, check_stack
 from xanesum.storage.atomic import atomic_path
 
 __all__ = ["FORMAT", "SUFFIXES", "write"]
@@ -27,17 +28,11 @@ __all__ = ["FORMAT", "SUFFIXES", "write"]
 SUFFIXES = (".h5", ".hdf5", ".nxs")
 DEFINITION = "xanesum_stack"  # content of entry/definition, by which the file is recognized
 DATA = "entry/data/data"
-# coordinates that are kept
-COORDS = (
-    *("mask", "weight", "i0", "monitor", "flat", "dark", "exposure_s", "flat_exposure_s"),
-    *("noise_gain", "noise_read_variance", "light", "light_energy"),
-    *SHIFT_COORDS,
-)
 IN_PROCESS = ("history", "options")  # attributes that are kept in NXprocess; the others are with the data
 
 
 def write(stack: xr.DataArray, path: Path) -> Path:
-    """Write a stack to a NeXus file, one frame in memory at a time; the file is complete or does not exist.
+    """Write a stack to a NeXus file, some frames in memory at a time; the file is complete or does not exist.
 
     Raises
     ------
@@ -52,10 +47,7 @@ def write(stack: xr.DataArray, path: Path) -> Path:
         data = _group(entry, "data", "NXdata", signal="data", axes=list(DIMS))
         _write_frames(data, stack)
         _write_axes(data, stack)
-        _warn_about_others(stack)
-        for name in COORDS:
-            if name in stack.coords:
-                data.create_dataset(name, data=stack[name].values).attrs["dims"] = list(stack[name].dims)
+        write_coords(data, stack)
         _write_process(entry, stack)
     return path
 
@@ -79,6 +71,7 @@ def _open(path: Path) -> Scan:
             coords=_coords(file["entry/data"], dataset.shape),
             history=tuple(attrs.pop("history", ())),
             attrs=attrs,
+            dataset=DATA,
         )
 
 
@@ -96,20 +89,9 @@ def _group(parent: h5py.Group, name: str, nx_class: str, **attrs: Any) -> h5py.G
 
 
 def _write_frames(data: h5py.Group, stack: xr.DataArray) -> None:
-    dataset = data.create_dataset(
-        "data", shape=stack.shape, dtype=stack.dtype
-    )  # contiguous: a frame is one read
-    for e in range(len(stack)):
-        dataset[e] = stack[e].values
+    dataset = write_values(data, "data", stack)
     dataset.attrs["quantity"] = stack.attrs["quantity"]
-    dataset.attrs["xanesum_attrs"] = json.dumps(_plain_attrs(stack))
-
-
-def _warn_about_others(stack: xr.DataArray) -> None:
-    others = sorted(str(name) for name in stack.coords if name not in (*COORDS, *DIMS))
-    if others:
-        message = f"coordinates that the native file does not know were not written: {', '.join(others)}"
-        warnings.warn(message, XanesumWarning, stacklevel=4)
+    dataset.attrs["xanesum_attrs"] = json.dumps(plain_attrs(stack, without=IN_PROCESS))
 
 
 def _write_axes(data: h5py.Group, stack: xr.DataArray) -> None:
@@ -144,16 +126,9 @@ def _attrs(file: h5py.File, dataset: h5py.Dataset) -> dict[str, Any]:
 
 def _coords(data: h5py.Group, shape: tuple[int, ...]) -> dict[str, tuple[tuple[str, ...], Any]]:
     """Return the coordinates; `y` and `x` only if the stack that was written had them."""
-    sizes = dict(zip(DIMS, shape, strict=True))
-    found: dict[str, tuple[tuple[str, ...], Any]] = {}
-    for name in COORDS:
-        if name in data:
-            dims = tuple(scalar_text(dim) for dim in data[name].attrs.get("dims", ()))
-            if data[name].shape != tuple(sizes.get(dim, -1) for dim in dims):
-                raise ReadError(
-                    f"{data.file.filename}: {name} has shape {data[name].shape}, not that of {dims}"
-                )
-            found[name] = (dims, data[name][()])
+    found, doubts = read_coords(data, shape)
+    if doubts:
+        raise ReadError(f"{data.file.filename}: {doubts[0]}")
     for name in _own_axes(data, DIMS[1:]):
         found[name] = ((name,), data[name][()])
     return found
@@ -165,28 +140,6 @@ def _own_axes(data: h5py.Group, names: Iterable[str]) -> list[str]:
 
 def _text(file: h5py.File, name: str, default: str) -> str:
     return scalar_text(stored_text(file[name])) if name in file else default
-
-
-def _plain_attrs(stack: xr.DataArray) -> dict[str, Any]:
-    """Return the attributes that JSON can hold, and warn about the others."""
-    attrs = {str(name): _plain(value) for name, value in stack.attrs.items() if name not in IN_PROCESS}
-    left = [name for name, value in attrs.items() if not _is_json(value)]
-    if left:
-        message = f"attributes that JSON cannot hold were not written: {', '.join(left)}"
-        warnings.warn(message, XanesumWarning, stacklevel=5)
-    return {name: value for name, value in attrs.items() if name not in left}
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
-
-
-def _is_json(value: Any) -> bool:
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def _version() -> str:
@@ -202,5 +155,11 @@ FORMAT = Format(
     suffixes=SUFFIXES,
     matches=_matches,
     open=_open,
-    write=write,
+    writer=Writer(
+        name="native",
+        description="the native form",
+        suffixes=SUFFIXES,
+        write=write,
+        keeps=(*COORDS, "y", "x", ATTRS, DOUBLE),
+    ),
 )

@@ -3,23 +3,75 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
 
-from xanesum.errors import ReadError
+from xanesum.errors import ReadError, StackError, XanesumWarning
 from xanesum.io.hdf5 import only_measured, reader, stack_dataset
+from xanesum.io.hdf5_coords import write_values
 from xanesum.io.hdf5_file import has_keys, numbers, open_h5, scalar_text
 from xanesum.io.hdf5_text import stored_text
 from xanesum.io.scan import Format, Scan
+from xanesum.io.writing import Writer
+from xanesum.stack import check_stack
+from xanesum.storage.atomic import atomic_path
+from xanesum.storage.lazy import with_frames
 
-__all__ = ["FORMAT"]
+__all__ = ["FORMAT", "write"]
 
 DATA = "img_xanes"
 ENERGIES = ("X_eng", "XEng")  # the second is the older name
 NM_PER = {"nm": 1.0, "um": 1e3, "µm": 1e3, "μm": 1e3}  # nm per unit of length
+
+
+def write(stack: xr.DataArray, path: Path) -> Path:
+    """Write the keys that PyXAS reads: `img_xanes` as transmission, `X_eng` in keV, and the pixel size.
+
+    Optical density becomes transmission, exp(-optical density), from which PyXAS computes it again ("-log").
+
+    Raises
+    ------
+    StackError
+        If the stack is neither transmission nor optical density.
+    WriteError
+        If the file cannot be written.
+    """
+    check_stack(stack)
+    quantity = stack.attrs["quantity"]
+    if quantity not in ("transmission", "optical_density"):
+        raise StackError(
+            f"PyXAS takes {DATA} for transmission, and this stack holds {quantity.replace('_', ' ')}; "
+            + (
+                "convert the counts to optical density first (xanesum.preprocess.to_optical_density)"
+                if quantity == "counts"
+                else "write a TIFF stack, which PyXAS opens as it is"
+            )
+        )
+    values = stack
+    if quantity == "optical_density":
+        note = f"optical density was written as transmission, exp(-optical density), as PyXAS takes {DATA}"
+        warnings.warn(note, XanesumWarning, stacklevel=3)
+        values = with_frames(stack, _transmission)
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        write_values(file, DATA, values, dtype=np.float32)
+        file[ENERGIES[0]] = stack.energy.values / 1e3
+        if (size_nm := stack.attrs.get("pixel_size_nm")) is not None:
+            file["Pixel Size"] = f"{float(size_nm)!r}nm"
+        file["note"] = "transmission, written by xanesum"
+    return path
+
+
+def _transmission(
+    values: NDArray[np.float32], _energies: slice, _rows: slice, _columns: slice
+) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # a value that is far below 0 is infinite, and stays visible as such
+        return np.exp(-values)
 
 
 def _open(path: Path) -> Scan:
@@ -39,6 +91,7 @@ def _open(path: Path) -> Scan:
             quantity="transmission",
             pixel_size_nm=_pixel_size_nm(file),
             history=(f"read {DATA} of {path.name} as transmission",),
+            dataset=DATA,
         )
         return only_measured(path, scan)
 
@@ -69,4 +122,12 @@ FORMAT = Format(
     suffixes=(".h5", ".hdf5"),
     matches=_matches,
     open=_open,
+    writer=Writer(
+        name="pyxas",
+        description="a PyXAS file",
+        suffixes=(".h5", ".hdf5"),
+        write=write,
+        keeps=("pixel_size_nm",),
+        named_only=True,
+    ),
 )

@@ -1,4 +1,4 @@
-"""Read, describe and write scans: the content of a file decides how it is read, see `xanesum.io.formats`."""
+"""Read and describe scans: the content of a file decides how it is read, see `xanesum.io.formats`."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from xanesum.errors import EnergyError, ReadError, StackError, WriteError, XanesumWarning
-from xanesum.io import hdf5, ssrl
-from xanesum.io.energies import energies_from, known_energies, require_one_scan
+from xanesum.errors import EnergyError, ReadError, StackError, XanesumWarning
+from xanesum.io import hdf5, hdf5_file, ssrl
+from xanesum.io.energies import energies_from, file_beside, known_energies, require_one_scan
 from xanesum.io.foreign import foreign_name
-from xanesum.io.formats import FORMATS, WRITERS
+from xanesum.io.formats import FORMATS
 from xanesum.io.hdf5_file import following_links
+from xanesum.io.hdf5_images import names_of_stacks
 from xanesum.io.references import Files, with_references
 from xanesum.io.scan import NO_CHOICE, Choice, Format, Scan, float_dtype, read_bytes
 from xanesum.io.text import i0_at, interpolate_i0
-from xanesum.stack import QUANTITIES, make_stack
+from xanesum.stack import KEV_LIMIT, QUANTITIES, make_stack
 from xanesum.storage.memory import LAZY_BYTES
 
 __all__ = [
     "FORMATS",
     "LAZY_BYTES",
-    "STACK_SUFFIXES",
     "describe",
     "read_exposures",
     "read_stack",
-    "write_stack",
 ]
 
-STACK_SUFFIXES = tuple(WRITERS)  # suffixes of files that `write_stack` writes
 MONITOR = "monitor"  # instead of a file of I0: the monitor that came with the scan
+WORD_BYTES = 4  # of the largest integers of a detector; larger ones are sums, which nothing saturates
 HEAD_BYTES = 4096  # bytes at the start of a file from which its format is recognized
 
 
@@ -172,33 +172,6 @@ def _stack_of(
     return _with_missing(stack) if scan.computed else stack
 
 
-def write_stack(stack: xr.DataArray, path: str | Path) -> Path:
-    """Write a stack in the format of the suffix.
-
-    Parameters
-    ----------
-    stack : DataArray, dims (energy, y, x)
-        A lazy stack is written frame by frame.
-    path : str or Path
-        ``.h5``, ``.hdf5`` or ``.nxs``: the native NeXus file, which keeps mask, weights, flats and history.
-        ``.tif`` or ``.tiff``: float32 pages, with the energies in ``<stem>_energies.txt`` in the same folder.
-
-    Raises
-    ------
-    WriteError
-        If the suffix is unknown or the file cannot be written; then nothing is left behind.
-    StackError
-        If `stack` breaks the rules of `xanesum.stack.check_stack`.
-    """
-    path = Path(path)
-    writer = WRITERS.get(path.suffix.lower())
-    if writer is None:
-        raise WriteError(
-            f"{path}: no format is known for the suffix {path.suffix!r}; use one of {', '.join(WRITERS)}"
-        )
-    return writer(stack, path)
-
-
 def describe(
     path: str | Path,
     *,
@@ -217,11 +190,15 @@ def describe(
     Returns
     -------
     dict
-        path, format, description, shape (E, Y, X), dtype, nbytes (in memory), n_energies, energy_min_ev and
-        energy_max_ev (None if the file has no energies), quantity, quantity_assumed (whether the file does
-        not say it), pixel_size_nm, coordinates, history, notes, attrs (with the saturated count of integers),
-        chunks: the (energies, rows, columns) that are read together, and others: what else the file holds,
-        as ``{parameter of read_stack: names}``.
+        path, format, description, dataset (name of the array in the file), axes (what each of its axes was
+        taken for), axes_assumed, shape (E, Y, X), dtype, nbytes (in memory), n_energies, energy_min_ev and
+        energy_max_ev (None if the file has no energies), energy_source (where they are), kev_assumed (whether
+        they were taken for keV, as they are below 100), quantity, quantity_assumed (whether the file does
+        not say it), pixel_size_nm, coordinates (``{name: dims}``), history, notes, attrs (with the saturated
+        count of integers), chunks: the (energies, rows, columns) that are read together, computed (whether
+        pixels are computed from several files, and read at once), others: what else the file holds and a
+        note names, as ``{parameter of read_stack: names}``, and stacks: further arrays of an HDF5 file that
+        may be stacks.
 
     Raises
     ------
@@ -232,26 +209,38 @@ def describe(
     choice = _choice(data, entry, detector, region, index, follow_links=follow_links)
     found, scan = _open(path, choice)
     scan = _with_quantity(scan, quantity)
-    low, high = _energy_range(path, known_energies(scan))
+    energy = known_energies(scan)
+    low, high = _energy_range(path, energy)
+    beside = file_beside(scan.beside) if scan.energy is None else None
+    with following_links(follow_links):
+        is_hdf5 = bool(scan.dataset) and h5py.is_hdf5(path)
+        stacks = names_of_stacks(path, but=scan.dataset) if is_hdf5 else ()
     return {
         "path": str(path),
         "format": found.name,
         "description": found.description,
+        "dataset": hdf5_file.quoted(scan.dataset),
+        "axes": list(scan.axes),
+        "axes_assumed": scan.axes_assumed,
         "shape": tuple(int(size) for size in scan.shape),
         "dtype": str(scan.dtype),
         "nbytes": scan.nbytes,
         "n_energies": int(scan.shape[0]),
         "energy_min_ev": low,
         "energy_max_ev": high,
+        "energy_source": None if energy is None else "the scan" if beside is None else beside.name,
+        "kev_assumed": energy is not None and bool(energy.size) and bool(np.nanmax(energy) < KEV_LIMIT),
         "quantity": scan.quantity,
         "quantity_assumed": not scan.is_declared,
         "pixel_size_nm": scan.pixel_size_nm,
-        "coordinates": sorted(scan.coords),
+        "coordinates": {name: list(dims) for name, (dims, _) in sorted(scan.coords.items())},
         "history": list(scan.history),
         "notes": list(scan.notes),
         "attrs": {**scan.attrs, **_saturation(scan)},
         "chunks": (1, 1, int(scan.shape[2])) if scan.chunks is None else tuple(map(int, scan.chunks)),
+        "computed": scan.computed,
         "others": {parameter: list(names) for parameter, names in scan.others.items()},
+        "stacks": list(stacks),
     }
 
 
@@ -373,7 +362,7 @@ def _i0_of_file(path: Path, energy: NDArray[np.float64]) -> tuple[NDArray[np.flo
 
 def _saturation(scan: Scan) -> dict[str, int]:
     """Return the saturated count of raw integers, which their type tells."""
-    known = scan.computed or "saturation_counts" in scan.attrs
+    known = scan.computed or "saturation_counts" in scan.attrs or scan.dtype.itemsize > WORD_BYTES
     if known or scan.dtype.kind not in "iu" or scan.quantity not in ("counts", "fluorescence"):
         return {}
     return {"saturation_counts": int(np.iinfo(scan.dtype).max)}

@@ -17,6 +17,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xanesum.errors import ReadError, XanesumError
+from xanesum.io.writing import Writer
+from xanesum.stack import DIMS
 from xanesum.storage.lazy import lazy_array
 
 __all__ = [
@@ -103,6 +105,13 @@ class Scan:
     others : mapping
         What else the file holds and can be chosen, ``{parameter of read_stack: names}``.  Each becomes a
         `XanesumWarning`.
+    dataset : str
+        Name of the array in the file; empty where a file is one array.
+    axes : tuple of str
+        What each axis of that array was taken for: energy, y, x, or the name of another one and the index
+        along it, as ``time: 0``.
+    axes_assumed : bool
+        Whether that was assumed, as nothing in the file says it; then a note tells how it was decided.
     """
 
     shape: tuple[int, int, int]
@@ -120,6 +129,9 @@ class Scan:
     computed: bool = False
     beside: tuple[Path, ...] = ()
     others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    dataset: str = ""
+    axes: tuple[str, ...] = DIMS
+    axes_assumed: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -142,16 +154,15 @@ class Format:
     description : str
         Name for users, in error messages.
     suffixes : tuple of str
-        Usual suffixes in lower case, with the dot.  They are not used to recognize a file, only for advice;
-        and to choose the format that is written.
+        Usual suffixes in lower case, with the dot.  They are not used to recognize a file, only for advice.
     matches : callable
         ``matches(path, head)``: whether the path is of this format.  `head` is the start of the file (4096
         bytes), or empty for a folder.  It must not raise for files of other formats.
     open : callable
         ``open(path)`` returns the `Scan`, without reading pixels.  It raises `ReadError` for a file that is
         damaged or cut short; the context manager `reading` turns the errors of libraries into one.
-    write : callable, optional
-        ``write(stack, path)`` writes a stack and returns the path.  None if the format is only read.
+    writer : Writer, optional
+        How it is written.  None if the format is only read.
     choose : callable, optional
         ``choose(path, choice)`` opens the part of the file that a `Choice` names.  None if a file of the
         format holds one scan only.
@@ -162,7 +173,7 @@ class Format:
     suffixes: tuple[str, ...]
     matches: Callable[[Path, bytes], bool]
     open: Callable[[Path], Scan]
-    write: Callable[[xr.DataArray, Path], Path] | None = None
+    writer: Writer | None = None
     choose: Callable[[Path, Choice], Scan] | None = None
 
 

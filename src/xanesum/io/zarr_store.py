@@ -18,6 +18,8 @@ from xanesum.errors import MissingExtraError, ReadError
 from xanesum.io.axes import EV_PER, Order, axis_kind, nm_per, order_of
 from xanesum.io.hdf5_file import quoted
 from xanesum.io.scan import NO_CHOICE, Choice, Format, Key, Scan, reading
+from xanesum.io.writing import COORDS, OWN_ATTRS, attrs_from_json, dims_of
+from xanesum.io.zarr_writer import WRITER
 from xanesum.stack import DIMS, QUANTITIES
 
 __all__ = ["FORMAT"]
@@ -64,6 +66,7 @@ def _open(path: Path, choice: Choice = NO_CHOICE) -> Scan:
             for axis, _ in order.fixed
             if order.shape[axis] > 1
         ]
+        own_attrs, history = attrs_from_json(attrs.get(OWN_ATTRS))
         return Scan(
             shape=order.stack_shape,
             dtype=array.dtype,
@@ -71,10 +74,14 @@ def _open(path: Path, choice: Choice = NO_CHOICE) -> Scan:
             read=_Reader(path.resolve(), name, order),
             energy=energy,
             quantity=quantity,
-            is_declared="quantity" in attrs,
+            is_declared="quantity" in attrs and not attrs.get("quantity_assumed", False),
             pixel_size_nm=None if size_nm is None else float(size_nm),
             coords=_references(path, root, order.stack_shape) if is_group else {},
-            history=(f"read {path.name} as {quantity.replace('_', ' ')}",),
+            attrs=own_attrs,
+            dataset=name or "",
+            axes=order.in_words([quoted(axis.name) for axis in axes]),
+            axes_assumed=bool(order.note),
+            history=(*history, f"read {path.name} as {quantity.replace('_', ' ')}"),
             notes=(f"{path.name}: {order.note}",)
             if order.note and any(array.shape[0] == n for n in array.shape[1:])
             else (),
@@ -276,16 +283,27 @@ def _require_stack(path: Path, array: Any) -> None:
 
 
 def _references(path: Path, root: Any, shape: tuple[int, ...]) -> dict[str, tuple[tuple[str, ...], Any]]:
-    """Return flat, dark and I0, those that the group has."""
+    """Return flat, dark and I0, those that the group has; in a store of xanesum all coordinates."""
     sizes = dict(zip(DIMS, shape, strict=True))
+    is_own = OWN_ATTRS in root.attrs
     found: dict[str, tuple[tuple[str, ...], Any]] = {}
-    for name, forms in REFERENCES.items():
+    for name in COORDS if is_own else REFERENCES:
         if not _has_array(root, name):
             continue
-        fitting = [dims for dims in forms if root[name].shape == tuple(sizes[dim] for dim in dims)]
-        if not fitting:
+        dims = dims_of(root[name].shape, shape)
+        if dims is None or (name in REFERENCES and dims not in REFERENCES[name]):
             raise ReadError(f"{path}: {name} has shape {root[name].shape}; the scan is {shape}")
-        found[name] = (fitting[0], np.asarray(root[name][...], np.float32))
+        if math.prod(root[name].chunks) * root[name].dtype.itemsize > MOST_BYTES:
+            raise ReadError(f"{path}: the chunks of {name} are larger than 4 GB; rechunk it")
+        values = np.asarray(root[name][...])
+        found[name] = (dims, values if is_own else values.astype(np.float32))
+    for name in DIMS[1:] if is_own else ():
+        if (
+            _has_array(root, name)
+            and root[name].attrs.get("from_stack")
+            and root[name].shape == (sizes[name],)
+        ):
+            found[name] = ((name,), np.asarray(root[name][...], np.float64))
     return found
 
 
@@ -296,4 +314,5 @@ FORMAT = Format(
     matches=_matches,
     open=_open,
     choose=_open,
+    writer=WRITER,
 )

@@ -9,7 +9,7 @@ from scipy.linalg import solve
 from scipy.optimize import brentq
 
 from xanesum.errors import SigmaError
-from xanesum.linalg.subspace import fit_basis, project
+from xanesum.linalg.subspace import GRAM_LIMIT, fit_basis, project
 
 __all__ = [
     "count_above_noise",
@@ -281,8 +281,11 @@ def sigma_per_energy(
     sample = np.sort(rng.choice(usable, min(n_pixels, usable.size), replace=False))
     left_over = _residual_sigma(stack.reshape(len(stack), -1)[:, sample], spectra) ** 2
     alone = left_over / np.maximum(_noise_share(spectra), LEAST_SHARE) ** 2  # for equal noise at all energies
-    spread = (np.eye(len(stack)) - spectra.T @ spectra) ** 2
-    correction = _solved(spread, left_over - spread @ alone)
+    if len(stack) > GRAM_LIMIT:
+        correction = _solved_by_parts(np.asarray(spectra, np.float64), left_over, alone)
+    else:
+        spread = (np.eye(len(stack)) - spectra.T @ spectra) ** 2
+        correction = _solved(spread, left_over - spread @ alone)
     return np.where(known, np.sqrt(np.maximum(alone + correction, 0)), np.nan)
 
 
@@ -304,15 +307,33 @@ def _residual_sigma(pixels: NDArray[np.floating], spectra: NDArray[np.floating])
 
 
 def _solved(spread: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return x of ``spread @ x = values``, without directions of small singular values of `spread`.
-
-    Small means less than a tenth of the largest.
-    """
+    """Return x of ``spread @ x = values``, without directions of singular values below 0.1 of the largest."""
     diagonal = np.diag(spread)
     if (2 * diagonal - spread.sum(axis=1)).min() > LEAST_EIGENVALUE * spread.sum(axis=1).max():
         # by Gershgorin's theorem no eigenvalue is small
         return np.asarray(solve(spread, values, assume_a="pos", check_finite=False))
     return np.asarray(np.linalg.lstsq(spread, values, rcond=LEAST_EIGENVALUE)[0])
+
+
+def _solved_by_parts(
+    spectra: NDArray[np.float64], values: NDArray[np.float64], alone: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return x (E,) of ``spread @ (alone + x) = values``, without the matrix ``spread = (1 - U' U)**2``.
+
+    With the shares ``p = diag(U' U)``, it is ``1 - 2 p`` on the diagonal plus ``W' W``, where the rows of W
+    are the products of two spectra each, so that the Woodbury identity solves it.  Rows sum up to ``1 - p``.
+    By Gershgorin's theorem no eigenvalue is small if energies of large p are left out; their x is 0.
+    """
+    first, second = np.triu_indices(len(spectra))
+    weight = np.where(first == second, 1.0, np.sqrt(2.0))[:, None]
+    products = weight * spectra[first] * spectra[second]  # W
+    share = np.sum(spectra**2, axis=0)
+    rest = values - (1 - 2 * share) * alone - products.T @ (products @ alone)
+    kept = (1 - share) * (1 - 2 * share) > LEAST_EIGENVALUE
+    inverse = np.where(kept, 1 / np.where(kept, 1 - 2 * share, 1), 0)
+    scaled = products * inverse
+    inner = solve(np.eye(len(products)) + scaled @ products.T, scaled @ rest, assume_a="pos")
+    return np.asarray(inverse * rest - scaled.T @ inner)
 
 
 def noise_reach(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -73,7 +75,8 @@ def _bad_in_parts(frames: NDArray[np.float64]) -> list[int]:
     """Return the indices of bad frames among the frames (E, P); very many are looked at in parts."""
     if len(frames) <= MOST_FRAMES:
         return _bad_among(frames)
-    starts = np.linspace(0, len(frames) - MOST_FRAMES, -(-2 * len(frames) // MOST_FRAMES)).astype(int)
+    n_parts = -(-(len(frames) - 2 * MARGIN) // (MOST_FRAMES - 2 * MARGIN))
+    starts = np.linspace(0, len(frames) - MOST_FRAMES, n_parts).astype(int)
     found: set[int] = set()
     for start in starts.tolist():
         last = start + MOST_FRAMES
@@ -85,47 +88,107 @@ def _bad_in_parts(frames: NDArray[np.float64]) -> list[int]:
 def _bad_among(frames: NDArray[np.float64]) -> list[int]:
     """Return the indices of bad frames among the frames (E, P)."""
     every = np.arange(len(frames))
-    about = [_others(e, every) for e in range(len(frames))]
     size = np.full(frames.shape[1], np.sqrt(np.mean(frames**2)))
     with_level = np.vstack([frames, size])  # an image of the level, after all frames
     products = with_level @ with_level.T / frames.shape[1]
-    misfit = np.array([_misfit(products, e, others)[0] for e, others in enumerate(about)])
-    limit = np.maximum(OUTSTANDING * np.median(misfit), OF_SIGNAL * np.sqrt(np.diag(products)[:-1]))
-    levels = np.array(
-        [_misfit(products, e, np.append(others, len(frames))) for e, others in enumerate(about)]
-    )
-    ordinary, usual = np.median(levels[:, 0]), np.median(np.abs(levels[:, 1]))
-
-    def stands_out(e: int, others: NDArray[np.intp]) -> bool:
-        alone = _misfit(products, e, others)[0]
-        left, level = _misfit(products, e, np.append(others, len(frames)))
-        explained = alone > EXPLAINED * left and left < ORDINARY * ordinary and abs(level) > LONE * usual
-        return bool(explained or (alone > limit[e] and _outside(frames[e], frames[others]) > OUTSIDE))
-
-    suspects = [  # each neighbour is left out once, as a bad one could explain this frame
-        e
-        for e in range(len(frames))
-        if any(stands_out(e, np.delete(about[e], left_out)) for left_out in range(len(about[e])))
+    groups = _neighbours(every, every)
+    fits = [
+        (_Fits.of(products, e, others), _Fits.of(products, e, _with(others, len(frames))))
+        for e, others in groups
     ]
-    good = np.setdiff1d(every, suspects)
-    return [e for e in suspects if stands_out(e, _others(e, good))]
+    misfit = np.concatenate([alone.misfit for alone, _ in fits])
+    ordinary = float(np.median(np.concatenate([fit.misfit for _, fit in fits])))
+    usual = float(np.median(np.abs(np.concatenate([fit.amount for _, fit in fits]))))
+    limit = np.maximum(OUTSTANDING * np.median(misfit), OF_SIGNAL * np.sqrt(np.diag(products)[:-1]))
+
+    def stand_out(alone: _Fits, fit: _Fits) -> NDArray[np.bool_]:
+        explained = (alone.misfit > EXPLAINED * fit.misfit) & (fit.misfit < ORDINARY * ordinary)
+        bad = explained & (np.abs(fit.amount) > LONE * usual)
+        for i in np.flatnonzero(~bad & (alone.misfit > limit[alone.e])):
+            bad[i] = _outside(frames[alone.e[i]], frames[alone.others[i]]) > OUTSIDE
+        return bad
+
+    suspects = np.zeros(len(frames), bool)
+    for alone, fit in fits:  # each neighbour is left out once, as a bad one could explain this frame
+        for i in range(alone.others.shape[1]):
+            suspects[alone.e] |= stand_out(alone.without(products, i), fit.without(products, i))
+    good = np.flatnonzero(~suspects)
+    found: list[int] = []
+    for e, others in _neighbours(np.flatnonzero(suspects), good):
+        alone, fit = _Fits.of(products, e, others), _Fits.of(products, e, _with(others, len(frames)))
+        found += e[stand_out(alone, fit)].tolist()
+    return sorted(found)
 
 
-def _others(e: int, frames: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return the nearest of the sorted `frames` on each side of frame `e`."""
-    before, after = frames[frames < e], frames[frames > e]
-    return np.concatenate([before[-TO_EACH_SIDE:], after[:TO_EACH_SIDE]])
+def _neighbours(
+    e: NDArray[np.intp], frames: NDArray[np.intp]
+) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Return frames `e` in groups, (M,), and the nearest of the sorted `frames` on each side, (M, n).
 
-
-def _misfit(products: NDArray[np.float64], e: int, others: NDArray[np.intp]) -> tuple[float, float]:
-    """Return the rms residual of frame `e` from a mixture of others, and the amount of the last of them.
-
-    All follows from the mean products of frames (E, E).
+    Those near an end have fewer, so they are groups of their own.  Frames without any are left out.
     """
-    among, with_own = products[np.ix_(others, others)], products[others, e]
-    mixture = np.linalg.pinv(among, rcond=DEPENDENT, hermitian=True) @ with_own
-    square = products[e, e] - 2 * mixture @ with_own + mixture @ among @ mixture
-    return float(np.sqrt(max(square, 0.0))), float(mixture[-1])
+    first, last = np.searchsorted(frames, e, "left"), np.searchsorted(frames, e, "right")
+    before, after = np.minimum(first, TO_EACH_SIDE), np.minimum(len(frames) - last, TO_EACH_SIDE)
+    groups = []
+    for n_before, n_after in np.unique(np.column_stack([before, after]), axis=0):
+        rows = np.flatnonzero((before == n_before) & (after == n_after))
+        at = np.hstack([first[rows, None] + np.arange(-n_before, 0), last[rows, None] + np.arange(n_after)])
+        if at.size:
+            groups.append((e[rows], frames[at]))
+    return groups
+
+
+def _with(others: NDArray[np.intp], level: int) -> NDArray[np.intp]:
+    """Return lists of frames (M, n) with the image of the level at the end of each."""
+    return np.column_stack([others, np.full(len(others), level)])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fits:
+    """Fits of M frames by mixtures of n others each.  All follows from the mean products of frames (E, E)."""
+
+    e: NDArray[np.intp]  # (M,), the frames
+    others: NDArray[np.intp]  # (M, n)
+    inverse: NDArray[np.float64]  # (M, n, n), of the products of the others
+    mixture: NDArray[np.float64]  # (M, n), amounts of the others
+    square: NDArray[np.float64]  # (M,), mean square of the residual
+    regular: NDArray[np.bool_]  # (M,), whether no other is a mixture of the rest
+
+    @classmethod
+    def of(cls, products: NDArray[np.float64], e: NDArray[np.intp], others: NDArray[np.intp]) -> _Fits:
+        """Fit frames `e` by their others."""
+        among, with_own = products[others[:, :, None], others[:, None]], products[others, e[:, None]]
+        values, vectors = np.linalg.eigh(among)
+        large = values > DEPENDENT * values[:, -1:]
+        scaled = vectors * np.where(large, 1 / np.where(large, values, 1), 0)[:, None]
+        inverse = scaled @ np.swapaxes(vectors, 1, 2)
+        mixture = np.einsum("mij,mj->mi", inverse, with_own)
+        square = products[e, e] - 2 * np.sum(mixture * with_own, axis=1)
+        square += np.einsum("mi,mij,mj->m", mixture, among, mixture)
+        return cls(e, others, inverse, mixture, square, np.all(large, axis=1))
+
+    @property
+    def misfit(self) -> NDArray[np.float64]:
+        """Rms residual of each frame, (M,)."""
+        return np.asarray(np.sqrt(np.maximum(self.square, 0.0)))
+
+    @property
+    def amount(self) -> NDArray[np.float64]:
+        """Amount of the last of the others, (M,)."""
+        return np.asarray(self.mixture[:, -1])
+
+    def without(self, products: NDArray[np.float64], left_out: int) -> _Fits:
+        """Return the same fits where one of the others is left out; its inverse follows by elimination."""
+        others = np.delete(self.others, left_out, axis=1)
+        if not self.regular.all():
+            return _Fits.of(products, self.e, others)
+        column, pivot = self.inverse[:, :, left_out], self.inverse[:, left_out, left_out]
+        own = self.mixture[:, left_out]
+        inverse = self.inverse - column[:, :, None] * column[:, None] / pivot[:, None, None]
+        mixture = self.mixture - column * (own / pivot)[:, None]
+        inverse = np.delete(np.delete(inverse, left_out, axis=1), left_out, axis=2)
+        square = self.square + own**2 / pivot
+        return _Fits(self.e, others, inverse, np.delete(mixture, left_out, axis=1), square, self.regular)
 
 
 def _outside(frame: NDArray[np.float64], others: NDArray[np.float64]) -> float:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from skimage.draw import polygon2mask
 
 from xanesum.errors import StackError
+from xanesum.linalg.covariance import Covariance, NoiseCovariance, SmoothedCovariance, low_rank, of_mixture
 from xanesum.linalg.error_fields import ErrorField
 from xanesum.stack import SHIFT_ERRORS, usable_mask, usable_weight
 
@@ -85,7 +86,7 @@ class Factors(Protocol):
 class SpectrumError:
     """An error of the spectra of all pixels: one random spectrum, times an image."""
 
-    covariance: NDArray[np.float64]  # (E, E), of the spectrum
+    covariance: Covariance  # of the spectrum
     size: NDArray[np.float32]  # (P,), of either sign
     # whether all pixels have the same random spectrum; else every pixel has its own, and neighbours are alike
     is_common: bool = True
@@ -192,11 +193,12 @@ def _variance_of_mean(
     flat = weights.ravel()
     for part in spectrum_errors(result, used):
         if part.is_common:
-            variance += np.diag(part.covariance) * float(flat @ part.size) ** 2
+            variance += part.covariance.diagonal * float(flat @ part.size) ** 2
         else:
-            level = hidden_noise(result, part.covariance, used)
-            field = ErrorField.of(part.size.reshape(weights.shape), level)
-            variance += np.diag(part.covariance) * field.variance_of_sum(weights)
+            field = ErrorField.of(
+                part.size.reshape(weights.shape), hidden_noise(result, part.covariance, used)
+            )
+            variance += part.covariance.diagonal * field.variance_of_sum(weights)
     return variance
 
 
@@ -220,9 +222,9 @@ def split_errors(result: Factors) -> tuple[NDArray[np.float32], NDArray[np.float
 def noise_of_sources(result: Factors, used: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return the noise level (S, Y, X) of the sources of the images before they were denoised."""
     common = result.sigma_common.values[used]
-    noise = np.diag(result.sigma_used[used] ** 2) + np.outer(common, common)
+    noise = NoiseCovariance(result.sigma_used[used] ** 2, common[None])
     to_sources = np.linalg.pinv(result.error_mixing.values) @ projection(result, used)
-    level = np.sqrt(np.maximum(np.diag(to_sources @ noise @ to_sources.T), 0))
+    level = np.sqrt(np.maximum(np.diag(noise.of(to_sources)), 0))
     return np.asarray(level[:, None, None] * np.nan_to_num(result.sigma_pixel.values, nan=1.0))
 
 
@@ -236,13 +238,11 @@ def projection(result: Factors, used: NDArray[np.generic]) -> NDArray[np.float64
     return np.asarray(np.linalg.solve(weighted @ spectra.T, weighted))
 
 
-def hidden_noise(
-    result: Factors, covariance: NDArray[np.float64], used: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Return the noise level (Y, X) along the one spectrum of a covariance (E', E')."""
-    common = result.sigma_common.values[used]
-    square = float(np.trace(covariance))
-    along = np.diag(covariance) @ result.sigma_used[used] ** 2 + common @ covariance @ common
+def hidden_noise(result: Factors, covariance: Covariance, used: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the noise level (Y, X) along the one spectrum of a covariance."""
+    common, diagonal = result.sigma_common.values[used], covariance.diagonal
+    square = float(diagonal.sum())
+    along = diagonal @ result.sigma_used[used] ** 2 + covariance.of(common[None])[0, 0]
     level = np.sqrt(along) / square if square > 0 else 0.0
     return np.asarray(level * np.nan_to_num(result.sigma_pixel.values, nan=1.0))
 
@@ -253,14 +253,14 @@ def spectrum_errors(result: Factors, used: NDArray[np.bool_]) -> Iterator[Spectr
     sources = np.linalg.pinv(result.error_mixing.values).astype(np.float32) @ images
     of_spectra, freedom = result.error_spectra.values[:, used], result.error_freedom.values[:, used]
     for source, error, free in zip(sources, of_spectra, freedom, strict=True):
-        yield SpectrumError(_smoothed_covariance(error, free), source)
+        yield SpectrumError(SmoothedCovariance(error, free), source)
     yield from _shift_errors(result, used)
     hidden = result.hidden_spectrum.values[used]
     if result.sigma_drift.values.any():
         spectra = result.spectra.values[:, used]  # of drift along others nothing is left in the result
-        yield SpectrumError(spectra.T @ spectra, result.sigma_drift.values.ravel())
+        yield SpectrumError(low_rank(spectra), result.sigma_drift.values.ravel())
     if result.hidden_size.values.any():
-        yield SpectrumError(np.outer(hidden, hidden), result.hidden_size.values.ravel(), is_common=False)
+        yield SpectrumError(low_rank(hidden[None]), result.hidden_size.values.ravel(), is_common=False)
 
 
 def _shift_errors(result: Factors, used: NDArray[np.bool_]) -> Iterator[SpectrumError]:
@@ -273,28 +273,7 @@ def _shift_errors(result: Factors, used: NDArray[np.bool_]) -> Iterator[Spectrum
     if not set(SHIFT_ERRORS) <= set(result.spectra.coords):
         return
     spectra, image = result.spectra.values[:, used], result.coefficients.values[0]
-    along = spectra.T @ spectra
     for name, slope in zip(SHIFT_ERRORS, np.gradient(image), strict=True):
         variance = (spectra[0] * result.spectra[name].values[used]) ** 2
         inside = np.where(usable_mask(result.coefficients), slope, 0).astype(np.float32)
-        yield SpectrumError((along * variance) @ along, inside.ravel())
-
-
-def _smoothed_covariance(error: NDArray[np.float64], freedom: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the covariance (E, E) of a spectrum that was smoothed along energy.
-
-    Where the share of the variance that is left (`freedom`) is small, as many neighbouring energies have the
-    same error as make up one degree of freedom.  So smoothing does not change the error of a mean over many
-    energies.
-
-    Parameters
-    ----------
-    error : ndarray, shape (E,)
-        Standard error before smoothing, independent at each energy.
-    freedom : ndarray, shape (E,)
-        Share of its square that is left, 0 to 1.
-    """
-    place = np.cumsum(freedom) - freedom / 2
-    alike = np.maximum(0, 1 - np.abs(place[:, None] - place))
-    left = error * np.sqrt(freedom)
-    return np.asarray(np.outer(left, left) * alike)
+        yield SpectrumError(of_mixture((spectra * variance) @ spectra.T, spectra), inside.ravel())

@@ -14,7 +14,14 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from xanesum.stack import DIMS
-from xanesum.storage.memory import FRAME_BYTES_PER_VALUE, N_THREADS, available_memory
+from xanesum.storage.memory import (
+    CHUNK_ROW_SHARE,
+    FRAME_BYTES_PER_VALUE,
+    FRAMES_TOGETHER_PIXELS,
+    N_THREADS,
+    READ_BYTES,
+    available_memory,
+)
 from xanesum.storage.prefetch import in_threads
 
 __all__ = [
@@ -30,6 +37,8 @@ __all__ = [
     "with_missing",
     "with_values",
 ]
+
+FLOAT_BYTES = 4.0  # of a float32
 
 
 def lazy_array(
@@ -192,11 +201,26 @@ def with_missing(stack: xr.DataArray, missing: NDArray[np.int64]) -> xr.DataArra
 def each_frame(
     stack: xr.DataArray, function: Callable[[int, NDArray[np.float64]], Result]
 ) -> Iterator[Result]:
-    """Yield `function` of each index and frame (Y, X), as float64, in order; all cores work on them."""
+    """Yield `function` of each index and frame (Y, X), as float64, in order; all cores work on them.
 
-    def apply(e: int) -> Result:
-        return function(e, np.asarray(stack[e].values, np.float64))
+    A thread takes one frame at a time, or a few where they are small, or stored in chunks with others.
+    """
+    n_pixels = stack.shape[1] * stack.shape[2]
+    n_together = max(1, FRAMES_TOGETHER_PIXELS // max(n_pixels, 1))
+    values: Any = stack if is_lazy(stack) else stack.values
+    memory = available_memory()
+    n_stored = chunks_of(stack)[0] if is_lazy(stack) else 1
+    n_whole = -(-n_together // n_stored) * n_stored  # so that no chunk is read twice
+    if FLOAT_BYTES * n_whole * n_pixels < min(READ_BYTES[1], CHUNK_ROW_SHARE / N_THREADS * memory):
+        n_together = n_whole
 
-    room = available_memory() / (4 * FRAME_BYTES_PER_VALUE * stack.shape[1] * stack.shape[2])
+    def apply(start: int) -> list[Result]:
+        block = np.asarray(values[start : start + n_together])
+        return [function(start + e, np.asarray(frame, np.float64)) for e, frame in enumerate(block)]
+
+    room = memory / (4 * FRAME_BYTES_PER_VALUE * n_pixels)
     n_threads = int(np.clip(room, 1, N_THREADS))
-    yield from in_threads(apply, range(len(stack)), n_threads=n_threads, n_ahead=2 * n_threads)
+    for results in in_threads(
+        apply, range(0, len(stack), n_together), n_threads=n_threads, n_ahead=2 * n_threads
+    ):
+        yield from results

@@ -15,6 +15,7 @@ __all__ = [
     "BLOCK_SHARE",
     "CHUNK_ROW_SHARE",
     "COARSE_SHARE",
+    "FRAMES_TOGETHER_PIXELS",
     "FRAME_BYTES_PER_VALUE",
     "GPU_SHARE",
     "LAZY_BYTES",
@@ -59,6 +60,8 @@ CHUNK_ROW_SHARE = 0.2
 TILE_BYTES = 2**20
 # bytes for each value of a frame that a thread works on: float64, and its temporary arrays
 FRAME_BYTES_PER_VALUE = 64.0
+# pixels of the small frames that a thread takes at once: work that is long beside handing it to a thread
+FRAMES_TOGETHER_PIXELS = 2**14
 
 # --- Parts of a run
 

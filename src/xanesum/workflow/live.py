@@ -394,7 +394,7 @@ def _mean_image(paths: Sequence[Path]) -> NDArray[np.float64] | None:
     total, n_images = np.zeros(()), 0
     for path in paths:
         n_here = describe(path)["shape"][0]
-        images = read_stack(path, energies=np.arange(n_here) + 1000.0).values
+        images = read_stack(path, energies=np.linspace(1000.0, 2000.0, n_here)).values
         if n_images and images.shape[1:] != total.shape:
             raise StackError(f"{path}: its images have another size than those of the first file")
         total, n_images = total + images.sum(axis=0, dtype=np.float64), n_images + n_here

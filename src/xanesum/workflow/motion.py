@@ -23,12 +23,13 @@ from xanesum.stack import DIMS, usable_mask, usable_weight
 from xanesum.storage.lazy import each_frame, is_lazy
 from xanesum.storage.scratch import Workspace
 from xanesum.streaming.resources import DEFAULT_RESOURCES, Resources
-from xanesum.workflow.recipe import NONE, AlignOptions
+from xanesum.workflow.recipe import AUTO, NONE, AlignOptions
 
 __all__ = ["MOTION_LINE", "align_scan", "moved_text"]
 
 MOTION_LINE = "motion of the sample:"  # beginning of the line that says what was found and done
 UNCERTAIN_PX = 1.0  # median error of the shifts from which a map is said to be blurred
+LEAST_AVERAGES = 32  # along each side: fewer blur the shapes by which motion is told from chemistry
 SCALES = (2, 4, 8)  # sides of blocks of pixels, in whose averages shifts are sought where memory is little
 IN_PX = re.compile(r"(\d+\.?\d*) px")  # a length in a reason
 
@@ -41,6 +42,8 @@ def align_scan(
     progress: Progress = lambda step, share: None,
 ) -> tuple[xr.DataArray, Motion | None]:
     """Move the frames of a stack back to where the sample was, as the options say.
+
+    Small images and line scans stay as they are, unless shifts are given.
 
     Returns
     -------
@@ -56,6 +59,9 @@ def align_scan(
     """
     if options.shifts == NONE:
         return stack, None
+    if options.shifts == AUTO and min(stack.shape[1:]) < SMALLEST_PX:
+        text = f"not looked for: images of less than {SMALLEST_PX} x {SMALLEST_PX} px show too little of it"
+        return stack, Motion(None, None, False, text)
     progress("align", 0.0)
     if options.file is not None:
         shifts = read_shifts(Path(options.file), stack.energy.values)
@@ -85,7 +91,7 @@ def _scale(stack: xr.DataArray, workspace: Workspace) -> int | None:
         return 1
     for scale in SCALES:
         size = (stack.shape[1] // scale, stack.shape[2] // scale)
-        if min(size) >= SMALLEST_PX and workspace.holds((len(stack), *size)):
+        if min(size) >= LEAST_AVERAGES and workspace.holds((len(stack), *size)):
             return scale
     return None
 

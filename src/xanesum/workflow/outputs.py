@@ -18,7 +18,7 @@ from xanesum.result import Denoised
 from xanesum.storage.atomic import new_folder
 from xanesum.xanes import MAP_NAMES
 
-__all__ = ["OWN_FILES", "SHIFTS_FILE", "check_output", "write_results"]
+__all__ = ["OWN_FILES", "SHIFTS_FILE", "beside_of", "check_output", "write_results"]
 
 OWN_FILES = (  # files of a run; they are replaced if they exist, all others are left alone
     "clean.h5",
@@ -98,7 +98,12 @@ def write_results(
         write_map_tiff(maps["edge_step"], folder / "edge_step.tif")
 
 
+def beside_of(path: Path) -> tuple[Path, ...]:
+    """Return the files that are written with a stack of that name: the energies of a TIFF."""
+    return (energies_path(path),) if path.suffix.lower() in TIFF_SUFFIXES else ()
+
+
 def _would_replace(path: Path, source: Path, is_folder: bool) -> bool:
-    beside = (energies_path(path), step_path(path)) if path.suffix.lower() in TIFF_SUFFIXES else ()
+    beside = (*beside_of(path), step_path(path)) if path.suffix.lower() in TIFF_SUFFIXES else ()
     targets = [path / name for name in (*OWN_FILES, SHIFTS_FILE)] if is_folder else [path, *beside]
     return any(target.exists() and source.exists() and target.samefile(source) for target in targets)

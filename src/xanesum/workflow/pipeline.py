@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from xanesum.align.estimate import SMALLEST_PX
 from xanesum.denoisers import get_denoiser
 from xanesum.diagnostics.bootstrap import bootstrap_map
 from xanesum.diagnostics.check import Finding, check_scan
@@ -26,7 +25,7 @@ from xanesum.method.options import Options
 from xanesum.method.problem import Progress
 from xanesum.preprocess import prepare, settle_quantity
 from xanesum.report.page import Sections, write_report
-from xanesum.report.texts import Facts, Motion
+from xanesum.report.texts import Facts
 from xanesum.result import Denoised, holds_result, load_result
 from xanesum.storage.atomic import staged_folder
 from xanesum.storage.memory import available_memory
@@ -37,13 +36,12 @@ from xanesum.workflow.motion import MOTION_LINE, align_scan
 from xanesum.workflow.notes import hear_notes
 from xanesum.workflow.outputs import OWN_FILES, SHIFTS_FILE, check_output, write_results
 from xanesum.workflow.plan import least_memory
-from xanesum.workflow.recipe import AUTO, DEFAULT_RECIPE, AlignOptions, DenoiseOptions, Recipe
+from xanesum.workflow.recipe import DEFAULT_RECIPE, DenoiseOptions, Recipe
 from xanesum.workflow.resources import DENOISE_STEP, DRIFT_STEP, allocate
 from xanesum.xanes import MAP_KINDS, chemical_map
 
 __all__ = [
     "RunResult",
-    "align_unless_small",
     "check",
     "correct_scan",
     "denoise_scan",
@@ -128,7 +126,7 @@ def _run(source: Path, folder: Path, recipe: Recipe, resources: Resources, progr
         _require_room_for_draws(stack.shape, recipe, resources)
         _tell_least_memory(stack.shape, recipe)
         named = read_named(recipe, (stack.shape[1], stack.shape[2]))
-        stack, motion = align_unless_small(stack, recipe.align, resources=resources, progress=progress)
+        stack, motion = align_scan(stack, recipe.align, resources=resources, progress=progress)
         stack, corrected = correct_scan(stack, recipe.denoise, resources=resources, progress=progress)
         result = denoise_scan(stack, recipe.denoise, resources=resources, progress=progress)
         progress("trust", 0.0)
@@ -197,20 +195,6 @@ def check(
     progress("check", 0.0)
     rng = np.random.default_rng(recipe.denoise.seed)
     return check_scan(stack, e0_ev=recipe.map.e0_ev, open_counts=counts, rng=rng), counted
-
-
-def align_unless_small(
-    stack: xr.DataArray,
-    options: AlignOptions,
-    *,
-    resources: Resources = DEFAULT_RESOURCES,
-    progress: Progress = _silent,
-) -> tuple[xr.DataArray, Motion | None]:
-    """Move the frames of a stack back as `align_scan`; small images and line scans stay as they are."""
-    if options.shifts == AUTO and min(stack.shape[1:]) < SMALLEST_PX:
-        text = f"not looked for: images of less than {SMALLEST_PX} x {SMALLEST_PX} px show too little of it"
-        return stack, Motion(None, None, False, text)
-    return align_scan(stack, options, resources=resources, progress=progress)
 
 
 def correct_scan(
@@ -339,7 +323,7 @@ def load_result_or_scan(
         return result
     if as_is:
         return stack
-    stack = align_unless_small(stack, recipe.align, resources=resources, progress=progress)[0]
+    stack = align_scan(stack, recipe.align, resources=resources, progress=progress)[0]
     stack = correct_scan(stack, recipe.denoise, resources=resources, progress=progress)[0]
     return denoise_scan(stack, recipe.denoise, resources=resources, progress=progress)
 
@@ -364,7 +348,7 @@ def load_result_and_scan(
     progress("read", 0.0)
     stack = load_scan(source, recipe.input, to_map=recipe.map, resources=resources)[0]
     check((stack.shape[1], stack.shape[2]))
-    stack = align_unless_small(stack, recipe.align, resources=resources, progress=progress)[0]
+    stack = align_scan(stack, recipe.align, resources=resources, progress=progress)[0]
     stack = correct_scan(stack, recipe.denoise, resources=resources, progress=progress)[0]
     return denoise_scan(stack, recipe.denoise, resources=resources, progress=progress), stack
 

@@ -15,6 +15,7 @@ import psutil
 from xanesum.denoisers import DEFAULT_DENOISER, Denoiser, get_denoiser
 from xanesum.io import describe, read_stack
 from xanesum.linalg.binning import coarse_scale
+from xanesum.linalg.subspace import GRAM_LIMIT
 from xanesum.method.options import DEFAULT_PROBES
 from xanesum.method.sum_plus import probes_for, views_for
 from xanesum.storage.lazy import chunks_of
@@ -45,8 +46,11 @@ DRIFT_COST = 2.0  # search for flat-field drift, in units of the search for spec
 DRIFT_IMAGES = 64  # ... plus so many images of averages that are denoised
 EIGEN_FLOPS = 10.0  # multiplications for the eigenvectors of a matrix (E, E), in units of E**3 ...
 EIGENS = 3  # ... and how often they are sought
-ENERGY_S = 2e-3  # seconds for an energy, in a search for bad frames
-MATRICES = 8  # float64 matrices (E, E) in memory
+COLUMNS = 60  # columns that take the place of E where energies are so many that no matrix (E, E) is made
+ENERGY_S = 5e-4  # seconds for an energy, in the search for bad frames and bad pixels
+SMOOTH_S = 6e-4  # seconds for an energy, in which spectra are smoothed
+MATRICES = 8  # float64 matrices (E, E) in memory ...
+MAP_MATRICES = 0.75  # ... or, where energies are too many for them, this part of one, for the map
 FIXED_S = {"drift": 2.0, "images": 1.0, "map, residual, report": 3.5}  # seconds for a scan of any size
 PREPARE_S, PREPARE_COUNTS_S = 35e-9, 60e-9  # seconds for a value to be prepared; counts are normalized too
 REPORT_S, REPORT_PIXEL_S = 12e-9, 8e-6  # seconds for map, residual and report: for a value, and for a pixel
@@ -184,12 +188,17 @@ def predict(
     is_raw = quantity in RAW
     if Workspace(memory, Path()).holds(shape):
         copies = COPIES_OF_RAW if is_raw else COPIES
-        peak = BASE_BYTES + copies * size + 4.0 * IMAGES_HELD * n_pixels + 8.0 * MATRICES * shape[0] ** 2
+        peak = BASE_BYTES + copies * size + 4.0 * IMAGES_HELD * n_pixels + _bytes_of_matrices(shape[0])
         return Plan(shape, seconds, peak, free_memory, results)
     seconds["read again"] = (READS_OF_RAW if is_raw else READS) * size / rates.read
     peak = max(memory, BASE_BYTES) + 4.0 * IMAGES_AT_LEAST * n_pixels
     meanwhile = size * (int(is_raw) + int(not by_frames))
     return Plan(shape, seconds, peak, free_memory, results, meanwhile, in_memory=False)
+
+
+def _bytes_of_matrices(n_energies: int) -> float:
+    """Return the bytes of matrices (E, E), or of the parts of them that are made for very many energies."""
+    return 8.0 * (MATRICES if n_energies <= GRAM_LIMIT else MAP_MATRICES) * n_energies**2
 
 
 def _seconds_by_step(shape: tuple[int, ...], quantity: str, rates: Rates) -> dict[str, float]:
@@ -198,8 +207,9 @@ def _seconds_by_step(shape: tuple[int, ...], quantity: str, rates: Rates) -> dic
     n_values = n_energies * n_pixels
     n_averages = n_pixels / coarse_scale(shape) ** 2
     is_counts = quantity == "counts"
-    spectra = SCALES_COST * n_averages * n_energies**2 / rates.multiply
-    spectra += EIGENS * EIGEN_FLOPS * float(n_energies) ** 3 / rates.multiply
+    n_columns = n_energies if n_energies <= GRAM_LIMIT else min(COLUMNS, n_averages)
+    spectra = SCALES_COST * n_averages * n_energies * n_columns / rates.multiply
+    spectra += EIGENS * EIGEN_FLOPS * n_energies * float(n_columns) ** 2 / rates.multiply
     spectra += COARSE_IMAGES * n_averages / rates.denoise
     drift = DRIFT_COST * spectra + DRIFT_IMAGES * n_averages / rates.denoise + FIXED_S["drift"]
     calls = denoiser_calls(n_pixels) + (CALLS_FOR_UNEVEN_NOISE if is_counts else 0)
@@ -209,7 +219,7 @@ def _seconds_by_step(shape: tuple[int, ...], quantity: str, rates: Rates) -> dic
         "read": 4.0 * n_values / rates.read,
         "prepare": n_values * (PREPARE_COUNTS_S if is_counts else PREPARE_S) + n_energies * ENERGY_S,
         "drift": drift if is_counts else 0.0,
-        "spectra and noise": spectra,
+        "spectra and noise": spectra + n_energies * SMOOTH_S,
         "images": n_images * n_pixels / rates.denoise + FIXED_S["images"],
         "map, residual, report": report,
         "write": n_values * WRITE_S,
@@ -243,7 +253,7 @@ def measure_rates(
 ) -> Rates:
     """Measure how fast this machine reads the scan, denoises images and multiplies matrices."""
     n_energies = describe(scan, **source)["shape"][0]
-    stack = read_stack(scan, energies=np.arange(n_energies) + 1000.0, **source)
+    stack = read_stack(scan, energies=np.linspace(1000.0, 2000.0, n_energies), **source)
     n_stored, rows_stored, _ = chunks_of(stack)
     n_frames = min(len(stack), -(-max(1, SAMPLE_BYTES // (4 * stack[0].size)) // n_stored) * n_stored)
     n_fit = SAMPLE_BYTES // (4 * n_frames * stack.shape[2])

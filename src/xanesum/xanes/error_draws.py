@@ -42,9 +42,7 @@ class ErrorDraws:
     noise: NDArray[np.float32]  # (S, Y, X), level of the noise of the sources of the images
     of_images: tuple[ErrorField, ...]  # of the sources of the images
     lost: NDArray[np.float32]  # (S, Y, X), standard error of them by shrinkage, in all pixels alike
-    common: tuple[
-        tuple[NDArray[np.float64], NDArray[np.float32]], ...
-    ]  # root (E, R) of a covariance, image (P,)
+    common: tuple[SpectrumError, ...]  # one random spectrum each
     own: tuple[tuple[NDArray[np.float64], ErrorField], ...]  # spectrum (E,), its image
 
     @classmethod
@@ -60,7 +58,7 @@ class ErrorDraws:
         noise = noise_of_sources(result, used).astype(np.float32)
         sizes, lost = split_errors(result)
         fields = tuple(map(ErrorField.of, sizes, noise))
-        common = [(_root(part.covariance), part.size) for part in spectra.of_spectra if part.is_common]
+        common = [part for part in spectra.of_spectra if part.is_common]
         own = [_own(result, part, used) for part in spectra.of_spectra if not part.is_common]
         return cls(spectra, noise, fields, lost, tuple(common), tuple(own))
 
@@ -84,7 +82,7 @@ class ErrorDraws:
             if correction is not None:
                 noise = mixing @ (self.noise * white).reshape(len(white), -1)
                 images = images + correction(noise - errors)
-        more = [(root @ rng.standard_normal(root.shape[1]), image) for root, image in self.common]
+        more = [(part.covariance.draw(rng), part.size) for part in self.common]
         more += [(spectrum, field.draw(rng)[0].ravel()) for spectrum, field in self.own]
         if more:
             basis = np.vstack([basis, *(row for row, _ in more)])
@@ -126,16 +124,9 @@ def measured_residual(result: Denoised, stack: xr.DataArray) -> NDArray[np.float
     return residual
 
 
-def _root(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a matrix (E, R) whose product with its transpose is the covariance (E, E)."""
-    values, vectors = np.linalg.eigh(covariance)
-    kept = values > values[-1] * len(values) * np.finfo(float).eps
-    return np.asarray(vectors[:, kept] * np.sqrt(values[kept]))
-
-
 def _own(
     result: Denoised, part: SpectrumError, used: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], ErrorField]:
-    """Return the spectrum and the image of an error of which every pixel has its own."""
+    """Return the spectrum and the image of what noise may hide, whose error every pixel has on its own."""
     level = hidden_noise(result, part.covariance, used)
-    return _root(part.covariance)[:, -1], ErrorField.of(part.size.reshape(level.shape), level)
+    return result.hidden_spectrum.values[used], ErrorField.of(part.size.reshape(level.shape), level)

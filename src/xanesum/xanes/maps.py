@@ -273,7 +273,7 @@ def edge_step(
     beyond = energy_ev > at if post_ev is None else _window(energy_ev, *post_ev)
     operator = beyond / np.count_nonzero(beyond) - below / np.count_nonzero(below)
     step = _Step(spectra.apply(operator) @ spectra.images, spectra.error(operator))
-    before = np.sqrt(operator @ spectra.noise @ operator) * spectra.noise_pixel
+    before = np.sqrt(spectra.noise.of(operator[None])[0, 0]) * spectra.noise_pixel
     with np.errstate(divide="ignore", invalid="ignore"):
         gain = (before / step.error) ** 2
     maps = {

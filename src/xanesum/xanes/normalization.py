@@ -18,6 +18,7 @@ __all__ = [
     "edge_ranges",
     "find_e0_ev",
     "find_edge",
+    "flattened",
     "flattening_operator",
     "judged_ranges",
     "steepest_ev",
@@ -281,19 +282,49 @@ def flattening_operator(
     window : ndarray of bool, shape (E,)
         The W energies that are wanted.
     """
-    operator = np.eye(len(energy_ev))[window]
-    return operator if ranges.pre_ev is None else operator - _baseline(energy_ev, ranges, energy_ev[window])
+    at = np.flatnonzero(window)
+    operator = np.zeros((len(at), len(energy_ev)))
+    if ranges.pre_ev is not None:
+        operator -= _baseline(energy_ev, ranges, energy_ev[window])
+    operator[np.arange(len(at)), at] += 1
+    return operator
+
+
+def flattened(
+    operator: NDArray[np.float64], energy_ev: NDArray[np.float64], ranges: EdgeRanges
+) -> NDArray[np.float64]:
+    """Return an operator (..., E) on flattened spectra as an operator on the spectra before, (..., E).
+
+    It is the product with `flattening_operator` at all energies, which would be a large matrix.
+    """
+    if ranges.pre_ev is None:
+        return operator
+    below = energy_ev < ranges.e0_ev if ranges.post_ev is not None else np.ones(len(energy_ev), bool)
+    ends = energy_ev[[0, -1]]  # two energies are enough for lines
+    taken = _share_of_ends(operator * below, energy_ev) @ _pre_line(energy_ev, ranges, ends)
+    if ranges.post_ev is not None:
+        beyond = operator * ~below
+        taken += _share_of_ends(beyond, energy_ev) @ _post_line(energy_ev, ranges, ends)
+        taken -= beyond.sum(axis=-1)[..., None] * step_operator(energy_ev, ranges)
+    return np.asarray(operator - taken)
+
+
+def _share_of_ends(operator: NDArray[np.float64], energy_ev: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the same operator (..., E) for lines, which are known by their two ends, (..., 2)."""
+    share = (energy_ev - energy_ev[0]) / (energy_ev[-1] - energy_ev[0])
+    return np.asarray(operator @ np.column_stack([1 - share, share]))
 
 
 def _baseline(
     energy_ev: NDArray[np.float64], ranges: EdgeRanges, at: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return the matrix (n, E) from a spectrum to what flattening subtracts from it, at n energies `at`."""
-    pre = _pre_line(energy_ev, ranges, at)
     if ranges.post_ev is None:
-        return pre
-    post = _post_line(energy_ev, ranges, at) - step_operator(energy_ev, ranges)
-    return np.where((at < ranges.e0_ev)[:, None], pre, post)
+        return _pre_line(energy_ev, ranges, at)
+    below, found = at < ranges.e0_ev, np.empty((len(at), len(energy_ev)))
+    found[below] = _pre_line(energy_ev, ranges, at[below])
+    found[~below] = _post_line(energy_ev, ranges, at[~below]) - step_operator(energy_ev, ranges)
+    return found
 
 
 def _pre_line(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from xanesum.errors import EdgeError
 from xanesum.xanes.local_fit import local_fits
-from xanesum.xanes.normalization import EdgeRanges, flattening_operator
+from xanesum.xanes.normalization import EdgeRanges, Range, flattened
 from xanesum.xanes.pixel_spectra import PixelSpectra, WeightedRow
 
 __all__ = ["Peak", "Peaks", "white_line_errors"]
@@ -67,10 +67,11 @@ class Peaks:
             raise EdgeError(
                 f"fewer than three energies near the edge at {ranges.e0_ev:.1f} eV; no white line to map"
             )
-        flatten = flattening_operator(energy_ev, ranges, np.ones(len(energy_ev), bool))
-        half_width = TOP_WIDTHS * _top_ev(energy_ev, flatten @ spectra.mean_spectrum, low, high)
+        half_width = TOP_WIDTHS * _top_ev(energy_ev, spectra.mean_spectrum, ranges, (low, high))
         places = np.linspace(low, high, int(np.ceil((high - low) / half_width * PLACES)) + 1)
-        values, slopes = (fit @ flatten for fit in local_fits(energy_ev, places, half_width, 2))
+        values, slopes = (
+            flattened(fit, energy_ev, ranges) for fit in local_fits(energy_ev, places, half_width, 2)
+        )
         return cls(places, values, slopes, spectra.apply(values), spectra.apply(slopes))
 
     def find(self, images: NDArray[np.float32]) -> Peak:
@@ -150,11 +151,12 @@ def _between(peak: Peak) -> tuple[WeightedRow, WeightedRow]:
 
 
 def _top_ev(
-    energy_ev: NDArray[np.float64], mean: NDArray[np.float64], low_ev: float, high_ev: float
+    energy_ev: NDArray[np.float64], mean: NDArray[np.float64], ranges: EdgeRanges, within: Range
 ) -> float:
-    """Return half the width in eV of the top of a flattened spectrum (E,) in a range."""
+    """Return half the width in eV of the top of a spectrum (E,), flattened, in a range of energies."""
+    low_ev, high_ev = within
     at = np.linspace(low_ev, high_ev, 1 + int((high_ev - low_ev) / TOP_EV[0]) * 2)
-    values = local_fits(energy_ev, at, TOP_EV[0], 2)[0] @ mean
+    values = flattened(local_fits(energy_ev, at, TOP_EV[0], 2)[0], energy_ev, ranges) @ mean
     top = int(np.argmax(values))
     level = values[top] - TOP_SHARE * (values[top] - values.min())
     below, above = np.flatnonzero(values[:top] < level), top + np.flatnonzero(values[top:] < level)

@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xanesum.errors import EdgeError
+from xanesum.linalg.covariance import Covariance, NoiseCovariance
 from xanesum.result import Denoised
 from xanesum.result.spectrum_errors import SpectrumError, spectrum_errors
 from xanesum.stack import load_stack, usable_mask, usable_weight
@@ -32,7 +33,7 @@ class PixelSpectra:
     mixing: NDArray[np.float64]  # (K, S), errors of the images as mixtures of S independent sources
     errors: NDArray[np.float32]  # (S, P), standard errors of these sources; empty where they are unknown
     of_spectra: tuple[SpectrumError, ...]  # errors that a few spectra bring into all pixels
-    noise: NDArray[np.float64]  # (E, E), covariance of the noise before denoising, in a pixel of mean noise
+    noise: Covariance  # of the noise before denoising, in a pixel of mean noise
     noise_pixel: NDArray[np.float64]  # (P,), noise level over that of a pixel of mean noise
     mask: NDArray[np.bool_]  # (Y, X)
     source: xr.DataArray  # has the coordinates y and x
@@ -48,7 +49,7 @@ class PixelSpectra:
             return np.full(self.images.shape[1], np.nan)
         variance = (self._inside(operator) @ self.mixing) ** 2 @ self.errors**2
         for part in self.of_spectra:
-            variance = variance + (operator @ part.covariance @ operator) * part.size**2
+            variance = variance + part.covariance.of(operator[None])[0, 0] * part.size**2
         return np.asarray(np.sqrt(variance))
 
     def error_of_mean(self, operator: NDArray[np.float64]) -> float:
@@ -60,9 +61,10 @@ class PixelSpectra:
         used = self.mask.ravel()
         if self.basis is None or not used.any():
             return float("nan")
-        of_noise = operator @ self.noise @ operator * np.mean(self.noise_pixel[used] ** 2) / used.sum()
+        row = operator[None]
+        of_noise = self.noise.of(row)[0, 0] * np.mean(self.noise_pixel[used] ** 2) / used.sum()
         of_spectra = sum(
-            operator @ part.covariance @ operator * np.mean(part.size[used]) ** 2
+            part.covariance.of(row)[0, 0] * np.mean(part.size[used]) ** 2
             for part in self.of_spectra
             if part.is_common
         )
@@ -91,9 +93,7 @@ class PixelSpectra:
         weights = a[:, None] * inside[i] + b[:, None] * inside[j]
         variance = np.sum((weights @ self.mixing) ** 2 * self.errors[:, pixels].T ** 2, axis=1)
         for part in self.of_spectra:
-            variance += (
-                _variance_of_pairs(operator @ part.covariance @ operator.T, pairs) * part.size[pixels] ** 2
-            )
+            variance += _variance_of_pairs(part.covariance, operator, pairs) * part.size[pixels] ** 2
         return np.asarray(np.sqrt(variance))
 
     def gain_of_pairs(
@@ -108,7 +108,7 @@ class PixelSpectra:
         The variance of counts falls with exposure, so an exposure longer by this factor would have been
         needed without denoising.
         """
-        before = _variance_of_pairs(operator @ self.noise @ operator.T, pairs)
+        before = _variance_of_pairs(self.noise, operator, pairs)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(before * self.noise_pixel[pixels] ** 2 / error**2)
 
@@ -124,12 +124,15 @@ class PixelSpectra:
 
 
 def _variance_of_pairs(
-    covariance: NDArray[np.float64], pairs: tuple[WeightedRow, WeightedRow]
+    covariance: Covariance, operator: NDArray[np.float64], pairs: tuple[WeightedRow, WeightedRow]
 ) -> NDArray[np.float64]:
-    """Return the variance (p,) of the sum of two weighted rows, whose covariance (W, W) is given."""
+    """Return the variance (p,) of the sum of two weighted rows of ``operator @ spectrum``."""
     (i, a), (j, b) = pairs
-    diagonal = np.diag(covariance)
-    return np.asarray(a**2 * diagonal[i] + 2 * a * b * covariance[i, j] + b**2 * diagonal[j])
+    rows, at = np.unique(np.stack([i, j]), return_inverse=True)  # with few pixels, few rows count
+    i, j = at.reshape(2, -1)
+    of_rows = covariance.of(operator[rows])
+    diagonal = np.diag(of_rows)
+    return np.asarray(a**2 * diagonal[i] + 2 * a * b * of_rows[i, j] + b**2 * diagonal[j])
 
 
 def pixel_spectra_of(data: Denoised | xr.DataArray | PixelSpectra) -> PixelSpectra:
@@ -152,7 +155,7 @@ def _of_result(result: Denoised) -> PixelSpectra:
     if result.rank == 0:
         raise EdgeError("the result has no component above the noise, so there is no edge to map")
     images = result.coefficients.values.reshape(result.rank, -1)
-    common = result.sigma_common[used]
+    sigma, common = result.sigma_used[used], result.sigma_common.values[used]
     return PixelSpectra(
         energy_ev=result.spectra.energy.values[used],
         basis=result.spectra.values[:, used],
@@ -160,7 +163,7 @@ def _of_result(result: Denoised) -> PixelSpectra:
         mixing=result.error_mixing.values,
         errors=result.error_images.values.reshape(result.error_mixing.shape[1], -1),
         of_spectra=tuple(spectrum_errors(result, used)),
-        noise=np.diag(result.sigma_used[used] ** 2) + np.outer(common, common),
+        noise=NoiseCovariance(sigma**2, common[None]),
         noise_pixel=result.sigma_pixel.values.ravel(),
         mask=usable_mask(result.coefficients),
         source=result.coefficients,
@@ -181,7 +184,7 @@ def _of_stack(stack: xr.DataArray) -> PixelSpectra:
         mixing=np.zeros((0, 0)),
         errors=np.zeros((0, mask.size), np.float32),
         of_spectra=(),
-        noise=np.zeros((images.shape[0], images.shape[0])),
+        noise=NoiseCovariance(np.zeros(len(images)), np.zeros((0, len(images)))),
         noise_pixel=np.ones(mask.size),
         mask=mask,
         source=stack,
