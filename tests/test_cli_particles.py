@@ -33,6 +33,8 @@ def folder(tmp_path_factory):
     tifffile.imwrite(place / "labels.tif", LABELS)
     np.save(place / "small.npy", LABELS[:20])
     np.save(place / "zero.npy", 0 * LABELS)
+    np.save(place / "nan.npy", np.where(LABELS == 3, np.nan, 0.0))
+    np.save(place / "large.npy", LABELS.astype(np.int64) * 2**40)
     with h5py.File(place / "labels.h5", "w") as file:
         file["labels"] = LABELS
     return place
@@ -84,6 +86,7 @@ def test_particles_of_a_scan(capsys):
     assert found["state"].values == pytest.approx([float(row["state"]) for row in table])
     assert (tifffile.imread("one/particles_labels.tif") == LABELS).all()
     depth = rows("one/particles_depth.csv")
+    assert [int(row["particles"]) for row in depth] == [2] * 6
     assert sum(int(row["pixels"]) for row in depth) == sum(int(row["pixels_with_state"]) for row in table)
     figures = {
         f"particles_{name}{suffix}" for name in ("map", "states", "depth", "thickness") for suffix in SUFFIXES
@@ -140,6 +143,10 @@ def test_regions_with_columns_that_numpy_reads(capsys):
         (["regions", "--where", "a=500:600,0:3"], "holds no pixel of the images"),
         (["regions", "--where", "../a=labels.tif"], "cannot be part of a file's name"),
         (["regions", "--where", "a=small.npy"], "has shape (20, 40)"),
+        (["regions", "--where", "a=nan.npy"], "must be an image of numbers, without NaN"),
+        (["regions", "--where", "a=labels.tif", "--where", "a=1:5,1:5"], "named twice"),
+        (["regions", "--where", "a=labels.tif", "--where", "A=1:5,1:5"], "upper and lower case"),
+        (["particles", "--labels", "large.npy"], "labels above 2147483647"),
     ],
 )
 def test_bad_input_is_one_line(arguments, message, capsys):
@@ -163,3 +170,35 @@ def test_an_older_file_of_particles_is_removed(capsys):
 
     assert not Path("four/particles_depth.png").exists()  # no particle is whole
     assert Path("four/mine.txt").read_text("utf-8") == "mine"
+
+
+def test_doubts_of_a_saved_result_are_printed(capsys):
+    status, _, notes = said(
+        capsys, "particles", "result.sum.h5", "-o", "five", "--labels", "labels.tif", "--draws", 10
+    )
+
+    assert status == 0
+    assert any("may not hold: the scan was not at hand" in line for line in notes)
+
+
+def test_a_box_that_reaches_beyond_the_images_is_told_once(capsys):
+    status, out, notes = said(capsys, "regions", "result.sum.h5", "-o", "six", "--where", "a=30:90,0:10")
+
+    assert status == 0
+    assert out[-1] == "region a: 40 pixels"
+    beyond = [line for line in notes if "beyond" in line]
+    assert len(beyond) == 1
+    assert "region a reaches beyond the images (34 x 40 px)" in beyond[0]
+
+
+def test_a_run_without_particles_says_so(capsys):
+    Path("none.toml").write_text('[particles]\nlabels = "auto"\nmin_pixels = 5000\ndraws = 10\n', "utf-8")
+
+    status, _, notes = said(
+        capsys, "run", "scan.h5", "-o", "seven", "--recipe", "none.toml", "--denoiser", "wavelet"
+    )
+
+    assert status == 0
+    assert any("no particles: no particle of at least 5000 px" in line for line in notes)
+    assert not Path("seven/particles.csv").exists()
+    assert "no particle of at least 5000 px" in Path("seven/report.html").read_text("utf-8")

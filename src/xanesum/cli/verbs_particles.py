@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import xarray as xr
 
 from xanesum.cli.options import recipe_of
 from xanesum.cli.output import one_line, print_end, progress_bar, result_sentence
-from xanesum.errors import EdgeError, RecipeError, StackError
+from xanesum.errors import EdgeError, RecipeError, StackError, XanesumWarning
 from xanesum.report.numbers import plain
 from xanesum.storage.atomic import staged_folder
 from xanesum.workflow import loading, pipeline
@@ -38,12 +39,16 @@ def particles(arguments: argparse.Namespace) -> None:
     if found.particles is None:
         raise EdgeError(found.particle_problem)
     print(particle_sentence(found.particles))
+    tell_doubts(found.particles)
 
 
 def regions(arguments: argparse.Namespace) -> None:
     """Write the mean spectra of the regions that a recipe names."""
     recipe = recipe_of(arguments)
-    given = dict(named_region(text) for text in arguments.where or ())
+    pairs = [named_region(text) for text in arguments.where or ()]
+    given = dict(pairs)
+    if len(given) < len(pairs):
+        raise RecipeError("a region is named twice", parameter="where")
     recipe = recipe.updated({"regions": given, "particles": {"labels": NONE}})
     if not recipe.regions.named:
         raise RecipeError(
@@ -55,6 +60,7 @@ def regions(arguments: argparse.Namespace) -> None:
         raise StackError("no region is named", parameter="where")
     for name, count in zip(found["region"].values, found["n_pixels"].values, strict=True):
         print(f"region {one_line(str(name))}: {int(count)} pixels")
+    tell_doubts(found)
 
 
 def named_region(text: str) -> tuple[str, str | list[list[float]]]:
@@ -72,6 +78,12 @@ def named_region(text: str) -> tuple[str, str | list[list[float]]]:
         raise RecipeError(f"the box {value} of region {name} holds no pixel", parameter="where")
     low_y, high_y, low_x, high_x = y0 - 0.5, y1 - 0.5, x0 - 0.5, x1 - 0.5
     return name, [[low_y, low_x], [low_y, high_x], [high_y, high_x], [high_y, low_x]]
+
+
+def tell_doubts(measured: xr.Dataset) -> None:
+    """Give a note for each reason why the stated errors may not hold."""
+    for reason in measured.attrs["reasons"]:
+        warnings.warn(f"the stated errors may not hold: {reason}", XanesumWarning, stacklevel=2)
 
 
 def particle_sentence(found: xr.Dataset) -> str:

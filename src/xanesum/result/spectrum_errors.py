@@ -6,6 +6,7 @@ spectra.  The error of a mean therefore does not fall as that of as many indepen
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,7 +16,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from skimage.draw import polygon2mask
 
-from xanesum.errors import StackError
+from xanesum.errors import StackError, XanesumWarning
 from xanesum.linalg.covariance import Covariance, NoiseCovariance, SmoothedCovariance, low_rank, of_mixture
 from xanesum.linalg.error_fields import ErrorField
 from xanesum.stack import SHIFT_ERRORS, usable_mask, usable_weight
@@ -110,22 +111,26 @@ def region_mask(
     Raises
     ------
     StackError
-        If the region has another size or form, or holds no pixel.
+        If the region has another size or form, holds NaN, or holds no pixel.
     """
     if region is None:
         return np.ones(shape, bool)
     values = np.asarray(region)
     if values.shape == shape:
+        if values.dtype.kind not in "biuf" or (values.dtype.kind == "f" and np.isnan(values).any()):
+            raise StackError(f"{name} must be an image of numbers, without NaN; 0 means outside")
         mask: NDArray[np.bool_] = values.astype(bool)
     elif values.ndim == 2 and values.shape[1] == 2 and len(values) > 2 and values.dtype != bool:
         if not np.isfinite(values.astype(float)).all():
             raise StackError(f"{name} has a corner that is no finite number")
         mask = np.asarray(polygon2mask(shape, values.astype(float)))  # type: ignore[no-untyped-call]
+        if mask.any() and ((values < -0.5) | (values > np.array(shape) - 0.5)).any():
+            text = f"{name} reaches beyond the images ({shape[0]} x {shape[1]} px); its part inside counts"
+            warnings.warn(text, XanesumWarning, stacklevel=2)
     else:
         raise StackError(
-            f"{name} must be an image of {shape[0]} x {shape[1]} px (y, x), or at least three corners [y, "
-            f"x]; got "
-            f"an array of shape {values.shape}"
+            f"{name} must be an image of {shape[0]} x {shape[1]} px (y, x), or at least three corners "
+            f"[y, x]; got an array of shape {values.shape}"
         )
     if not mask.any():
         raise StackError(f"{name} holds no pixel of the images ({shape[0]} x {shape[1]} px)")

@@ -56,6 +56,7 @@ PARTICLE_COLUMNS = {  # of the table of particles -> name of the variable
 DEPTH_COLUMNS = {
     "depth_px": "depth",
     "pixels": "depth_pixels",
+    "particles": "depth_particles",
     "state": "depth_state",
     "state_error": "depth_state_sigma",
     "difference_from_particle": "depth_difference",

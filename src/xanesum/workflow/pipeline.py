@@ -136,6 +136,8 @@ def _run(source: Path, folder: Path, recipe: Recipe, resources: Resources, progr
         progress("map", 0.0)
         maps, map_error = _map_or_reason(result, recipe, resources, progress)
         measured = measure(result, stack, recipe, named, progress=progress)
+        if measured.particle_problem:
+            warnings.warn(f"no particles: {measured.particle_problem}", XanesumWarning, stacklevel=3)
     for note in trust.notes:  # the report shows them in a section of their own
         warnings.warn(note, XanesumWarning, stacklevel=3)
     seconds = time.perf_counter() - started

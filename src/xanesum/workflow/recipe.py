@@ -240,6 +240,11 @@ class RegionOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "named", tuple((name, _region(name, value)) for name, value in self.named))
+        if len({name.lower() for name, _ in self.named}) < len(self.named):
+            raise RecipeError(
+                "names of regions name files, so that they must differ by more than upper and lower case",
+                parameter="regions",
+            )
 
     @property
     def files(self) -> tuple[str, ...]:

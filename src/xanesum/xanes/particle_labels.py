@@ -30,6 +30,7 @@ HOLE_PIXELS = 25  # a hole in a particle with more pixels is a surface
 SMOOTH_PX = 1.0  # width of the kernel that smooths the distance to a ragged border
 SPLIT_PX = 1.5  # two particles are told apart if the waist between them is narrower by this much on each side
 MOST_PARTICLES = 100_000  # more labels are no particles
+LARGEST_LABEL = 2**31 - 1  # labels are written as int32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,10 +103,8 @@ def find_particles(
         )
     text = (
         f"pixels whose edge step is above {threshold:.4g} ({found}), split by a watershed of the distance to "
-        f"the "
-        f"border where a waist is narrower by more than {split_px:g} px on each side; particles of fewer "
-        f"than "
-        f"{min_pixels} px are left out"
+        f"the border where a waist is narrower by more than {split_px:g} px on each side; particles of fewer "
+        f"than {min_pixels} px are left out"
     )
     return Particles(labels, np.arange(1, n + 1), text, threshold)
 
@@ -139,6 +138,8 @@ def check_labels(labels: ArrayLike, shape: tuple[int, int], *, source: str = "th
         raise StackError(f"{source} holds labels below 0; 0 means no particle", parameter="labels")
     if given.max() == 0:
         raise StackError(f"{source} is 0 everywhere, so it names no particle", parameter="labels")
+    if given.max() > LARGEST_LABEL:
+        raise StackError(f"{source} holds labels above {LARGEST_LABEL}", parameter="labels")
     names = np.unique(given[given > 0])
     if len(names) > MOST_PARTICLES:
         raise StackError(

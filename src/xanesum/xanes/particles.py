@@ -147,7 +147,8 @@ def measure_particles(
         ``spread_sigma``, ``thickness`` (mean edge step), ``thickness_sigma``. Along ``particle`` and
         ``depth`` (px from the surface, middle of the shell): ``profile``, ``profile_sigma``,
         ``profile_pixels``. Along ``depth``, for all whole particles: ``depth_state``, ``depth_state_sigma``,
-        ``depth_difference`` (from the mean of the particle), ``depth_difference_sigma``, ``depth_pixels``.
+        ``depth_difference`` (from the mean of the particle), ``depth_difference_sigma``, ``depth_pixels``,
+        ``depth_particles`` (particles that are so deep).
         ``labels`` (y, x), and the maps ``map``, ``map_sigma``, ``edge_step``.
 
     Raises
@@ -363,6 +364,7 @@ def _described(particles: Particles, geometry: _Geometry, shell_px: float) -> di
         "is_cut": (("particle",), _cut(labels, n)),
         "profile_pixels": (("particle", "depth"), cells),
         "depth_pixels": (("depth",), cells.sum(axis=0)),
+        "depth_particles": (("depth",), np.count_nonzero(cells, axis=0)),
     }
 
 
