@@ -286,6 +286,30 @@ def test_the_map_of_a_dataset_is_found():
     )
 
 
+@pytest.mark.parametrize("n_failing", [3, 8])
+def test_draws_without_a_map_are_told(result, stack, n_failing):
+    """The first call maps the result, the second one its correction by the scan; draws come after these."""
+    calls = []
+
+    def mapped(data):
+        calls.append(data)
+        if 2 < len(calls) <= 2 + n_failing:
+            raise EdgeError("no edge in this draw")
+        return half_step_energy(data)
+
+    def measured():
+        return measure_particles(result, PARTICLES, stack=stack, mapped=mapped, n_draws=15)
+
+    if n_failing > 5:
+        with pytest.raises(EdgeError, match=r"no errors: .* in 8 of 15 draws"):
+            measured()
+    else:
+        found = measured()
+        assert any("cannot be made in 3 of 15 draws" in reason for reason in found.attrs["reasons"])
+        assert not found.attrs["intervals_hold"]
+        assert found.attrs["n_draws"] == 12
+
+
 # --- draws and regions
 
 

@@ -92,9 +92,10 @@ def particle_sentence(found: xr.Dataset) -> str:
     known = np.isfinite(state)
     cut = int(found["is_cut"].values.sum())
     real = int(found["spread_is_real"].values.sum())
+    unit = " eV" if str(found.attrs["map"]).endswith("_ev") else ""
     text = f"{known.sum()} particles ({cut} cut by the border): "
-    text += f"states from {_number(state[known].min())} to {_number(state[known].max())}, "
-    text += f"median {_number(float(np.median(state[known])))}"
+    text += f"states from {_number(state[known].min(), unit)} to {_number(state[known].max(), unit)}, "
+    text += f"median {_number(float(np.median(state[known])), unit)}"
     if np.isfinite(sigma[known]).any():
         text += f"; standard error {plain(float(np.nanmedian(sigma[known])), 2)} (median)"
     if np.isfinite(own[known]).any():
@@ -104,8 +105,8 @@ def particle_sentence(found: xr.Dataset) -> str:
     return text if not np.isfinite(threshold) else f"{text}; threshold of the edge step {plain(threshold, 3)}"
 
 
-def _number(value: float) -> str:
-    return f"{value:.2f} eV" if abs(value) > 50 else plain(value, 4)
+def _number(value: float, unit: str) -> str:
+    return f"{value:.2f}{unit}" if unit else plain(float(value), 4)
 
 
 def _measured(arguments: argparse.Namespace, recipe: Recipe) -> Measured:

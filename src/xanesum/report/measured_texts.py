@@ -35,12 +35,13 @@ def particle_text(particles: xr.Dataset) -> str:
 
 def particle_titles(particles: xr.Dataset) -> list[str]:
     """Return the titles of the table of particles."""
+    unit = " (eV)" if str(particles.attrs["map"]).endswith("_ev") else ""
     length = "nm" if np.isfinite(particles.attrs["pixel_size_nm"]) else "px"
     return [
         "particle",
         f"diameter ({length})",
         "pixels with a state",
-        "state",
+        f"state{unit}",
         "error",
         "error among each other",
         "spread",

@@ -188,7 +188,9 @@ def measure_particles(
         draws = ErrorDraws.of(data)
         for n in range(n_draws):
             progress("particles", n / n_draws)
-            drawn.append(_drawn(draws.draw(rng, correction), mapped, name, values, geometry, weights))
+            drawn += _drawn(draws.draw(rng, correction), mapped, name, values, geometry, weights)
+        if len(drawn) < LEAST_DRAWS:
+            raise EdgeError(f"no errors: {_without_map(n_draws - len(drawn), n_draws)}")
     found = _described(particles, geometry, shell_px) | _with_errors(base, drawn, geometry)
     dataset = xr.Dataset(
         found | _maps(maps, name, thickness, particles), coords=_coords(particles, geometry, shell_px)
@@ -196,9 +198,15 @@ def measure_particles(
     counted = "weighted by the edge step" if weights == "edge_step" else "all pixels alike"
     how = f"{counted}; errors from {len(drawn)} draws; shells of {shell_px:g} px"
     facts = _facts(maps, name, particles, how, spectra) | {"n_draws": len(drawn)}
-    if correction is None and drawn:
-        facts |= {"intervals_hold": False, "reasons": [*facts["reasons"], WITHOUT_SCAN]}
-    return dataset.assign_attrs(facts)
+    doubts = [WITHOUT_SCAN] if correction is None and drawn else []
+    if drawn and len(drawn) < n_draws:
+        doubts.append(_without_map(n_draws - len(drawn), n_draws))
+    reasons = [*facts["reasons"], *doubts]
+    return dataset.assign_attrs(facts | {"intervals_hold": not reasons, "reasons": reasons})
+
+
+def _without_map(n_failed: int, n_draws: int) -> str:
+    return f"with errors as they are stated, the map cannot be made in {n_failed} of {n_draws} draws"
 
 
 def map_name(maps: xr.Dataset) -> str:
@@ -302,13 +310,16 @@ def _drawn(
     values: NDArray[np.float64],
     geometry: _Geometry,
     weights: str,
-) -> dict[str, Vector]:
-    """Return the statistics of one draw, and the variance within of its errors."""
-    maps = mapped(spectra)
+) -> list[dict[str, Vector]]:
+    """Return the statistics of one draw, and the variance within of its errors; none if it has no map."""
+    try:
+        maps = mapped(spectra)
+    except EdgeError:  # the edge of this draw is too near to the first or the last energy
+        return []
     again, thickness = maps[name].values.astype(np.float64), _thickness(maps, spectra)
     found = _statistics(again, thickness, geometry, weights)
     errors = _statistics(again - values, thickness, geometry, weights)
-    return found | {"error_variance": errors["variance"]}
+    return [found | {"error_variance": errors["variance"]}]
 
 
 def _with_errors(
