@@ -27,6 +27,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from _common import RESULTS, print_table
 from _random_tables import tables as random_tables
 from _show import show_by_sigma, whole_chain
+from chemistry_particles import tables as particle_tables
 from jitter import summary as jitter_summary
 from random_motion import summary as motion_summary
 
@@ -767,7 +768,13 @@ def jitter(file: str) -> list[Row]:
     ]
 
 
+def particles(file: str) -> list[Row]:
+    """Return how many mean states of particles lie within their stated errors."""
+    return next(iter(particle_tables(rows_of(file)).values()))
+
+
 TABLES = {
+    "particles": Table(partial(particles, "chemistry-particles-report"), ("chemistry-particles-report",)),
     "jitter": Table(partial(jitter, "jitter"), ("jitter",)),
     **{
         f"random {kind}": Table(partial(random_motion, f"random-{kind}-report"), (f"random-{kind}-report",))

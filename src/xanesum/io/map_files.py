@@ -157,8 +157,7 @@ def maps_stem(name: str) -> str:
     if STEM.fullmatch(name) is None:
         raise WriteError(
             f"{name!r} cannot be part of a file's name; use up to 60 letters, digits, '-' and '_', a letter "
-            f"or a "
-            "digit first"
+            "or a digit first"
         )
     return name
 

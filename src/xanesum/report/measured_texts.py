@@ -20,13 +20,10 @@ def particle_text(particles: xr.Dataset) -> str:
     shown = f" The table shows the first {MOST_ROWS} of them." if n > MOST_ROWS else ""
     text = (
         f"There are {n} particles, {cut} of them cut by the border of the image; {n_real} have a spread "
-        f"within that "
-        f"errors do not explain. Definition: {particles.attrs['definition']}. The error of a state holds "
-        f"what all "
-        "particles share, such as the error of the edge energy; the error among each other leaves this out. "
-        "The spread is what is left of the scatter within a particle without what errors explain; detail "
-        "that the "
-        f"denoiser removed is not in it.{shown}"
+        f"within that errors do not explain. Definition: {particles.attrs['definition']}. The error of a "
+        "state holds what all particles share, such as the error of the edge energy; the error among each "
+        "other leaves this out. The spread is what is left of the scatter within a particle without what "
+        f"errors explain; detail that the denoiser removed is not in it.{shown}"
     )
     if not particles.attrs["intervals_hold"]:
         text += " The stated errors may not hold: " + "; ".join(particles.attrs["reasons"]) + "."

@@ -79,9 +79,9 @@ def region_spectra(
             "kind": "regions",
             "quantity": result.attrs.get("quantity", ""),
             "definition": (
-                "mean spectrum of the usable pixels of each region: measured (before denoising, error of the "
-                "mean by "
-                "the noise of the scan) and denoised (error with what neighbours and all pixels share)"
+                "mean spectrum of the usable pixels of each region: measured (before denoising, with the "
+                "error by the noise of the scan) and denoised (with the error that neighbours and all pixels "
+                "share)"
             ),
             "intervals_hold": result.intervals_hold,
             "reasons": list(result.reasons),
