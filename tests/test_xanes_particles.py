@@ -1,5 +1,7 @@
 """Particles: labels, depth, mean states with errors, spread, profiles; and mean spectra of regions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scans import add_noise, edge_stack
@@ -7,6 +9,7 @@ from scans import add_noise, edge_stack
 from xanesum.errors import EdgeError, RecipeError, StackError
 from xanesum.method.denoising import denoise
 from xanesum.result.spectrum_errors import region_mask
+from xanesum.stack import SHIFT_ERRORS
 from xanesum.xanes import half_step_energy
 from xanesum.xanes.error_draws import ErrorDraws, measured_residual
 from xanesum.xanes.particle_labels import check_labels, find_particles
@@ -338,6 +341,33 @@ def test_the_error_of_a_mean_spectrum_is_that_of_repetitions():
             errors.append((found["spectrum"].values - truth) / found["sigma"].values)
 
     assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(1, abs=0.25)
+
+
+def test_what_shrinkage_lost_does_not_average_out(result):
+    """Weights that sum to 0.8 lose a fifth of the image in all pixels alike."""
+    weights = {f"weight_{name}": ("component", np.full(result.rank, 0.4)) for name in ("noisy", "denoised")}
+    shrunk = replace(result, components=result.components.assign(weights))
+
+    of_many = [each.mean_spectrum(LABELS > 0)["sigma"].values for each in (result, shrunk)]
+    of_one = [each.spectrum(20, 20)["sigma"].values for each in (result, shrunk)]
+
+    assert np.median(of_many[1] / of_many[0]) > 3
+    np.testing.assert_allclose(of_one[1], of_one[0], rtol=0.2)
+
+
+def test_over_a_whole_particle_the_errors_of_shifts_cancel(result):
+    errors = {name: ("energy", np.full(N_ENERGIES, 0.5)) for name in SHIFT_ERRORS}
+    moved = replace(result, spectra=result.spectra.assign_coords(errors))
+    one = LABELS == 1
+    y, x = np.argwhere(one).mean(axis=0)
+    whole = np.hypot(Y - y, X - x) < 7  # with the background around it
+    half = whole & (x > X)
+
+    def of_shifts(region):
+        sigmas = [each.mean_spectrum(region)["sigma"].values for each in (result, moved)]
+        return np.sqrt(np.mean(sigmas[1] ** 2 - sigmas[0] ** 2))
+
+    assert of_shifts(half) > 5 * of_shifts(whole)
 
 
 def test_spectrum_of_a_pixel_and_of_a_polygon(result):

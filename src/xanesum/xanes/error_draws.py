@@ -20,6 +20,7 @@ from xanesum.result.spectrum_errors import (
     split_errors,
 )
 from xanesum.stack import usable_mask, usable_weight
+from xanesum.storage.lazy import each_frame
 from xanesum.xanes.pixel_spectra import PixelSpectra, pixel_spectra_of
 
 __all__ = ["ErrorDraws", "measured_residual"]
@@ -112,15 +113,21 @@ def measured_residual(result: Denoised, stack: xr.DataArray) -> NDArray[np.float
         raise StackError(
             f"the scan has shape {stack.shape}, but its result has {result.shape} (energy, y, x)"
         )
-    used = np.flatnonzero(usable_weight(stack) & usable_weight(result.spectra.T))
-    to_images = projection(result, used)
+    used = usable_weight(stack) & usable_weight(result.spectra.T)
+    to_images = np.zeros((result.rank, len(used)), np.float32)
+    to_images[:, used] = projection(result, used)
+    spectra = result.spectra.values.astype(np.float32)
     images = result.coefficients.values.reshape(result.rank, -1)
     mask = usable_mask(result.coefficients).ravel()
     residual = np.zeros_like(images)
-    for column, e in zip(to_images.T.astype(np.float32), used, strict=True):
-        clean = result.spectra.values[:, e].astype(np.float32) @ images
-        left = np.asarray(stack[int(e)].values, np.float32).ravel() - clean
-        residual += np.outer(column, np.where(np.isfinite(left) & mask, left, 0))
+
+    def left_of(e: int, frame: NDArray[np.float64]) -> NDArray[np.float32]:
+        left = frame.astype(np.float32).ravel() - spectra[:, e] @ images
+        return np.where(np.isfinite(left) & mask, left, np.float32(0))
+
+    for e, left in enumerate(each_frame(stack, left_of)):
+        if used[e]:
+            residual += np.outer(to_images[:, e], left)
     return residual
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from xanesum.errors import StackError
 from xanesum.result import Denoised
 from xanesum.stack import usable_mask, usable_weight
+from xanesum.storage.lazy import each_frame
 
 __all__ = ["region_spectra"]
 
@@ -93,15 +94,18 @@ def _measured(
     result: Denoised, stack: xr.DataArray, masks: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the means (R, E) of a scan over regions, and their errors; NaN at energies of weight 0."""
-    means, errors = np.full((2, len(masks), len(stack)), np.nan)
     pixel = np.nan_to_num(result.sigma_pixel.values, nan=1.0)
-    for e in np.flatnonzero(usable_weight(stack) & usable_weight(result.spectra.T)):
-        frame = stack[int(e)].values
-        noise = np.hypot(result.sigma_used[e], result.sigma_common.values[e])
+    noise = np.hypot(result.sigma_used, result.sigma_common.values)
+    noise = np.where(usable_weight(stack) & usable_weight(result.spectra.T), noise, np.nan)
+
+    def of_frame(e: int, frame: NDArray[np.float64]) -> NDArray[np.float64]:
+        found = np.full((2, len(masks)), np.nan)
         for r, mask in enumerate(masks):
             known = mask & np.isfinite(frame)
             count = np.count_nonzero(known)
-            if count:
-                means[r, e] = frame[known].mean(dtype=np.float64)
-                errors[r, e] = noise * np.sqrt(np.sum(pixel[known] ** 2)) / count
+            if count and np.isfinite(noise[e]):
+                found[:, r] = frame[known].mean(), noise[e] * np.sqrt(np.sum(pixel[known] ** 2)) / count
+        return found
+
+    means, errors = np.array(list(each_frame(stack, of_frame))).transpose(1, 2, 0)
     return means, errors
