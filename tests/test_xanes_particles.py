@@ -242,6 +242,8 @@ def test_particles_of_one_state_have_no_sure_spread(result, stack):
     found = measure_particles(result, PARTICLES, stack=stack, mapped=half_step_energy, n_draws=15)
 
     assert found["spread_is_real"].values.mean() <= 0.3
+    scatter = [np.nanstd(found["map"].values[number == LABELS]) for number in range(1, 21)]
+    assert np.median(found["spread"].values) < 0.3 * np.median(scatter)
 
 
 def test_a_particle_at_the_border_has_no_profile():
@@ -316,16 +318,26 @@ def test_draws_without_a_map_are_told(result, stack, n_failing):
 # --- draws and regions
 
 
-def test_draws_scatter_as_the_errors_say(result):
+@pytest.mark.parametrize("region", [LABELS == 4, LABELS > 0], ids=["one", "all"])
+def test_draws_scatter_as_the_errors_say(result, region):
+    """In a mean over all particles, errors that all pixels share are the largest."""
     draws, rng = ErrorDraws.of(result), np.random.default_rng(2)
 
     spectra = []
     for _ in range(100):
         drawn = draws.draw(rng)
-        spectra.append(drawn.basis.T @ drawn.images[:, LABELS.ravel() == 4].mean(axis=1))
+        spectra.append(drawn.basis.T @ drawn.images[:, region.ravel()].mean(axis=1))
 
-    stated = result.mean_spectrum(LABELS == 4)["sigma"].values
+    stated = result.mean_spectrum(region)["sigma"].values
     assert np.median(np.std(spectra, axis=0) / stated) == pytest.approx(1, abs=0.2)
+
+
+def test_draws_that_are_corrected_have_the_noise_of_the_scan(result):
+    """All of a residual is added here, so that nothing is left of denoising; spectra are orthonormal."""
+    drawn = ErrorDraws.of(result).draw(np.random.default_rng(3), correction=lambda residual: residual)
+
+    errors = drawn.images[: result.rank] - result.coefficients.values.reshape(result.rank, -1)
+    np.testing.assert_allclose(errors.std(axis=1), SIGMA, rtol=0.1)
 
 
 def test_the_error_of_a_mean_spectrum_is_that_of_repetitions():

@@ -82,7 +82,7 @@ FAULTS = (
         "xanes/error_draws.py",
         "images = images + correction(noise - errors)",
         "pass",
-        PARTICLES + "::test_states_are_right_within_their_errors",
+        PARTICLES + "::test_draws_that_are_corrected_have_the_noise_of_the_scan",
     ),
     Fault(
         "particles: thin pixels count as thick ones",
