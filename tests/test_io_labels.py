@@ -53,6 +53,7 @@ def test_a_stack_is_no_image_of_labels(tmp_path):
 @pytest.mark.parametrize("suffix", [".npy", ".tif", ".h5"])
 def test_a_large_image_is_refused_before_it_is_read(tmp_path, monkeypatch, suffix):
     monkeypatch.setattr(io_labels, "LARGEST_IMAGE", 11)
+    monkeypatch.setattr(io_labels.tifffile.TiffFile, "asarray", lambda *_: pytest.fail("it is read"))
 
     with pytest.raises(ReadError, match="too large for labels"):
         read_labels(written(tmp_path, suffix))

@@ -106,6 +106,16 @@ def test_no_particle_is_an_error_that_says_the_threshold():
         find_particles(THICKNESS, np.ones(SHAPE, bool), split_px=0.0)
 
 
+def test_pixels_without_an_edge_belong_to_no_particle():
+    has_edge = np.ones(SHAPE, bool)
+    has_edge[:, :24] = False
+
+    found = find_particles(THICKNESS, np.ones(SHAPE, bool), has_edge=has_edge, threshold=0.5)
+
+    assert not found.labels[:, :24].any()
+    assert found.labels[:, 24:].any()
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
