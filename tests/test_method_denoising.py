@@ -218,7 +218,7 @@ def test_interrupted_save_leaves_nothing(tmp_path, monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("xanesum.result._write_array", interrupt)
+    monkeypatch.setattr("xanesum.result.denoised._write_array", interrupt)
     with pytest.raises(KeyboardInterrupt):
         result.save(tmp_path / "x.h5")
     assert list(tmp_path.iterdir()) == []

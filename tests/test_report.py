@@ -17,9 +17,13 @@ from xanesum.report import drawing, figures, texts
 from xanesum.report import figures as report
 from xanesum.report.drawing import axes_of_image, size_of_pixel
 from xanesum.report.numbers import chance_text, error_text, plain, times
-from xanesum.report.page import write_report
+from xanesum.report.page import Sections, write_report
+from xanesum.report.particle_figures import write_particle_figures
 from xanesum.report.texts import Facts
 from xanesum.xanes import half_step_energy, white_line
+from xanesum.xanes.particle_labels import check_labels
+from xanesum.xanes.particles import measure_particles
+from xanesum.xanes.regions import region_spectra
 
 EDGE_EV = 8340.0 + np.linspace(0, 3, 30)[:, None] + np.zeros(34)
 CLEAN = edge_stack(EDGE_EV, n_energies=60)
@@ -403,3 +407,46 @@ def test_axes_in_micrometres():
     assert extent == pytest.approx((0, 34 * 0.04, 30 * 0.04, 0))
     assert unit == "\u00b5m"
     assert size_of_pixel(NOISY) is None
+
+
+# --- particles and regions
+
+
+def particles_of(stack):
+    labels = np.zeros(stack.shape[1:], int)
+    labels[4:12, 4:14], labels[16:26, 15:30] = 1, 5
+    return measure_particles(stack, check_labels(labels, labels.shape), mapped=half_step_energy)
+
+
+def test_particles_and_regions_have_sections(result, maps, trust, tmp_path):
+    regions = region_spectra(result, {"rim": np.eye(30, 34, dtype=bool)}, stack=NOISY)
+    measured = Sections(particles_of(CLEAN), regions)
+    write_report(tmp_path / "r.html", NOISY, result, maps, trust, facts=FACTS, measured=measured)
+
+    text = (tmp_path / "r.html").read_text("utf-8")
+    rows = table(text, "particles")
+    assert [row[0] for row in rows] == ["1", "5"]
+    assert not differs(rows[1][3], float(measured.particles["state"][1]), 7)
+    assert len(pictures(section(text, "particles"))) == 4
+    assert "rim (30 px)" in section(text, "regions")
+    assert all(
+        image.std() > 5 for _, image in pictures(section(text, "particles") + section(text, "regions"))
+    )
+
+
+def test_without_particles_the_reason_is_shown(result, maps, trust, tmp_path):
+    measured = Sections(particle_problem="none is <thick> enough")
+    write_report(tmp_path / "r.html", NOISY, result, maps, trust, facts=FACTS, measured=measured)
+
+    assert "none is &lt;thick&gt; enough" in section((tmp_path / "r.html").read_text("utf-8"), "particles")
+
+
+def test_figures_of_particles_are_png_and_svg(tmp_path):
+    files = write_particle_figures(tmp_path, particles_of(CLEAN))
+
+    assert len(files) == 8
+    for path in files:
+        if path.suffix == ".svg":
+            assert "</svg>" in path.read_text("utf-8")
+        else:
+            assert np.asarray(Image.open(path).convert("L")).std() > 5

@@ -325,6 +325,36 @@ def test_a_recipe_may_begin_with_a_byte_order_mark(tmp_path):
     assert read_recipe(tmp_path / "recipe.toml").denoise.rank == 2
 
 
+def test_regions_are_named_by_the_recipe(tmp_path):
+    text = '[particles]\nlabels = "auto"\nshell_px = 2\n\n'
+    text += '[regions]\na = "mask.tif"\nb = [[0, 0], [0, 9], [9, 9]]\n'
+    (tmp_path / "r.toml").write_text(text, "utf-8")
+
+    recipe = read_recipe(tmp_path / "r.toml")
+
+    assert recipe.particles.shell_px == 2.0
+    assert recipe.regions.named == (("a", "mask.tif"), ("b", ((0.0, 0.0), (0.0, 9.0), (9.0, 9.0))))
+    (tmp_path / "again.toml").write_text(recipe.to_toml(), "utf-8")
+    assert read_recipe(tmp_path / "again.toml") == recipe
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"regions": {"../a": "mask.tif"}}, "cannot be part of a file's name"),
+        ({"regions": {"a": [[0, 0], [1, 1]]}}, "at least three corners"),
+        ({"regions": {"a": [[0, 0], [1, 1], [2, "x"]]}}, "at least three corners"),
+        ({"regions": {"a": 3}}, "must be a file, or at least three corners"),
+        ({"particles": {"weights": "mass"}}, r"\[particles\] weights must be one of"),
+        ({"particles": {"draws": 3}}, "at least 10 draws"),
+        ({"particles": {"split_px": -1.0}}, "split_px must be"),
+    ],
+)
+def test_wrong_particles_and_regions_are_refused(sections, message):
+    with pytest.raises(RecipeError, match=message):
+        Recipe().updated(sections)
+
+
 @pytest.mark.parametrize("name", ["to_toml", "updated", "__init__"])
 def test_a_section_named_like_a_method_is_unknown(name):
     with pytest.raises(RecipeError, match="unknown section"):

@@ -29,6 +29,7 @@ from _common import RESULTS, print_table
 from _random_tables import tables as random_tables
 from _show import show_by_sigma, whole_chain
 from chemistry_maps import summary as maps_summary
+from chemistry_particles import tables as particle_tables
 from jitter import METHODS as JITTER_METHODS
 from jitter import summary as jitter_summary
 from random_motion import summary as motion_summary
@@ -845,12 +846,18 @@ def maps() -> list[Row]:
     return maps_summary(rows_of("chemistry-maps-report"))
 
 
+def particles(file: str) -> list[Row]:
+    """Return how many mean states of particles lie within their stated errors."""
+    return next(iter(particle_tables(rows_of(file)).values()))
+
+
 TABLES = {
     **{f"fractions {name}": chemistry(plain_table, f"chemistry-fractions-{name}") for name in FRACTIONS},
     "fractions coverage": chemistry(coverage_table, "chemistry-fractions-coverage"),
     "fractions missing": chemistry(missing_table, "chemistry-fractions-missing"),
     "fractions real": chemistry(plain_table, "chemistry-real"),
     "clusters": chemistry(plain_table, "chemistry-clusters"),
+    "particles": Table(partial(particles, "chemistry-particles-report"), ("chemistry-particles-report",)),
     "jitter": Table(partial(jitter, "jitter"), ("jitter",)),
     "jitter rivals": Table(partial(jitter_rivals, "jitter"), ("jitter",)),
     **{

@@ -38,6 +38,9 @@ IncrementalScan.denoised
 # The shifts as a file, for programs that call `estimate_shifts` themselves.
 Shifts.write_shifts
 
+# The spectrum of one pixel with its error; docs/particles.md shows it.
+Denoised.spectrum
+
 # What notebooks show of a result.
 Denoised._repr_html_
 

@@ -579,7 +579,7 @@ FAULTS = (
     ),
     Fault(
         "result: reasons are not read",
-        "result.py",
+        "result/denoised.py",
         'reasons=tuple(_read_json(entry["process/reasons"])),',
         "",
         "tests/test_diagnostics_intervals.py",

@@ -5,7 +5,7 @@ from faults import Fault
 FAULTS = (
     Fault(
         "xanes: drawn spectra have half of the error that smoothing left",
-        "xanes/covariance.py",
+        "linalg/covariance.py",
         "[place - 0.5, place + 0.5]",
         "[place - 0.25, place + 0.25]",
         "tests/test_xanes_covariance.py",
@@ -138,21 +138,21 @@ FAULTS = (
     ),
     Fault(
         "xanes: errors of smoothed spectra taken as independent",
-        "xanes/covariance.py",
+        "linalg/covariance.py",
         "self._with_alike(scaled) @ scaled.T",
         "scaled @ scaled.T",
         "tests/test_xanes_covariance.py",
     ),
     Fault(
         "xanes: what noise may hide is not in the error",
-        "xanes/pixel_spectra.py",
+        "result/spectrum_errors.py",
         "if result.hidden_size.values.any():",
         "if False:",
         "tests/test_xanes.py",
     ),
     Fault(
         "xanes: drift that was removed is not in the error",
-        "xanes/pixel_spectra.py",
+        "result/spectrum_errors.py",
         "if result.sigma_drift.values.any():",
         "if False:",
         "tests/test_xanes.py",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
-from functools import wraps
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 from xanesum.align.growth import MAGNIFICATIONS
+from xanesum.cli.option_values import PARSERS
 from xanesum.errors import XanesumError, XanesumWarning
 from xanesum.flat_field.correct import DRIFTS
 from xanesum.method.options import NOISES
@@ -15,6 +15,7 @@ from xanesum.stack import QUANTITIES
 from xanesum.streaming.torch_backend import DEVICES
 from xanesum.workflow.recipe import DEFAULT_RECIPE, NORMALIZATIONS, Recipe, read_recipe
 from xanesum.xanes import ENERGY_KINDS, MAP_KINDS
+from xanesum.xanes.particles import WEIGHTS
 
 __all__ = [
     "ALIGN",
@@ -25,16 +26,12 @@ __all__ = [
     "MAP",
     "MEMORY",
     "NORMALIZATION",
+    "PARTICLES",
     "PARTS",
     "VALUES",
     "OptionTable",
     "add_options",
-    "count",
-    "number",
-    "range_of",
     "recipe_of",
-    "size",
-    "whole_number",
     "with_flag",
 ]
 
@@ -293,106 +290,41 @@ MAP: OptionTable = (
     ),
     *NORMALIZATION,
 )
-
-
-Parsed = TypeVar("Parsed")
-
-
-def _expecting(form: str) -> Callable[[Callable[[str], Parsed]], Callable[[str], Parsed]]:
-    """Make a parser that fails with ValueError say what it expected."""
-
-    def wrap(parse: Callable[[str], Parsed]) -> Callable[[str], Parsed]:
-        @wraps(parse)
-        def parsed(text: str) -> Parsed:
-            try:
-                return parse(text)
-            except ValueError:
-                raise argparse.ArgumentTypeError(f"expected {form}, got {text!r}") from None
-
-        return parsed
-
-    return wrap
-
-
-@_expecting("a range A:B")
-def range_of(text: str) -> tuple[float, float]:
-    """Return the ends of ``A:B``."""
-    low, high = (float(part) for part in text.split(":"))
-    return low, high
-
-
-@_expecting("a point V=EV or V=EV+-S")
-def point(text: str) -> tuple[float, ...]:
-    """Return valence, energy and, where it is given, standard error of ``V=EV+-S``."""
-    valence, energy = text.split("=")
-    return float(valence), *(float(part) for part in energy.split("+-", 1))
-
-
-@_expecting("a number EV or EV+-S")
-def with_error(text: str) -> tuple[float, float]:
-    """Return a number and its standard error, 0 where none is given, of ``EV+-S``."""
-    value, _, error = text.partition("+-")
-    return float(value), float(error) if error else 0.0
-
-
-@_expecting("a region Y0:Y1,X0:X1")
-def region(text: str) -> tuple[int, ...]:
-    """Return the four limits of ``Y0:Y1,X0:X1``."""
-    (y0, y1), (x0, x1) = ((int(end) for end in part.split(":")) for part in text.split(","))
-    return y0, y1, x0, x1
-
-
-@_expecting("a size YxX")
-def size(text: str) -> tuple[int, int]:
-    """Return rows and columns of ``YxX``."""
-    ny, nx = (int(part) for part in text.lower().split("x"))
-    return ny, nx
-
-
-@_expecting("a whole number from 0 on")
-def count(text: str) -> int:
-    """Return a whole number from 0 on."""
-    if int(text) < 0:
-        raise ValueError(text)
-    return int(text)
-
-
-@_expecting("a whole number")
-def whole_number(text: str) -> int:
-    """Return a whole number; the recipe says which ones fit."""
-    return int(text)
-
-
-@_expecting("a number")
-def number(text: str) -> float:
-    """Return a number; the recipe says which ones fit."""
-    return float(text)
-
-
-PARSERS: dict[str, Callable[[str], Any]] = {
-    "input.roi": region,
-    "input.i0_region": region,
-    "align.max_shift_px": number,
-    "denoise.rank": whole_number,
-    "denoise.sigma": number,
-    "denoise.seed": whole_number,
-    "map.e0_ev": number,
-    "map.pre_ev": range_of,
-    "map.post_ev": range_of,
-    "map.at_ev": range_of,
-    "map.band_ev": range_of,
-    "map.over_ev": range_of,
-    "map.peak_ev": range_of,
-    "map.points": point,
-    "map.shift_ev": with_error,
-    "map.bootstrap": whole_number,
-    "normalization.pre1_ev": number,
-    "normalization.pre2_ev": number,
-    "normalization.norm1_ev": number,
-    "normalization.norm2_ev": number,
-    "normalization.nnorm": whole_number,
-    "normalization.nvict": whole_number,
-}
+PARTICLES: OptionTable = (
+    (
+        "--labels",
+        "particles.labels",
+        {
+            "metavar": "auto|FILE",
+            "help": "image of labels (.tif, .npy, .h5 or .h5:NAME; 0: none), or auto (default): found",
+        },
+    ),
+    (
+        "--threshold",
+        "particles.threshold",
+        {"metavar": "S", "help": "least edge step of a particle (default: found)"},
+    ),
+    (
+        "--split",
+        "particles.split_px",
+        {"metavar": "PX", "help": "narrowing of a waist at which particles are told apart, px"},
+    ),
+    (
+        "--min-pixels",
+        "particles.min_pixels",
+        {"metavar": "N", "help": "smaller particles are left out"},
+    ),
+    (
+        "--weights",
+        "particles.weights",
+        {
+            "choices": WEIGHTS,
+            "help": "how pixels count in a mean: by their edge step (default), or all alike",
+        },
+    ),
+    ("--shell", "particles.shell_px", {"metavar": "PX", "help": "thickness of the shells of profiles, px"}),
+    ("--draws", "particles.draws", {"metavar": "N", "help": "draws of the result for the errors"}),
+)
 
 
 def add_options(parser: argparse.ArgumentParser, options: OptionTable, **others: str) -> None:

@@ -55,6 +55,7 @@ STEPS = {  # names of steps in the work -> what the progress bar shows
     "subspace": "finding components",
     "components": "denoising components",
     "map": "mapping",
+    "particles": "drawing errors of particles",
     "bootstrap": "repeating with new noise",
     "trust": "examining the residual",
     "check": "checking the scan",

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
-from xanesum.cli import verbs, verbs_composition, verbs_references
+from xanesum.cli import verbs, verbs_composition, verbs_particles, verbs_references
+from xanesum.cli.option_values import count, number, size
 from xanesum.cli.options import (
     ALIGN,
     ALIGN_ALONE,
@@ -17,13 +18,11 @@ from xanesum.cli.options import (
     MAP,
     MEMORY,
     NORMALIZATION,
+    PARTICLES,
     PARTS,
     VALUES,
     OptionTable,
     add_options,
-    count,
-    number,
-    size,
 )
 from xanesum.io.spectrum import KINDS as CHANNELS
 from xanesum.io.writers import FORMAT_NAMES, STACK_SUFFIXES
@@ -53,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_convert(group)
     _add_working(group)
     _add_composition(group)
+    _add_measuring(group)
     _add_watch(group)
     _add_references(group)
     _add_simulate(group)
@@ -141,6 +141,26 @@ def _add_composition(group: Any) -> None:
         _add_scan(parser, to_denoise, **flags)
         _add_output(parser, "FOLDER")
         parser.add_argument("--as-is", action="store_true", help="use the scan without denoising it")
+
+
+def _add_measuring(group: Any) -> None:
+    """Add the verbs that measure particles and regions."""
+    to_denoise = (*INPUT, *PARTS, *ALIGN, *DENOISE, *COMPUTE)
+    mapping = tuple(option for option in MAP if option[0] != "--bootstrap")
+    text = "measure the state of each particle of a scan, which is denoised first, or of a saved result"
+    particles = _add_verb(group, "particles", verbs_particles.particles, text)
+    _add_scan(particles, (*to_denoise, *mapping, *PARTICLES))
+    _add_output(particles, "FOLDER")
+    text = "write mean spectra of regions, with errors, before and after denoising"
+    regions = _add_verb(group, "regions", verbs_particles.regions, text)
+    _add_scan(regions, to_denoise, where="--where", regions="--where")
+    _add_output(regions, "FOLDER")
+    regions.add_argument(
+        "--where",
+        action="append",
+        metavar="NAME=FILE|NAME=Y0:Y1,X0:X1",
+        help="a region: an image whose pixels that are not 0 belong to it, or a box; may be repeated",
+    )
 
 
 def _add_watch(group: Any) -> None:

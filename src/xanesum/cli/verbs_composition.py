@@ -12,7 +12,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xanesum.cli.options import ALIGN, DENOISE, INPUT, PARTS, OptionTable, count, number, range_of, recipe_of
+from xanesum.cli.option_values import count, number, range_of
+from xanesum.cli.options import ALIGN, DENOISE, INPUT, PARTS, OptionTable, recipe_of
 from xanesum.cli.output import one_line, print_end, progress_bar, result_sentence
 from xanesum.result import Denoised
 from xanesum.workflow import loading

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,22 @@ import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from xanesum.diagnostics.residual import ResidualReport
-from xanesum.report import figures, texts
+from xanesum.report import figures, measured_texts, particle_figures, texts
 from xanesum.report.drawing import size_of_pixel
 from xanesum.result import Denoised
 from xanesum.stack import usable_mask
 from xanesum.storage.atomic import atomic_path
 
-__all__ = ["write_report"]
+__all__ = ["Sections", "write_report"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sections:
+    """Sections of a report that not every run has."""
+
+    particles: xr.Dataset | None = None  # from `xanesum.xanes.particles.measure_particles`
+    regions: xr.Dataset | None = None  # from `xanesum.xanes.regions.region_spectra`
+    particle_problem: str = ""  # why there are no particles
 
 
 def write_report(
@@ -26,6 +36,7 @@ def write_report(
     trust: ResidualReport,
     *,
     facts: texts.Facts,
+    measured: Sections | None = None,
 ) -> Path:
     """Write the report of a run to one HTML file.
 
@@ -43,6 +54,8 @@ def write_report(
         From `xanesum.diagnostics.residual.examine_residual`.
     facts : Facts
         Names, times and options.
+    measured : Sections, optional
+        Particles and regions, where the recipe asked for them.
 
     Raises
     ------
@@ -52,10 +65,26 @@ def write_report(
     environment = Environment(
         loader=PackageLoader("xanesum.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    page = environment.get_template("report.html").render(_content(stack, result, maps, trust, facts))
+    page = environment.get_template("report.html").render(
+        _content(stack, result, maps, trust, facts) | _measured(measured or Sections())
+    )
     with atomic_path(path) as temporary:
         temporary.write_text(page, "utf-8", errors="backslashreplace")
     return Path(path)
+
+
+def _measured(sections: Sections) -> dict[str, Any]:
+    """Return what the template needs of particles and regions."""
+    particles, regions = sections.particles, sections.regions
+    return {
+        "particle_problem": sections.particle_problem,
+        "particle_text": "" if particles is None else measured_texts.particle_text(particles),
+        "particles": [] if particles is None else particle_figures.particle_pictures(particles),
+        "particle_titles": [] if particles is None else measured_texts.particle_titles(particles),
+        "particle_rows": [] if particles is None else measured_texts.particle_rows(particles),
+        "region_text": "" if regions is None else measured_texts.region_text(regions),
+        "regions": [] if regions is None else particle_figures.region_pictures(regions),
+    }
 
 
 def _content(

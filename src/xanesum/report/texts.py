@@ -18,6 +18,7 @@ from xanesum.xanes import KINDS
 __all__ = [
     "MAP_LABELS",
     "MAX_COMPONENTS",
+    "UNITS",
     "Facts",
     "Motion",
     "component_rows",

@@ -6,7 +6,7 @@ import json
 import platform
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -24,13 +24,14 @@ from xanesum.method.denoising import denoise_with
 from xanesum.method.options import Options
 from xanesum.method.problem import Progress
 from xanesum.preprocess import prepare, settle_quantity
-from xanesum.report.page import write_report
+from xanesum.report.page import Sections, write_report
 from xanesum.report.texts import Facts
 from xanesum.result import Denoised, holds_result, load_result
 from xanesum.storage.atomic import staged_folder
 from xanesum.storage.memory import available_memory
 from xanesum.streaming.resources import DEFAULT_RESOURCES, Resources
 from xanesum.workflow.loading import check_map_options, fitting_part, input_files, load_scan, read_scan
+from xanesum.workflow.measure import measure, measured_files, read_named, write_measured
 from xanesum.workflow.motion import MOTION_LINE, align_scan
 from xanesum.workflow.notes import hear_notes
 from xanesum.workflow.outputs import OWN_FILES, SHIFTS_FILE, check_output, write_results
@@ -44,6 +45,7 @@ __all__ = [
     "check",
     "correct_scan",
     "denoise_scan",
+    "load_result_and_scan",
     "load_result_or_scan",
     "map_result",
     "run",
@@ -123,6 +125,7 @@ def _run(source: Path, folder: Path, recipe: Recipe, resources: Resources, progr
         stack, counted = load_scan(source, recipe.input, to_map=recipe.map, resources=resources)
         _require_room_for_draws(stack.shape, recipe, resources)
         _tell_least_memory(stack.shape, recipe)
+        named = read_named(recipe, (stack.shape[1], stack.shape[2]))
         stack, motion = align_scan(stack, recipe.align, resources=resources, progress=progress)
         stack, corrected = correct_scan(stack, recipe.denoise, resources=resources, progress=progress)
         result = denoise_scan(stack, recipe.denoise, resources=resources, progress=progress)
@@ -132,6 +135,9 @@ def _run(source: Path, folder: Path, recipe: Recipe, resources: Resources, progr
         result = replace(result, reasons=trust.reasons)
         progress("map", 0.0)
         maps, map_error = _map_or_reason(result, recipe, resources, progress)
+        measured = measure(result, stack, recipe, named, progress=progress)
+        if measured.particle_problem:
+            warnings.warn(f"no particles: {measured.particle_problem}", XanesumWarning, stacklevel=3)
     for note in trust.notes:  # the report shows them in a section of their own
         warnings.warn(note, XanesumWarning, stacklevel=3)
     seconds = time.perf_counter() - started
@@ -141,12 +147,21 @@ def _run(source: Path, folder: Path, recipe: Recipe, resources: Resources, progr
     said = tuple(dict.fromkeys(notes))
     facts = Facts(source.name, seconds, counted, problem, effective, motion=motion, notes=said)
     progress("write", 0.0)
-    with staged_folder(folder, own=(*OWN_FILES, SHIFTS_FILE)) as temporary:
+    with staged_folder(folder, own=(*OWN_FILES, SHIFTS_FILE, *measured_files(recipe))) as temporary:
         write_results(temporary, result, maps, trust, facts.recipe)
+        write_measured(temporary, measured, result, recipe)
         if motion is not None and motion.is_removed and motion.shifts is not None:
             motion.shifts.write_shifts(temporary / SHIFTS_FILE)
         progress("report", 0.0)
-        write_report(temporary / "report.html", stack, result, maps, trust, facts=facts)
+        write_report(
+            temporary / "report.html",
+            stack,
+            result,
+            maps,
+            trust,
+            facts=facts,
+            measured=Sections(measured.particles, measured.regions, measured.particle_problem),
+        )
         names = sorted(path.name for path in temporary.iterdir())
     files = tuple(folder / name for name in names)
     return RunResult(folder, files, result, trust, maps, map_error, counted, time.perf_counter() - started)
@@ -313,6 +328,31 @@ def load_result_or_scan(
     stack = align_scan(stack, recipe.align, resources=resources, progress=progress)[0]
     stack = correct_scan(stack, recipe.denoise, resources=resources, progress=progress)[0]
     return denoise_scan(stack, recipe.denoise, resources=resources, progress=progress)
+
+
+def load_result_and_scan(
+    source: str | Path,
+    recipe: Recipe,
+    *,
+    check: Callable[[tuple[int, int]], object],
+    resources: Resources = DEFAULT_RESOURCES,
+    progress: Progress = _silent,
+) -> tuple[Denoised, xr.DataArray | None]:
+    """Return a saved result, or read a scan and denoise it; and the scan that was denoised, if it was read.
+
+    `check` gets the size (Y, X) of the images before any long work, and may raise.  The other parameters are
+    those of `load_result_or_scan`.
+    """
+    if holds_result(source):
+        result = load_result(source)
+        check(result.shape[1:])
+        return result, None
+    progress("read", 0.0)
+    stack = load_scan(source, recipe.input, to_map=recipe.map, resources=resources)[0]
+    check((stack.shape[1], stack.shape[2]))
+    stack = align_scan(stack, recipe.align, resources=resources, progress=progress)[0]
+    stack = correct_scan(stack, recipe.denoise, resources=resources, progress=progress)[0]
+    return denoise_scan(stack, recipe.denoise, resources=resources, progress=progress), stack
 
 
 def _require_room_for_draws(shape: tuple[int, ...], recipe: Recipe, resources: Resources) -> None:

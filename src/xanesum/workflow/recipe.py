@@ -8,19 +8,21 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
-
-import numpy as np
+from typing import Any
 
 from xanesum.align.growth import MAGNIFICATIONS
 from xanesum.denoisers import DEFAULT_DENOISER
-from xanesum.errors import EdgeError, RecipeError
+from xanesum.errors import EdgeError, RecipeError, WriteError
 from xanesum.flat_field.correct import DEFAULT_DRIFT
+from xanesum.io.map_files import maps_stem
 from xanesum.method.options import DEFAULT_METHOD, DEFAULT_NOISE
 from xanesum.stack import QUANTITIES
 from xanesum.streaming.resources import DEFAULT_DEVICE
 from xanesum.streaming.torch_backend import DEVICES
+from xanesum.workflow.option_types import UNFIT, Checked, Points, Range, Roi, fitting
 from xanesum.xanes.larch_normalization import Normalization
+from xanesum.xanes.particle_labels import MIN_PIXELS, SPLIT_PX, check_split
+from xanesum.xanes.particles import DEFAULT_DRAWS, WEIGHTS, check_options
 
 __all__ = [
     "DEFAULT_RECIPE",
@@ -31,7 +33,10 @@ __all__ = [
     "InputOptions",
     "MapOptions",
     "NormalizationOptions",
+    "ParticleOptions",
     "Recipe",
+    "Region",
+    "RegionOptions",
     "read_recipe",
 ]
 
@@ -41,74 +46,11 @@ UNITS = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}  # bytes; GiB coun
 AUTO, NONE = "auto", "none"  # instead of a file of shifts
 LARCH = "larch"
 NORMALIZATIONS = (AUTO, LARCH)
-Roi = tuple[int, int, int, int]  # y0, y1, x0, x1 in pixels; the ends are excluded
-Range = tuple[float, float]  # first and last energy, eV
-Points = tuple[tuple[float, ...], ...]  # of a line of valence: valence, energy in eV, standard error in eV
-_UNFIT = object()  # a value of the wrong type
-# the allowed values of a type, as error messages name them
-_WORDS: dict[Any, str] = {
-    str: "a text",
-    str | None: "a text",
-    bool: "true or false",
-    int: "a whole number from 0 on",
-    int | None: "a whole number from 0 on",
-    float | None: "a finite number",
-    Range | None: "two finite numbers [from, to]",
-    Roi | None: "four whole numbers [y0, y1, x0, x1]",
-    tuple[str, ...]: "a list of texts",
-    Points: "a list of points [valence, energy] or [valence, energy, standard error]",
-}
-
-
-def _fitting(value: Any, hint: Any) -> Any:
-    """Return `value` as the type of the annotation `hint`, or _UNFIT."""
-    if value is None:
-        return None if hint not in (str, bool, int) else _UNFIT
-    if hint in (Range | None, Roi | None):
-        length, item_hint = (2, float | None) if hint == Range | None else (4, int)
-        if not isinstance(value, list | tuple) or len(value) != length:
-            return _UNFIT
-        items = tuple(_fitting(item, item_hint) for item in value)
-        return _UNFIT if _UNFIT in items or None in items else items
-    if hint == Points:
-        rows = [_numbers(row) for row in value] if isinstance(value, list | tuple) else [None]
-        return _UNFIT if None in rows else tuple(rows)
-    if hint == tuple[str, ...]:
-        items = (value,) if isinstance(value, str | Path) else value
-        fits = isinstance(items, list | tuple) and all(isinstance(item, str | Path) for item in items)
-        return tuple(str(item) for item in items) if fits else _UNFIT
-    if hint in (str, str | None):
-        return str(value) if isinstance(value, str | Path) else _UNFIT
-    if hint is bool or isinstance(value, bool):
-        return value if hint is bool and isinstance(value, bool) else _UNFIT
-    if hint in (int, int | None):
-        return int(value) if isinstance(value, int | np.integer) and value >= 0 else _UNFIT
-    return float(value) if isinstance(value, int | float | np.number) and np.isfinite(value) else _UNFIT
-
-
-def _numbers(value: Any) -> tuple[float, ...] | None:
-    """Return two or three finite numbers, or None."""
-    if not isinstance(value, list | tuple) or len(value) not in (2, 3):
-        return None
-    numbers = [_fitting(each, float | None) for each in value]
-    return None if _UNFIT in numbers or None in numbers else tuple(numbers)
-
-
-class _Checked:
-    """Base of the sections: checks the type of every field."""
-
-    def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
-        for item in fields(self):  # type: ignore[arg-type]
-            value = _fitting(getattr(self, item.name), hints[item.name])
-            if value is _UNFIT:
-                got = getattr(self, item.name)
-                raise RecipeError(f"{item.name} must be {_WORDS[hints[item.name]]}, got {got!r}")
-            object.__setattr__(self, item.name, value)
+Region = str | tuple[tuple[float, float], ...]  # a file, or corners y, x in px
 
 
 @dataclass(frozen=True, slots=True)
-class InputOptions(_Checked):
+class InputOptions(Checked):
     """What is read, and which part of it is used."""
 
     energies: str | None = None  # text file of energies, used instead of those in the scan
@@ -128,7 +70,7 @@ class InputOptions(_Checked):
     follow_links: bool = False  # links of an HDF5 file may lead out of its folder
 
     def __post_init__(self) -> None:
-        _Checked.__post_init__(self)
+        Checked.__post_init__(self)
         if self.quantity is not None and self.quantity not in QUANTITIES:
             raise RecipeError(
                 f"quantity must be one of {', '.join(QUANTITIES)}, got {self.quantity!r}",
@@ -143,7 +85,7 @@ class InputOptions(_Checked):
 
 
 @dataclass(frozen=True, slots=True)
-class DenoiseOptions(_Checked):
+class DenoiseOptions(Checked):
     """Options of `xanesum.denoise` and `xanesum.flat_field.correct`; None means automatic."""
 
     method: str = DEFAULT_METHOD
@@ -156,7 +98,7 @@ class DenoiseOptions(_Checked):
 
 
 @dataclass(frozen=True, slots=True)
-class AlignOptions(_Checked):
+class AlignOptions(Checked):
     """Options of `xanesum.estimate_shifts`, and whether frames are moved."""
 
     shifts: str = AUTO  # auto: where the sample surely moved; none; or a file of shifts
@@ -170,7 +112,7 @@ class AlignOptions(_Checked):
         return None if self.shifts in (AUTO, NONE) else self.shifts
 
     def __post_init__(self) -> None:
-        _Checked.__post_init__(self)
+        Checked.__post_init__(self)
         if self.magnification not in MAGNIFICATIONS:
             raise RecipeError(
                 f"magnification must be one of {', '.join(MAGNIFICATIONS)}, got {self.magnification!r}",
@@ -179,7 +121,7 @@ class AlignOptions(_Checked):
 
 
 @dataclass(frozen=True, slots=True)
-class MapOptions(_Checked):
+class MapOptions(Checked):
     """Options of `xanesum.chemical_map` and `xanesum.diagnostics.bootstrap`; None means automatic."""
 
     kind: str = "auto"
@@ -196,7 +138,7 @@ class MapOptions(_Checked):
     shift_ev: Range | None = None  # added to the energies, and its standard error, as from a foil
 
     def __post_init__(self) -> None:
-        _Checked.__post_init__(self)
+        Checked.__post_init__(self)
         if self.bootstrap == 1:
             raise RecipeError("bootstrap must be 0 or at least 2 draws, got 1")
 
@@ -208,7 +150,7 @@ class MapOptions(_Checked):
 
 
 @dataclass(frozen=True, slots=True)
-class NormalizationOptions(_Checked):
+class NormalizationOptions(Checked):
     """How the spectra of a map are normalized; all but `lines` are settings of the lines "larch"."""
 
     lines: str = AUTO
@@ -222,7 +164,7 @@ class NormalizationOptions(_Checked):
     shared_slope: bool = False
 
     def __post_init__(self) -> None:
-        _Checked.__post_init__(self)
+        Checked.__post_init__(self)
         if self.lines not in NORMALIZATIONS:
             raise RecipeError(
                 f"lines must be one of {', '.join(NORMALIZATIONS)}, got {self.lines!r}", parameter="lines"
@@ -247,7 +189,7 @@ class NormalizationOptions(_Checked):
 
 
 @dataclass(frozen=True, slots=True)
-class ComputeOptions(_Checked):
+class ComputeOptions(Checked):
     """Resources of a run.  With little memory, spectra are sought in coarser averages."""
 
     memory: str | None = None  # as "2GB"; None for most of the free memory
@@ -256,7 +198,7 @@ class ComputeOptions(_Checked):
     device: str = DEFAULT_DEVICE  # where sums over the stack are computed
 
     def __post_init__(self) -> None:
-        _Checked.__post_init__(self)
+        Checked.__post_init__(self)
         self.memory_bytes  # noqa: B018 - raises if the text is no size
         if self.device not in DEVICES:
             raise RecipeError(f"device must be one of {', '.join(DEVICES)}, got {self.device!r}")
@@ -273,6 +215,74 @@ class ComputeOptions(_Checked):
 
 
 @dataclass(frozen=True, slots=True)
+class ParticleOptions(Checked):
+    """Options of `xanesum.xanes.particles`; None means automatic."""
+
+    labels: str = NONE  # none: particles are not measured; auto: they are found; or a file of labels
+    threshold: float | None = None  # least edge step of a particle, unit of the stack
+    split_px: float = SPLIT_PX
+    min_pixels: int = MIN_PIXELS
+    weights: str = WEIGHTS[0]
+    shell_px: float = 1.0
+    draws: int = DEFAULT_DRAWS
+
+    @property
+    def file(self) -> str | None:
+        """The file of labels; None if no file was named."""
+        return None if self.labels in (AUTO, NONE) else self.labels
+
+    def __post_init__(self) -> None:
+        Checked.__post_init__(self)
+        check_options(self.weights, self.shell_px, self.draws)
+        check_split(self.threshold, self.split_px)
+
+
+@dataclass(frozen=True, slots=True)
+class RegionOptions:
+    """Named regions: each option of the section is one, a file of a mask or the corners of a polygon."""
+
+    named: tuple[tuple[str, Region], ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "named", tuple((name, _region(name, value)) for name, value in self.named))
+        if len({name.lower() for name, _ in self.named}) < len(self.named):
+            raise RecipeError(
+                "names of regions name files, so that they must differ by more than upper and lower case",
+                parameter="regions",
+            )
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that are named."""
+        return tuple(value for _, value in self.named if isinstance(value, str))
+
+
+def _region(name: str, value: Any) -> Region:
+    """Return a region as a recipe gives it, checked."""
+    try:
+        maps_stem(name)
+    except WriteError as error:
+        raise RecipeError(f"name of a region: {error.message}", parameter="regions") from error
+    if isinstance(value, str | Path):
+        return str(value)
+    corners = value if isinstance(value, list | tuple) else ()
+    pairs = tuple(
+        tuple(fitting(each, float | None) for each in corner) for corner in corners if _is_pair(corner)
+    )
+    if len(pairs) < 3 or len(pairs) != len(corners) or any(UNFIT in pair or None in pair for pair in pairs):
+        raise RecipeError(
+            f"region {name} must be a file, or at least three corners [y, x] of finite numbers, got "
+            f"{value!r}",
+            parameter="regions",
+        )
+    return pairs
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """All options of a run; paths are relative to the working directory."""
 
@@ -282,6 +292,8 @@ class Recipe:
     compute: ComputeOptions = field(default_factory=ComputeOptions)
     align: AlignOptions = field(default_factory=AlignOptions)
     normalization: NormalizationOptions = field(default_factory=NormalizationOptions)
+    particles: ParticleOptions = field(default_factory=ParticleOptions)
+    regions: RegionOptions = field(default_factory=RegionOptions)
 
     def updated(self, sections: Mapping[str, Mapping[str, Any]]) -> Recipe:
         """Return a recipe in which the given options replace the own ones.
@@ -305,7 +317,12 @@ class Recipe:
         blocks = []
         for section in fields(self):
             options = getattr(self, section.name)
-            lines = [_toml_line(f.name, getattr(options, f.name)) for f in fields(options)]
+            named = (
+                options.named
+                if isinstance(options, RegionOptions)
+                else [(f.name, getattr(options, f.name)) for f in fields(options)]
+            )
+            lines = [_toml_line(*each) for each in named]
             blocks.append("\n".join([f"[{section.name}]", *lines]))
         return "\n\n".join(blocks) + "\n"
 
@@ -340,6 +357,8 @@ def _section(name: str, options: Any, given: Any) -> Any:
         raise RecipeError(f"unknown section [{name}]; allowed: {sections}")
     if not isinstance(given, Mapping):
         raise RecipeError(f"{name} must be a section of options, got {given!r}; sections are {sections}")
+    if isinstance(options, RegionOptions):
+        return RegionOptions(tuple({**dict(options.named), **given}.items()))
     allowed = [f.name for f in fields(options)]
     for key in given:
         if key not in allowed:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xanesum.linalg.nonnegative import groups_of, solution_operator
-from xanesum.xanes.pixel_spectra import PixelSpectra, SpectrumError
+from xanesum.result.spectrum_errors import SpectrumError
+from xanesum.xanes.pixel_spectra import PixelSpectra
 from xanesum.xanes.reference_fit import ReferenceFit
 
 __all__ = ["AmountErrors", "ExpectedMisfit", "error_parts", "hidden_amounts"]

@@ -16,10 +16,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xanesum.errors import SigmaError
+from xanesum.linalg.covariance import white
 from xanesum.linalg.nonnegative import nonnegative_solutions, solution_operator
 from xanesum.result import Denoised
 from xanesum.stack import usable_weight
-from xanesum.xanes.covariance import white
 from xanesum.xanes.fraction_errors import (
     AmountErrors,
     ExpectedMisfit,

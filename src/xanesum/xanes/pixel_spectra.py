@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,17 +10,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xanesum.errors import EdgeError
+from xanesum.linalg.covariance import Covariance, NoiseCovariance, SummedCovariance, white
 from xanesum.result import Denoised
-from xanesum.stack import SHIFT_ERRORS, load_stack, usable_mask, usable_weight
-from xanesum.xanes.covariance import (
-    Covariance,
-    NoiseCovariance,
-    SmoothedCovariance,
-    SummedCovariance,
-    low_rank,
-    of_mixture,
-    white,
-)
+from xanesum.result.spectrum_errors import SpectrumError, spectrum_errors
+from xanesum.stack import load_stack, usable_mask, usable_weight
 
 __all__ = ["PixelSpectra", "RowErrors", "WeightedRow", "pixel_spectra_of"]
 
@@ -28,15 +21,6 @@ ROWS = 256  # rows of which errors of the mean are computed together
 
 # for each pixel, the index of a row of an operator, and the weight of that row
 WeightedRow = tuple[NDArray[np.int64], NDArray[np.float64]]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SpectrumError:
-    """An error of the spectra of all pixels: one random spectrum, times an image."""
-
-    covariance: Covariance  # of the spectrum
-    size: NDArray[np.float32]  # (P,)
-    is_common: bool = True  # whether all pixels have the same random spectrum, so that a mean has it too
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,7 +154,8 @@ class PixelSpectra:
     def covariance_of_mean(self) -> Covariance | None:
         """Return the covariance of the mean spectrum, or None where it is not known.
 
-        Errors of the basis are common to all pixels.  Those of the images average out as the noise does.
+        Errors of the basis are common to all pixels, so that their signed mean counts.  Errors of the images
+        average out as the noise does, because a denoiser keeps means.
         """
         used = self.mask.ravel()
         if not used.any() or (self.basis is None and not self.noise_is_known):
@@ -207,8 +192,8 @@ class PixelSpectra:
         return np.asarray(mean if self.basis is None else mean @ self.basis)
 
 
-def pixel_spectra_of(data: Denoised | xr.DataArray) -> PixelSpectra:
-    """Bring a result or a stack to one form, without the energies of weight 0.
+def pixel_spectra_of(data: Denoised | xr.DataArray | PixelSpectra) -> PixelSpectra:
+    """Bring a result or a stack to one form, without the energies of weight 0; that form stays as it is.
 
     Raises
     ------
@@ -217,6 +202,8 @@ def pixel_spectra_of(data: Denoised | xr.DataArray) -> PixelSpectra:
     StackError
         If a stack breaks the rules.
     """
+    if isinstance(data, PixelSpectra):
+        return data
     return _of_result(data) if isinstance(data, Denoised) else _of_stack(data)
 
 
@@ -232,47 +219,13 @@ def _of_result(result: Denoised) -> PixelSpectra:
         images=images,
         mixing=result.error_mixing.values,
         errors=result.error_images.values.reshape(result.error_mixing.shape[1], -1),
-        of_spectra=tuple(_spectrum_errors(result, images, used)),
+        of_spectra=tuple(spectrum_errors(result, used)),
         noise=NoiseCovariance(sigma**2, common[None]),
         noise_pixel=result.sigma_pixel.values.ravel(),
         mask=usable_mask(result.coefficients),
         source=result.coefficients,
         reasons=result.reasons,
     )
-
-
-def _spectrum_errors(
-    result: Denoised, images: NDArray[np.float32], used: NDArray[np.bool_]
-) -> Iterator[SpectrumError]:
-    """Yield the errors of the fitted spectra, of shifts, of what noise may hide, and of removed drift."""
-    sources = np.linalg.pinv(result.error_mixing.values).astype(np.float32) @ images
-    of_spectra, freedom = result.error_spectra.values[:, used], result.error_freedom.values[:, used]
-    for source, error, free in zip(sources, of_spectra, freedom, strict=True):
-        yield SpectrumError(SmoothedCovariance(error, free), np.abs(source))
-    yield from _shift_errors(result, used)
-    hidden = result.hidden_spectrum.values[used]
-    if result.sigma_drift.values.any():
-        spectra = result.spectra.values[:, used]  # of drift along others nothing is left in the result
-        yield SpectrumError(low_rank(spectra), result.sigma_drift.values.ravel())
-    if result.hidden_size.values.any():
-        yield SpectrumError(low_rank(hidden[None]), result.hidden_size.values.ravel(), is_common=False)
-
-
-def _shift_errors(result: Denoised, used: NDArray[np.bool_]) -> Iterator[SpectrumError]:
-    """Yield the errors that uncertain shifts of the frames bring, along y and along x.
-
-    A frame that is moved by too much differs by its slope times the error of its shift.  Slopes are those of
-    the strongest image, in proportion to its spectrum.  Of the difference, the part along the spectra of the
-    result is left.
-    """
-    if not set(SHIFT_ERRORS) <= set(result.spectra.coords):
-        return
-    spectra, image = result.spectra.values[:, used], result.coefficients.values[0]
-    for name, slope in zip(SHIFT_ERRORS, np.gradient(image), strict=True):
-        variance = (spectra[0] * result.spectra[name].values[used]) ** 2
-        inside = np.where(usable_mask(result.coefficients), np.abs(slope), 0).astype(np.float32)
-        covariance = of_mixture((spectra * variance) @ spectra.T, spectra)
-        yield SpectrumError(covariance, inside.ravel(), is_common=False)
 
 
 def _of_stack(stack: xr.DataArray) -> PixelSpectra:

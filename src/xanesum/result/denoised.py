@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from xanesum.errors import RankError, ReadError, StackError
 from xanesum.io.hdf5_file import RESULT, is_result, scalar_text
 from xanesum.io.hdf5_text import stored_text
+from xanesum.result.mean_spectra import MeanSpectra
+from xanesum.result.spectrum_errors import filled_spectra
 from xanesum.stack import DIMS, QUANTITIES, add_history
 from xanesum.storage.atomic import atomic_path
 from xanesum.storage.lazy import lazy_array
@@ -74,7 +76,7 @@ ARRAYS = (
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Denoised:
+class Denoised(MeanSpectra):
     """A clean stack as factors: ``spectra`` times ``coefficients``."""
 
     spectra: xr.DataArray  # (component, energy), orthonormal rows; 0 at energies of weight 0
@@ -171,7 +173,7 @@ class Denoised:
         """
         if out is not None and not _is_place(out, self.shape):
             raise StackError(f"out must be a NumPy array of floats of shape {self.shape}")
-        spectra = self._filled_spectra()
+        spectra = filled_spectra(self.spectra)
         images = self.coefficients.values
 
         def read(key: tuple[Any, ...]) -> NDArray[np.float32]:
@@ -213,17 +215,6 @@ class Denoised:
             process["provenance"] = json.dumps(self.provenance, default=_plain)
             process["reasons"] = json.dumps(self.reasons)
         return Path(path)
-
-    def _filled_spectra(self) -> NDArray[np.float32]:
-        """Return the spectra with energies of weight 0 interpolated."""
-        spectra = self.spectra.values.astype(np.float32)
-        if "weight" not in self.spectra.coords:
-            return spectra
-        used = self.spectra["weight"].values > 0
-        energy = self.spectra.energy.values
-        return np.array([np.interp(energy, energy[used], row[used]) for row in spectra], np.float32).reshape(
-            spectra.shape
-        )
 
 
 def _line_of(result: Denoised) -> str:
