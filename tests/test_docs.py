@@ -13,6 +13,7 @@ import pytest
 import xanesum
 from xanesum.io import write_stack
 from xanesum.phantom import simulate
+from xanesum.xanes import MAP_KINDS
 
 REPO = Path(__file__).resolve().parents[1]
 SRC = REPO / "src" / "xanesum"
@@ -203,3 +204,8 @@ def test_constraints_are_names_and_versions_only():
 
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9A-Za-z.]*", line) for line in lines)
     assert not [line for line in lines if line.startswith("xanesum==")]
+
+
+def test_every_kind_of_map_is_in_the_page_of_maps():
+    page = (REPO / "docs" / "maps.md").read_text("utf-8")
+    assert [kind for kind in MAP_KINDS if f"`{kind}`" not in page] == []

@@ -196,7 +196,8 @@ def test_the_standard_error_of_the_white_line(n_energies):
 
     found, truth = white_line(result, e0_ev=E0), white_line(clean, e0_ev=E0)
 
-    ratio = (found.white_line_ev - truth.white_line_ev) / found.white_line_sigma_ev
+    by_noise = np.sqrt(found.white_line_sigma_ev**2 - found.attrs["sigma_by_smoothing_ev"] ** 2)
+    ratio = (found.white_line_ev - truth.white_line_ev) / by_noise
     assert np.sqrt(np.mean(ratio.values[5:-5] ** 2)) == pytest.approx(1, abs=0.25)
 
 

@@ -1,11 +1,9 @@
 """Every kind of map: analytic values, errors against repeated noise, invariances, refusals."""
 
-from pathlib import Path
-
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scans import add_noise, edge_spectrum
 from scipy.integrate import trapezoid
@@ -15,7 +13,7 @@ from xanesum.errors import EdgeError
 from xanesum.io import write_stack
 from xanesum.method.denoising import denoise
 from xanesum.stack import make_stack
-from xanesum.xanes import ENERGY_KINDS, KINDS, MAP_KINDS, Normalization, chemical_map
+from xanesum.xanes import ENERGY_KINDS, KINDS, Normalization, chemical_map
 
 ENERGY = np.r_[np.arange(8260.0, 8322, 3), np.arange(8322, 8360, 0.8), np.arange(8360, 8450, 4)]
 E0 = np.array([[8339.0, 8340.0, 8341.0], [8339.5, 8340.5, 8341.5]])  # of the rises
@@ -89,6 +87,32 @@ def test_the_smoothing_of_the_largest_derivative_is_in_its_error():
         off = np.sqrt(np.mean((value(maps) - expected) ** 2))
         assert off < 0.6
         assert off < 3 * maps.attrs["sigma_by_smoothing_ev"] + 0.15
+
+
+@pytest.mark.parametrize(
+    ("peaks", "spacing"),
+    [
+        (((4.0, 2.0, 0.5),), 0.5),
+        (((4.0, 2.0, 0.5),), 1.5),
+        (((3.0, 1.2, 2.0),), 0.5),
+        (((4.0, 2.0, 0.6), (9.0, 2.0, 0.35)), 0.5),
+        (((4.0, 1.5, 0.6), (7.0, 2.5, 0.45)), 0.75),
+        (((4.0, 2.0, 0.6), (9.0, 2.0, 0.35)), 2.5),
+    ],
+)
+def test_the_smoothing_of_the_white_line_is_in_its_error(peaks, spacing):
+    """Of two states together, the mean of which has another shape; beyond 2 eV it is half of it at least."""
+
+    def of(energy):
+        x = energy[:, None, None] - np.array([[8340.0, 8340.4], [8343.0, 8343.3]])
+        line = sum(height * np.exp(-0.5 * ((x - at) / width) ** 2) for at, width, height in peaks)
+        return 0.6 + np.arctan(x / 1.5) / np.pi + line
+
+    energy = np.r_[np.arange(8250.0, 8330, 3), np.arange(8330, 8360, spacing), np.arange(8360, 8450, 5)]
+    fine = np.arange(8340.0, 8356.0, 0.005)
+    maps = mapped(make_stack(of(energy).astype(np.float32), energy), "white_line")
+    off = np.sqrt(np.mean((value(maps) - fine[np.argmax(of(fine), axis=0)]) ** 2))
+    assert 0.7 * off - 0.03 < maps.attrs["sigma_by_smoothing_ev"] < 1.6 * off + 0.1
 
 
 def test_the_centroid_is_that_of_the_pre_edge_peak():
@@ -194,7 +218,10 @@ def test_standard_errors_are_those_of_the_map(noisy, kind):
     found, truth = (mapped(data, kind, e0_ev=8341.0) for data in (result, clean))
     good = found["mask"].values & truth["mask"].values
 
-    scaled = ((value(found) - value(truth)) / error(found))[good]
+    by_noise = error(found)
+    if kind == "white_line":  # the clean stack is smoothed, too
+        by_noise = np.sqrt(by_noise**2 - found.attrs["sigma_by_smoothing_ev"] ** 2)
+    scaled = ((value(found) - value(truth)) / by_noise)[good]
 
     assert good.sum() > 300
     within = (np.abs(scaled) < 1).mean()
@@ -239,6 +266,7 @@ def test_a_shift_moves_the_map_and_adds_its_error(noisy, kind):
 INVARIANT = [kind for kind in KINDS if kind not in ("edge_step", "energy_difference", "valence")]
 
 
+@example(kind="largest_derivative", scale=0.2, offset=-0.3, slope=4e-4)
 @settings(max_examples=12, deadline=None)
 @given(
     kind=st.sampled_from(INVARIANT),
@@ -253,8 +281,7 @@ def test_maps_do_not_change_with_thickness_or_a_line(kind, scale, offset, slope)
 
     one, two = mapped(stack, kind, e0_ev=8340.5), mapped(other, kind, e0_ev=8340.5)
 
-    # the slope itself takes the line along: it moves no largest derivative by more than this
-    np.testing.assert_allclose(value(two), value(one), atol=5e-3)
+    np.testing.assert_allclose(value(two), value(one), atol=1e-3)
 
 
 @settings(max_examples=12, deadline=None)
@@ -383,12 +410,6 @@ def test_missing_options_are_errors_before_the_work(scan, tmp_path, capsys, opti
     assert cli.main(["map", str(scan), "-o", str(tmp_path / "m.h5"), *options]) == 1
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
-
-
-def test_every_kind_is_in_the_page_of_maps():
-    page = (Path(__file__).parents[1] / "docs" / "maps.md").read_text("utf-8")
-    for kind in MAP_KINDS:
-        assert f"`{kind}`" in page
 
 
 # --- lines as in Larch

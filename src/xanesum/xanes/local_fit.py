@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["local_fits"]
+__all__ = ["SPACINGS", "local_fits"]
 
 # The weights vanish at the nearest energy but this many (plus the degree), or farther away.  So at least as
 # many energies count as the polynomial has coefficients, and the weights change smoothly with `at_ev`.

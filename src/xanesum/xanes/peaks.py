@@ -59,6 +59,11 @@ class Peaks:
     to_values: NDArray[np.float32]  # (K, J), the same from the images
     to_slopes: NDArray[np.float32]  # (K, J)
 
+    @property
+    def half_width_ev(self) -> float:
+        """Half width of the window in which a polynomial is fitted, about."""
+        return PLACES * float(self.places_ev[1] - self.places_ev[0])
+
     @classmethod
     def of(cls, spectra: PixelSpectra, ranges: EdgeRanges) -> Peaks:
         """Return the search for white lines: maxima from 5 eV below e0 to 15 eV above.
@@ -140,7 +145,7 @@ class PeakPositions:
             peak.index,
             peak.height[:, None] - peak.values,
             away,
-            PLACES * float(places[1] - places[0]),
+            self.peaks.half_width_ev,
         )
         return Found(peak.energy_ev, rows, peak.curvature, rivals)
 

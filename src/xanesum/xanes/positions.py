@@ -14,10 +14,10 @@ from xanesum.result import Denoised
 from xanesum.xanes.crossings import HalfSteps, HalfWhiteLines
 from xanesum.xanes.labelling import Step, labelled_map, mean_difference, rivals_text, step_in_place, step_of
 from xanesum.xanes.larch_normalization import Normalization
-from xanesum.xanes.local_fit import local_fits
+from xanesum.xanes.local_fit import SPACINGS, local_fits
 from xanesum.xanes.map_edge import MapEdge, error_by_e0, map_edge
 from xanesum.xanes.measuring import Measured, Search, measure
-from xanesum.xanes.normalization import EdgeRanges, Range
+from xanesum.xanes.normalization import EdgeRanges, Range, flattened
 from xanesum.xanes.peaks import PeakHeights, PeakPositions, Peaks, limits_near, places_of
 from xanesum.xanes.pixel_spectra import PixelSpectra, pixel_spectra_of
 
@@ -28,6 +28,7 @@ RISE_SHARE = 0.25  # half width of its window, as a share of the width of the ri
 RISE_EV = (0.5, 3.0)  # ... but at least and at most this many eV
 FINE_EV = 0.05  # distance of the energies at which two forms of the slope are compared ...
 COMPARED_EV = 4.0  # ... this near to the largest one
+SMOOTHED_PIXELS, SMOOTHED_GROUPS = 2048, 8  # pixels, and groups of them, whose maxima are looked at again
 NO_SHIFT = (0.0, 0.0)
 
 # --- A map that jumps
@@ -140,6 +141,10 @@ def white_line(
 ) -> xr.Dataset:
     """Map the position of the white line: the maximum from 5 eV below e0 to 15 eV above; see `Peaks`.
 
+    The maximum is where the slope of a parabola, fitted near it, is zero.  A spectrum that is steeper on one
+    side than on the other has it elsewhere.  By how much is added to the standard errors
+    (``sigma_by_smoothing_ev``).
+
     Where two maxima compete, as in L3 edges of mixed iron, the map jumps from one to the other.  Then
     ``reasons`` says so, and `two_peaks` is the map to make.
 
@@ -162,6 +167,7 @@ def white_line(
         lambda moved: PeakPositions.of(Peaks.of(spectra, moved)),
         definition,
         step=step,
+        more=("sigma_by_smoothing_ev", _top_by_smoothing(spectra, edge.ranges, peaks)),
     )
     return shifted(maps, shift_ev)
 
@@ -206,6 +212,54 @@ def largest_derivative(
         more=("sigma_by_smoothing_ev", _by_smoothing(spectra, peaks, half_width)),
     )
     return shifted(maps, shift_ev)
+
+
+def _top_by_smoothing(spectra: PixelSpectra, ranges: EdgeRanges, peaks: Peaks) -> float:
+    """Return by how much in eV smoothing moves the maxima, rms over groups of pixels of similar maxima.
+
+    A maximum moves by the square of the width of the window.  So half of the window makes three quarters of
+    it.  Where energies are too sparse for half of the window, a cubic takes the place of the parabola.
+    Spectra are means over the pixels of a group, in which noise is small.
+    """
+    used = np.flatnonzero(spectra.mask)
+    images = spectra.images[:, used[:: -(-len(used) // SMOOTHED_PIXELS)]]
+    found = peaks.find(images).energy_ev
+    order = np.argsort(found)[: np.count_nonzero(np.isfinite(found))]
+    moved = []
+    for group in np.array_split(order, min(SMOOTHED_GROUPS, max(len(order), 1))):
+        if group.size:
+            near = float(np.median(found[group]))
+            mean = images[:, group].mean(axis=1, dtype=np.float64)
+            spectrum = mean if spectra.basis is None else mean @ spectra.basis
+            moved.append(_moved_by_smoothing(spectra.energy_ev, spectrum, ranges, near, peaks.half_width_ev))
+    return float(np.sqrt(np.mean(np.square(moved)))) if moved else 0.0
+
+
+def _moved_by_smoothing(
+    energy_ev: NDArray[np.float64],
+    spectrum: NDArray[np.float64],
+    ranges: EdgeRanges,
+    near_ev: float,
+    half_width_ev: float,
+) -> float:
+    """Return by how much in eV smoothing moves the maximum of a spectrum (E,) near an energy."""
+    fine = np.linspace(near_ev - COMPARED_EV, near_ev + COMPARED_EV, int(2 * COMPARED_EV / FINE_EV) + 2)
+    fine = fine[(fine >= energy_ev[0]) & (fine <= energy_ev[-1])]
+
+    def top(half_width_ev: float, degree: int) -> float:
+        fits = local_fits(energy_ev, fine, half_width_ev, degree)[1]
+        slopes = flattened(fits, energy_ev, ranges) @ spectrum
+        falls = np.flatnonzero((slopes[:-1] > 0) & (slopes[1:] <= 0))
+        if not falls.size:  # the maximum may be anywhere in the window
+            return near_ev + half_width_ev
+        i = falls[int(np.argmin(np.abs(fine[falls] - near_ev)))]
+        return float(np.interp(0, -slopes[i : i + 2], fine[i : i + 2]))
+
+    spacing = float(np.interp(near_ev, energy_ev, np.gradient(energy_ev)))
+    if SPACINGS * spacing <= half_width_ev / 2:
+        return (top(half_width_ev, 2) - top(half_width_ev / 2, 2)) * 4 / 3
+    moved = top(half_width_ev, 2) - top(half_width_ev, 3)
+    return moved * max(1.0, SPACINGS * spacing / half_width_ev)  # the window has grown by this
 
 
 def _by_smoothing(spectra: PixelSpectra, peaks: Peaks, half_width_ev: float) -> float:
@@ -291,10 +345,17 @@ def _step_or_peak(spectra: PixelSpectra, edge: MapEdge) -> Step:
 
 
 def _rise_half_width(spectra: PixelSpectra, edge: MapEdge) -> float:
-    """Return the half width in eV of the window in which slopes are fitted."""
+    """Return the half width in eV of the window in which slopes are fitted.
+
+    It is that of the mean spectrum above its pre-edge line, so that no line beneath the edge changes it.
+    """
     low, high = limits_near(spectra.energy_ev, edge.ranges.e0_ev, STEEPEST_EV, "rise")
     places = places_of(low, high, RISE_EV[0])
-    values, slopes = (fit @ spectra.mean_spectrum for fit in local_fits(spectra.energy_ev, places, 1.0, 2))
+    above_pre = replace(edge.ranges, post_ev=None)
+    values, slopes = (
+        flattened(fit, spectra.energy_ev, above_pre) @ spectra.mean_spectrum
+        for fit in local_fits(spectra.energy_ev, places, 1.0, 2)
+    )
     if not slopes.max() > 0:
         raise EdgeError("the mean spectrum nowhere rises, so it has no edge to map")
     return float(np.clip(RISE_SHARE * np.ptp(values) / slopes.max(), *RISE_EV))
