@@ -22,7 +22,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from xanesum import denoise
 from xanesum.phantom import simulate
-from xanesum.xanes.clusters import find_clusters
+from xanesum.xanes.composition.clusters import find_clusters
 
 Row = dict[str, Any]
 

@@ -32,8 +32,8 @@ from xanesum.diagnostics.residual import examine_residual
 from xanesum.linalg.nonnegative import nonnegative_solutions
 from xanesum.phantom import simulate
 from xanesum.preprocess import prepare
-from xanesum.xanes.fractions import fit_fractions
-from xanesum.xanes.subsets import choose_references
+from xanesum.xanes.composition.fractions import fit_fractions
+from xanesum.xanes.composition.subsets import choose_references
 
 Row = dict[str, Any]
 Array = NDArray[np.float64]

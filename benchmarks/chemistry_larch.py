@@ -21,8 +21,8 @@ from _common import print_table, save
 from xanesum.errors import EdgeError
 from xanesum.io.spectrum import Reference
 from xanesum.xanes import Normalization
-from xanesum.xanes.reference_edges import edge_of
-from xanesum.xanes.references import read_references
+from xanesum.xanes.references.edges import edge_of
+from xanesum.xanes.references.spectra import read_references
 from xanesum.xanes.steepest import steepest_e0_ev
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "references"

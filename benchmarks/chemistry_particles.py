@@ -29,8 +29,8 @@ from xanesum.errors import XanesumError, XanesumWarning
 from xanesum.result import Denoised
 from xanesum.stack import usable_mask
 from xanesum.xanes import half_step_energy
-from xanesum.xanes.particle_labels import Particles, check_labels, find_particles
-from xanesum.xanes.particles import DEFAULT_DRAWS, measure_particles
+from xanesum.xanes.particles.labels import Particles, check_labels, find_particles
+from xanesum.xanes.particles.states import DEFAULT_DRAWS, measure_particles
 
 KINDS = ("round", "catalyst", "electrode", "brine", "particle")
 N_PHANTOMS, N_RANDOM = 20, 25

@@ -20,10 +20,10 @@ from _random_samples import DATA
 from xanesum import denoise, read_stack
 from xanesum.preprocess import prepare
 from xanesum.result import Denoised
-from xanesum.xanes.fractions import fit_fractions, map_names, spectra_with_noise
-from xanesum.xanes.reference_fit import FitOptions, reference_fit
-from xanesum.xanes.references import read_references, reference_spectra
-from xanesum.xanes.subsets import choose_references
+from xanesum.xanes.composition.fractions import fit_fractions, map_names, spectra_with_noise
+from xanesum.xanes.composition.reference_fit import FitOptions, reference_fit
+from xanesum.xanes.composition.subsets import choose_references
+from xanesum.xanes.references.spectra import read_references, reference_spectra
 
 NAMES = (
     "Fe2O3_rt_01",

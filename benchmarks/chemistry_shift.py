@@ -19,9 +19,9 @@ from _common import print_table, save
 
 from xanesum import make_stack
 from xanesum.io.spectrum import Reference
-from xanesum.xanes.energy_shift import fit_energy_shift
-from xanesum.xanes.reference_edges import at_energies, edge_of
-from xanesum.xanes.references import read_references
+from xanesum.xanes.references.edges import at_energies, edge_of
+from xanesum.xanes.references.energy_shift import fit_energy_shift
+from xanesum.xanes.references.spectra import read_references
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "references"
 XDI = "xasdatalibrary/{}_rt_01.xdi"

@@ -9,8 +9,8 @@ from scans import edge_spectrum, edge_stack
 from xanesum.cli import main as cli
 from xanesum.io import write_stack
 from xanesum.report.references import write_references_figure
-from xanesum.xanes.reference_survey import survey
-from xanesum.xanes.references import read_references
+from xanesum.xanes.references.spectra import read_references
+from xanesum.xanes.references.survey import survey
 
 ENERGY = np.arange(8220.0, 8520, 0.5)
 

@@ -21,9 +21,9 @@ from xanesum.report.page import Sections, write_report
 from xanesum.report.particle_figures import write_particle_figures
 from xanesum.report.texts import Facts
 from xanesum.xanes import half_step_energy, white_line
-from xanesum.xanes.particle_labels import check_labels
-from xanesum.xanes.particles import measure_particles
-from xanesum.xanes.regions import region_spectra
+from xanesum.xanes.particles.labels import check_labels
+from xanesum.xanes.particles.regions import region_spectra
+from xanesum.xanes.particles.states import measure_particles
 
 EDGE_EV = 8340.0 + np.linspace(0, 3, 30)[:, None] + np.zeros(34)
 CLEAN = edge_stack(EDGE_EV, n_energies=60)

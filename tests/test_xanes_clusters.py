@@ -9,11 +9,11 @@ from mixtures import ENERGY, species
 from xanesum import denoise
 from xanesum.errors import MissingExtraError, RecipeError, StackError
 from xanesum.stack import make_stack
-from xanesum.xanes.clusters import find_clusters
-from xanesum.xanes.composite import cluster_image
-from xanesum.xanes.fractions import spectra_with_noise
-from xanesum.xanes.reference_fit import FitOptions
-from xanesum.xanes.states import states_of
+from xanesum.xanes.composition.clusters import find_clusters
+from xanesum.xanes.composition.composite import cluster_image
+from xanesum.xanes.composition.fractions import spectra_with_noise
+from xanesum.xanes.composition.reference_fit import FitOptions
+from xanesum.xanes.composition.states import states_of
 
 
 def regions(n=3, shape=(30, 33), sigma=0.02, seed=0):

@@ -12,9 +12,9 @@ from scipy.optimize import nnls
 from xanesum import denoise
 from xanesum.errors import EnergyError, SigmaError, StackError
 from xanesum.stack import make_stack
-from xanesum.xanes.composite import COLOURS, colour_composite
-from xanesum.xanes.fraction_limits import share_limits
-from xanesum.xanes.fractions import fit_fractions, map_names
+from xanesum.xanes.composition.composite import COLOURS, colour_composite
+from xanesum.xanes.composition.fractions import fit_fractions, map_names
+from xanesum.xanes.composition.limits import share_limits
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from xanesum.method.denoising import denoise
 from xanesum.result.spectrum_errors import region_mask
 from xanesum.stack import SHIFT_ERRORS
 from xanesum.xanes import half_step_energy
-from xanesum.xanes.error_draws import ErrorDraws, measured_residual
-from xanesum.xanes.particle_labels import check_labels, find_particles
-from xanesum.xanes.particles import depth_px, map_name, measure_particles
-from xanesum.xanes.regions import region_spectra
+from xanesum.xanes.particles.error_draws import ErrorDraws, measured_residual
+from xanesum.xanes.particles.labels import check_labels, find_particles
+from xanesum.xanes.particles.regions import region_spectra
+from xanesum.xanes.particles.states import depth_px, map_name, measure_particles
 
 SHAPE = (60, 72)
 SIGMA = 0.12

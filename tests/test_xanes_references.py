@@ -12,13 +12,13 @@ from xanesum.errors import EdgeError, ReadError
 from xanesum.io.spectrum import Reference
 from xanesum.stack import make_stack
 from xanesum.xanes import Normalization
-from xanesum.xanes.edge_energies import edge_name, nominal_ev
-from xanesum.xanes.energy_shift import fit_energy_shift
 from xanesum.xanes.map_edge import map_edge
 from xanesum.xanes.pixel_spectra import pixel_spectra_of
-from xanesum.xanes.reference_edges import at_energies, edge_of
-from xanesum.xanes.reference_survey import against_scan, pairs_alike, survey
-from xanesum.xanes.references import read_references, reference_spectra, region_references
+from xanesum.xanes.references.edge_energies import edge_name, nominal_ev
+from xanesum.xanes.references.edges import at_energies, edge_of
+from xanesum.xanes.references.energy_shift import fit_energy_shift
+from xanesum.xanes.references.spectra import read_references, reference_spectra, region_references
+from xanesum.xanes.references.survey import against_scan, pairs_alike, survey
 
 FINE = np.arange(8200.0, 8560, 0.5)
 SCAN = np.linspace(8240.0, 8500, 90)

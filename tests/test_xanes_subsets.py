@@ -7,7 +7,7 @@ from mixtures import ENERGY, mixture, named, species
 from xanesum import denoise
 from xanesum.errors import RecipeError, StackError
 from xanesum.stack import make_stack
-from xanesum.xanes.subsets import choose_references
+from xanesum.xanes.composition.subsets import choose_references
 
 RIGHT = (1, 4, 6)
 LIBRARY = species(8)

@@ -7,7 +7,7 @@ from mixtures import ENERGY, fractions_of, mixture, species
 from xanesum import denoise
 from xanesum.errors import RankError, RecipeError, StackError
 from xanesum.stack import make_stack
-from xanesum.xanes.unmixing import purest_pixels, unmix
+from xanesum.xanes.composition.unmixing import purest_pixels, unmix
 
 
 def scan(sigma=0.0, shape=(36, 40)):

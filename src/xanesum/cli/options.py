@@ -15,7 +15,7 @@ from xanesum.stack import QUANTITIES
 from xanesum.streaming.torch_backend import DEVICES
 from xanesum.workflow.recipe import DEFAULT_RECIPE, NORMALIZATIONS, Recipe, read_recipe
 from xanesum.xanes import ENERGY_KINDS, MAP_KINDS
-from xanesum.xanes.particles import WEIGHTS
+from xanesum.xanes.particles.states import WEIGHTS
 
 __all__ = [
     "ALIGN",

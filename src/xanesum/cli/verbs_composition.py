@@ -28,10 +28,10 @@ from xanesum.workflow.composition import (
 from xanesum.workflow.outputs import check_output
 from xanesum.workflow.pipeline import load_result_or_scan
 from xanesum.workflow.resources import allocate
-from xanesum.xanes.clusters import AT_MOST, METHODS, find_clusters
-from xanesum.xanes.fractions import map_names
-from xanesum.xanes.reference_fit import BACKGROUNDS
-from xanesum.xanes.subsets import Choice
+from xanesum.xanes.composition.clusters import AT_MOST, METHODS, find_clusters
+from xanesum.xanes.composition.fractions import map_names
+from xanesum.xanes.composition.reference_fit import BACKGROUNDS
+from xanesum.xanes.composition.subsets import Choice
 
 __all__ = ["add_cluster_options", "add_fit_options", "cluster", "fit"]
 

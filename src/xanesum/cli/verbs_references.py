@@ -18,8 +18,8 @@ from xanesum.result import Denoised
 from xanesum.workflow.outputs import check_output
 from xanesum.workflow.pipeline import load_result_or_scan
 from xanesum.workflow.recipe import Recipe
-from xanesum.xanes.reference_survey import ScanCheck, SurveyedReference, against_scan, pairs_alike, survey
-from xanesum.xanes.references import Reference, read_references, region_references
+from xanesum.xanes.references.spectra import Reference, read_references, region_references
+from xanesum.xanes.references.survey import ScanCheck, SurveyedReference, against_scan, pairs_alike, survey
 
 __all__ = ["references"]
 

@@ -23,8 +23,8 @@ __all__ = ["Sections", "write_report"]
 class Sections:
     """Sections of a report that not every run has."""
 
-    particles: xr.Dataset | None = None  # from `xanesum.xanes.particles.measure_particles`
-    regions: xr.Dataset | None = None  # from `xanesum.xanes.regions.region_spectra`
+    particles: xr.Dataset | None = None  # from `xanesum.xanes.particles.states.measure_particles`
+    regions: xr.Dataset | None = None  # from `xanesum.xanes.particles.regions.region_spectra`
     particle_problem: str = ""  # why there are no particles
 
 

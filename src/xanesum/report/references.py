@@ -18,8 +18,8 @@ from xanesum.xanes.larch_normalization import Normalization
 from xanesum.xanes.map_edge import map_edge
 from xanesum.xanes.normalization import flattening_operator, step_operator
 from xanesum.xanes.pixel_spectra import pixel_spectra_of
-from xanesum.xanes.reference_edges import normalized_by
-from xanesum.xanes.reference_survey import SurveyedReference
+from xanesum.xanes.references.edges import normalized_by
+from xanesum.xanes.references.survey import SurveyedReference
 
 __all__ = ["write_references_figure"]
 

@@ -17,13 +17,13 @@ from xanesum.io.maps import write_map
 from xanesum.io.spectrum import Reference
 from xanesum.result import Denoised
 from xanesum.storage.atomic import staged_folder
-from xanesum.xanes.composite import COLOURS, cluster_image, colour_composite
-from xanesum.xanes.energy_shift import fit_energy_shift
-from xanesum.xanes.fractions import fit_fractions, map_names
+from xanesum.xanes.composition.composite import COLOURS, cluster_image, colour_composite
+from xanesum.xanes.composition.fractions import fit_fractions, map_names
+from xanesum.xanes.composition.subsets import Choice, choose_references
+from xanesum.xanes.composition.unmixing import unmix
 from xanesum.xanes.pixel_spectra import pixel_spectra_of
-from xanesum.xanes.references import read_references, reference_spectra
-from xanesum.xanes.subsets import Choice, choose_references
-from xanesum.xanes.unmixing import unmix
+from xanesum.xanes.references.energy_shift import fit_energy_shift
+from xanesum.xanes.references.spectra import read_references, reference_spectra
 
 __all__ = ["CLUSTER_FILES", "FRACTION_FILES", "Fitted", "fit_scan", "write_clusters", "write_fractions"]
 

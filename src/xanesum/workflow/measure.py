@@ -21,9 +21,9 @@ from xanesum.result.spectrum_errors import region_mask
 from xanesum.stack import usable_mask
 from xanesum.workflow.recipe import AUTO, NONE, Recipe
 from xanesum.xanes import chemical_map
-from xanesum.xanes.particle_labels import Particles, check_labels, find_particles
-from xanesum.xanes.particles import measure_particles
-from xanesum.xanes.regions import region_spectra
+from xanesum.xanes.particles.labels import Particles, check_labels, find_particles
+from xanesum.xanes.particles.regions import region_spectra
+from xanesum.xanes.particles.states import measure_particles
 
 __all__ = [
     "Measured",

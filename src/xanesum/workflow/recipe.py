@@ -21,8 +21,8 @@ from xanesum.streaming.resources import DEFAULT_DEVICE
 from xanesum.streaming.torch_backend import DEVICES
 from xanesum.workflow.option_types import UNFIT, Checked, Points, Range, Roi, fitting
 from xanesum.xanes.larch_normalization import Normalization
-from xanesum.xanes.particle_labels import MIN_PIXELS, SPLIT_PX, check_split
-from xanesum.xanes.particles import DEFAULT_DRAWS, WEIGHTS, check_options
+from xanesum.xanes.particles.labels import MIN_PIXELS, SPLIT_PX, check_split
+from xanesum.xanes.particles.states import DEFAULT_DRAWS, WEIGHTS, check_options
 
 __all__ = [
     "DEFAULT_RECIPE",
@@ -216,7 +216,7 @@ class ComputeOptions(Checked):
 
 @dataclass(frozen=True, slots=True)
 class ParticleOptions(Checked):
-    """Options of `xanesum.xanes.particles`; None means automatic."""
+    """Options of `xanesum.xanes.particles.states`; None means automatic."""
 
     labels: str = NONE  # none: particles are not measured; auto: they are found; or a file of labels
     threshold: float | None = None  # least edge step of a particle, unit of the stack

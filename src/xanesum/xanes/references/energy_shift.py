@@ -21,7 +21,7 @@ from xanesum.xanes.larch_normalization import Normalization
 from xanesum.xanes.map_edge import map_edge
 from xanesum.xanes.normalization import EdgeRanges, flattening_operator, step_operator
 from xanesum.xanes.pixel_spectra import PixelSpectra, pixel_spectra_of
-from xanesum.xanes.reference_edges import (
+from xanesum.xanes.references.edges import (
     at_energies,
     check_references,
     curve_through,

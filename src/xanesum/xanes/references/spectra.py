@@ -21,7 +21,7 @@ from xanesum.result import Denoised, holds_result, load_result
 from xanesum.xanes.larch_normalization import Normalization
 from xanesum.xanes.normalization import EdgeRanges
 from xanesum.xanes.pixel_spectra import pixel_spectra_of
-from xanesum.xanes.reference_edges import (
+from xanesum.xanes.references.edges import (
     NEAR_EDGE_EV,
     at_energies,
     check_references,
@@ -137,7 +137,7 @@ def reference_spectra(
     ranges : EdgeRanges, optional
         Lines of the scan, see `xanesum.xanes.map_edge.map_edge`.
     shift_ev : float
-        Is added to the energies of all references, see `xanesum.xanes.energy_shift.fit_energy_shift`.
+        Is added to the energies of all references, see `fit_energy_shift`.
     overlap : bool
         Return only the energies that all references cover.  By default they must cover all.
     e0_ev : float, optional

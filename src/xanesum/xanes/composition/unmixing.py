@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from xanesum.errors import EdgeError, RankError, RecipeError, StackError
 from xanesum.linalg.nonnegative import nonnegative_solutions
 from xanesum.result import Denoised
-from xanesum.xanes.fractions import fit_fractions, spectra_with_noise
+from xanesum.xanes.composition.fractions import fit_fractions, spectra_with_noise
 from xanesum.xanes.normalization import edge_ranges, find_edge, step_operator
 from xanesum.xanes.pixel_spectra import PixelSpectra
 

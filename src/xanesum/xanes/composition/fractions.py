@@ -20,16 +20,16 @@ from xanesum.linalg.covariance import white
 from xanesum.linalg.nonnegative import nonnegative_solutions, solution_operator
 from xanesum.result import Denoised
 from xanesum.stack import usable_weight
-from xanesum.xanes.fraction_errors import (
+from xanesum.xanes.composition.errors import (
     AmountErrors,
     ExpectedMisfit,
     hidden_amounts,
     variance_less_shares,
 )
-from xanesum.xanes.fraction_limits import share_limits
+from xanesum.xanes.composition.limits import share_limits
+from xanesum.xanes.composition.reference_fit import BACKGROUNDS, FitOptions, ReferenceFit, reference_fit
 from xanesum.xanes.normalization import Range
 from xanesum.xanes.pixel_spectra import PixelSpectra, pixel_spectra_of
-from xanesum.xanes.reference_fit import BACKGROUNDS, FitOptions, ReferenceFit, reference_fit
 
 __all__ = ["fit_fractions", "map_names", "spectra_with_noise"]
 

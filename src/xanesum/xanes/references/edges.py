@@ -11,7 +11,6 @@ from scipy.interpolate import Akima1DInterpolator
 
 from xanesum.errors import EdgeError
 from xanesum.io.spectrum import Reference
-from xanesum.xanes.edge_energies import edge_name, nominal_ev
 from xanesum.xanes.larch_normalization import Normalization
 from xanesum.xanes.normalization import (
     EdgeRanges,
@@ -20,6 +19,7 @@ from xanesum.xanes.normalization import (
     flattening_operator,
     step_operator,
 )
+from xanesum.xanes.references.edge_energies import edge_name, nominal_ev
 from xanesum.xanes.steepest import steepest_e0_ev
 
 __all__ = [

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from xanesum.linalg.nonnegative import groups_of, solution_operator
 from xanesum.result.spectrum_errors import SpectrumError
+from xanesum.xanes.composition.reference_fit import ReferenceFit
 from xanesum.xanes.pixel_spectra import PixelSpectra
-from xanesum.xanes.reference_fit import ReferenceFit
 
 __all__ = ["AmountErrors", "ExpectedMisfit", "error_parts", "hidden_amounts"]
 

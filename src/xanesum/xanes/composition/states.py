@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xanesum.errors import RankError
-from xanesum.xanes.fraction_errors import AmountErrors
+from xanesum.xanes.composition.errors import AmountErrors
+from xanesum.xanes.composition.reference_fit import FitOptions, WhitenedScan, whitened_scan
 from xanesum.xanes.pixel_spectra import PixelSpectra
-from xanesum.xanes.reference_fit import FitOptions, WhitenedScan, whitened_scan
 
 __all__ = ["States", "states_of"]
 

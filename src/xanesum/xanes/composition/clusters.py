@@ -14,11 +14,11 @@ from scipy.cluster.vq import kmeans2
 
 from xanesum.errors import MissingExtraError, RecipeError, StackError
 from xanesum.result import Denoised
-from xanesum.xanes.fractions import spectra_with_noise
+from xanesum.xanes.composition.fractions import spectra_with_noise
+from xanesum.xanes.composition.reference_fit import BACKGROUNDS, FitOptions
+from xanesum.xanes.composition.states import States, states_of
 from xanesum.xanes.normalization import Range
 from xanesum.xanes.pixel_spectra import PixelSpectra
-from xanesum.xanes.reference_fit import BACKGROUNDS, FitOptions
-from xanesum.xanes.states import States, states_of
 
 __all__ = ["METHODS", "find_clusters"]
 

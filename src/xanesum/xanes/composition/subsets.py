@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from xanesum.errors import RecipeError, StackError
 from xanesum.result import Denoised
 from xanesum.stack import usable_weight
-from xanesum.xanes.fraction_errors import AmountErrors
-from xanesum.xanes.fractions import spectra_with_noise
+from xanesum.xanes.composition.errors import AmountErrors
+from xanesum.xanes.composition.fractions import spectra_with_noise
+from xanesum.xanes.composition.reference_fit import WORST_CONDITION, FitOptions, ReferenceFit, reference_fit
 from xanesum.xanes.normalization import Range
 from xanesum.xanes.pixel_spectra import PixelSpectra
-from xanesum.xanes.reference_fit import WORST_CONDITION, FitOptions, ReferenceFit, reference_fit
 
 __all__ = ["Choice", "Subset", "choose_references"]
 

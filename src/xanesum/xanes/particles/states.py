@@ -13,11 +13,11 @@ from scipy import ndimage
 
 from xanesum.errors import EdgeError, RecipeError, StackError
 from xanesum.result import Denoised
-from xanesum.xanes.error_draws import ErrorDraws, measured_residual
 from xanesum.xanes.intensities import edge_step
 from xanesum.xanes.kinds import ERROR_NAMES, MAP_NAMES
 from xanesum.xanes.maps import chemical_map
-from xanesum.xanes.particle_labels import Particles, without_small_holes
+from xanesum.xanes.particles.error_draws import ErrorDraws, measured_residual
+from xanesum.xanes.particles.labels import Particles, without_small_holes
 from xanesum.xanes.pixel_spectra import PixelSpectra, pixel_spectra_of
 
 __all__ = [

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from xanesum.errors import EdgeError
 from xanesum.io.spectrum import Reference
 from xanesum.result import Denoised
-from xanesum.xanes.energy_shift import EnergyShift, fit_energy_shift
 from xanesum.xanes.larch_normalization import Normalization
 from xanesum.xanes.map_edge import map_edge
 from xanesum.xanes.pixel_spectra import pixel_spectra_of
-from xanesum.xanes.reference_edges import OTHER_EDGE_EV, ReferenceEdge, are_same, at_energies, edge_of
-from xanesum.xanes.references import reference_spectra
+from xanesum.xanes.references.edges import OTHER_EDGE_EV, ReferenceEdge, are_same, at_energies, edge_of
+from xanesum.xanes.references.energy_shift import EnergyShift, fit_energy_shift
+from xanesum.xanes.references.spectra import reference_spectra
 from xanesum.xanes.steepest import steepest_e0_ev
 
 __all__ = ["ScanCheck", "SurveyedReference", "against_scan", "pairs_alike", "survey"]
