@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scans import add_noise, edge_stack
+from scipy.ndimage import gaussian_filter
 
 from xanesum.errors import EdgeError, RecipeError, StackError
 from xanesum.method.denoising import denoise
@@ -340,6 +341,20 @@ def test_draws_scatter_as_the_errors_say(result, region):
 
     stated = result.mean_spectrum(region)["sigma"].values
     assert np.median(np.std(spectra, axis=0) / stated) == pytest.approx(1, abs=0.2)
+
+
+@pytest.mark.parametrize("width", [0.0, 0.6])
+def test_pixels_that_share_their_noise_are_counted(result, width):
+    """A kernel of sum 1 keeps the variance of means, while that of a pixel falls to its square sum."""
+    noise = np.random.default_rng(5).normal(0, SIGMA, CLEAN.shape)
+    blurred = gaussian_filter(noise, (0, width, width))
+    impulse = np.zeros(SHAPE)
+    impulse[30, 30] = 1
+    expected = 1 / np.sum(gaussian_filter(impulse, width) ** 2)
+
+    alike = measured_residual(result, result.reconstruct() + blurred)[1]
+
+    assert alike == pytest.approx(expected, rel=0.05)
 
 
 def test_draws_that_are_corrected_have_the_noise_of_the_scan(result):

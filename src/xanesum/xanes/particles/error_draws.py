@@ -25,6 +25,9 @@ from xanesum.xanes.pixel_spectra import PixelSpectra, pixel_spectra_of
 
 __all__ = ["ErrorDraws", "measured_residual"]
 
+# y, x in px; noise that is alike over larger distances is not found
+LAGS = tuple((dy, dx) for dy in range(3) for dx in range(-2, 3) if (dy, dx) > (0, 0))
+
 # from a residual (K, P) of measured images to what is added to the denoised images
 Correction = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -47,8 +50,8 @@ class ErrorDraws:
     own: tuple[tuple[NDArray[np.float64], ErrorField], ...]  # spectrum (E,), its image
 
     @classmethod
-    def of(cls, result: Denoised) -> ErrorDraws:
-        """Return the draws of a result.
+    def of(cls, result: Denoised, *, alike: float = 1.0) -> ErrorDraws:
+        """Return the draws of a result; `alike` pixels share their noise (`measured_residual`).
 
         Raises
         ------
@@ -56,7 +59,7 @@ class ErrorDraws:
             If the result has no component.
         """
         spectra, used = pixel_spectra_of(result), usable_weight(result.spectra.T)
-        noise = noise_of_sources(result, used).astype(np.float32)
+        noise = (np.sqrt(alike) * noise_of_sources(result, used)).astype(np.float32)
         sizes, lost = split_errors(result)
         fields = tuple(map(ErrorField.of, sizes, noise))
         common = [part for part in spectra.of_spectra if part.is_common]
@@ -99,10 +102,12 @@ class ErrorDraws:
         )
 
 
-def measured_residual(result: Denoised, stack: xr.DataArray) -> NDArray[np.float32]:
-    """Return the measured images less the denoised ones, (K, P), by projection of the stack on the spectra.
+def measured_residual(result: Denoised, stack: xr.DataArray) -> tuple[NDArray[np.float32], float]:
+    """Return the measured images less the denoised ones, (K, P), and how many pixels share their noise.
 
-    Values that were not measured count as if they were as the result says.
+    The images are those of the stack, projected on the spectra.  Values that were not measured count as if
+    they were as the result says.  Noise of neighbours is alike after resampling, or in some detectors; then
+    the variance of a mean is larger than that of independent pixels, by the sum of the correlations.
 
     Raises
     ------
@@ -119,16 +124,29 @@ def measured_residual(result: Denoised, stack: xr.DataArray) -> NDArray[np.float
     spectra = result.spectra.values.astype(np.float32)
     images = result.coefficients.values.reshape(result.rank, -1)
     mask = usable_mask(result.coefficients).ravel()
-    residual = np.zeros_like(images)
+    residual, products = np.zeros_like(images), np.zeros(1 + len(LAGS))
 
-    def left_of(e: int, frame: NDArray[np.float64]) -> NDArray[np.float32]:
+    def left_of(e: int, frame: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         left = frame.astype(np.float32).ravel() - spectra[:, e] @ images
-        return np.where(np.isfinite(left) & mask, left, np.float32(0))
+        left = np.where(np.isfinite(left) & mask, left, np.float32(0))
+        return left, _products(left.reshape(frame.shape))
 
-    for e, left in enumerate(each_frame(stack, left_of)):
+    for e, (left, found) in enumerate(each_frame(stack, left_of)):
         if used[e]:
             residual += np.outer(to_images[:, e], left)
-    return residual
+            products += found / result.sigma_used[e] ** 2 if result.sigma_used[e] > 0 else 0.0
+    alike = 1 + 2 * products[1:].sum() / products[0] if products[0] > 0 else 1.0
+    return residual, float(max(1.0, alike))
+
+
+def _products(left: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the sum of the squares of an image (Y, X), and of its products with itself at each of LAGS."""
+    n_y, n_x = left.shape
+    moved = (
+        np.sum(left[dy:, max(dx, 0) : n_x + min(dx, 0)] * left[: n_y - dy, max(-dx, 0) : n_x - max(dx, 0)])
+        for dy, dx in LAGS
+    )
+    return np.array([np.sum(left**2), *moved], np.float64)
 
 
 def _own(

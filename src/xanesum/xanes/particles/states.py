@@ -33,6 +33,7 @@ __all__ = [
 DEFAULT_DRAWS = 60  # a standard deviation from 60 draws has an error of 9 %
 LEAST_DRAWS = 10
 ROUNDS = 3  # rounds in which means of particles and of shells are made to fit both
+AROUND_RESULT = ("state", "relative")  # whose errors are the scatter of the draws around the result
 WEIGHTS = ("edge_step", "pixels")  # how pixels count in the mean of a particle
 WITHOUT_SCAN = (  # reason against the errors of means
     "the scan was not at hand, so that means are those of denoised images, in which small particles "
@@ -109,8 +110,9 @@ def measure_particles(
     """Measure the state of each particle in a map, with standard errors.
 
     Errors are those of `ErrorDraws`: the result is drawn again with the errors that it states, and mapped
-    again with the edge found again. The standard deviation of the draws is the error of a mean, of a spread
-    and of a profile. Errors that neighbours or all pixels share are thereby in it.
+    again with the edge found again. The standard deviation of the draws is the error of a spread and of a
+    profile. That of a mean state is their scatter around the result: the map is not linear, so their mean
+    may differ from it. Errors that neighbours or all pixels share are thereby in it.
 
     A denoiser knows no particles, and smooths states over their borders. Where the scan is at hand, its mean
     over the pixels of a particle, and over a shell of all particles, replaces that of the denoised images.
@@ -178,16 +180,16 @@ def measure_particles(
     geometry = _geometry(particles, usable, shell_px)
     if not geometry.pixels.size:
         raise EdgeError("no pixel of any particle has a value in the map")
-    correction = None
+    correction, alike = None, 1.0
     if stack is not None and isinstance(data, Denoised):
         correction = geometry.measured_means
-        residual = measured_residual(data, stack)
+        residual, alike = measured_residual(data, stack)
         corrected = mapped(replace(spectra, images=spectra.images + correction(residual)))
         values, thickness = corrected[name].values.astype(np.float64), _thickness(corrected, spectra)
     base = _statistics(values, thickness, geometry, weights)
     drawn: list[dict[str, Vector]] = []
     if isinstance(data, Denoised):
-        draws = ErrorDraws.of(data)
+        draws = ErrorDraws.of(data, alike=alike)
         for n in range(n_draws):
             progress("particles", n / n_draws)
             drawn += _drawn(draws.draw(rng, correction), mapped, name, values, geometry, weights)
@@ -332,7 +334,9 @@ def _with_errors(
     def sigma(name: str) -> Vector:
         if not drawn:
             return np.full(base[name].shape, np.nan)
-        return np.asarray(np.std([each[name] for each in drawn], axis=0, ddof=1))
+        values = np.array([each[name] for each in drawn])
+        around = base[name] if name in AROUND_RESULT else values.mean(axis=0)
+        return np.asarray(np.sqrt(np.sum((values - around) ** 2, axis=0) / (len(values) - 1)))
 
     explained = np.mean([each["error_variance"] for each in drawn], axis=0) if drawn else np.nan
     beyond, of_variance = base["variance"] - explained, sigma("variance")
