@@ -40,6 +40,7 @@ BLOCKS = 8  # of neighbouring energies that are left out, one after the other
 SLOPE_EV = 0.05  # spectra are moved by so much to either side for their slope
 LACKING = 2.0  # what is lacking looks like a shift by so many times what is left: measured with one left out
 SIGMAS = 2.0  # a shift of so many standard errors is there
+BETWEEN = 0.02  # of the distance of a reference's energies: what a curve through them may be off by
 WHITE_VARIANCE = 35 / 18  # of a noise level from second differences: more than of one from the values
 
 
@@ -89,6 +90,7 @@ class _Problem:
     weights: NDArray[np.float64]  # (n,), one over these errors
     moved: Callable[[float], NDArray[np.float64]]  # from a shift to the references (n, R)
     steps: NDArray[np.float64]  # (R,), edge steps of the references
+    apart_ev: float  # distance of neighbouring energies of the references, the largest of their medians
     blocks: NDArray[np.int64]  # (n,), which block an energy belongs to
     noise_is_known: bool
 
@@ -119,10 +121,11 @@ def fit_energy_shift(
     """Fit one shift of energy to all references, so that a mixture of them fits the mean spectrum best.
 
     Amounts of the references from 0 on, and the shift, are fitted by least squares from 25 eV below e0 to
-    60 eV above, after the lines of the scan were taken from both.  The standard error has two parts.  One is
-    what the noise of the mean spectrum brings, or, if this is larger, leaving out blocks of neighbouring
+    60 eV above, after the lines of the scan were taken from both.  The standard error has three parts.  One
+    is what the noise of the mean spectrum brings, or, if this is larger, leaving out blocks of neighbouring
     energies (jackknife [1]_).  The other is what is left over beyond the noise.  It shows that the sample is
     no mixture of these references, and what they lack may look like a shift, by up to twice what is left.
+    A fiftieth of the distance of the references' energies is added: between them, spectra are not known.
 
     Parameters
     ----------
@@ -203,9 +206,18 @@ def _problem(
     blocks = np.arange(np.count_nonzero(window)) * BLOCKS // np.count_nonzero(window)
     is_known = spectra.covariance_of_mean() is not None
     steps = np.array([_step(each, energy_ev, ranges, has_lines=has_lines) for each in references])
-    problem = _Problem(lines @ spectra.mean_spectrum / error, 1 / error, moved, steps, blocks, is_known)
+    apart_ev = max(_distance(each.energy_ev, low, high) for each in references)
+    problem = _Problem(
+        lines @ spectra.mean_spectrum / error, 1 / error, moved, steps, apart_ev, blocks, is_known
+    )
     how = ranges.definition(energy_ev) if has_lines else "a straight line was taken from each"
     return problem, energy_ev[window], how
+
+
+def _distance(energy_ev: NDArray[np.float64], low: float, high: float) -> float:
+    """Return the median distance of neighbouring energies from `low` to `high`, in eV."""
+    inside = energy_ev[(energy_ev >= low) & (energy_ev <= high)]
+    return float(np.median(np.diff(inside))) if len(inside) > 1 else high - low
 
 
 def _step(
@@ -256,7 +268,8 @@ def _error(problem: _Problem, shift_ev: float, amounts: NDArray[np.float64], lef
     near = (shift_ev - 4 * STEP_EV, shift_ev + 4 * STEP_EV)
     found = [problem.best(near, problem.blocks != block) for block in range(BLOCKS)]
     jackknife = float(np.sqrt((BLOCKS - 1) * np.mean((np.array(found) - np.mean(found)) ** 2)))
-    return float(np.hypot(max(by_one * noise, jackknife), LACKING * by_one * noise * np.sqrt(alike)))
+    of_scan = np.hypot(max(by_one * noise, jackknife), LACKING * by_one * noise * np.sqrt(alike))
+    return float(np.hypot(of_scan, BETWEEN * problem.apart_ev))
 
 
 def _white_part(residual: NDArray[np.float64]) -> float:
