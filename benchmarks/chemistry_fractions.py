@@ -339,7 +339,8 @@ def one_dose(scan: Row, element: str, noise: str, sigma: float, rng: np.random.G
     both = covered(clean, truth, where & clean["mask"].values)
     stated = covered(raw, truth, where & raw["mask"].values)
     row |= {f"covered, {case}": both[case] for case in ("all", "between", "at bounds", "+- sigma")}
-    return row | {"covered, noisy stack": stated["all"], "chi square": both["chi square"]}
+    row |= {"covered, noisy stack": stated["all"], "chi square": both["chi square"]}
+    return row | {"said to hold": "yes" if clean.attrs["intervals_hold"] else "no"}
 
 
 def rms(values: Array) -> float:
