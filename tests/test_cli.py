@@ -15,7 +15,7 @@ from scans import edge_stack
 import xanesum.__main__ as process
 from xanesum.cli import main as cli
 from xanesum.cli import output, parser, verbs
-from xanesum.cli.options import with_flag
+from xanesum.cli.options import recipe_of, with_flag
 from xanesum.errors import SigmaError, XanesumWarning
 from xanesum.io import read_stack, write_stack
 from xanesum.phantom.demo import DEMO_PHOTONS, demo_exposure
@@ -174,6 +174,24 @@ def test_every_option_of_a_recipe_has_one_flag():
 
     assert sorted(flags) == sorted(names)
     assert len(set(flags.values())) == len(flags)
+
+
+@pytest.mark.parametrize(
+    ("flag", "values", "found"),
+    [
+        ("--flat", ("a.tif", "b.tif"), lambda recipe: recipe.input.flat),
+        ("--dark", ("a.tif", "b.tif"), lambda recipe: recipe.input.dark),
+        ("--points", ("2=8340", "3=8342"), lambda recipe: recipe.map.points),
+    ],
+)
+def test_an_option_of_several_values_may_be_repeated(flag, values, found):
+    together, apart = (
+        found(recipe_of(parser.build_parser().parse_args(["map", "s", "-o", "o", *options])))
+        for options in ([flag, *values], [flag, values[0], flag, values[1]])
+    )
+
+    assert len(together) == 2
+    assert together == apart
 
 
 def test_simulate_is_seeded(capsys):

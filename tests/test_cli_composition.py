@@ -12,6 +12,7 @@ from mixtures import ENERGY, mixture, species
 
 from xanesum import denoise
 from xanesum.cli import main as cli
+from xanesum.cli.parser import build_parser
 from xanesum.io import write_stack
 
 WIDE = np.linspace(8250.0, 8480.0, 400)
@@ -191,3 +192,12 @@ def test_a_scan_of_which_no_pixel_is_used_is_refused(result, capsys):
         status, said = call(options[0], "masked.h5", *options[1:], "-o", "out", "--as-is", capsys=capsys)
         assert status == 1
         assert "pixel" in said.err
+
+
+def test_references_may_be_named_one_by_one():
+    parsed = [
+        build_parser().parse_args(["fit", "s", "-o", "o", *options]).references
+        for options in (["--references", "a", "b"], ["--references", "a", "--references", "b"])
+    ]
+
+    assert parsed == [["a", "b"], ["a", "b"]]

@@ -51,11 +51,16 @@ VALUES: OptionTable = (
         "input.flat",
         {
             "nargs": "+",
+            "action": "extend",
             "metavar": "FILE",
             "help": "images without the sample, one or several; they are averaged",
         },
     ),
-    ("--dark", "input.dark", {"nargs": "+", "metavar": "FILE", "help": "images without light, the same"}),
+    (
+        "--dark",
+        "input.dark",
+        {"nargs": "+", "action": "extend", "metavar": "FILE", "help": "images without light, the same"},
+    ),
 )
 INPUT: OptionTable = (
     (
@@ -269,6 +274,7 @@ MAP: OptionTable = (
         "map.points",
         {
             "nargs": "+",
+            "action": "extend",
             "metavar": "V=EV[+-S]",
             "help": "valences and energies of compounds, with errors, as 2=8340.05+-0.03 3=8341.81+-0.03",
         },

@@ -43,6 +43,7 @@ def add_fit_options(parser: argparse.ArgumentParser) -> dict[str, str]:
     parser.add_argument(
         "--references",
         nargs="+",
+        action="extend",
         default=[],
         metavar="FILE",
         help="spectra: XDI, Athena, text, or saved results",
