@@ -11,7 +11,7 @@ from xanesum.linalg.nonnegative import groups_of, solution_operator
 from xanesum.xanes.pixel_spectra import PixelSpectra, SpectrumError
 from xanesum.xanes.reference_fit import ReferenceFit
 
-__all__ = ["AmountErrors", "ExpectedMisfit", "error_parts", "hidden_amounts"]
+__all__ = ["AmountErrors", "ExpectedMisfit", "error_parts", "hidden_amounts", "variance_less_shares"]
 
 Array = NDArray[np.float64]
 

@@ -22,7 +22,7 @@ from xanesum.xanes.covariance import (
     white,
 )
 
-__all__ = ["PixelSpectra", "RowErrors", "WeightedRow", "pixel_spectra_of"]
+__all__ = ["PixelSpectra", "RowErrors", "SpectrumError", "WeightedRow", "pixel_spectra_of"]
 
 ROWS = 256  # rows of which errors of the mean are computed together
 
