@@ -174,3 +174,15 @@ def test_the_image_is_black_outside():
 
     assert (image[maps["cluster"].values == 0] == 0).all()
     assert len(np.unique(image[maps["mask"].values], axis=0)) == 2
+
+
+def test_spread_below_that_of_the_errors_does_not_count():
+    """Errors are stated twice as large as they are: the criterion is that of a spread of one."""
+    stack, _, _ = regions(1, sigma=0.02)
+    maps = find_clusters(stack, at_most=2, sigma=0.04)
+    states = states_of(spectra_with_noise(stack, 0.04), FitOptions())
+
+    n, d = np.count_nonzero(states.mask), len(states.points)
+    assert maps.attrs["spread"] == pytest.approx(0.25, abs=0.03)
+    expected = n * d * maps.attrs["spread"] + (d + 1) * np.log(n)
+    assert maps.attrs["criterion"][0] == pytest.approx(expected, rel=1e-6)

@@ -13,6 +13,7 @@ from xanesum import denoise
 from xanesum.errors import EnergyError, SigmaError, StackError
 from xanesum.stack import make_stack
 from xanesum.xanes.composition.composite import COLOURS, colour_composite
+from xanesum.xanes.composition.errors import variance_less_shares
 from xanesum.xanes.composition.fractions import fit_fractions, map_names
 from xanesum.xanes.composition.limits import share_limits
 
@@ -301,3 +302,14 @@ def test_a_colour_image_has_the_colour_of_a_pure_pixel():
 
     expected = np.array(COLOURS)[np.argmax(truth, axis=0)]
     np.testing.assert_allclose(image / 255, expected, atol=0.01)
+
+
+def test_the_variance_of_amounts_less_shares_of_their_sum():
+    """Against the whole matrix, which takes the share of the sum from each amount."""
+    rng = np.random.default_rng(0)
+    root, shares = rng.standard_normal((4, 4)), rng.random((4, 5))
+    found = variance_less_shares(root @ root.T, shares)
+
+    for share, variance in zip(shares.T, found.T, strict=True):
+        operator = np.eye(4) - np.outer(share, np.ones(4))
+        np.testing.assert_allclose(variance, np.diag(operator @ root @ root.T @ operator.T))

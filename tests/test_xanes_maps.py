@@ -1,5 +1,7 @@
 """Every kind of map: analytic values, errors against repeated noise, invariances, refusals."""
 
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
@@ -7,13 +9,20 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scans import add_noise, edge_spectrum
 from scipy.integrate import trapezoid
+from xanesum.xanes.covariance import low_rank
 
 from xanesum.cli import main as cli
 from xanesum.errors import EdgeError
 from xanesum.io import write_stack
 from xanesum.method.denoising import denoise
 from xanesum.stack import make_stack
-from xanesum.xanes import ENERGY_KINDS, KINDS, Normalization, chemical_map
+from xanesum.xanes import ENERGY_KINDS, KINDS, Normalization, chemical_map, fit_line
+from xanesum.xanes.crossings import HalfWhiteLines
+from xanesum.xanes.map_edge import map_edge
+from xanesum.xanes.measuring import measure
+from xanesum.xanes.normalization import step_operator
+from xanesum.xanes.peaks import PeakAreas, PeakHeights, Peaks
+from xanesum.xanes.pixel_spectra import SpectrumError, pixel_spectra_of
 
 ENERGY = np.r_[np.arange(8260.0, 8322, 3), np.arange(8322, 8360, 0.8), np.arange(8360, 8450, 4)]
 E0 = np.array([[8339.0, 8340.0, 8341.0], [8339.5, 8340.5, 8341.5]])  # of the rises
@@ -451,3 +460,46 @@ def test_maps_without_lines_refuse_those_of_larch():
     few = stack_of(energy=np.array([8300.0, 8345.0, 8400.0]))
     with pytest.raises(EdgeError, match="leave out the normalization"):
         chemical_map(few, kind="edge_step", normalization=Normalization())
+
+
+# --- errors of parts
+
+
+@pytest.mark.parametrize("kind", ["half_white_line", "white_line_height", "white_line_area"])
+def test_an_error_at_the_top_of_the_white_line_moves_the_map_by_as_much(kind):
+    """One random spectrum, a small hump at the top, against the change of the map when it is added."""
+    hump = 0.004 * np.exp(-0.5 * ((ENERGY - 8345.0) / 2.0) ** 2)
+    clean = stack_of([[8340.0, 8340.2]])
+    spectra = replace(
+        pixel_spectra_of(clean),
+        basis=clean.values.reshape(len(ENERGY), -1).T.astype(float),
+        images=np.eye(2, dtype=np.float32),
+        mixing=np.zeros((2, 1)),
+        errors=np.zeros((1, 2), np.float32),
+        of_spectra=(SpectrumError(low_rank(hump[None]), np.ones(2, np.float32)),),
+    )
+    ranges = map_edge(spectra, 8340.0, None, None).ranges
+    peaks, step = Peaks.of(spectra, ranges), step_operator(ENERGY, ranges)
+    search = {
+        "half_white_line": lambda: HalfWhiteLines.of(spectra, ranges),
+        "white_line_height": lambda: PeakHeights.of(spectra, peaks, step),
+        "white_line_area": lambda: PeakAreas.of(spectra, peaks, step),
+    }[kind]()
+
+    stated = measure(spectra, search).error
+
+    low, high = (clean.copy(data=(clean.values + sign * hump[:, None, None])) for sign in (-1, 1))
+    low, high = (value(mapped(each.astype(np.float32), kind, e0_ev=8340.0)).ravel() for each in (low, high))
+    np.testing.assert_allclose(stated, np.abs(high - low) / 2, rtol=0.05)
+
+
+def test_the_error_of_a_line_of_valence_is_that_of_repeated_points():
+    """20,000 lines through points with errors; the energy itself has none."""
+    points, rng = ((2.0, 8340.0, 0.1), (3.0, 8342.0, 0.05)), np.random.default_rng(0)
+    energies = np.array([8338.0, 8340.0, 8341.0, 8342.5])
+    drawn = rng.normal([8340.0, 8342.0], [0.1, 0.05], (20_000, 2))
+
+    stated = fit_line(points).invert(energies, np.zeros(4))[1]
+
+    again = 2.0 + (energies - drawn[:, :1]) / (drawn[:, 1:] - drawn[:, :1])
+    np.testing.assert_allclose(stated, again.std(axis=0), rtol=0.05)

@@ -274,6 +274,15 @@ def test_the_error_of_a_result_is_that_of_its_noise():
     assert "fitted to the mean spectrum from 831" in found.definition
 
 
+@pytest.mark.parametrize(("fractions", "reference"), [((0.15, 0.85), LOW), ((0.3, 0.7), HIGH)])
+def test_a_shift_that_is_none_is_within_two_errors(fractions, reference):
+    """One of two references is missing, and nothing is shifted."""
+    found = fit_energy_shift(mixed(fractions), [reference])
+
+    assert abs(found.shift_ev) > 0.2
+    assert abs(found.shift_ev) < 2 * found.sigma_ev
+
+
 def test_a_shift_without_enough_of_the_scan():
     with pytest.raises(EdgeError, match="are too few to fit a shift"):
         fit_energy_shift(mixed((0.5, 0.5), energy_ev=np.linspace(8240.0, 8500, 9)), [LOW, HIGH])

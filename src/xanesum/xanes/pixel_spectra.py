@@ -15,7 +15,7 @@ from xanesum.result import Denoised
 from xanesum.result.spectrum_errors import SpectrumError, spectrum_errors
 from xanesum.stack import load_stack, usable_mask, usable_weight
 
-__all__ = ["PixelSpectra", "RowErrors", "WeightedRow", "pixel_spectra_of"]
+__all__ = ["PixelSpectra", "RowErrors", "SpectrumError", "WeightedRow", "pixel_spectra_of"]
 
 ROWS = 256  # rows of which errors of the mean are computed together
 

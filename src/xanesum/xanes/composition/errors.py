@@ -12,7 +12,7 @@ from xanesum.result.spectrum_errors import SpectrumError
 from xanesum.xanes.composition.reference_fit import ReferenceFit
 from xanesum.xanes.pixel_spectra import PixelSpectra
 
-__all__ = ["AmountErrors", "ExpectedMisfit", "error_parts", "hidden_amounts"]
+__all__ = ["AmountErrors", "ExpectedMisfit", "error_parts", "hidden_amounts", "variance_less_shares"]
 
 Array = NDArray[np.float64]
 
