@@ -9,11 +9,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scans import add_noise, edge_spectrum
 from scipy.integrate import trapezoid
-from xanesum.xanes.covariance import low_rank
 
 from xanesum.cli import main as cli
 from xanesum.errors import EdgeError
 from xanesum.io import write_stack
+from xanesum.linalg.covariance import low_rank
 from xanesum.method.denoising import denoise
 from xanesum.stack import make_stack
 from xanesum.xanes import ENERGY_KINDS, KINDS, Normalization, chemical_map, fit_line
