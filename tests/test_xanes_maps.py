@@ -15,6 +15,7 @@ from xanesum.errors import EdgeError
 from xanesum.io import write_stack
 from xanesum.linalg.covariance import low_rank
 from xanesum.method.denoising import denoise
+from xanesum.result.spectrum_errors import SpectrumError
 from xanesum.stack import make_stack
 from xanesum.xanes import ENERGY_KINDS, KINDS, Normalization, chemical_map, fit_line
 from xanesum.xanes.crossings import HalfWhiteLines
@@ -22,7 +23,7 @@ from xanesum.xanes.map_edge import map_edge
 from xanesum.xanes.measuring import measure
 from xanesum.xanes.normalization import step_operator
 from xanesum.xanes.peaks import PeakAreas, PeakHeights, Peaks
-from xanesum.xanes.pixel_spectra import SpectrumError, pixel_spectra_of
+from xanesum.xanes.pixel_spectra import pixel_spectra_of
 
 ENERGY = np.r_[np.arange(8260.0, 8322, 3), np.arange(8322, 8360, 0.8), np.arange(8360, 8450, 4)]
 E0 = np.array([[8339.0, 8340.0, 8341.0], [8339.5, 8340.5, 8341.5]])  # of the rises
