@@ -166,6 +166,7 @@ def test_every_option_of_a_recipe_has_one_flag():
     sections = {part.name: fields(getattr(DEFAULT_RECIPE, part.name)) for part in fields(DEFAULT_RECIPE)}
     del sections["regions"]  # names and places that the user gives, by --where of the verb
     of_particles = {item.name for item in sections.pop("particles")}
+    del sections["fractions"], sections["clusters"]  # of the verbs `fit` and `cluster`, by other names
     flags = flags_of("run", "s", "-o", "o")
     names = [item.name for section in sections.values() for item in section]
     more = flags_of("particles", "s", "-o", "o")

@@ -3,6 +3,7 @@
 import csv
 import os
 import shutil
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -14,6 +15,7 @@ from xanesum import denoise
 from xanesum.cli import main as cli
 from xanesum.cli.parser import build_parser
 from xanesum.io import write_stack
+from xanesum.workflow.composition import COMPOSED_FILES
 
 WIDE = np.linspace(8250.0, 8480.0, 400)
 
@@ -201,3 +203,76 @@ def test_references_may_be_named_one_by_one():
     ]
 
     assert parsed == [["a", "b"], ["a", "b"]]
+
+
+@pytest.fixture
+def scan(saved):
+    """A scan of two species in the empty folder, with the spectra of them as text."""
+    shutil.copytree(saved[0], ".", dirs_exist_ok=True)
+    stack, _, _ = mixture(2, shape=(24, 26), sigma=0.02)
+    write_stack(stack, "scan.h5")
+    return "scan.h5"
+
+
+def run_with(recipe, scan, capsys):
+    Path("recipe.toml").write_text(recipe, encoding="utf-8")
+    status = cli.main(["run", scan, "-o", "out", "--recipe", "recipe.toml"])
+    return status, capsys.readouterr()
+
+
+def test_a_run_fits_and_clusters_as_the_recipe_says(scan, capsys):
+    recipe = '[fractions]\nreferences = ["ref0.txt", "ref1.txt"]\n[clusters]\nfind = true\nnumber = 2\n'
+
+    status, said = run_with(recipe, scan, capsys)
+
+    assert status == 0, said.err
+    assert set(COMPOSED_FILES) <= set(os.listdir("out"))
+    alone = call("fit", "out/result.sum.h5", "--references", "ref0.txt", "ref1.txt", "-o", "a", capsys=capsys)
+    assert alone[0] == 0
+    with h5py.File("out/fractions.h5") as ours, h5py.File("a/fractions.h5") as theirs:
+        np.testing.assert_array_equal(fractions_in(ours), fractions_in(theirs))
+    page = Path("out/report.html").read_text("utf-8")
+    assert "<h2>Composition</h2>" in page
+    assert "ref0: " in page
+    assert "cluster 2: " in page
+    assert "ref1.txt" in page  # the recipe
+
+
+def fractions_in(file):
+    found = []
+    file.visititems(lambda name, item: found.append(item[()]) if name.endswith("fraction_ref0") else None)
+    return found[0]
+
+
+def test_files_of_an_earlier_run_do_not_stay(scan, capsys):
+    run_with("[clusters]\nfind = true\n", scan, capsys)
+
+    assert run_with("[denoise]\nseed = 1\n", scan, capsys)[0] == 0
+
+    assert not set(COMPOSED_FILES) & set(os.listdir("out"))
+    assert "<h2>Composition</h2>" not in Path("out/report.html").read_text("utf-8")
+
+
+def test_references_that_do_not_fit_are_a_note_of_the_run_and_missing_ones_end_it(scan, capsys):
+    status, said = run_with('[fractions]\nreferences = ["far.txt"]\n', scan, capsys)
+
+    assert status == 0
+    assert "no fractions: " in said.err
+    assert "There are no fractions: " in Path("out/report.html").read_text("utf-8")
+    status, said = run_with('[fractions]\nreferences = ["no.txt"]\n', scan, capsys)
+    assert status == 1
+    assert "no.txt: no such file" in said.err
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ('[fractions]\nbackground = "cubic"\n', "background must be one of auto, "),
+        ('[clusters]\nmethod = "magic"\n', "method must be one of kmeans, "),
+    ],
+)
+def test_impossible_options_of_a_recipe_are_refused(scan, capsys, recipe, message):
+    status, said = run_with(recipe, scan, capsys)
+
+    assert status == 1
+    assert message in said.err

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from xanesum.cli.option_values import count, number, range_of
 from xanesum.cli.options import ALIGN, DENOISE, INPUT, PARTS, OptionTable, recipe_of
 from xanesum.cli.output import one_line, print_end, progress_bar, result_sentence
+from xanesum.report.composition_texts import cluster_lines, fraction_lines
 from xanesum.result import Denoised
 from xanesum.workflow import loading
 from xanesum.workflow.composition import (
@@ -29,7 +29,6 @@ from xanesum.workflow.outputs import check_output
 from xanesum.workflow.pipeline import load_result_or_scan
 from xanesum.workflow.resources import allocate
 from xanesum.xanes.composition.clusters import AT_MOST, METHODS, find_clusters
-from xanesum.xanes.composition.fractions import map_names
 from xanesum.xanes.composition.reference_fit import BACKGROUNDS
 from xanesum.xanes.composition.subsets import Choice
 
@@ -200,44 +199,3 @@ def choice_lines(choice: Choice) -> Iterator[str]:
             words.append(f"negative in {subset.negative:.0%} of the pixels")
         yield f"  {subset.difference:8.1f}  {' + '.join(subset.names)} ({', '.join(words)})"
     yield from (f"note: {reason}" for reason in choice.reasons)
-
-
-def fraction_lines(maps: xr.Dataset) -> Iterator[str]:
-    """Yield what was fitted, the share of each reference, and the doubts."""
-    mask = maps["mask"].values
-    yield maps.attrs["definition"]
-    means = zip(maps.attrs["mean_fractions"], maps.attrs["mean_fraction_sigmas"], strict=True)
-    names = map_names(tuple(maps.attrs["references"]))
-    for name, title, (mean, sigma) in zip(names, maps.attrs["references"], means, strict=True):
-        text = f"{title}: {mean:.3f}{_with_error(sigma)} in the mean spectrum"
-        if mask.any():
-            low, high = np.percentile(maps[f"fraction_{name}"].values[mask], (5, 95))
-            error = float(np.median(maps[f"fraction_{name}_sigma"].values[mask]))
-            text += f", {low:.3f} to {high:.3f} in 90 % of the pixels{_with_error(error, ' each ')}"
-        yield text
-    r_factor, chi = (_median(maps[name].values[mask]) for name in ("r_factor", "reduced_chi_square"))
-    condition = maps.attrs["condition_number"]
-    known = f", reduced chi-square {chi:.3g}" if np.isfinite(chi) else ""
-    yield f"R factor {r_factor:.2g}{known} (medians); condition number of the references {condition:.3g}"
-    yield from (f"note: {reason}" for reason in maps.attrs["reasons"])
-
-
-def cluster_lines(maps: xr.Dataset) -> Iterator[str]:
-    """Yield what was clustered, the size of each cluster, and the doubts."""
-    yield maps.attrs["definition"]
-    number = maps["n_pixels"].values
-    for i, pixels in enumerate(number):
-        yield f"cluster {i + 1}: {pixels} pixels ({pixels / number.sum():.1%})"
-    if np.isfinite(maps.attrs["separation"]):
-        yield f"the two most alike clusters are {maps.attrs['separation']:.1f} errors of a pixel apart"
-    yield from (f"note: {reason}" for reason in maps.attrs["reasons"])
-
-
-def _median(values: NDArray[np.floating]) -> float:
-    """Return the median of the values that are known; NaN where none is."""
-    known = values[np.isfinite(values)]
-    return float(np.median(known)) if known.size else float("nan")
-
-
-def _with_error(sigma: float, between: str = " ") -> str:
-    return f"{between}+- {sigma:.3f}" if np.isfinite(sigma) else ""

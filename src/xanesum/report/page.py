@@ -10,7 +10,14 @@ import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from xanesum.diagnostics.residual import ResidualReport
-from xanesum.report import figures, measured_texts, particle_figures, texts
+from xanesum.report import (
+    composition_figures,
+    composition_texts,
+    figures,
+    measured_texts,
+    particle_figures,
+    texts,
+)
 from xanesum.report.drawing import size_of_pixel
 from xanesum.result import Denoised
 from xanesum.stack import usable_mask
@@ -26,6 +33,9 @@ class Sections:
     particles: xr.Dataset | None = None  # from `xanesum.xanes.particles.states.measure_particles`
     regions: xr.Dataset | None = None  # from `xanesum.xanes.particles.regions.region_spectra`
     particle_problem: str = ""  # why there are no particles
+    fractions: xr.Dataset | None = None  # from `xanesum.xanes.composition.fit_fractions`
+    clusters: xr.Dataset | None = None  # from `xanesum.xanes.composition.find_clusters`
+    composition_problems: tuple[str, ...] = ()  # why fractions or clusters are lacking
 
 
 def write_report(
@@ -55,7 +65,7 @@ def write_report(
     facts : Facts
         Names, times and options.
     measured : Sections, optional
-        Particles and regions, where the recipe asked for them.
+        Particles, regions, fractions and clusters, where the recipe asked for them.
 
     Raises
     ------
@@ -66,7 +76,9 @@ def write_report(
         loader=PackageLoader("xanesum.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     page = environment.get_template("report.html").render(
-        _content(stack, result, maps, trust, facts) | _measured(measured or Sections())
+        _content(stack, result, maps, trust, facts)
+        | _measured(measured or Sections())
+        | _composition(measured or Sections(), size_of_pixel(stack))
     )
     with atomic_path(path) as temporary:
         temporary.write_text(page, "utf-8", errors="backslashreplace")
@@ -84,6 +96,22 @@ def _measured(sections: Sections) -> dict[str, Any]:
         "particle_rows": [] if particles is None else measured_texts.particle_rows(particles),
         "region_text": "" if regions is None else measured_texts.region_text(regions),
         "regions": [] if regions is None else particle_figures.region_pictures(regions),
+    }
+
+
+def _composition(sections: Sections, pixel_nm: float | None) -> dict[str, Any]:
+    """Return what the template needs of fractions and clusters."""
+    fractions, clusters = sections.fractions, sections.clusters
+    return {
+        "composition_problems": sections.composition_problems,
+        "fraction_lines": () if fractions is None else tuple(composition_texts.fraction_lines(fractions)),
+        "fractions": ()
+        if fractions is None
+        else composition_figures.fraction_pictures(fractions, pixel_nm=pixel_nm),
+        "cluster_lines": () if clusters is None else tuple(composition_texts.cluster_lines(clusters)),
+        "clusters": ()
+        if clusters is None
+        else composition_figures.cluster_pictures(clusters, pixel_nm=pixel_nm),
     }
 
 

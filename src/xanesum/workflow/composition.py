@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,11 +13,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xanesum.errors import EdgeError, RecipeError
+from xanesum.errors import EdgeError, EnergyError, RankError, RecipeError, StackError
 from xanesum.io.maps import write_map
 from xanesum.io.spectrum import Reference
 from xanesum.result import Denoised
 from xanesum.storage.atomic import staged_folder
+from xanesum.workflow.recipe import Recipe
+from xanesum.xanes.composition.clusters import find_clusters
 from xanesum.xanes.composition.composite import COLOURS, cluster_image, colour_composite
 from xanesum.xanes.composition.fractions import fit_fractions, map_names
 from xanesum.xanes.composition.subsets import Choice, choose_references
@@ -25,10 +28,22 @@ from xanesum.xanes.pixel_spectra import pixel_spectra_of
 from xanesum.xanes.references.energy_shift import fit_energy_shift
 from xanesum.xanes.references.spectra import read_references, reference_spectra
 
-__all__ = ["CLUSTER_FILES", "FRACTION_FILES", "Fitted", "fit_scan", "write_clusters", "write_fractions"]
+__all__ = [
+    "CLUSTER_FILES",
+    "COMPOSED_FILES",
+    "FRACTION_FILES",
+    "Composed",
+    "Fitted",
+    "compose",
+    "fit_scan",
+    "write_clusters",
+    "write_composed",
+    "write_fractions",
+]
 
 FRACTION_FILES = ("fractions.h5", "fractions.csv", "fractions.png", "fraction_spectra.csv")
 CLUSTER_FILES = ("clusters.h5", "clusters.csv", "clusters.png", "cluster_spectra.csv")
+COMPOSED_FILES = FRACTION_FILES + CLUSTER_FILES
 
 
 class Fitted(NamedTuple):
@@ -36,6 +51,55 @@ class Fitted(NamedTuple):
 
     maps: xr.Dataset
     choice: Choice | None
+
+
+class Composed(NamedTuple):
+    """What a result consists of, as far as the recipe asks for it."""
+
+    fractions: Fitted | None = None
+    clusters: xr.Dataset | None = None
+    problems: tuple[str, ...] = ()  # why something could not be found
+
+
+def compose(result: Denoised, recipe: Recipe, *, rng: np.random.Generator) -> Composed:
+    """Fit references and find clusters as the recipe says.
+
+    Raises
+    ------
+    ReadError
+        If a file cannot be read as references.
+    """
+    problems: list[str] = []
+    e0_ev, given = recipe.map.e0_ev, recipe.fractions
+    fractions = clusters = None
+    if given.references:
+        options = {name: value for name, value in asdict(given).items() if name != "references"}
+        try:
+            fractions = fit_scan(result, given.references, e0_ev=e0_ev, **options)
+        except (EdgeError, EnergyError, RankError, StackError) as error:
+            problems.append(f"no fractions: {error.message}")
+    wanted = recipe.clusters
+    if wanted.find:
+        try:
+            clusters = find_clusters(
+                result,
+                n_clusters=wanted.number,
+                at_most=wanted.at_most,
+                method=wanted.method,
+                e0_ev=e0_ev,
+                rng=rng,
+            )
+        except (EdgeError, EnergyError, RankError, StackError) as error:
+            problems.append(f"no clusters: {error.message}")
+    return Composed(fractions, clusters, tuple(problems))
+
+
+def write_composed(folder: Path, composed: Composed) -> None:
+    """Write fractions and clusters into a folder that nobody else uses."""
+    if composed.fractions is not None:
+        _write_fractions(composed.fractions.maps, folder)
+    if composed.clusters is not None:
+        _write_clusters(composed.clusters, folder)
 
 
 def fit_scan(
@@ -109,38 +173,44 @@ def _shift_doubt(
 
 def write_fractions(fitted: Fitted, folder: str | Path) -> tuple[Path, ...]:
     """Write fractions into a folder: all maps as HDF5, means and spectra as CSV, a colour image."""
-    maps, folder = fitted.maps, Path(folder)
-    names = map_names(tuple(maps.attrs["references"]))
+    folder = Path(folder)
     with staged_folder(folder, own=FRACTION_FILES) as temporary:
-        write_map(_plain(maps), f"fraction_{names[0]}", temporary / "fractions.h5")
-        rows = _summary(maps, names)
-        _write_csv(temporary / "fractions.csv", rows)
-        if len(names) <= len(COLOURS):
-            matplotlib.image.imsave(temporary / "fractions.png", colour_composite(maps))
-        _write_spectra(
-            temporary / "fraction_spectra.csv", maps["spectra"].energy.values, list(names), maps["spectra"]
-        )
+        _write_fractions(fitted.maps, temporary)
         found = sorted(path.name for path in temporary.iterdir())
     return tuple(folder / name for name in found)
+
+
+def _write_fractions(maps: xr.Dataset, folder: Path) -> None:
+    names = map_names(tuple(maps.attrs["references"]))
+    write_map(_plain(maps), f"fraction_{names[0]}", folder / "fractions.h5")
+    _write_csv(folder / "fractions.csv", _summary(maps, names))
+    if len(names) <= len(COLOURS):
+        matplotlib.image.imsave(folder / "fractions.png", colour_composite(maps))
+    spectra = maps["spectra"]
+    _write_spectra(folder / "fraction_spectra.csv", spectra.energy.values, list(names), spectra)
 
 
 def write_clusters(maps: xr.Dataset, folder: str | Path) -> tuple[Path, ...]:
     """Write clusters into a folder: all maps as HDF5, sizes and mean spectra as CSV, an image."""
-    folder, n = Path(folder), maps.sizes["cluster_number"]
+    folder = Path(folder)
     with staged_folder(folder, own=CLUSTER_FILES) as temporary:
-        write_map(_plain(maps), "cluster", temporary / "clusters.h5")
-        share = maps["n_pixels"].values / maps["n_pixels"].values.sum()
-        rows = [
-            {"cluster": 1 + i, "pixels": int(maps["n_pixels"][i]), "share": f"{share[i]:.6g}"}
-            for i in range(n)
-        ]
-        _write_csv(temporary / "clusters.csv", rows)
-        matplotlib.image.imsave(temporary / "clusters.png", cluster_image(maps))
-        both = np.concatenate([maps["mean_spectrum"].values, maps["mean_spectrum_sigma"].values])
-        names = [f"cluster_{1 + i}{end}" for end in ("", "_sigma") for i in range(n)]
-        _write_spectra(temporary / "cluster_spectra.csv", maps["energy"].values, names, both)
+        _write_clusters(maps, temporary)
         found = sorted(path.name for path in temporary.iterdir())
     return tuple(folder / name for name in found)
+
+
+def _write_clusters(maps: xr.Dataset, folder: Path) -> None:
+    n = maps.sizes["cluster_number"]
+    write_map(_plain(maps), "cluster", folder / "clusters.h5")
+    share = maps["n_pixels"].values / maps["n_pixels"].values.sum()
+    rows = [
+        {"cluster": 1 + i, "pixels": int(maps["n_pixels"][i]), "share": f"{share[i]:.6g}"} for i in range(n)
+    ]
+    _write_csv(folder / "clusters.csv", rows)
+    matplotlib.image.imsave(folder / "clusters.png", cluster_image(maps))
+    both = np.concatenate([maps["mean_spectrum"].values, maps["mean_spectrum_sigma"].values])
+    names = [f"cluster_{1 + i}{end}" for end in ("", "_sigma") for i in range(n)]
+    _write_spectra(folder / "cluster_spectra.csv", maps["energy"].values, names, both)
 
 
 def _summary(maps: xr.Dataset, names: tuple[str, ...]) -> list[dict[str, Any]]:

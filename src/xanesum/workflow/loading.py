@@ -97,7 +97,7 @@ def input_files(source: str | Path, recipe: Recipe) -> list[Path]:
     options = recipe.input
     i0 = None if options.i0 == MONITOR else options.i0
     named = (options.energies, i0, options.mask, recipe.align.file, *options.flat, *options.dark)
-    named += (recipe.particles.file, *recipe.regions.files)
+    named += (recipe.particles.file, *recipe.regions.files, *recipe.fractions.references)
     return [source, *energies_candidates(source), *(Path(name) for name in named if name is not None)]
 
 

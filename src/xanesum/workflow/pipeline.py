@@ -30,8 +30,9 @@ from xanesum.result import Denoised, holds_result, load_result
 from xanesum.storage.atomic import staged_folder
 from xanesum.storage.memory import available_memory
 from xanesum.streaming.resources import DEFAULT_RESOURCES, Resources
+from xanesum.workflow.composition import COMPOSED_FILES, Composed, compose, write_composed
 from xanesum.workflow.loading import check_map_options, fitting_part, input_files, load_scan, read_scan
-from xanesum.workflow.measure import measure, measured_files, read_named, write_measured
+from xanesum.workflow.measure import Measured, measure, measured_files, read_named, write_measured
 from xanesum.workflow.motion import MOTION_LINE, align_scan
 from xanesum.workflow.notes import hear_notes
 from xanesum.workflow.outputs import OWN_FILES, SHIFTS_FILE, check_output, write_results
@@ -39,6 +40,7 @@ from xanesum.workflow.plan import least_memory
 from xanesum.workflow.recipe import DEFAULT_RECIPE, DenoiseOptions, Recipe
 from xanesum.workflow.resources import DENOISE_STEP, DRIFT_STEP, allocate
 from xanesum.xanes import MAP_KINDS, chemical_map
+from xanesum.xanes.references.spectra import read_references
 
 __all__ = [
     "RunResult",
@@ -125,6 +127,7 @@ def _run(source: Path, folder: Path, recipe: Recipe, resources: Resources, progr
         stack, counted = load_scan(source, recipe.input, to_map=recipe.map, resources=resources)
         _require_room_for_draws(stack.shape, recipe, resources)
         _tell_least_memory(stack.shape, recipe)
+        read_references(*recipe.fractions.references)  # before any long work
         named = read_named(recipe, (stack.shape[1], stack.shape[2]))
         stack, motion = align_scan(stack, recipe.align, resources=resources, progress=progress)
         stack, corrected = correct_scan(stack, recipe.denoise, resources=resources, progress=progress)
@@ -135,9 +138,12 @@ def _run(source: Path, folder: Path, recipe: Recipe, resources: Resources, progr
         result = replace(result, reasons=trust.reasons)
         progress("map", 0.0)
         maps, map_error = _map_or_reason(result, recipe, resources, progress)
+        composed = compose(result, recipe, rng=np.random.default_rng(recipe.denoise.seed))
         measured = measure(result, stack, recipe, named, progress=progress)
         if measured.particle_problem:
             warnings.warn(f"no particles: {measured.particle_problem}", XanesumWarning, stacklevel=3)
+        for problem in composed.problems:
+            warnings.warn(problem, XanesumWarning, stacklevel=3)
     for note in trust.notes:  # the report shows them in a section of their own
         warnings.warn(note, XanesumWarning, stacklevel=3)
     seconds = time.perf_counter() - started
@@ -147,9 +153,11 @@ def _run(source: Path, folder: Path, recipe: Recipe, resources: Resources, progr
     said = tuple(dict.fromkeys(notes))
     facts = Facts(source.name, seconds, counted, problem, effective, motion=motion, notes=said)
     progress("write", 0.0)
-    with staged_folder(folder, own=(*OWN_FILES, SHIFTS_FILE, *measured_files(recipe))) as temporary:
+    own = (*OWN_FILES, SHIFTS_FILE, *measured_files(recipe), *COMPOSED_FILES)
+    with staged_folder(folder, own=own) as temporary:
         write_results(temporary, result, maps, trust, facts.recipe)
         write_measured(temporary, measured, result, recipe)
+        write_composed(temporary, composed)
         if motion is not None and motion.is_removed and motion.shifts is not None:
             motion.shifts.write_shifts(temporary / SHIFTS_FILE)
         progress("report", 0.0)
@@ -160,11 +168,24 @@ def _run(source: Path, folder: Path, recipe: Recipe, resources: Resources, progr
             maps,
             trust,
             facts=facts,
-            measured=Sections(measured.particles, measured.regions, measured.particle_problem),
+            measured=_sections(measured, composed),
         )
         names = sorted(path.name for path in temporary.iterdir())
     files = tuple(folder / name for name in names)
     return RunResult(folder, files, result, trust, maps, map_error, counted, time.perf_counter() - started)
+
+
+def _sections(measured: Measured, composed: Composed) -> Sections:
+    """Return what the report shows besides the map."""
+    fractions = None if composed.fractions is None else composed.fractions.maps
+    return Sections(
+        measured.particles,
+        measured.regions,
+        measured.particle_problem,
+        fractions,
+        composed.clusters,
+        composed.problems,
+    )
 
 
 def check(

@@ -20,6 +20,8 @@ from xanesum.stack import QUANTITIES
 from xanesum.streaming.resources import DEFAULT_DEVICE
 from xanesum.streaming.torch_backend import DEVICES
 from xanesum.workflow.option_types import UNFIT, Checked, Points, Range, Roi, fitting
+from xanesum.xanes.composition.clusters import AT_MOST, METHODS
+from xanesum.xanes.composition.reference_fit import BACKGROUNDS
 from xanesum.xanes.larch_normalization import Normalization
 from xanesum.xanes.particles.labels import MIN_PIXELS, SPLIT_PX, check_split
 from xanesum.xanes.particles.states import DEFAULT_DRAWS, WEIGHTS, check_options
@@ -28,8 +30,10 @@ __all__ = [
     "DEFAULT_RECIPE",
     "NORMALIZATIONS",
     "AlignOptions",
+    "ClusterOptions",
     "ComputeOptions",
     "DenoiseOptions",
+    "FractionOptions",
     "InputOptions",
     "MapOptions",
     "NormalizationOptions",
@@ -238,6 +242,43 @@ class ParticleOptions(Checked):
 
 
 @dataclass(frozen=True, slots=True)
+class FractionOptions(Checked):
+    """Options of `xanesum.xanes.composition.fit_fractions`; without references nothing is fitted."""
+
+    references: tuple[str, ...] = ()  # files of spectra
+    at_most: int | None = None  # take the best subset of at most so many references
+    non_negative: bool = True
+    sum_to_one: bool = False
+    background: str = "auto"
+    range_ev: Range | None = None
+
+    def __post_init__(self) -> None:
+        Checked.__post_init__(self)
+        if self.background not in ("auto", *BACKGROUNDS):
+            raise RecipeError(
+                f"background must be one of auto, {', '.join(BACKGROUNDS)}, got {self.background!r}",
+                parameter="background",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterOptions(Checked):
+    """Options of `xanesum.xanes.composition.find_clusters`."""
+
+    find: bool = False  # whether clusters are looked for
+    number: int | None = None  # None: it is found
+    at_most: int = AT_MOST
+    method: str = METHODS[0]
+
+    def __post_init__(self) -> None:
+        Checked.__post_init__(self)
+        if self.method not in METHODS:
+            raise RecipeError(
+                f"method must be one of {', '.join(METHODS)}, got {self.method!r}", parameter="method"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class RegionOptions:
     """Named regions: each option of the section is one, a file of a mask or the corners of a polygon."""
 
@@ -294,6 +335,8 @@ class Recipe:
     normalization: NormalizationOptions = field(default_factory=NormalizationOptions)
     particles: ParticleOptions = field(default_factory=ParticleOptions)
     regions: RegionOptions = field(default_factory=RegionOptions)
+    fractions: FractionOptions = field(default_factory=FractionOptions)
+    clusters: ClusterOptions = field(default_factory=ClusterOptions)
 
     def updated(self, sections: Mapping[str, Mapping[str, Any]]) -> Recipe:
         """Return a recipe in which the given options replace the own ones.
