@@ -25,7 +25,7 @@ __all__ = [
 MISSING = 'the explorer needs: pip install "xanesum[viewer]"'
 IMAGE_PX = 350  # width of the images on the page
 HEIGHTS_PX = (190, 620)  # least and largest height of an image
-WIDE_PX = 450  # width of the plot of spectra
+WIDE_PX = 440  # width of the plot of spectra
 SPECTRA = {  # name -> label, colour (Okabe and Ito: told apart by all eyes)
     "pixel": ("pixel", "#0072B2"),
     "region": ("region", "#D55E00"),
@@ -145,7 +145,7 @@ def _image_plot(name: str, shown: _Shown, palette: str, label: str, limits: Sequ
     outline = ColumnDataSource({"x": [], "y": []}, name=f"{name}_outline")
     plot.patch("x", "y", source=outline, fill_alpha=0.08, line_width=2, color=SPECTRA["region"][1])
     if shown.pixel_nm is not None:
-        plot.add_layout(_scale_bar(shown.pixel_nm, name))
+        _add_scale_bar(plot, shown.pixel_nm, shown.n_x)
     for event, call in (
         ("tap", "tapped"), ("mousemove", "hovered"), ("mouseleave", "left"), ("selectiongeometry", "drawn")
     ):  # fmt: skip
@@ -153,23 +153,30 @@ def _image_plot(name: str, shown: _Shown, palette: str, label: str, limits: Sequ
     return plot
 
 
-def _scale_bar(pixel_nm: float, name: str) -> Any:
-    """Return a bar of a round length."""
-    from bokeh.models import ScaleBar
-    from bokeh.models.annotations.dimensional import CustomDimensional
+def _add_scale_bar(plot: Any, pixel_nm: float, n_x: int) -> None:
+    """Add a bar of a round length; a second axis, which is not drawn, has its unit."""
+    from bokeh.models import CustomJS, Range1d, ScaleBar
 
-    units = {"px": (pixel_nm, "px", "pixel"), "nm": (1.0, "nm", "nanometre"), "um": (1e3, "µm", "micrometre")}
-    return ScaleBar(
-        dimensional=CustomDimensional(
-            basis=units, ticks=[1, 2, 5, 10, 20, 50, 100, 200, 500], exclude=["px"]
-        ),
-        unit="px",
-        length_sizing="adaptive",
-        bar_length=0.2,
+    um = pixel_nm / 1000
+    plot.extra_x_ranges = {"um": Range1d(-0.5 * um, (n_x - 0.5) * um)}
+    follow = CustomJS(
+        args={"um": plot.extra_x_ranges["um"], "size": um},
+        code="um.setv({start: cb_obj.start * size, end: cb_obj.end * size})",
+    )
+    for end in ("start", "end"):
+        plot.x_range.js_on_change(end, follow)
+    bar = ScaleBar(
+        range=plot.extra_x_ranges["um"],
+        unit="µm",
+        bar_length=0.25,
         location="bottom_left",
         background_fill_alpha=0.6,
-        name=f"{name}_scale",
+        border_line_color=None,
+        padding=5,
+        margin=6,
+        name=f"{plot.name}_scale",
     )
+    plot.add_layout(bar)
 
 
 def _histogram(label: str) -> Any:
@@ -271,12 +278,12 @@ def _components_plot(header: dict[str, Any]) -> Any:
 
     plot = figure(
         name="components",
-        frame_width=WIDE_PX,
+        frame_width=IMAGE_PX,
         frame_height=150,
         tools="pan,xbox_zoom,reset,save",
         toolbar_location="above",
         x_axis_label="photon energy (eV)",
-        y_axis_label="spectrum",
+        y_axis_label="component",
         output_backend="svg",
     )
     for k, spectrum in enumerate(header["spectra"]):

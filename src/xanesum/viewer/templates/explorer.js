@@ -42,6 +42,7 @@ function viewed(stride) {
 
 function limitsOf(view, values) {
   const key = view === "frame" ? `frame ${state.on}` : view;
+  if (view === "frame" && allOn() && !state.limits[key]) state.limits[key] = header.limits;
   if (!state.limits[key]) {
     let some = values;
     if (view === "frame") { // the same at all energies
@@ -56,10 +57,11 @@ function limitsOf(view, values) {
   return state.limits[key];
 }
 
-let later = null, asked = 0;
+const FAST = Math.max(1, Math.ceil(Math.sqrt(nP / FINE)));
+let later = null, mapLater = null, asked = 0;
 function showImage(isMoving = false) {
   const started = performance.now();
-  const stride = isMoving ? Math.max(1, Math.ceil(Math.sqrt(nP / FINE))) : 1;
+  const stride = isMoving ? FAST : 1;
   const image = viewed(stride);
   el("energy-text").textContent = `${header.energy[state.energy].toFixed(2)} eV (${state.energy + 1} of ${nE})`;
   const line = model("spectra_energy");
@@ -87,26 +89,29 @@ async function askFrame() {
   finishImage({ values, rows: nY, columns: nX });
 }
 
-function showMap() {
+function showMap(isMoving = false) {
   if (!header.map) return;
   const started = performance.now();
   const { map, step, map_sigma: sigma } = images;
   const atLeast = fromSlider("least-step"), atMost = fromSlider("most-error");
   state.mask = new Uint8Array(nP);
-  const out = new Float32Array(nP), kept = [];
+  const out = new Float32Array(nP), kept = new Float64Array(nP), hasError = header.map.has_error;
+  let n = 0;
   for (let p = 0; p < nP; p++) {
-    const isIn = Number.isFinite(map[p]) && step[p] >= atLeast && (!header.map.has_error || sigma[p] <= atMost);
+    const isIn = !Number.isNaN(map[p]) && step[p] >= atLeast && (!hasError || sigma[p] <= atMost);
     state.mask[p] = isIn ? 1 : 0;
     out[p] = isIn ? map[p] : NaN;
-    if (isIn) kept.push(map[p]);
+    if (isIn) kept[n++] = map[p];
   }
-  state.kept = kept;
-  if (!state.limits.map) state.limits.map = x.percentiles(kept, 1, 99);
-  const [low, high] = state.limits.map;
-  drawImage("map", { values: out, rows: nY, columns: nX }, state.limits.map);
+  state.kept = kept.subarray(0, n);
+  if (!state.limits.map) state.limits.map = x.percentiles(state.kept, 1, 99);
+  const [low, high] = state.limits.map, stride = isMoving ? FAST : 1;
+  drawImage("map", stride > 1 ? x.coarse(out, stride) : { values: out, rows: nY, columns: nX }, state.limits.map);
+  clearTimeout(mapLater);
+  if (stride > 1) mapLater = setTimeout(() => showMap(), 200);
   if (document.activeElement !== el("map-low")) el("map-low").value = number(low, 7);
   if (document.activeElement !== el("map-high")) el("map-high").value = number(high, 7);
-  el("mask-text").textContent = `${kept.length} of ${nP} pixels have a value`;
+  el("mask-text").textContent = `${state.kept.length} of ${nP} pixels have a value`;
   showHistogram();
   showFound();
   state.timings.map = performance.now() - started;
@@ -408,7 +413,7 @@ function theme(isDark) {
     for (const side of [...plot.below, ...plot.left, ...plot.right, ...plot.center]) {
       const can = (key, value) => { if (key in side.properties) side[key] = value; };
       for (const key of ["axis_label_text_color", "major_label_text_color", "axis_line_color", "major_tick_line_color",
-        "minor_tick_line_color", "title_text_color", "label_text_color"]) can(key, text);
+        "minor_tick_line_color", "title_text_color", "label_text_color", "bar_line_color"]) can(key, text);
       can("grid_line_color", plot.name === "image" || plot.name === "map" ? null : soft);
       can("background_fill_color", page);
       can("border_line_color", soft);
@@ -439,7 +444,7 @@ function connect() {
     el(`${plot}-auto`).onclick = () => { if (plot === "map") { delete state.limits.map; showMap(); } else { state.limits = { map: state.limits.map }; showImage(); } };
   }
   if (header.map) {
-    for (const id of ["least-step", "most-error"]) el(id).oninput = () => { sliderText(id); showMap(); };
+    for (const id of ["least-step", "most-error"]) el(id).oninput = () => { sliderText(id); showMap(true); };
     if (!header.map.has_error) el("most-error").parentElement.hidden = true;
     el("palette").replaceChildren(...Object.keys(header.palettes).map((name) => new Option(name, name)));
     el("palette").onchange = () => { model("map_colours").palette = header.palettes[el("palette").value]; };
@@ -464,7 +469,7 @@ async function start() {
   if (Number.isFinite(edge)) model("spectra_edge").setv({ location: edge, visible: true });
   state.energy = Number.isFinite(edge) ? Math.max(0, header.energy.findIndex((e) => e > edge + 5)) : Math.floor(nE / 2);
   el("energy").value = state.energy;
-  showImage();
+  showImage(true);
   state.timings.picture = performance.now();
   if (header.map) {
     await Promise.all([x.load("map", Float64Array), x.load("map_sigma"), x.load("step")]);
@@ -472,7 +477,7 @@ async function start() {
     setSlider("most-error", images.map_sigma.filter((v, p) => Number.isFinite(images.map[p])), true);
     sliderText("least-step");
     sliderText("most-error");
-    showMap();
+    showMap(true);
   }
   state.timings.map_picture = performance.now();
   await Promise.all(Object.keys(header.images).map((name) => x.load(name)));

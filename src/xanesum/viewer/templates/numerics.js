@@ -69,6 +69,13 @@ function combine(weights, names, stride = 1) {
 
 const imageNames = Array.from({ length: K }, (_, k) => `image${k}`);
 
+// Every `stride`-th pixel of every `stride`-th row of an image.
+function coarse(values, stride) {
+  const rows = Math.ceil(nY / stride), columns = Math.ceil(nX / stride), out = new Float32Array(rows * columns);
+  for (let y = 0, n = 0; y < nY; y += stride) for (let x = 0; x < nX; x += stride, n++) out[n] = values[y * nX + x];
+  return { values: out, rows, columns };
+}
+
 function frame(e, on, stride) {
   return combine(header.spectra.map((row, k) => on[k] ? row[e] : 0), imageNames, stride);
 }
@@ -82,26 +89,26 @@ function spectrumOf(means, on) {
 
 function meansOf(pixels) {
   return imageNames.map((name) => {
+    const image = images[name];
     let sum = 0;
-    for (const p of pixels) sum += images[name][p];
+    for (let i = 0; i < pixels.length; i++) sum += image[pixels[i]];
     return sum / pixels.length;
   });
 }
 
 // Variance of the mean of errors that neighbours share: at most that of one error for all pixels, and at
 // most that of the noise that they come from.  For one pixel it is exact.
-function fieldVariance(pixels, sizeOf, noiseOf) {
+function fieldVariance(sizes, level, noise) {
   let same = 0, alone = 0;
-  const { lost_detail: detail, most_alike: most } = header.alike;
-  for (const p of pixels) {
-    const size = sizeOf(p);
-    let ratio = size > 0 ? noiseOf(p) / size : 1;
+  const { lost_detail: detail, most_alike: most } = header.alike, n = sizes.length;
+  for (let i = 0; i < n; i++) {
+    const size = sizes[i];
+    let ratio = size > 0 ? noise * level[i] / size : 1;
     const removed = 1 - Math.min(1 / (ratio * ratio), 1);
     ratio = Math.min(Math.max(ratio * Math.sqrt(1 + detail * removed * removed), 1), most);
     same += size;
     alone += (size * ratio) ** 2;
   }
-  const n = pixels.length;
   return Math.min((same / n) ** 2, alone / (n * n));
 }
 
@@ -115,41 +122,45 @@ function slope(p, along) {
   return (image[p + step] - image[p - step]) / 2;
 }
 
-function sourceAt(s, p) {
-  let sum = 0;
-  for (let k = 0; k < K; k++) sum += header.sources.unmixing[s][k] * images[`image${k}`][p];
-  return sum;
+// Images of the independent sources of error, at some pixels.
+function sourcesAt(pixels) {
+  return header.sources.unmixing.map((row) => {
+    const sum = new Float64Array(pixels.length);
+    row.forEach((factor, k) => {
+      const image = images[imageNames[k]];
+      for (let i = 0; i < pixels.length; i++) sum[i] += factor * image[pixels[i]];
+    });
+    return sum;
+  });
 }
+const sumOf = (values) => { let sum = 0; for (let i = 0; i < values.length; i++) sum += values[i]; return sum; };
+const gathered = (image, pixels) => Float64Array.from(pixels, (p) => image[p]);
 
 // Standard error of the mean spectrum of some pixels; NaN at energies that were not used.
 function errorOf(pixels) {
-  const variance = new Float64Array(nE);
-  const level = images.pixel ? (p) => images.pixel[p] : () => 1;
-  const { n, basis, lost, most_lost: mostLost, noise } = header.sources;
-  const total = new Array(n).fill(0);
+  const count = pixels.length, variance = new Float64Array(nE);
+  const level = images.pixel ? gathered(images.pixel, pixels) : new Float64Array(count).fill(1);
+  const { n, basis, lost: lostShare, most_lost: mostLost, noise } = header.sources;
+  const sources = sourcesAt(pixels);
   for (let s = 0; s < n; s++) {
-    const error = images[`error${s}`];
-    const lostAt = (p) => {
-      const most = mostLost * error[p];
-      return Math.min(Math.max(sourceAt(s, p) * lost[s], -most), most);
-    };
+    const size = gathered(images[`error${s}`], pixels);
     let lostSum = 0;
-    for (const p of pixels) { lostSum += lostAt(p); total[s] += sourceAt(s, p); }
-    const field = fieldVariance(pixels, (p) => Math.sqrt(Math.max(error[p] ** 2 - lostAt(p) ** 2, 0)),
-      (p) => noise[s] * level(p));
-    const ofMean = field + (lostSum / pixels.length) ** 2;
+    for (let i = 0; i < count; i++) {
+      const most = mostLost * size[i], lost = Math.min(Math.max(sources[s][i] * lostShare[s], -most), most);
+      lostSum += lost;
+      size[i] = Math.sqrt(Math.max(size[i] * size[i] - lost * lost, 0));
+    }
+    const ofMean = fieldVariance(size, level, noise[s]) + (lostSum / count) ** 2;
     for (let e = 0; e < nE; e++) variance[e] += ofMean * basis[s][e] ** 2;
   }
   for (const part of header.common) {
     let square;
     if (part.noise !== undefined) {
-      square = fieldVariance(pixels, (p) => images[part.size][p], (p) => part.noise * level(p));
+      square = fieldVariance(gathered(images[part.size], pixels), level, part.noise);
     } else {
-      let sum = 0;
-      if (part.size.startsWith("source")) sum = total[Number(part.size.slice(6))];
-      else if (part.size.startsWith("slope")) for (const p of pixels) sum += slope(p, part.size);
-      else for (const p of pixels) sum += images[part.size][p];
-      square = (sum / pixels.length) ** 2;
+      const values = part.size.startsWith("source") ? sources[Number(part.size.slice(6))]
+        : part.size.startsWith("slope") ? Float64Array.from(pixels, (p) => slope(p, part.size)) : gathered(images[part.size], pixels);
+      square = (sumOf(values) / count) ** 2;
     }
     for (let e = 0; e < nE; e++) variance[e] += square * part.variance[e];
   }
@@ -191,12 +202,14 @@ function percentiles(values, low, high) {
 
 function histogram(values, low, high, n) {
   const top = new Array(n).fill(0);
-  for (const value of values)
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i];
     if (value >= low && value <= high) top[Math.min(n - 1, Math.floor((value - low) / (high - low) * n))]++;
+  }
   const left = top.map((_, i) => low + (high - low) * i / n);
   return { left, right: left.map((value) => value + (high - low) / n), top };
 }
 
-return { header, images, nE, nY, nX, nP, K, unpack, load, frame, spectrumOf, meansOf, errorOf, pixelsWithin,
+return { header, images, nE, nY, nX, nP, K, unpack, load, frame, coarse, spectrumOf, meansOf, errorOf, pixelsWithin,
   percentiles, ordered, histogram };
 })();
