@@ -42,7 +42,7 @@ def opened(browser, url):
 
 
 def own(url):
-    return (url, "data:", f"blob:{url.partition('/')[0]}")
+    return (url, "data:", "blob:")
 
 
 @pytest.fixture(scope="module")
@@ -223,6 +223,21 @@ def test_the_served_page_shows_exact_errors_and_measured_values(served, tmp_path
         np.testing.assert_allclose(found[name], expected["spectrum"].values, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(found[f"{name}_error"], expected["sigma"].values, rtol=1e-3)
     np.testing.assert_allclose(found["pixel_measured"], stack.values[:, 20, 30], rtol=1e-5)
+
+
+def test_the_served_page_computes_the_error_of_the_mean_state(served):
+    served.locator("#most-error").fill("700")
+    served.evaluate(f"explorer.chooseRegion({CORNERS})")
+    served.click("#exact-state")
+    served.wait_for_function("explorer.state.region.exactState")
+
+    exact, page = served.evaluate("[explorer.state.region.exactState, explorer.state.region.state]")
+    assert abs(exact["n"] - page["n"]) <= 0.02 * page["n"]  # errors in the page are rounded
+    assert exact["mean"] == pytest.approx(page["mean"], abs=5e-3)
+    assert exact["sigma"] < 1.4 * page["most"]  # 30 draws: 13 %
+    assert "exact" in served.inner_text("#region-text")
+    served.locator("#most-error").fill("1000")
+    assert "at most" in served.inner_text("#region-text")
 
 
 def test_the_served_page_shows_the_residual(served):

@@ -127,7 +127,7 @@ def _limits_of_frames(result: Denoised) -> tuple[float, float]:
     """Return limits of grey that fit some pixels at all energies."""
     images = result.coefficients.values.reshape(result.rank, result.shape[1] * result.shape[2])
     some = images[:, :: max(1, images.shape[1] // SOME_PIXELS)]
-    return limits_of(filled_spectra(result.spectra).T @ some)
+    return limits_of(filled_spectra(result.spectra).T @ some, 0.3, 99.9)
 
 
 def _sources(result: Denoised, used: NDArray[np.bool_]) -> dict[str, Any]:

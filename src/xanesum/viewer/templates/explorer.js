@@ -104,6 +104,8 @@ function showMap(isMoving = false) {
     if (isIn) kept[n++] = map[p];
   }
   state.kept = kept.subarray(0, n);
+  if (state.region && state.region.mask !== `${atLeast} ${atMost}`) delete state.region.exactState;
+  if (state.region) state.region.mask = `${atLeast} ${atMost}`;
   if (!state.limits.map) state.limits.map = x.percentiles(state.kept, 1, 99);
   const [low, high] = state.limits.map, stride = isMoving ? FAST : 1;
   drawImage("map", stride > 1 ? x.coarse(out, stride) : { values: out, rows: nY, columns: nX }, state.limits.map);
@@ -238,7 +240,7 @@ function chooseRegion(xs, ys) {
   const pixels = x.pixelsWithin(xs, ys);
   if (!pixels.length) { tell("no usable pixel lies within the region"); return; }
   tell("");
-  state.region = { xs, ys, pixels };
+  state.region = { xs, ys, pixels, mask: header.map && state.kept ? `${fromSlider("least-step")} ${fromSlider("most-error")}` : "" };
   for (const plot of ["image", "map"]) { const outline = model(`${plot}_outline`); if (outline) outline.data = { x: xs, y: ys }; }
   drawSpectra();
   if (header.map && state.kept) showHistogram();
@@ -321,13 +323,15 @@ function takeExact(name, { spectrum, sigma }) {
   showFound();
 }
 async function askState() {
-  const { region } = state;
+  const { region } = state, asOf = region.mask;
   el("exact-state").disabled = true;
   el("exact-state").textContent = "computing";
-  const exact = await ask("state", { corners: region.ys.map((y, n) => [y, region.xs[n]]) });
+  const finite = (value) => Number.isFinite(value) ? value : null;
+  const exact = await ask("state", { corners: region.ys.map((y, n) => [y, region.xs[n]]),
+    least_step: finite(fromSlider("least-step")), most_error: finite(fromSlider("most-error")) });
   el("exact-state").disabled = false;
   el("exact-state").textContent = "compute the error of the mean state exactly";
-  if (exact && region === state.region) { region.exactState = exact; showFound(); }
+  if (exact && region === state.region && asOf === region.mask) { region.exactState = exact; showFound(); }
 }
 
 // --- exports
