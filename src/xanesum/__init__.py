@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from xanesum.phantom import simulate
     from xanesum.result import Denoised, load_result
     from xanesum.stack import make_stack
+    from xanesum.viewer import view, write_explorer
     from xanesum.workflow.pipeline import run
     from xanesum.workflow.recipe import Recipe
     from xanesum.xanes import chemical_map, half_step_energy, white_line
@@ -41,7 +42,9 @@ _HOME = {
     "read_stack": "io",
     "run": "workflow.pipeline",
     "simulate": "phantom",
+    "view": "viewer",
     "white_line": "xanes",
+    "write_explorer": "viewer",
     "write_stack": "io",
 }
 
@@ -63,7 +66,9 @@ __all__ = [
     "read_stack",
     "run",
     "simulate",
+    "view",
     "white_line",
+    "write_explorer",
     "write_stack",
 ]
 

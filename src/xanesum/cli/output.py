@@ -254,6 +254,10 @@ def print_run(done: RunResult, folder: Path, seconds: float, flags: Mapping[str,
         print(map_sentence(done.maps))
     print(f"{seconds:.1f} s; results in {printable(folder)}")
     print(f"report: {printable(folder / 'report.html')}")
+    if done.explorer is None:
+        print('no interactive page: it needs pip install "xanesum[viewer]"')
+    else:
+        print(f"interactive page: {printable(folder / done.explorer.name)}")
 
 
 def print_end(started: float, name: str, *files: str | Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
-from xanesum.cli import verbs, verbs_composition, verbs_particles, verbs_references
+from xanesum.cli import verbs, verbs_composition, verbs_particles, verbs_references, verbs_view
 from xanesum.cli.option_values import count, number, size
 from xanesum.cli.options import (
     ALIGN,
@@ -54,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_composition(group)
     _add_measuring(group)
     _add_watch(group)
+    _add_view(group)
     _add_references(group)
     _add_simulate(group)
     demo = _add_verb(group, "demo", verbs.demo, "simulate a scan and run everything on it")
@@ -179,6 +180,14 @@ def _add_watch(group: Any) -> None:
         metavar="N",
         help="frames between two maps (default: %(default)s)",
     )
+
+
+def _add_view(group: Any) -> None:
+    text = "show a saved result in the browser of this computer, with the scan if it is given"
+    parser = _add_verb(group, "view", verbs_view.view_result, text)
+    flags = verbs_view.add_view_options(parser)
+    mapping = tuple(option for option in MAP if option[0] != "--bootstrap")
+    add_options(parser, (*INPUT, *PARTS, *mapping, MEMORY), **flags)
 
 
 def _add_references(group: Any) -> None:

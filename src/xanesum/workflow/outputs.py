@@ -18,17 +18,30 @@ from xanesum.result import Denoised
 from xanesum.storage.atomic import new_folder
 from xanesum.xanes import MAP_NAMES
 
-__all__ = ["OWN_FILES", "SHIFTS_FILE", "beside_of", "check_output", "write_results"]
+__all__ = [
+    "EXPLORER_FILE",
+    "OWN_FILES",
+    "RECIPE_FILE",
+    "RESULT_FILE",
+    "SHIFTS_FILE",
+    "beside_of",
+    "check_output",
+    "write_results",
+]
+
+RESULT_FILE, RECIPE_FILE = "result.sum.h5", "recipe.toml"
+EXPLORER_FILE = "explore.html"  # written where its toolkit is installed
 
 OWN_FILES = (  # files of a run; they are replaced if they exist, all others are left alone
     "clean.h5",
-    "result.sum.h5",
+    RESULT_FILE,
     "map.h5",
     "map.tif",
     "edge_step.tif",
-    "recipe.toml",
+    RECIPE_FILE,
     "trust.json",
     "report.html",
+    EXPLORER_FILE,
 )
 
 SHIFTS_FILE = "shifts.csv"  # written if frames were moved; one of an earlier run is removed
@@ -87,8 +100,8 @@ def write_results(
 ) -> None:
     """Write all files of a run into a folder, except the report."""
     write_stack(result.reconstruct(), folder / "clean.h5")
-    result.save(folder / "result.sum.h5")
-    (folder / "recipe.toml").write_text(recipe, "utf-8")
+    result.save(folder / RESULT_FILE)
+    (folder / RECIPE_FILE).write_text(recipe, "utf-8")
     (folder / "trust.json").write_text(json.dumps(trust.figures, indent=1) + "\n", "utf-8")
     if maps is not None:
         name = MAP_NAMES[maps.attrs["kind"]]

@@ -30,12 +30,14 @@ from xanesum.result import Denoised, holds_result, load_result
 from xanesum.storage.atomic import staged_folder
 from xanesum.storage.memory import available_memory
 from xanesum.streaming.resources import DEFAULT_RESOURCES, Resources
+from xanesum.viewer import write_explorer
+from xanesum.viewer.plots import has_toolkit
 from xanesum.workflow.composition import COMPOSED_FILES, Composed, compose, write_composed
 from xanesum.workflow.loading import check_map_options, fitting_part, input_files, load_scan, read_scan
 from xanesum.workflow.measure import Measured, measure, measured_files, read_named, write_measured
 from xanesum.workflow.motion import MOTION_LINE, align_scan
 from xanesum.workflow.notes import hear_notes
-from xanesum.workflow.outputs import OWN_FILES, SHIFTS_FILE, check_output, write_results
+from xanesum.workflow.outputs import EXPLORER_FILE, OWN_FILES, SHIFTS_FILE, check_output, write_results
 from xanesum.workflow.plan import least_memory
 from xanesum.workflow.recipe import DEFAULT_RECIPE, DenoiseOptions, Recipe
 from xanesum.workflow.resources import DENOISE_STEP, DRIFT_STEP, allocate
@@ -85,6 +87,12 @@ class RunResult:
     def report(self) -> Path:
         """Path of the report."""
         return self.folder / "report.html"
+
+    @property
+    def explorer(self) -> Path | None:
+        """Path of the interactive page; None where its toolkit is not installed."""
+        path = self.folder / EXPLORER_FILE
+        return path if path in self.files else None
 
 
 def run(
@@ -170,6 +178,10 @@ def _run(source: Path, folder: Path, recipe: Recipe, resources: Resources, progr
             facts=facts,
             measured=_sections(measured, composed),
         )
+        if has_toolkit():
+            write_explorer(
+                result, temporary / EXPLORER_FILE, maps=maps, title=source.name, map_problem=problem
+            )
         names = sorted(path.name for path in temporary.iterdir())
     files = tuple(folder / name for name in names)
     return RunResult(folder, files, result, trust, maps, map_error, counted, time.perf_counter() - started)
