@@ -19,6 +19,7 @@ from xanesum.cli.options import recipe_of, with_flag
 from xanesum.errors import SigmaError, XanesumWarning
 from xanesum.io import read_stack, write_stack
 from xanesum.phantom.demo import DEMO_PHOTONS, demo_exposure
+from xanesum.viewer.plots import has_toolkit
 from xanesum.workflow import pipeline
 from xanesum.workflow.recipe import DEFAULT_RECIPE
 
@@ -222,11 +223,16 @@ def test_demo_writes_the_scan_and_the_report(capsys, monkeypatch):
         "and image: demo/scan.h5"
     )
     assert [line for line in lines if "(optical density)" in line]
-    assert lines[-1].replace("\\", "/") == "report: demo/report.html"
+    assert lines[-2].replace("\\", "/") == "report: demo/report.html"
+    if has_toolkit():
+        assert lines[-1].replace("\\", "/") == "interactive page: demo/explore.html"
+        assert Path("demo/explore.html").is_file()
+    else:
+        assert lines[-1] == 'no interactive page: it needs pip install "xanesum[viewer]"'
     scan = read_stack("demo/scan.h5")
     assert scan.shape == (24, 60, 80)
     assert scan.attrs["quantity"] == "counts"
-    edge_ev = float(lines[-3].split("median ")[1].split()[0])
+    edge_ev = float(lines[-4].split("median ")[1].split()[0])
     assert 8340.0 < edge_ev < 8343.2  # the five states of the phantom
 
 
