@@ -774,7 +774,10 @@ def particles(file: str) -> list[Row]:
 
 
 TABLES = {
-    "particles": Table(partial(particles, "chemistry-particles-report"), ("chemistry-particles-report",)),
+    **{
+        name: Table(partial(particles, f"chemistry-particles-{file}"), (f"chemistry-particles-{file}",))
+        for name, file in {"particles": "report", "particles before": "before"}.items()
+    },
     "jitter": Table(partial(jitter, "jitter"), ("jitter",)),
     **{
         f"random {kind}": Table(partial(random_motion, f"random-{kind}-report"), (f"random-{kind}-report",))
