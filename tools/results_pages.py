@@ -857,7 +857,10 @@ TABLES = {
     "fractions missing": chemistry(missing_table, "chemistry-fractions-missing"),
     "fractions real": chemistry(plain_table, "chemistry-real"),
     "clusters": chemistry(plain_table, "chemistry-clusters"),
-    "particles": Table(partial(particles, "chemistry-particles-report"), ("chemistry-particles-report",)),
+    **{
+        name: Table(partial(particles, f"chemistry-particles-{file}"), (f"chemistry-particles-{file}",))
+        for name, file in {"particles": "report", "particles before": "before"}.items()
+    },
     "jitter": Table(partial(jitter, "jitter"), ("jitter",)),
     "jitter rivals": Table(partial(jitter_rivals, "jitter"), ("jitter",)),
     **{
