@@ -58,7 +58,7 @@ def main() -> None:
             taken = {"commit": commit(), "processor": processor()}
             rows.append({**taken, **check(RIVALS[name], phantom, sigma)})
             print(rows[-1], flush=True)
-            save(options.name, ordered(kept + rows), energies=options.energies, noise_seed=NOISE_SEED)
+            save(options.name, ordered(kept + rows), energies=options.energies, rivals=described())
     print_table(ordered(kept + rows))
 
 
@@ -98,6 +98,15 @@ def middle(shape: tuple[int, ...]) -> tuple[slice, slice]:
     starts = [max(0, (size - part) // 2) for size, part in zip(shape, CROP_PX, strict=True)]
     rows, columns = (slice(start, start + part) for start, part in zip(starts, CROP_PX, strict=True))
     return rows, columns
+
+
+def described() -> list[dict[str, str]]:
+    """Return what the list of rivals says of each."""
+    return [
+        {"rival": rival.name, "source": rival.source, "licence": rival.licence, "run": rival.way}
+        | {"note": rival.note}
+        for rival in RIVALS.values()
+    ]
 
 
 def ordered(rows: list[Row]) -> list[Row]:

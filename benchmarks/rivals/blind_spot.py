@@ -18,15 +18,16 @@ N_FRAMES = 5
 MULTIPLE_PX = 4  # of the sides of images, for two halvings
 
 
-UDVD_BUDGET = Budget(iterations=200, seconds=900, patch_px=48, batch=2)
+UDVD_BUDGET = Budget(iterations=600, seconds=900, patch_px=32, rate=3e-3)
 
 
 def udvd(stack: Stack, sigma: float, rng: np.random.Generator, *, budget: Budget = UDVD_BUDGET) -> Stack:
     """Denoise by unsupervised deep video denoising, with five frames.
 
-    The network tells mean and variance of each pixel from the pixels around it, in five frames.  It is trained
-    on the scan itself, for the likelihood of the noisy pixel.  The result is the mean of the pixel given its
-    surroundings and its own noisy value.  The network is smaller than the authors', and trained for less long.
+    The network tells mean and variance of each pixel from the pixels around it, in five frames.  It is
+    trained on the scan itself, for the likelihood of the noisy pixel.  The result is the mean of the pixel
+    given its surroundings and its own noisy value.  The network is smaller than the authors', and trained for
+    less long.
 
     References
     ----------

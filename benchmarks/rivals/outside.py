@@ -13,7 +13,8 @@ import numpy as np
 
 Array = Any  # this file is read by interpreters that may have another NumPy
 SUBSPACE = 10  # components of FastHyDe, by its default
-NMF_STEPS = 500
+NMF_STEPS = 1000
+NMF_CHANGE = 1e-6  # at which it ends; by its default, 1e-4, it ends after a few steps
 
 
 def hyperspy_pca(stack: Array, rank: int, seed: int) -> Array:
@@ -45,7 +46,7 @@ def nmf(stack: Array, rank: int, seed: int) -> Array:
 
     lowest = min(float(stack.min()), 0.0)
     spectra = (stack - lowest).reshape(len(stack), -1).T
-    model = NMF(rank + 1, init="nndsvda", max_iter=NMF_STEPS, random_state=seed)
+    model = NMF(rank + 1, init="nndsvda", max_iter=NMF_STEPS, tol=NMF_CHANGE, random_state=seed)
     weights = model.fit_transform(spectra)
     return (weights @ model.components_).T.reshape(stack.shape) + lowest
 

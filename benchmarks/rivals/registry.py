@@ -143,6 +143,7 @@ _ALL = (
         "BSD-3-Clause (scikit-learn)",
         "own environment",
         note="a component for each singular value above the noise, and one for the offset",
+        cost="large",
     ),
 )
 RIVALS: dict[str, Rival] = {rival.name: rival for rival in _ALL}
