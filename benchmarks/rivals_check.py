@@ -50,7 +50,8 @@ def main() -> None:
     if options.quick:
         options.shape, options.energies, options.rivals = [64, 80], 40, list(QUICK)
         options.name += "-quick"
-    kept = [row for row in load(options.name) if row["rival"] not in options.rivals] if options.add else []
+    earlier = load(options.name) if options.add else []
+    kept = [row for row in earlier if not (row["rival"] in options.rivals and row["sigma"] in options.sigmas)]
     phantom = simulate("particle", shape=tuple(options.shape), n_energies=options.energies)
     rows: list[Row] = []
     for name in options.rivals:

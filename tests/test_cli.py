@@ -121,7 +121,7 @@ def test_region_and_ranges_are_parsed(capsys):
         "8400:8500",
     )
 
-    assert lines[-4].startswith("18 x 20 px")
+    assert [line for line in lines if line.startswith("18 x 20 px")]
     recipe = Path("out/recipe.toml").read_text("utf-8").splitlines()
     assert "roi = [2, 20, 3, 23]" in recipe
     assert "pre_ev = [8240.0, 8300.0]" in recipe

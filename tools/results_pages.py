@@ -851,6 +851,30 @@ def particles(file: str) -> list[Row]:
     return next(iter(particle_tables(rows_of(file)).values()))
 
 
+def rivals() -> list[Row]:
+    """Return the gain of each rival over the noisy stack, and in brackets the gain in the paper."""
+    table: dict[str, Row] = {}
+    for row in rows_of("rivals"):
+        line = table.setdefault(row["rival"], {"rival": row["rival"], "pixels": row["size"]})
+        line[f"sigma {row['sigma']:g}"] = _gain_and_map(row)
+        if row.get("seconds", "") != "":
+            line["seconds, most"] = max(row["seconds"], line.get("seconds, most", 0))
+    titles = list(dict.fromkeys(key for line in table.values() for key in line))
+    return [{title: str(line.get(title, "")) for title in titles} for line in table.values()]
+
+
+def _gain_and_map(row: Row) -> str:
+    if row.get("why not"):
+        return str(row["why not"])
+    paper = row["gain in the paper (dB)"]
+    theirs = f" ({paper:+.2f})" if paper != "" else ""
+    return f"{row['gain (dB)']:+.2f}{theirs} dB, {row['correlation']:.3f}"
+
+
+def rivals_sources() -> list[Row]:
+    return list(content("rivals")["rivals"])
+
+
 TABLES = {
     **{f"fractions {name}": chemistry(plain_table, f"chemistry-fractions-{name}") for name in FRACTIONS},
     "fractions coverage": chemistry(coverage_table, "chemistry-fractions-coverage"),
@@ -861,6 +885,8 @@ TABLES = {
         name: Table(partial(particles, f"chemistry-particles-{file}"), (f"chemistry-particles-{file}",))
         for name, file in {"particles": "report", "particles before": "before"}.items()
     },
+    "rivals": Table(rivals, ("rivals",)),
+    "rivals sources": Table(rivals_sources, ("rivals",)),
     "jitter": Table(partial(jitter, "jitter"), ("jitter",)),
     "jitter rivals": Table(partial(jitter_rivals, "jitter"), ("jitter",)),
     **{
