@@ -253,11 +253,10 @@ def print_run(done: RunResult, folder: Path, seconds: float, flags: Mapping[str,
     if done.maps is not None:
         print(map_sentence(done.maps))
     print(f"{seconds:.1f} s; results in {printable(folder)}")
-    print(f"report: {printable(folder / 'report.html')}")
-    if done.explorer is None:
-        print('no interactive page: it needs pip install "xanesum[viewer]"')
-    else:
-        print(f"interactive page: {printable(folder / done.explorer.name)}")
+    page = 'none, it needs pip install "xanesum[viewer]"'
+    if done.explorer is not None:
+        page = printable(folder / done.explorer.name)
+    print(f"report: {printable(folder / 'report.html')}; interactive page: {page}")
 
 
 def print_end(started: float, name: str, *files: str | Path) -> None:
