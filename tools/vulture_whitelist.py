@@ -3,6 +3,8 @@
 A name that a benchmark uses needs no line here.  Everything below is public: a page or a docstring shows it.
 """
 
+import http.server
+
 import xanesum
 from xanesum.align import Shifts
 from xanesum.denoisers.bm3d import BM3DDenoiser
@@ -47,3 +49,16 @@ Denoised._repr_html_
 # The normalization of Larch for programs of their own: its matrices, and its lines in a plot.
 Normalization.operators
 NormalizedSpectrum.post_line
+
+# What the server of the standard library calls or reads.
+SERVER, HANDLER = http.server.ThreadingHTTPServer, http.server.BaseHTTPRequestHandler
+SERVER.daemon_threads
+SERVER.handle_error
+HANDLER.protocol_version
+HANDLER.server_version
+HANDLER.sys_version
+HANDLER.timeout
+HANDLER.do_GET
+HANDLER.do_POST
+HANDLER.log_message
+HANDLER.close_connection

@@ -129,7 +129,8 @@ def _image_plot(name: str, shown: _Shown, palette: str, label: str, limits: Sequ
         match_aspect=True,
         **shown.ranges,
     )
-    plot.grid.visible = False
+    for lines in plot.grid:
+        lines.update(visible=False)
     source = ColumnDataSource({"image": [np.zeros((1, 1), np.float32)]}, name=f"{name}_source")
     mapper = LinearColorMapper(
         palette=palette,
@@ -265,9 +266,7 @@ def _spectra_plot(header: dict[str, Any]) -> Any:
     _span(plot, "edge", "#009E73")
     _span(plot, "state", SPECTRA["pixel"][1], "dotted")
     _span(plot, "state_region", SPECTRA["region"][1], "dotted")
-    plot.legend.location = "bottom_right"
-    plot.legend.click_policy = "hide"
-    plot.legend.background_fill_alpha = 0.6
+    plot.legend[0].update(location="bottom_right", click_policy="hide", background_fill_alpha=0.6)
     plot.js_on_event(*_on("tap", "energy_tapped"))
     return plot
 
