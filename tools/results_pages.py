@@ -859,8 +859,13 @@ def rivals() -> list[Row]:
         line[f"sigma {row['sigma']:g}"] = _gain_and_map(row)
         if row.get("seconds", "") != "":
             line["seconds, most"] = max(row["seconds"], line.get("seconds, most", 0))
-    titles = list(dict.fromkeys(key for line in table.values() for key in line))
+    titles = sorted({key for line in table.values() for key in line if key.startswith("sigma")}, key=_size)
+    titles = ["rival", "pixels", *titles, "seconds, most"]
     return [{title: str(line.get(title, "")) for title in titles} for line in table.values()]
+
+
+def _size(title: str) -> float:
+    return float(title.split()[1])
 
 
 def _gain_and_map(row: Row) -> str:
