@@ -46,9 +46,13 @@ def reld(
 
 
 def settings_for(n_frames: int, sigma: float) -> Settings:
-    """Return an eighth of the frames, and at least 20, as first frames and as the block of the updates."""
+    """Return an eighth of the frames, and at least 20, as first frames and as the block of the updates.
+
+    New directions are kept as they are found: those of chemistry pass with the edge, and the next blocks of
+    frames, from which they would be estimated again, do not show them.
+    """
     block = max(20, n_frames // 8)
-    return Settings(n_train=min(block, n_frames), block=block, floor=sigma)
+    return Settings(n_train=min(block, n_frames), block=block, floor=sigma, most_updates=1)
 
 
 def _noise_of(images: NDArray[np.float32]) -> float:

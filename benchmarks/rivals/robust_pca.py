@@ -36,7 +36,7 @@ class Settings:
 class Layers:
     """Frames of low rank and sparse frames, each (T, N)."""
 
-    low_rank: Values  # projected on the subspace that was known at that frame
+    low_rank: Values  # projected on the subspace that is known after the last frame
     sparse: Values
 
 
@@ -74,7 +74,8 @@ def reprocs(frames: Values, settings: Settings) -> Layers:
 
     The part of a frame outside of the subspace is searched for sparse values.  The rest of the frame updates
     the subspace: new directions are looked for in every block of frames, and estimated again in each of the
-    next blocks, until they stay the same.
+    next blocks, until they stay the same.  At the end, all frames are projected on the subspace as it then
+    is: online, frames in which a direction appears for the first time are without it.
 
     References
     ----------
@@ -85,9 +86,7 @@ def reprocs(frames: Values, settings: Settings) -> Layers:
     low, first_sparse = principal_component_pursuit(frames[:n_train])
     subspace = _Subspace(low, settings)
     sparse = np.zeros_like(frames)
-    low_rank = np.zeros_like(frames)
     sparse[:n_train] = first_sparse * _large(first_sparse, frames[:n_train], settings.support)
-    low_rank[:n_train] = subspace.project(frames[:n_train] - sparse[:n_train])
     supports = [sparse[n_train - 2] != 0, sparse[n_train - 1] != 0] if n_train > 1 else [sparse[0] != 0] * 2
     before = frames[n_train - 1] - sparse[n_train - 1]
     for t in range(n_train, len(frames)):
@@ -96,9 +95,9 @@ def reprocs(frames: Values, settings: Settings) -> Layers:
         sparse[t] = _sparse_values(frames[t], subspace.basis, allowed, supports, least)
         supports = [supports[1], sparse[t] != 0]
         before = frames[t] - sparse[t]
-        low_rank[t] = subspace.project(before)
         subspace.learn(before)
-    return Layers(low_rank, sparse)
+    subspace.learn_rest()
+    return Layers(subspace.project(frames - sparse), sparse)
 
 
 def sparse_part(outside: Values, basis: Values, allowed: float, weights: Values) -> Values:
@@ -165,16 +164,30 @@ class _Subspace:
             self._update(np.array(self._block))
             self._block = []
 
+    def learn_rest(self) -> None:
+        """Take in the last frames, which are no whole block."""
+        if self._block:
+            self._update(np.array(self._block))
+            self._block = []
+
     def _update(self, block: Values) -> None:
         found = self._directions(block - (block @ self._old.T) @ self._old)
+        gone = np.sum((self._new @ found.T) ** 2, axis=1) < 0.5
+        if gone.any():  # directions of the edge come and go: they are kept as they were
+            self._old, self._new = np.concatenate([self._old, self._new[gone]]), self._new[~gone]
+            found = self._directions(block - (block @ self._old.T) @ self._old)
         if not self._updates and not len(found):
             return
-        changes = _change(block, self._new, found) if self._updates else np.inf
+        changes = _change(block, self._new, found) if len(self._new) else np.inf
         self._new = found
         self._updates += 1
         settled = changes < self._settings.same and self._updates >= self._settings.least_updates
         if settled or self._updates == self._settings.most_updates:
-            self._old, self._new, self._updates = self.basis, found[:0], 0
+            self._keep()
+
+    def _keep(self) -> None:
+        """Count the new directions as old ones."""
+        self._old, self._new, self._updates = self.basis, self._new[:0], 0
 
     def _directions(self, rest: Values) -> Values:
         """Return the directions in which a block outside of the old subspace is larger than its threshold."""
