@@ -1,5 +1,6 @@
 """The list of rivals, those that other interpreters run, and the check of all of them."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from xanesum.denoisers import get_denoiser
 
 @pytest.fixture
 def environment(tmp_path, monkeypatch):
-    """A folder of environments, whose interpreter is this one."""
+    """A folder of environments, whose interpreter is this one with all of its packages."""
     for name in ENVIRONMENTS:
         (tmp_path / name / "bin").mkdir(parents=True)
-        (tmp_path / name / "bin" / "python").symlink_to(sys.executable)
+        python = tmp_path / name / "bin" / "python"
+        python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+        python.chmod(0o755)
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     return tmp_path
 
@@ -61,7 +64,7 @@ def test_frame_by_frame_means_that_no_frame_knows_another():
 
 
 def test_bm4d_denoises_a_small_volume():
-    pytest.importorskip("bm4d")
+    pytest.importorskip("bm4d", reason="needs bm4d, whose licence allows non-commercial use only")
     stack = noisy_stack((8, 16, 16))
 
     found = bm4d_stack(stack, 5.0, np.random.default_rng(1))
@@ -80,13 +83,29 @@ def test_a_missing_environment_is_a_reason(monkeypatch, tmp_path):
         nmf(noisy_stack(), 5.0, np.random.default_rng(1))
 
 
-def test_a_program_that_fails_is_a_reason(environment):
-    if "sklearn" in sys.modules:
-        pytest.skip("scikit-learn is here, so its program does not fail")
+@pytest.mark.skipif(os.name != "posix", reason="the interpreter is a script of the POSIX shell")
+def test_factors_of_scikit_learn_find_what_is_above_the_noise(environment):
+    pytest.importorskip("sklearn", reason="needs scikit-learn (extra chemistry)")
+    spectrum, image = np.linspace(20, 120, 10), 1 + np.arange(168).reshape(12, 14) / 168
+    clean = spectrum[:, None, None] * image
+    noise = 5 * np.random.default_rng(0).standard_normal(clean.shape)
+
+    found = nmf((clean + noise).astype(np.float32), 5.0, np.random.default_rng(1))
+
+    assert np.std(found - clean) < 0.5 * np.std(noise)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the interpreter is a script of the POSIX shell")
+def test_a_program_that_fails_is_a_reason(environment, monkeypatch, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text("raise ModuleNotFoundError(\"No module named 'sklearn'\")\n")
+    monkeypatch.setattr("rivals.own_environment.PROGRAM", program)
+
     with pytest.raises(UnavailableError, match=r"its program failed in hyperspy: .*sklearn"):
         nmf(noisy_stack(), 5.0, np.random.default_rng(1))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="the interpreter is a script of the POSIX shell")
 def test_a_program_gets_the_stack_and_gives_one_back(environment, monkeypatch, tmp_path):
     """A program in place of ours, which writes what it got times the number of components."""
     program = tmp_path / "program.py"

@@ -32,6 +32,7 @@ __all__ = [
     "OptionTable",
     "add_options",
     "recipe_of",
+    "scan_options_in",
     "with_flag",
 ]
 
@@ -348,6 +349,12 @@ def with_flag(note: XanesumError | XanesumWarning, flags: Mapping[str, str]) -> 
     """Return the message with the flag of its parameter, where the verb has one."""
     flag = flags.get(note.parameter or "")
     return note.message if flag is None else f"{note.message} ({flag})"
+
+
+def scan_options_in(arguments: argparse.Namespace) -> list[str]:
+    """Return the flags that were given and that a saved result, which is denoised already, has no use for."""
+    given = [flag for flag, target, _ in (*INPUT, *PARTS, *ALIGN, *DENOISE) if target in vars(arguments)]
+    return given + ["--as-is"] * arguments.as_is
 
 
 def recipe_of(arguments: argparse.Namespace) -> Recipe:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xanesum.cli.options import ALIGN, DENOISE, INPUT, PARTS, recipe_of
+from xanesum.cli.options import recipe_of, scan_options_in
 from xanesum.cli.output import (
     info_lines,
     map_notes,
@@ -176,13 +176,12 @@ def map_(arguments: argparse.Namespace) -> None:
     recipe, started = recipe_of(arguments), time.perf_counter()
     inputs = loading.input_files(arguments.scan, recipe)
     check_output(arguments.output, inputs=inputs, suffixes=MAP_SUFFIXES)
-    given = [flag for flag, target, _ in (*INPUT, *PARTS, *ALIGN, *DENOISE) if target in vars(arguments)]
     with progress_bar() as progress, allocate(recipe.compute, beside=Path(arguments.output)) as resources:
         data = load_result_or_scan(
             arguments.scan,
             recipe,
             as_is=arguments.as_is,
-            options_of_scan=given + ["--as-is"] * arguments.as_is,
+            options_of_scan=scan_options_in(arguments),
             resources=resources,
             progress=progress,
         )

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from xanesum.cli.option_values import count, number, range_of
-from xanesum.cli.options import ALIGN, DENOISE, INPUT, PARTS, OptionTable, recipe_of
+from xanesum.cli.options import recipe_of, scan_options_in
 from xanesum.cli.output import one_line, print_end, progress_bar, result_sentence
 from xanesum.report.composition_texts import cluster_lines, fraction_lines
 from xanesum.result import Denoised
@@ -170,14 +170,12 @@ def _done(
     check_output(arguments.output, inputs=inputs, is_folder=True)
     for name in names:
         check_output(folder / name, inputs=inputs) if folder.is_dir() else None
-    tables: tuple[OptionTable, ...] = (INPUT, PARTS, ALIGN, DENOISE)
-    given = [flag for table in tables for flag, target, _ in table if target in vars(arguments)]
     with progress_bar() as progress, allocate(recipe.compute, beside=folder) as resources:
         data = load_result_or_scan(
             arguments.scan,
             recipe,
             as_is=arguments.as_is,
-            options_of_scan=given + ["--as-is"] * arguments.as_is,
+            options_of_scan=scan_options_in(arguments),
             resources=resources,
             progress=progress,
         )
