@@ -7,6 +7,7 @@ from scipy.ndimage import affine_transform
 
 from xanesum.align import estimate_shifts
 from xanesum.align.shifts import Rotation
+from xanesum.stack import make_stack
 from xanesum.workflow.motion import rotation_text
 
 
@@ -81,6 +82,15 @@ def test_a_frame_without_weight_has_no_angle(tmp_path):
     table = shifts.write_shifts(tmp_path / "shifts.csv").read_text(encoding="utf-8").splitlines()
     assert table[0].endswith("reason,rotation_deg,sigma_rotation_deg")
     assert table[4].endswith(",0,inf")
+
+
+def test_of_noise_alone_no_angle_is_known():
+    noise = np.random.default_rng(0).standard_normal((12, 48, 56)).astype(np.float32)
+
+    found = estimate_shifts(make_stack(noise, 8300.0 + np.arange(12)), rotation=True).rotation
+
+    assert np.isinf(found.sigma_deg).all()
+    assert not found.turns
 
 
 def test_where_no_angle_is_known_the_text_says_so():

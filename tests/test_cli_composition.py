@@ -276,3 +276,11 @@ def test_impossible_options_of_a_recipe_are_refused(scan, capsys, recipe, messag
 
     assert status == 1
     assert message in said.err
+
+
+def test_what_cannot_be_found_does_not_lose_the_result(scan, capsys):
+    status, said = run_with("[clusters]\nfind = true\nnumber = 100000\n", scan, capsys)
+
+    assert status == 0
+    assert "no clusters: " in said.err
+    assert Path("out/result.sum.h5").is_file()

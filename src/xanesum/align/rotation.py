@@ -17,6 +17,7 @@ __all__ = ["fitted_rotation"]
 Array = NDArray[np.float64]
 
 SCALE_ERROR = 0.05  # of an angle: frames that are turned blur the model, and one step of regression is linear
+LARGEST_SIGMA = 0.5  # radians: from such an error on, nothing is known of an angle
 
 
 def fitted_rotation(level: Level, template: Template, state: State, energy_ev: Array) -> Rotation:
@@ -33,7 +34,7 @@ def fitted_rotation(level: Level, template: Template, state: State, energy_ev: A
     energy_ev : ndarray, shape (E,)
     """
     grown, turned = (refine(level, template, state, deformed=kind) for kind in (GROWS, TURNS))
-    known = state.used & np.isfinite(turned.deformation_sigma) & np.isfinite(grown.deformation_sigma)
+    known = state.used & np.isfinite(grown.deformation_sigma) & (turned.deformation_sigma < LARGEST_SIGMA)
     spread, n_free = _beside_line(grown, known, energy_ev)
     sigma = turned.deformation_sigma * np.sqrt(max(spread / max(n_free, 1), 1.0))
     weight = np.where(known, 1 / sigma**2, 0)

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xanesum.errors import EdgeError, EnergyError, RankError, RecipeError, StackError
+from xanesum.errors import EdgeError, RecipeError, XanesumError
 from xanesum.io.maps import write_map
 from xanesum.io.spectrum import Reference
 from xanesum.result import Denoised
@@ -64,10 +64,7 @@ class Composed(NamedTuple):
 def compose(result: Denoised, recipe: Recipe, *, rng: np.random.Generator) -> Composed:
     """Fit references and find clusters as the recipe says.
 
-    Raises
-    ------
-    ReadError
-        If a file cannot be read as references.
+    What cannot be done becomes a problem, and no error: the result took long, and must not be lost.
     """
     problems: list[str] = []
     e0_ev, given = recipe.map.e0_ev, recipe.fractions
@@ -76,7 +73,7 @@ def compose(result: Denoised, recipe: Recipe, *, rng: np.random.Generator) -> Co
         options = {name: value for name, value in asdict(given).items() if name != "references"}
         try:
             fractions = fit_scan(result, given.references, e0_ev=e0_ev, **options)
-        except (EdgeError, EnergyError, RankError, StackError) as error:
+        except XanesumError as error:
             problems.append(f"no fractions: {error.message}")
     wanted = recipe.clusters
     if wanted.find:
@@ -89,7 +86,7 @@ def compose(result: Denoised, recipe: Recipe, *, rng: np.random.Generator) -> Co
                 e0_ev=e0_ev,
                 rng=rng,
             )
-        except (EdgeError, EnergyError, RankError, StackError) as error:
+        except XanesumError as error:
             problems.append(f"no clusters: {error.message}")
     return Composed(fractions, clusters, tuple(problems))
 
