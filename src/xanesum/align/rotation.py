@@ -35,6 +35,9 @@ def fitted_rotation(level: Level, template: Template, state: State, energy_ev: A
     """
     grown, turned = (refine(level, template, state, deformed=kind) for kind in (GROWS, TURNS))
     known = state.used & np.isfinite(grown.deformation_sigma) & (turned.deformation_sigma < LARGEST_SIGMA)
+    if known.sum() < 2:
+        n = len(energy_ev)
+        return Rotation(np.zeros(n), np.full(n, np.inf), 1.0)
     spread, n_free = _beside_line(grown, known, energy_ev)
     sigma = turned.deformation_sigma * np.sqrt(max(spread / max(n_free, 1), 1.0))
     weight = np.where(known, 1 / sigma**2, 0)
@@ -55,14 +58,11 @@ def _beside_line(grown: Refined, known: NDArray[np.bool_], energy_ev: Array) -> 
 
 def _p_value_of_none(angle: Array, sigma: Array, known: NDArray[np.bool_], energy_ev: Array) -> float:
     """Return the probability of angles as large as these, or of as much trend, where nothing turns."""
-    n = int(known.sum())
-    if n < 2:
-        return 1.0
     target = angle[known] / sigma[known]
     design = _line(energy_ev[known]) / sigma[known][:, None]
     solution = np.linalg.lstsq(design, target)[0]
     all_of_it, beside = float(np.sum(target**2)), float(np.sum((target - design @ solution) ** 2))
-    by_chance = stats.chi2.sf(all_of_it, n - 1), stats.chi2.sf(max(all_of_it - beside, 0), 1)
+    by_chance = stats.chi2.sf(all_of_it, known.sum() - 1), stats.chi2.sf(max(all_of_it - beside, 0), 1)
     return float(min(1.0, 2 * min(by_chance)))  # of two tests
 
 
