@@ -59,5 +59,6 @@ $(DEVELOP): $(SOURCES) | $(BIN)/python
 	$(INSTALL) --editable '.[dev]'
 	@$(INSTALL) --editable '.[bm3d]' || echo 'bm3d cannot be installed here; its tests will be skipped'
 	@$(INSTALL) --editable '.[cluster]' || echo 'dask cannot be installed here; its tests will be skipped'
+	@$(INSTALL) --editable '.[hdf5plugin,codecs]' || echo 'codecs cannot be installed here; their tests will be skipped'
 	@$(INSTALL) --editable '.[browser]' || echo 'playwright cannot be installed here; tests in a browser will be skipped'
 	@touch $(PACKAGE) $@

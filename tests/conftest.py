@@ -1,9 +1,11 @@
 """Fixtures that several test files share."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
+import tifffile
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -15,6 +17,17 @@ def real_data():
     if not folder.is_dir():
         pytest.skip(f"no folder {folder}; XANESUM_TEST_DATA can name one with real scans")
     return folder
+
+
+@pytest.fixture
+def without_imagecodecs(monkeypatch):
+    """Let tifffile find no codecs but its own, as where the extra "codecs" is not installed."""
+    own = {
+        code: tifffile.TIFF.DECOMPRESSORS[code]
+        for code in (tifffile.COMPRESSION.NONE, tifffile.COMPRESSION.DEFLATE)
+    }
+    monkeypatch.setattr(tifffile.TIFF, "DECOMPRESSORS", own)
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
 
 
 @pytest.fixture(autouse=True)

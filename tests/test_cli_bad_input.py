@@ -400,11 +400,10 @@ def test_results_do_not_go_among_the_images_of_the_scan(capsys):
     assert len(os.listdir("scan")) == len(ENERGY)
 
 
-def test_a_mask_may_have_one_bit_and_its_compression_is_named(capsys, monkeypatch):
+def test_a_mask_may_have_one_bit_and_its_compression_is_named(capsys, without_imagecodecs):
     tifffile.imwrite("bits.tif", VALUES[0] > VALUES[0].mean(), photometric="minisblack")
     assert call("denoise", good(), "--mask", "bits.tif", capsys=capsys)[0] == 0
     os.remove("out.h5")
-    monkeypatch.setitem(sys.modules, "imagecodecs", None)
     with tifffile.TiffFile("bits.tif") as file:
         at = file.pages.first.tags["Compression"].valueoffset
     with open("bits.tif", "r+b") as file:

@@ -1,7 +1,6 @@
 """TIFF as other programs write it: stacks of ImageJ, OME-TIFF, tiles, compression, labels of slices."""
 
 import struct
-import sys
 
 import numpy as np
 import pytest
@@ -132,8 +131,7 @@ def test_what_is_no_stack_of_grey_images_is_refused_by_name(tmp_path, values, op
 
 
 @pytest.mark.parametrize("compression", ["LZW", "ZSTD", "JPEG"])
-def test_a_compression_that_takes_a_package_is_named(tmp_path, monkeypatch, compression):
-    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+def test_a_compression_that_takes_a_package_is_named(tmp_path, without_imagecodecs, compression):
     tifffile.imwrite(tmp_path / "a.tif", (99 * SCAN).astype(np.uint8), metadata=None, **GREY)
     content = bytearray((tmp_path / "a.tif").read_bytes())
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
