@@ -32,6 +32,7 @@ def without_imagecodecs(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _pictures_unseen(request, monkeypatch):
-    """Draw the pictures of a report, but save none where no test looks at them: it takes seconds a run."""
+    """Make the pictures of a report, but render none where no test looks at them: it takes seconds a run."""
     if request.path.name != "test_report.py":
-        monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_, **__: None)
+        for name in ("savefig", "draw_without_rendering"):
+            monkeypatch.setattr(f"matplotlib.figure.Figure.{name}", lambda *_, **__: None)
