@@ -134,7 +134,7 @@ FAULTS = (
         "method/sum_plus.py",
         "blend.divergence[:, order] + free,",
         "blend.divergence[:, order],",
-        "tests/test_method_sum_plus.py",
+        "tests/test_method_sum_plus_result.py",
     ),
     Fault(
         "sum+: reach of the noise ignored",
@@ -148,7 +148,7 @@ FAULTS = (
         "method/sum_plus.py",
         "matched[own] = p_values[of]",
         "matched[:] = p_values[: len(matched)]",
-        "tests/test_method_sum_plus.py",
+        "tests/test_method_sum_plus_result.py",
     ),
     Fault(
         "uneven noise: errors of the images not turned with them",
@@ -162,14 +162,14 @@ FAULTS = (
         "method/fit.py",
         "errors=self.errors * noise)",
         "errors=self.errors)",
-        "tests/test_method_sum_plus.py",
+        "tests/test_method_sum_plus_result.py",
     ),
     Fault(
         "uneven noise: images with noise that is not even denoised as if it were",
         "method/sum_plus.py",
         "    level = problem.coarse\n    noise = level.noise_of(spectra)\n",
         "    level = problem.coarse\n    noise = np.ones((len(spectra), 1, 1), np.float32)\n",
-        "tests/test_method_sum_plus.py",
+        "tests/test_method_sum_plus_result.py",
     ),
     Fault(
         "uneven noise: images not multiplied by it again",
@@ -190,7 +190,7 @@ FAULTS = (
         "method/sum_plus.py",
         "image_squares(noisy) - image_squares(noisy * noise)",
         "0 * image_squares(noisy)",
-        "tests/test_method_sum_plus.py",
+        "tests/test_method_sum_plus_result.py",
     ),
     Fault(
         "local risk: the variance without its cross term",
@@ -456,7 +456,7 @@ FAULTS = (
         "method/sure.py",
         "risk=self.risk + (risk - self.risk[rank])",
         "risk=self.risk",
-        "tests/test_method_sum_plus.py",
+        "tests/test_method_sum_plus_result.py",
     ),
     Fault(
         "dark values: nobody is told",
