@@ -132,8 +132,8 @@ FAULTS = (
     Fault(
         "sum+: risk without the spectra's share",
         "method/sum_plus.py",
-        "blend.divergence[:, order] + free,",
-        "blend.divergence[:, order],",
+        "(blend.risk[order] + of_spectra)[:rank]",
+        "blend.risk[order][:rank]",
         "tests/test_method_sum_plus_result.py",
     ),
     Fault(
