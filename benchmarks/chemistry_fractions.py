@@ -1,6 +1,6 @@
 """Fractions of references: exact where nothing is noisy, covered by their errors where all is.
 
-    python benchmarks/chemistry_fractions.py [--quick] [--only exact speed coverage dose missing subsets]
+    python benchmarks/chemistry_fractions.py [--quick] [--only exact speed coverage dose usual missing subsets]
 
 Samples are mixed from measured spectra of Ni, Co, Mn and Fe, see `_random_samples`; without them nothing is
 measured.  Scans of *coverage* and *missing* are drawn as in `random_scans`, from a seed on which nothing was
@@ -48,7 +48,16 @@ COMPOUNDS = (0, 1, 2, 3, 4, 5, 7, 8, 10, 11, 14, 15)  # of Fe, each once: not th
 RANGES_EV = {"Ni": (8250.0, 8500.0), "Fe": (7064.0, 7245.0), "Mn": (6521.0, 6629.0)}
 DOSES = (0.05, 0.2, 0.6)  # noise in units of the edge step of a thick pixel
 MAX_SIDE, MAX_ENERGIES = 96, 80
-PARTS = ("exact", "speed", "coverage", "dose", "missing", "subsets")
+PARTS = ("exact", "speed", "coverage", "dose", "usual", "missing", "subsets")
+FINE_PX, USUAL_PX = (100, 128), (256, 320)  # sizes of phantoms; grains of the first are 3 to 5 px wide
+USUAL = {  # a phantom of each kind, its element and its noise
+    "particle": ("Ni", "white"),
+    "catalyst": ("Fe", "counted"),
+    "round": ("Mn", "white"),
+    "electrode": ("Ni", "counted"),
+    "wedge": ("Fe", "white"),
+    "brine": ("Mn", "counted"),
+}
 LEAST_SHARE = 0.02  # true shares below it, or above 1 less it, are at a bound
 PYXAS_PYTHON = os.environ.get("XANESUM_PYXAS", "")
 PYXAS = """
@@ -280,10 +289,10 @@ def coverage(quick: bool, seed: int) -> list[Row]:
 # --- phantoms: denoised against noisy
 
 
-def phantom(element: str, shape: tuple[int, int], n_energies: int, rng: np.random.Generator) -> Row:
+def phantom(element: str, kind: str, shape: tuple[int, int], rng: np.random.Generator) -> Row:
     """Return a scan without noise, whose regions are mixed from spectra: pure ones, and even mixtures."""
-    energy_ev, spectra = spectra_of(element, SPECIES[element], n_energies)
-    scene = simulate("particle", shape=shape, n_energies=2, rng=rng).images
+    energy_ev, spectra = spectra_of(element, SPECIES[element], 60)
+    scene = simulate(kind, shape=shape, n_energies=2, rng=rng).images
     n, n_states = len(spectra), len(scene)
     states = np.vstack([np.eye(n), rng.dirichlet(np.ones(n), n_states)])[:n_states]
     amounts = np.tensordot(states.T, scene / scene.max(), 1)
@@ -307,15 +316,29 @@ def noisy(stack: xr.DataArray, noise: str, sigma: float, rng: np.random.Generato
 
 
 def dose(quick: bool, seed: int) -> list[Row]:
+    """Compare three doses on small phantoms, whose grains are 3 to 5 px wide."""
     rows = []
-    shape = (64, 80) if quick else (100, 128)
+    shape = (64, 80) if quick else FINE_PX
     for element in SPECIES:
         for sigma in DOSES:
             for noise in ("white", "counted"):
                 rng = np.random.default_rng([seed, round(1000 * sigma)])
-                rows.append(one_dose(phantom(element, shape, 60, rng), element, noise, sigma, rng))
+                rows.append(one_dose(phantom(element, "particle", shape, rng), element, noise, sigma, rng))
                 print(rows[-1], flush=True)
                 save("chemistry-fractions-dose", rows, quick=quick, seed=seed)  # it takes long
+    return rows
+
+
+def usual(quick: bool, seed: int) -> list[Row]:
+    """Compare three doses on phantoms of all kinds, with grains as wide as usual."""
+    rows = []
+    for kind, (element, noise) in USUAL.items():
+        for sigma in DOSES:
+            rng = np.random.default_rng([seed, round(1000 * sigma), 1])
+            scan = phantom(element, kind, FINE_PX if quick else USUAL_PX, rng)
+            rows.append({"phantom": kind} | one_dose(scan, element, noise, sigma, rng))
+            print(rows[-1], flush=True)
+            save("chemistry-fractions-usual", rows, quick=quick, seed=seed)  # it takes long
     return rows
 
 
