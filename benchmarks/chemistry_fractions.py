@@ -1,6 +1,6 @@
 """Fractions of references: exact where nothing is noisy, covered by their errors where all is.
 
-    python benchmarks/chemistry_fractions.py [--quick] [--only exact speed coverage dose usual missing subsets]
+    python benchmarks/chemistry_fractions.py [--quick] [--only PART ...]
 
 Samples are mixed from measured spectra of Ni, Co, Mn and Fe, see `_random_samples`; without them nothing is
 measured.  Scans of *coverage* and *missing* are drawn as in `random_scans`, from a seed on which nothing was
@@ -10,18 +10,15 @@ tuned.  The rival of *dose* is PyXAS 1.0, if XANESUM_PYXAS names a Python with i
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from _common import print_table, save
+from _pyxas_side import PYXAS_PYTHON, pyxas_fractions
 from _random_samples import ELEMENTS, references
 from _random_scenes import Content, Label, draw_content, draw_label, measured_scan, prepared
 from numpy.typing import NDArray
@@ -59,16 +56,6 @@ USUAL = {  # a phantom of each kind, its element and its noise
     "brine": ("Mn", "counted"),
 }
 LEAST_SHARE = 0.02  # true shares below it, or above 1 less it, are at a bound
-PYXAS_PYTHON = os.environ.get("XANESUM_PYXAS", "")
-PYXAS = """
-import sys, numpy as np
-from pyxas.xanes_util import fit_2D_xanes_iter2
-data = np.load(sys.argv[1])
-spectra = {f"ref{i}": np.stack([data["energy"], row], axis=1) for i, row in enumerate(data["references"])}
-found = fit_2D_xanes_iter2(data["stack"], data["energy"], spectra, coef0=None, offset=None, lamda=0.0,
-                           rho=0.01, n_iter=int(sys.argv[3]), bounds=[0, 1], method=2)
-np.save(sys.argv[2], found[0])
-"""
 
 
 def main() -> None:
@@ -368,19 +355,6 @@ def one_dose(scan: Row, element: str, noise: str, sigma: float, rng: np.random.G
 
 def rms(values: Array) -> float:
     return float(np.sqrt(np.mean(values**2)))
-
-
-def pyxas_fractions(stack: xr.DataArray, spectra: xr.DataArray) -> Array:
-    """Return the fractions (M, Y, X) of PyXAS' bounded fit by ADMM, run to convergence."""
-    with tempfile.TemporaryDirectory() as folder:
-        given, found = Path(folder, "given.npz"), Path(folder, "found.npy")
-        np.savez(given, stack=stack.values, energy=stack.energy.values, references=spectra.values)
-        command = [PYXAS_PYTHON, "-c", PYXAS, str(given), str(found), "300"]
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        subprocess.run(command, check=True, capture_output=True, env=environment)
-        amounts = np.load(found)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.nan_to_num(amounts / amounts.sum(axis=0))
 
 
 # --- a reference that is missing, and the choice among many
