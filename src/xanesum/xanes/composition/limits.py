@@ -50,17 +50,17 @@ def share_limits(free: Array, sigma: Array, lost: Array | None = None) -> tuple[
     at_top = free > 0.5
     with np.errstate(divide="ignore", invalid="ignore"):
         distance = np.maximum(np.where(at_top, 1 - free, free) / sigma, 0)
+        inner, outer = (distance - 1) * sigma, (distance + 1) * sigma
     measured, true = _lower_ends()
-    last = measured[-1]
-    as_noise = distance
+    near = np.nonzero(distance < measured[-1])
+    as_noise = distance[near]
     if lost is not None:
-        shorter = (last - measured[0]) / (last - np.interp(lost, *_first_distances()))
-        as_noise = last - (last - distance) * shorter
-    inner = np.where(distance >= last, distance - 1, np.interp(as_noise, measured, true)) * sigma
-    outer = (distance + 1) * sigma
+        first = np.interp(lost[near], *_first_distances())
+        shorter = (measured[-1] - measured[0]) / (measured[-1] - first)
+        as_noise = measured[-1] - (measured[-1] - as_noise) * shorter
+    inner[near] = np.interp(as_noise, measured, true) * sigma[near]
     low, high = np.where(at_top, 1 - outer, inner), np.where(at_top, 1 - inner, outer)
-    known = np.isfinite(distance)
-    return np.where(known, np.clip(low, 0, 1), np.nan), np.where(known, np.clip(high, 0, 1), np.nan)
+    return np.clip(low, 0, 1, out=low), np.clip(high, 0, 1, out=high)
 
 
 @lru_cache(maxsize=1)
