@@ -390,7 +390,7 @@ def subsets(quick: bool, seed: int) -> list[Row]:
     """Look for the right three of twelve references of Fe, in a scan and in a single spectrum."""
     rows: list[Row] = []
     energy_ev, spectra = spectra_of("Fe", COMPOUNDS, 90)
-    for kind, n_seeds in (("single spectrum", 10 if quick else 100), ("scan", 5 if quick else 20)):
+    for kind, n_seeds in (("single spectrum", 10 if quick else 100), ("scan", 5 if quick else 100)):
         right, near, listed = 0, 0, 0
         for index in range(n_seeds):
             rng = np.random.default_rng([seed, index, 5])
