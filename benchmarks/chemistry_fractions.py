@@ -1,6 +1,6 @@
 """Fractions of references: exact where nothing is noisy, covered by their errors where all is.
 
-    python benchmarks/chemistry_fractions.py [--quick] [--only exact speed coverage dose missing subsets]
+    python benchmarks/chemistry_fractions.py [--quick] [--only PART ...]
 
 Samples are mixed from measured spectra of Ni, Co, Mn and Fe, see `_random_samples`; without them nothing is
 measured.  Scans of *coverage* and *missing* are drawn as in `random_scans`, from a seed on which nothing was
@@ -10,18 +10,15 @@ tuned.  The rival of *dose* is PyXAS 1.0, if XANESUM_PYXAS names a Python with i
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from _common import print_table, save
+from _pyxas_side import PYXAS_PYTHON, pyxas_fractions
 from _random_samples import ELEMENTS, references
 from _random_scenes import Content, Label, draw_content, draw_label, measured_scan, prepared
 from numpy.typing import NDArray
@@ -48,18 +45,17 @@ COMPOUNDS = (0, 1, 2, 3, 4, 5, 7, 8, 10, 11, 14, 15)  # of Fe, each once: not th
 RANGES_EV = {"Ni": (8250.0, 8500.0), "Fe": (7064.0, 7245.0), "Mn": (6521.0, 6629.0)}
 DOSES = (0.05, 0.2, 0.6)  # noise in units of the edge step of a thick pixel
 MAX_SIDE, MAX_ENERGIES = 96, 80
-PARTS = ("exact", "speed", "coverage", "dose", "missing", "subsets")
+PARTS = ("exact", "speed", "coverage", "dose", "usual", "missing", "subsets")
+FINE_PX, USUAL_PX = (100, 128), (256, 320)  # sizes of phantoms; grains of the first are 3 to 5 px wide
+USUAL = {  # a phantom of each kind, its element and its noise
+    "particle": ("Ni", "white"),
+    "catalyst": ("Fe", "counted"),
+    "round": ("Mn", "white"),
+    "electrode": ("Ni", "counted"),
+    "wedge": ("Fe", "white"),
+    "brine": ("Mn", "counted"),
+}
 LEAST_SHARE = 0.02  # true shares below it, or above 1 less it, are at a bound
-PYXAS_PYTHON = os.environ.get("XANESUM_PYXAS", "")
-PYXAS = """
-import sys, numpy as np
-from pyxas.xanes_util import fit_2D_xanes_iter2
-data = np.load(sys.argv[1])
-spectra = {f"ref{i}": np.stack([data["energy"], row], axis=1) for i, row in enumerate(data["references"])}
-found = fit_2D_xanes_iter2(data["stack"], data["energy"], spectra, coef0=None, offset=None, lamda=0.0,
-                           rho=0.01, n_iter=int(sys.argv[3]), bounds=[0, 1], method=2)
-np.save(sys.argv[2], found[0])
-"""
 
 
 def main() -> None:
@@ -280,10 +276,10 @@ def coverage(quick: bool, seed: int) -> list[Row]:
 # --- phantoms: denoised against noisy
 
 
-def phantom(element: str, shape: tuple[int, int], n_energies: int, rng: np.random.Generator) -> Row:
+def phantom(element: str, kind: str, shape: tuple[int, int], rng: np.random.Generator) -> Row:
     """Return a scan without noise, whose regions are mixed from spectra: pure ones, and even mixtures."""
-    energy_ev, spectra = spectra_of(element, SPECIES[element], n_energies)
-    scene = simulate("particle", shape=shape, n_energies=2, rng=rng).images
+    energy_ev, spectra = spectra_of(element, SPECIES[element], 60)
+    scene = simulate(kind, shape=shape, n_energies=2, rng=rng).images
     n, n_states = len(spectra), len(scene)
     states = np.vstack([np.eye(n), rng.dirichlet(np.ones(n), n_states)])[:n_states]
     amounts = np.tensordot(states.T, scene / scene.max(), 1)
@@ -307,15 +303,29 @@ def noisy(stack: xr.DataArray, noise: str, sigma: float, rng: np.random.Generato
 
 
 def dose(quick: bool, seed: int) -> list[Row]:
+    """Compare three doses on small phantoms, whose grains are 3 to 5 px wide."""
     rows = []
-    shape = (64, 80) if quick else (100, 128)
+    shape = (64, 80) if quick else FINE_PX
     for element in SPECIES:
         for sigma in DOSES:
             for noise in ("white", "counted"):
                 rng = np.random.default_rng([seed, round(1000 * sigma)])
-                rows.append(one_dose(phantom(element, shape, 60, rng), element, noise, sigma, rng))
+                rows.append(one_dose(phantom(element, "particle", shape, rng), element, noise, sigma, rng))
                 print(rows[-1], flush=True)
                 save("chemistry-fractions-dose", rows, quick=quick, seed=seed)  # it takes long
+    return rows
+
+
+def usual(quick: bool, seed: int) -> list[Row]:
+    """Compare three doses on phantoms of all kinds, with grains as wide as usual."""
+    rows = []
+    for kind, (element, noise) in USUAL.items():
+        for sigma in DOSES:
+            rng = np.random.default_rng([seed, round(1000 * sigma), 1])
+            scan = phantom(element, kind, FINE_PX if quick else USUAL_PX, rng)
+            rows.append({"phantom": kind} | one_dose(scan, element, noise, sigma, rng))
+            print(rows[-1], flush=True)
+            save("chemistry-fractions-usual", rows, quick=quick, seed=seed)  # it takes long
     return rows
 
 
@@ -327,15 +337,17 @@ def one_dose(scan: Row, element: str, noise: str, sigma: float, rng: np.random.G
     clean = fit_fractions(result, scan["references"])
     raw = fit_fractions(stack, scan["references"], sigma=sigma)
     where = total > 0.3
-    errors = {name: (fractions_of(maps) - truth)[:, where] for name, maps in (("ours", clean), ("raw", raw))}
+    known = where & np.isfinite(fractions_of(raw)).all(axis=0)  # the noise leaves nothing of some pixels
+    errors = {name: (fractions_of(maps) - truth)[:, known] for name, maps in (("ours", clean), ("raw", raw))}
     row: Row = {"element": element, "noise": noise, "sigma / step": sigma, "K": result.rank}
     row |= {"rms, denoised": rms(errors["ours"]), "rms, noisy": rms(errors["raw"])}
     row["times smaller"] = row["rms, noisy"] / row["rms, denoised"]
+    row["without fractions, noisy"] = float(1 - known.sum() / where.sum())
     for name, error in errors.items():
         row[f"bias, {'denoised' if name == 'ours' else 'noisy'}"] = rms(error.mean(axis=1))
     if PYXAS_PYTHON:
         theirs = pyxas_fractions(stack, scan["references"])
-        row["rms, PyXAS ADMM on the noisy stack"] = rms((theirs - truth)[:, where])
+        row["rms, PyXAS ADMM on the noisy stack"] = rms((theirs - truth)[:, known])
     both = covered(clean, truth, where & clean["mask"].values)
     stated = covered(raw, truth, where & raw["mask"].values)
     row |= {f"covered, {case}": both[case] for case in ("all", "between", "at bounds", "+- sigma")}
@@ -345,19 +357,6 @@ def one_dose(scan: Row, element: str, noise: str, sigma: float, rng: np.random.G
 
 def rms(values: Array) -> float:
     return float(np.sqrt(np.mean(values**2)))
-
-
-def pyxas_fractions(stack: xr.DataArray, spectra: xr.DataArray) -> Array:
-    """Return the fractions (M, Y, X) of PyXAS' bounded fit by ADMM, run to convergence."""
-    with tempfile.TemporaryDirectory() as folder:
-        given, found = Path(folder, "given.npz"), Path(folder, "found.npy")
-        np.savez(given, stack=stack.values, energy=stack.energy.values, references=spectra.values)
-        command = [PYXAS_PYTHON, "-c", PYXAS, str(given), str(found), "300"]
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        subprocess.run(command, check=True, capture_output=True, env=environment)
-        amounts = np.load(found)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.nan_to_num(amounts / amounts.sum(axis=0))
 
 
 # --- a reference that is missing, and the choice among many
@@ -391,7 +390,7 @@ def subsets(quick: bool, seed: int) -> list[Row]:
     """Look for the right three of twelve references of Fe, in a scan and in a single spectrum."""
     rows: list[Row] = []
     energy_ev, spectra = spectra_of("Fe", COMPOUNDS, 90)
-    for kind, n_seeds in (("single spectrum", 10 if quick else 100), ("scan", 5 if quick else 20)):
+    for kind, n_seeds in (("single spectrum", 10 if quick else 100), ("scan", 5 if quick else 100)):
         right, near, listed = 0, 0, 0
         for index in range(n_seeds):
             rng = np.random.default_rng([seed, index, 5])

@@ -14,7 +14,7 @@ def problem(n, n_columns=200, seed=0):
     return design, design @ true + 0.5 * rng.standard_normal((40, n_columns))
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 5, 12])
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 8, 9, 12])
 def test_it_is_the_solution_of_scipy(n):
     design, columns = problem(n)
     theirs = np.array([nnls(design, column)[0] for column in columns.T]).T
@@ -24,6 +24,31 @@ def test_it_is_the_solution_of_scipy(n):
     assert 0.1 < np.mean(theirs == 0) < 0.9
     np.testing.assert_allclose(found, theirs, atol=1e-9)
     np.testing.assert_array_equal(is_free, theirs > 0)
+
+
+def test_columns_that_need_many_exchanges_are_solved():
+    """Nearly the same columns; most unknowns are at 0, and not those that are negative at first."""
+    rng = np.random.default_rng(4)
+    design = 1 + 0.05 * rng.standard_normal((30, 6))
+    columns = design @ np.maximum(rng.normal(-0.5, 1.0, (6, 500)), 0) + 0.3 * rng.standard_normal((30, 500))
+    theirs = np.array([nnls(design, column)[0] for column in columns.T]).T
+
+    found, is_free = nonnegative_solutions(design.T @ design, design.T @ columns)
+
+    np.testing.assert_allclose(found, theirs, atol=1e-8)
+    assert (found[~is_free] == 0).all()
+
+
+def test_a_column_without_numbers_leaves_the_others_alone():
+    design, columns = problem(3, 20)
+    expected, _ = nonnegative_solutions(design.T @ design, design.T @ columns)
+    rhs = design.T @ columns
+    rhs[:, 7] = np.nan
+
+    found, _ = nonnegative_solutions(design.T @ design, rhs)
+
+    others = np.arange(20) != 7
+    np.testing.assert_array_equal(found[:, others], expected[:, others])
 
 
 @pytest.mark.parametrize("n", [1, 2, 4, 8])

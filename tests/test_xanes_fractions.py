@@ -286,6 +286,50 @@ def test_limits_cover_68_percent_at_bounds_and_inside_and_never_less(true):
     assert covered < (0.86 if 0 < min(true, 1 - true) <= sigma else 0.70)
 
 
+@pytest.mark.parametrize("lost", [0.3, 0.9, 1.0])
+@pytest.mark.parametrize("true", [0.0, 0.05, 0.5, 1.0])
+def test_limits_cover_68_percent_where_detail_is_lost(lost, true):
+    """At a bound, lost detail moves a share away from it alone; 20,000 draws."""
+    sigma, rng = 0.1, np.random.default_rng(0)
+    bias = np.sqrt(lost) * rng.standard_normal(20_000)
+    if true in (0, 1):
+        bias = np.abs(bias) * (1 - 2 * true)
+    free = true + sigma * (bias + np.sqrt(1 - lost) * rng.standard_normal(20_000))
+    low, high = share_limits(free, np.full(free.shape, sigma), np.full(free.shape, lost))
+
+    assert 0.67 < np.mean((low <= true) & (true <= high)) < (0.88 if true == 0.05 else 0.70)
+
+
+def test_without_lost_detail_limits_are_those_of_noise():
+    free = np.linspace(-0.3, 1.3, 400)
+    sigma = np.full(400, 0.1)
+    np.testing.assert_allclose(share_limits(free, sigma, 0 * free), share_limits(free, sigma), atol=1e-12)
+    low, high = share_limits(free, sigma, 1 + 0 * free)
+    inside = (free > 0) & (free < 1)
+    np.testing.assert_allclose(low[inside], np.maximum(free - 0.1, 0)[inside], atol=0.015)
+    np.testing.assert_allclose(high[inside], np.minimum(free + 0.1, 1)[inside], atol=0.015)
+
+
+def test_intervals_of_pure_pixels_in_fine_grains_cover_the_truth():
+    """Smoothing moves pure pixels towards their neighbours, so that errors at the bound have one sign."""
+    scan, references, truth = fine_grains()
+    result = denoise(scan, method="sum", rank=2, denoiser="wavelet", rng=np.random.default_rng(0))
+    maps = fit_fractions(result, references)
+    inside = (fractions_of(maps, "_low") <= truth) & (truth <= fractions_of(maps, "_high"))
+
+    assert 0.63 < np.mean(inside[:, maps["mask"].values]) < 0.85
+
+
+def fine_grains():
+    """Squares of 4 x 4 pixels, each pure."""
+    rng = np.random.default_rng(3)
+    state = np.kron(rng.integers(0, 2, (14, 15)), np.ones((4, 4), int))
+    shares = np.stack([state == 0, state == 1]).astype(float)
+    clean = np.tensordot(species(2).T, shares, 1)
+    values = clean + 0.25 * rng.standard_normal(clean.shape)
+    return make_stack(values.astype(np.float32), ENERGY), named(species(2)), shares
+
+
 def test_names_become_parts_of_names_of_files():
     assert map_names(("a/b", "a b", "a_b", "Fe2O3.x", "../..")) == (
         "a_b",

@@ -244,13 +244,16 @@ def test_a_shift_is_found_exactly_without_noise(shift):
 
 
 def test_the_error_of_a_shift_holds_in_noise():
-    """The root mean square of 16 errors over stated errors has an error of 0.18 by itself."""
+    """The root mean square of 16 errors over stated errors has an error of 0.18 by itself.
+
+    Stated errors allow for a reference that is lacking, so they are rather large where none is.
+    """
     share = []
     for seed in range(16):
         found = fit_energy_shift(mixed((0.35, 0.65), shift_ev=0.7, sigma=0.02, seed=seed), [LOW, HIGH])
         share.append((found.shift_ev - 0.7) / found.sigma_ev)
 
-    assert 0.45 < np.sqrt(np.mean(np.square(share))) < 1.4
+    assert 0.2 < np.sqrt(np.mean(np.square(share))) < 1.4
     assert np.count_nonzero(np.abs(share) < 2) >= 13
 
 
@@ -263,6 +266,17 @@ def test_a_component_that_no_reference_has_makes_the_error_larger():
     assert not abs(found.shift_ev) > 4 * found.sigma_ev
 
 
+def test_a_reference_that_noise_hides_makes_the_error_larger():
+    """Without HIGH, the spectrum is nearly as likely at another shift; a third kind may lack so."""
+    seeds = [fit_energy_shift(mixed((0.35, 0.65), sigma=0.02, seed=seed), [LOW, HIGH]) for seed in range(3)]
+
+    assert np.median([found.sigma_ev for found in seeds]) > 0.18  # 0.11 by noise alone
+
+
+def test_with_one_reference_the_error_is_that_of_other_chemistry():
+    assert fit_energy_shift(mixed((1.0, 0.0), shift_ev=0.5), [LOW]).sigma_ev >= 1.0
+
+
 def test_the_error_of_a_result_is_that_of_its_noise():
     stack = mixed((0.35, 0.65), shift_ev=0.7, sigma=0.1, size=(12, 14))
     result = denoise(stack, method="sum", denoiser="none", rank=1)
@@ -270,7 +284,7 @@ def test_the_error_of_a_result_is_that_of_its_noise():
     found = fit_energy_shift(result, [LOW, HIGH])
 
     assert abs(found.shift_ev - 0.7) < 3 * found.sigma_ev
-    assert found.sigma_ev < 0.2
+    assert found.sigma_ev < 0.3
     assert "fitted to the mean spectrum from 831" in found.definition
 
 

@@ -53,6 +53,20 @@ FAULTS = (
         "tests/test_xanes_larch_normalization.py",
     ),
     Fault(
+        "fractions: lost detail counts as noise at the bounds",
+        "xanes/composition/fractions.py",
+        "lost = np.clip(1 - kept / variance, 0, 1)",
+        "lost = np.clip(1 - kept / variance, 0, 0)",
+        "tests/test_xanes_fractions.py",
+    ),
+    Fault(
+        "references: no reference can lack where the misfit shows none",
+        "xanes/references/energy_shift.py",
+        "    return LEFT_OUT * largest\n",
+        "    return 0.0 * largest\n",
+        "tests/test_xanes_references.py",
+    ),
+    Fault(
         "references: a shift in the wrong direction",
         "xanes/references/spectra.py",
         "energy_ev=each.energy_ev + shift_ev",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ __all__ = ["groups_of", "nonnegative_solutions", "solution_operator"]
 FULL_EXCHANGES = 3  # rounds without progress in which all wrong unknowns change sides, before only one does
 TOLERANCE = 1e-12  # of a sign, relative to the right-hand side ...
 FEW = 16  # unknowns, of which all sets are counted
+FEWER = 8  # unknowns, of which a set is the bits of one byte ...
+QUICK_ROUNDS = 3  # ... and rounds in which all wrong unknowns change sides at once, in columns sorted by set
 ROUNDS_OF_TOLERANCE = (
     40  # ... and ten times as much after each of these, so that rounding cannot make a circle
 )
@@ -54,13 +57,16 @@ def nonnegative_solutions(
     if total is not None:
         summing, rhs = 1 / scale, np.vstack([rhs, total])
         is_free[:, total <= 0] = False
-    solution = solution_operator(gram, np.ones(len(gram), bool), summing) @ rhs
-    is_left = (solution < -TOLERANCE * np.abs(rhs).max(axis=0)).any(axis=0)
-    if total is not None:
-        is_left &= total > 0
-        solution[:, total <= 0] = 0
-    np.maximum(solution, 0, out=solution)
-    columns = np.flatnonzero(is_left)
+    if total is None and len(gram) <= FEWER:
+        solution, is_free, columns = _of_few(gram, rhs)
+    else:
+        solution = solution_operator(gram, np.ones(len(gram), bool), summing) @ rhs
+        is_left = (solution < -TOLERANCE * np.abs(rhs).max(axis=0)).any(axis=0)
+        if total is not None:
+            is_left &= total > 0
+            solution[:, total <= 0] = 0
+        np.maximum(solution, 0, out=solution)
+        columns = np.flatnonzero(is_left)
     state = _State(rhs[:, columns], is_free[:, columns])
     tolerance = TOLERANCE
     for count in range(1, 1 + ROUNDS_OF_TOLERANCE * 12):
@@ -77,6 +83,62 @@ def nonnegative_solutions(
         state.exchange(wrong)
         tolerance *= 10 if count % ROUNDS_OF_TOLERANCE == 0 else 1
     return solution / scale[:, None], is_free
+
+
+def _of_few(
+    gram: NDArray[np.float64], rhs: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], Bits, NDArray[np.intp]]:
+    """Return solutions (M, P) and free unknowns (M, P) of few unknowns, and the columns that are not solved.
+
+    A set of free unknowns is a byte.  Columns are sorted by it, so that those of one set lie together.
+    """
+    n, everything = len(gram), np.uint8(2 ** len(gram) - 1)
+    bound = TOLERANCE * float(np.abs(rhs).max(initial=0, where=np.isfinite(rhs)))
+    solution = np.linalg.inv(gram) @ rhs
+    wrong = _negative(solution, bound)
+    np.maximum(solution, 0, out=solution)
+    columns, sets = np.flatnonzero(wrong), np.full(rhs.shape[1], everything)
+    given, free = rhs[:, columns], everything ^ wrong[columns]
+    for _ in range(QUICK_ROUNDS):
+        if not columns.size:
+            break
+        order = np.argsort(free, kind="stable")
+        columns, given, free = columns[order], given[:, order], free[order]
+        starts = np.flatnonzero(np.diff(free, prepend=free[:1] ^ 1))
+        found = np.empty_like(given)
+        parts = [slice(*ends) for ends in zip(starts, [*starts[1:], len(free)], strict=True)]
+        bits = [(free[part.start] >> np.arange(n)) & 1 > 0 for part in parts]
+        for chosen, part in zip(bits, parts, strict=True):
+            operator = _signs_operator(gram.tobytes(), chosen.tobytes())
+            np.matmul(operator, given[:, part], out=found[:, part])
+        wrong = _negative(found, bound)
+        for chosen, part in zip(bits, parts, strict=True):
+            found[~chosen, part] = 0
+        done = wrong == 0
+        solved = columns[done]
+        solution[:, solved] = np.maximum(found[:, done], 0)
+        sets[solved] = free[done]
+        columns, given, free = columns[~done], given[:, ~done], (free ^ wrong)[~done]
+    sets[columns] = free
+    return solution, np.array([(sets & (1 << bit)) > 0 for bit in range(n)]), columns
+
+
+def _negative(values: NDArray[np.float64], bound: float) -> NDArray[np.uint8]:
+    """Return which of a few rows are below ``-bound``, as the bits of a byte for each column."""
+    code = np.zeros(values.shape[1], np.uint8)
+    for bit, row in enumerate(values):
+        code |= (row < -bound).view(np.uint8) << np.uint8(bit)
+    return code
+
+
+@lru_cache(maxsize=2**FEWER)  # all blocks of pixels have the same
+def _signs_operator(gram: bytes, free: bytes) -> NDArray[np.float64]:
+    """Return the matrix (M, M) from right-hand side to the free unknowns, and to the slopes of the others."""
+    chosen = np.frombuffer(free, bool)
+    square = np.frombuffer(gram).reshape(len(chosen), len(chosen))
+    operator = solution_operator(square, chosen)
+    operator[~chosen] = (square @ operator - np.eye(len(chosen)))[~chosen]
+    return operator
 
 
 class _State:

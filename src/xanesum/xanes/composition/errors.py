@@ -12,7 +12,14 @@ from xanesum.result.spectrum_errors import SpectrumError
 from xanesum.xanes.composition.reference_fit import ReferenceFit
 from xanesum.xanes.pixel_spectra import PixelSpectra
 
-__all__ = ["AmountErrors", "ExpectedMisfit", "error_parts", "hidden_amounts", "variance_less_shares"]
+__all__ = [
+    "AmountErrors",
+    "ExpectedMisfit",
+    "Variances",
+    "error_parts",
+    "hidden_amounts",
+    "variance_less_shares",
+]
 
 Array = NDArray[np.float64]
 
@@ -106,39 +113,58 @@ class AmountErrors:
             total += covariance[:, :, None] * size[pixels].astype(np.float64) ** 2
         return total if self.is_known else np.full_like(total, np.nan)
 
+    def find(self, pixels: slice) -> tuple[Variances, Variances]:
+        """Return the variances that errors of the images bring, and those that all other errors bring."""
+        together = self.of_sources.sum(axis=0)
+        of_images = np.vstack([self.of_sources**2, self.of_sources * together, together**2])
+        of_others = np.array([_moments(each) for each in self.covariances]).T.reshape(len(of_images), -1)
+        squares = [np.square(size[pixels], dtype=np.float64) for size in self.sizes]
+        by_images = of_images @ np.square(self.errors[:, pixels], dtype=np.float64)
+        by_others = of_others @ np.array(squares).reshape(len(self.sizes), by_images.shape[1])
+        if not self.is_known:
+            by_others = np.full_like(by_others, np.nan)
+        return Variances(by_images), Variances(by_others)
+
     def of_amounts(self, pixels: slice) -> Array:
         """Return the variances (M, p) of the amounts."""
-        return self._variance(np.zeros((len(self.of_sources), 1)), pixels)
+        by_images, by_others = self.find(pixels)
+        return by_images.of_amounts + by_others.of_amounts
 
-    def of_total(self, pixels: slice) -> Array:
-        """Return the variance (p,) of the sum of the amounts."""
-        variance = self.of_sources.sum(axis=0) ** 2 @ self.errors[:, pixels].astype(np.float64) ** 2
-        for covariance, size in zip(self.covariances, self.sizes, strict=True):
-            variance = variance + covariance.sum() * size[pixels].astype(np.float64) ** 2
-        return variance if self.is_known else np.full_like(variance, np.nan)
 
-    def of_shares(self, shares: Array, pixels: slice) -> Array:
-        """Return the variances (M, p) of the shares (M, p) of the amounts, times the square of their sum."""
-        return self._variance(shares, pixels)
+@dataclass(frozen=True, slots=True, eq=False)
+class Variances:
+    """Variances of M amounts, their covariances with the sum of all, and the variance of this sum."""
 
-    def _variance(self, shares: Array, pixels: slice) -> Array:
-        """Return the variance of each amount less `shares` of their sum, (M, p)."""
-        n_pixels = len(range(*pixels.indices(self.errors.shape[1])))
-        variance = np.zeros((len(self.of_sources), n_pixels))
-        together = self.of_sources.sum(axis=0)
-        for s, error in enumerate(self.errors[:, pixels]):
-            variance += ((self.of_sources[:, s, None] - shares * together[s]) * error) ** 2
-        for covariance, size in zip(self.covariances, self.sizes, strict=True):
-            square = size[pixels].astype(np.float64) ** 2
-            variance += variance_less_shares(covariance, shares) * square
-        return variance if self.is_known else np.full_like(variance, np.nan)
+    moments: Array  # (2 M + 1, p), in this order
+
+    @property
+    def of_amounts(self) -> Array:
+        """Variances (M, p) of the amounts."""
+        return self.moments[: len(self.moments) // 2]
+
+    @property
+    def of_total(self) -> Array:
+        """Variance (p,) of the sum of the amounts."""
+        return np.asarray(self.moments[-1])
+
+    def of_shares(self, shares: Array) -> Array:
+        """Return the variances (M, p) of the amounts, each less its `shares` (M, p) of their sum."""
+        with_total = self.moments[len(shares) : -1]
+        variance = shares * self.moments[-1]
+        variance -= 2 * with_total
+        variance *= shares
+        variance += self.moments[: len(shares)]
+        return np.asarray(np.maximum(variance, 0, out=variance))
 
 
 def variance_less_shares(covariance: Array, shares: Array) -> Array:
     """Return the variance of each of M quantities less `shares` (M, p) of their sum, (M, p)."""
-    along = covariance.sum(axis=1)[:, None]
-    variance = np.diag(covariance)[:, None] - 2 * shares * along + shares**2 * covariance.sum()
-    return np.asarray(np.maximum(variance, 0))
+    return Variances(_moments(covariance)[:, None]).of_shares(shares)
+
+
+def _moments(covariance: Array) -> Array:
+    """Return variances, covariances with the sum of all, and the variance of the sum, (2 M + 1,)."""
+    return np.concatenate([np.diag(covariance), covariance.sum(axis=1), [covariance.sum()]])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -155,31 +155,46 @@ class _Solver:
             total = fitted.amounts.sum(axis=0)
             fractions = fitted.amounts / total
             beyond = np.maximum(fitted.misfit - self.explained * fitted.expected, common_misfit * total**2)
-            by_noise = self.errors.of_shares(fractions, pixels)
-            by_misfit = variance_less_shares(self.uncertainty, fractions) * beyond
-            sigma = np.sqrt(by_noise + by_misfit) / np.abs(total)
+            by_images, by_others = self.errors.find(pixels)
+            of_images = by_images.of_shares(fractions)
+            by_noise = of_images + by_others.of_shares(fractions)
+            by_unit = variance_less_shares(self.uncertainty, fractions)
+            by_misfit = by_unit * beyond
+            variance = by_noise + by_misfit
+            sigma = np.sqrt(variance) / np.abs(total)
             if self.options.non_negative:
                 sigma = np.minimum(sigma, LARGEST_SIGMA)
+            of_total = by_images.of_total + by_others.of_total
+            of_amounts = by_images.of_amounts + by_others.of_amounts
             found = {
                 "fraction": fractions,
                 "fraction_sigma": sigma,
                 "amount": fitted.amounts,
-                "amount_sigma": np.sqrt(
-                    self.errors.of_amounts(pixels) + np.diag(self.uncertainty)[:, None] * beyond
-                ),
+                "amount_sigma": np.sqrt(of_amounts + np.diag(self.uncertainty)[:, None] * beyond),
                 "total": total,
-                "total_by_noise": np.sqrt(self.errors.of_total(pixels)),
-                "total_sigma": np.sqrt(self.errors.of_total(pixels) + self.uncertainty.sum() * beyond),
+                "total_by_noise": np.sqrt(of_total),
+                "total_sigma": np.sqrt(of_total + self.uncertainty.sum() * beyond),
                 "r_factor": fitted.misfit / fitted.size,
                 "reduced_chi_square": fitted.misfit / fitted.expected,
                 "by_misfit": by_misfit.sum(axis=0) > by_noise.sum(axis=0),
             }
             if self.options.non_negative:
                 free = fitted.without_bounds / fitted.without_bounds.sum(axis=0)
-                low, high = share_limits(free, sigma)
+                kept = by_noise if self.spectra.basis is None else self._kept(of_images, by_unit, pixels)
+                lost = np.clip(1 - kept / variance, 0, 1)
+                low, high = share_limits(free, sigma, lost)
                 found["fraction_low"] = np.fmin(low, fractions)
                 found["fraction_high"] = np.where(np.isnan(high), np.nan, np.fmax(high, fractions))
         return found
+
+    def _kept(self, of_images: Array, by_unit: Array, pixels: slice) -> Array:
+        """Return the part of the variances `of_images` (M, p) that is noise, and not lost detail.
+
+        Of an image that is smoothed for the least error, the share of the noise that is kept is that of the
+        error in the noise, as in a filter of Wiener.  The noise of shares without denoising is `by_unit`.
+        """
+        before = by_unit * np.square(self.spectra.noise_pixel[pixels])
+        return of_images * np.minimum(of_images / before, 1)
 
 
 def fit_fractions(

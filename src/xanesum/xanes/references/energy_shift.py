@@ -7,7 +7,7 @@ chemistry.  It is fitted to the mean spectrum of the scan, together with the fra
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -37,8 +37,12 @@ WINDOW_EV = (-25.0, 60.0)  # energies that are fitted, relative to e0: here the 
 MIN_ENERGIES = 6  # in this window, and more than there are references
 NEAR_EV = 1e-4  # the search ends when the shift is known to this
 BLOCKS = 8  # of neighbouring energies that are left out, one after the other
+REACH_EV = 3.0  # shifts without one reference are looked for so far away
 SLOPE_EV = 0.05  # spectra are moved by so much to either side for their slope
 LACKING = 2.0  # what is lacking looks like a shift by so many times what is left: measured with one left out
+LEFT_OUT = 0.5  # of the largest change of the shift by leaving out a reference counts as its error ...
+NOTICED = 10.0  # ... where the misfit shows it by no more than this; the rest of it in proportion
+ALONE_EV = 1.0  # of one reference: the edges of compounds of an element are about 2 eV apart
 SIGMAS = 2.0  # a shift of so many standard errors is there
 BETWEEN = 0.02  # of the distance of a reference's energies: what a curve through them may be off by
 WHITE_VARIANCE = 35 / 18  # of a noise level from second differences: more than of one from the values
@@ -121,11 +125,13 @@ def fit_energy_shift(
     """Fit one shift of energy to all references, so that a mixture of them fits the mean spectrum best.
 
     Amounts of the references from 0 on, and the shift, are fitted by least squares from 25 eV below e0 to
-    60 eV above, after the lines of the scan were taken from both.  The standard error has three parts.  One
+    60 eV above, after the lines of the scan were taken from both.  The standard error has four parts.  One
     is what the noise of the mean spectrum brings, or, if this is larger, leaving out blocks of neighbouring
-    energies (jackknife [1]_).  The other is what is left over beyond the noise.  It shows that the sample is
+    energies (jackknife [1]_).  Another is what is left over beyond the noise.  It shows that the sample is
     no mixture of these references, and what they lack may look like a shift, by up to twice what is left.
-    A fiftieth of the distance of the references' energies is added: between them, spectra are not known.
+    Noise hides what they lack, too: each reference is left out, and as far as the misfit does not show that
+    it is missing, half of the change of the shift counts.  With one reference, that part is 1 eV.  A fiftieth
+    of the distance of the references' energies is added: between them, spectra are not known.
 
     Parameters
     ----------
@@ -269,7 +275,29 @@ def _error(problem: _Problem, shift_ev: float, amounts: NDArray[np.float64], lef
     found = [problem.best(near, problem.blocks != block) for block in range(BLOCKS)]
     jackknife = float(np.sqrt((BLOCKS - 1) * np.mean((np.array(found) - np.mean(found)) ** 2)))
     of_scan = np.hypot(max(by_one * noise, jackknife), LACKING * by_one * noise * np.sqrt(alike))
-    return float(np.hypot(of_scan, BETWEEN * problem.apart_ev))
+    of_lacking = _of_lacking(problem, shift_ev, amounts, left, noise)
+    return float(np.linalg.norm([of_scan, of_lacking, BETWEEN * problem.apart_ev]))
+
+
+def _of_lacking(
+    problem: _Problem, shift_ev: float, amounts: NDArray[np.float64], left: float, noise: float
+) -> float:
+    """Return what the shift may be off by because a reference is lacking, and noise hides it."""
+    if len(amounts) == 1:
+        return ALONE_EV
+    largest = 0.0
+    for k in np.flatnonzero(amounts > 0):
+        others = replace(problem, moved=_without(problem.moved, int(k)))
+        moved_to = others.best((shift_ev - REACH_EV, shift_ev + REACH_EV))
+        more = max(others.fit(moved_to)[1] - left, 0.0)
+        hidden = min(1.0, np.sqrt(NOTICED * noise**2 / more)) if more > 0 else 1.0
+        largest = max(largest, abs(moved_to - shift_ev) * hidden)
+    return LEFT_OUT * largest
+
+
+def _without(moved: Callable[[float], NDArray[np.float64]], k: int) -> Callable[[float], NDArray[np.float64]]:
+    """Return the references (n, R - 1) by their shift, without one of them."""
+    return lambda by_ev: np.delete(moved(by_ev), k, axis=1)
 
 
 def _white_part(residual: NDArray[np.float64]) -> float:
