@@ -11,9 +11,7 @@ __all__ = ["band_ssim", "spectral_angle_deg"]
 PEAK = 255.0
 
 
-def band_ssim(
-    estimate: NDArray[np.floating], truth: NDArray[np.floating], *, peak: float = PEAK
-) -> float:
+def band_ssim(estimate: NDArray[np.floating], truth: NDArray[np.floating], *, peak: float = PEAK) -> float:
     """Return the mean over bands of the structural similarity, by scikit-image with its defaults.
 
     Parameters

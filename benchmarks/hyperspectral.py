@@ -3,10 +3,10 @@
     python benchmarks/hyperspectral.py [--scenes ...] [--sigmas ...] [--methods ...] [--redo] [--picture]
     python benchmarks/hyperspectral.py --quick
 
-Each scene is scaled as a whole, so that its least value is 0 and its largest 255; its bands keep their ratios,
-and the noise is the same in all of them.  Rows that are in the results file are not measured again, so a run
-that was stopped continues.  Slow rivals get the middle 48 x 48 pixels, with rows of their own for the noisy
-image and for this project.  Rivals are given the noise level.
+Each scene is scaled as a whole, so that its least value is 0 and its largest 255.  Its bands keep their
+ratios, and the noise is the same in all of them.  Rows that are in the results file are not measured again,
+so a run that was stopped continues.  Slow rivals get the middle 48 x 48 pixels, with rows of their own for
+the noisy image and for this project.  Rivals are given the noise level.
 
 Needs the folder of real data, see `_random_samples`.  ``--picture`` draws docs/results/hyperspectral.png.
 """
@@ -67,7 +67,9 @@ def nothing(noisy: Stack, sigma: float, rng: np.random.Generator) -> Found:
     return noisy, {}
 
 
-def own(noisy: Stack, sigma: float, rng: np.random.Generator, *, given: bool = False, **options: Any) -> Found:
+def own(
+    noisy: Stack, sigma: float, rng: np.random.Generator, *, given: bool = False, **options: Any
+) -> Found:
     """Denoise by this project.  The bands count as energies at equal distances."""
     stack = make_stack(noisy, FIRST_EV + np.arange(len(noisy)), quantity="intensity")
     level = {"sigma": sigma} if given else {}
@@ -245,7 +247,9 @@ def draw(folder: Path) -> None:
         upper.imshow(image, cmap="gray", vmin=0, vmax=most)
         upper.set_title(name, fontsize=10)
         shown = lower.imshow(error, cmap="RdBu", vmin=-30, vmax=30)
-        lower.set_title(f"error, rms {np.sqrt(np.mean(error**2)):.1f}" if name != "scene" else "", fontsize=10)
+        lower.set_title(
+            f"error, rms {np.sqrt(np.mean(error**2)):.1f}" if name != "scene" else "", fontsize=10
+        )
     for axis in axes.ravel():
         axis.set(xticks=[], yticks=[])
     axes[1, 0].set_visible(False)

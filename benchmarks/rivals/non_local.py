@@ -90,8 +90,8 @@ def weighted_nuclear_norm(groups: Values, sigma: NDArray[np.floating], factor: f
     """Shrink the singular values of groups by the closed form of weighted nuclear norm minimization.
 
     The weight of a singular value is ``c / x``, where x is the shrunk value and
-    ``c = 2 * factor * sqrt(N) * sigma**2``.  A value s becomes ``(s + sqrt(s**2 - 4 c)) / 2``, or 0 where that
-    is not real.
+    ``c = 2 * factor * sqrt(N) * sigma**2``.  A value s becomes ``(s + sqrt(s**2 - 4 c)) / 2``, or 0 where
+    that is not real.
 
     Parameters
     ----------
@@ -104,9 +104,8 @@ def weighted_nuclear_norm(groups: Values, sigma: NDArray[np.floating], factor: f
     centred = (groups - means).astype(np.float64)
     squares, vectors = np.linalg.eigh(centred @ centred.transpose(0, 2, 1))
     weight = 2 * factor * np.sqrt(groups.shape[1]) * np.asarray(sigma, np.float64)[:, None] ** 2
-    real = squares > 4 * weight
-    values = np.sqrt(np.maximum(squares, np.finfo(float).tiny))
-    kept = np.where(real, (1 + np.sqrt(np.maximum(1 - 4 * weight / values**2, 0))) / 2, 0)
+    share = np.divide(4 * weight, squares, out=np.ones_like(squares), where=squares > 4 * weight)
+    kept = np.where(share < 1, (1 + np.sqrt(1 - share)) / 2, 0)
     shrunk = (vectors * kept[:, None, :]) @ (vectors.transpose(0, 2, 1) @ centred)
     return np.asarray(shrunk + means, np.float32)
 
