@@ -56,6 +56,8 @@ CROP_PX = 96  # of ALS and HXN
 SSRL_CROP = np.s_[448:576, 448:576]
 SSRL_ENERGIES = ("08324.0", "08354.0")
 SIGNAL_RANK = 8  # components that are left out where the noise of each energy is measured
+LEAST_FRAMES = 8  # of the scan for each of these components
+TURNS = 4
 RIVAL_SIGMA = 10.0  # noise of the whitened frames that rivals get, on about the scale they expect
 OWN: dict[str, Row] = {"xanesum": {}, "xanesum, method sum": {"method": "sum"}}
 SLOW = ("UDVD", "RFR", "Frame2Frame")  # trained on the scan for minutes; asked for by name
@@ -91,9 +93,21 @@ def middle_of(stack: xr.DataArray) -> tuple[xr.DataArray, Values]:
     starts = [max(0, (size - CROP_PX) // 2) for size in stack.shape[1:]]
     y, x = (slice(start, start + CROP_PX) for start in starts)
     middle = stack.isel(y=y, x=x).astype(np.float32)
+    return middle, noise_of_frames(middle.values)
+
+
+def noise_of_frames(values: Values) -> Values:
+    """Return the noise of each frame (E,) of a stack, from what a few components leave.
+
+    Frames are divided by their noise, so that the noise of the worst is not taken for a component, in turns.
+    """
     rng = np.random.default_rng(METHOD_SEED)
-    spectra = fit_basis(middle.values, SIGNAL_RANK, rng=rng).spectra
-    return middle, sigma_per_energy(middle.values, spectra, rng=rng)
+    sigma = np.ones(len(values))
+    rank = min(SIGNAL_RANK, len(values) // LEAST_FRAMES)
+    for _ in range(TURNS):
+        even = np.asarray(values / sigma[:, None, None], np.float32)
+        sigma = sigma * sigma_per_energy(even, fit_basis(even, rank, rng=rng).spectra, rng=rng)
+    return sigma
 
 
 def second_rows(stack: xr.DataArray) -> Split:

@@ -71,7 +71,9 @@ class TestNgmeet:
             weight = 2 * 2.0 * np.sqrt(12) * level**2
             shrunk = values.copy()
             for _ in range(20_000):
-                shrunk = np.maximum(values - np.divide(weight, shrunk, out=values.copy(), where=shrunk > 0), 0)
+                shrunk = np.maximum(
+                    values - np.divide(weight, shrunk, out=values.copy(), where=shrunk > 0), 0
+                )
             np.testing.assert_allclose(result, (u * shrunk) @ v + mean, atol=1e-4)
 
     def test_without_noise_groups_stay(self):
