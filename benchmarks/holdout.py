@@ -65,7 +65,7 @@ METHODS = ("nothing", *OWN, *RIVALS)
 USUAL = tuple(name for name in METHODS if name not in SLOW)
 QUICK = ("nothing", "xanesum", "SVD, SURE, hard")
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "results" / "holdout.png"
-PICTURED = ("nothing", "xanesum", "BM4D", "FastHyDe", "SVD, optimal shrinkage")
+PICTURED = ("nothing", "xanesum", "NGMeet", "FastHyDe", "SVD, SURE, hard")
 PICTURED_SCAN, PICTURED_FRAMES = "ALS, frames", 8
 
 
