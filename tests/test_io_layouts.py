@@ -137,8 +137,36 @@ def test_matlab_that_declares_more_than_it_holds_is_refused(tmp_path):
         read_stack(path)
 
 
-def test_images_lie_last_in_real_matlab_files():
-    assert describe(real_data("hyperspectral/Samson.mat"))["shape"] == (3, 95, 95)
+@pytest.mark.parametrize("sides", [("lines", "cols"), ("nRow", "nCol")])
+def test_matlab_pixels_in_a_list_become_images(tmp_path, sides):
+    """As hyperspectral scenes are shared: a row an energy, in it one column of the image after the other."""
+    path = tmp_path / "scene.mat"
+    n_energies, n_y, n_x = VALUES.shape
+    pixels = np.stack([[frame[i % n_y, i // n_y] for i in range(n_y * n_x)] for frame in VALUES])
+    scipy.io.savemat(path, {"Y": pixels, sides[0]: n_y, sides[1]: n_x, "mixed": np.ones((n_energies, 3))})
+
+    stack = read_stack(path, energies=EV)
+
+    np.testing.assert_array_equal(stack.values, VALUES)
+    assert (describe(path)["dataset"], describe(path)["shape"]) == ("Y", VALUES.shape)
+
+
+@pytest.mark.parametrize("sides", [{"lines": 3.5, "cols": 4}, {"lines": -1, "cols": -12}, {"lines": 12}, {}])
+def test_matlab_matrices_without_sides_are_no_images(tmp_path, sides):
+    scipy.io.savemat(tmp_path / "scan.mat", {"Y": np.ones((5, 12)), **sides})
+
+    with pytest.raises(ReadError, match="without an array of numbers that has three axes"):
+        read_stack(tmp_path / "scan.mat")
+
+
+def test_real_matlab_files_ask_which_of_their_arrays_is_meant():
+    path = real_data("hyperspectral/Samson.mat")
+    with pytest.raises(ReadError, match=r"name one of its arrays with three axes: S_GT, Y \(data=\)"):
+        describe(path)
+    assert describe(path, data="S_GT")["shape"] == (3, 95, 95)
+    stack = read_stack(path, data="Y", energies=np.arange(1000, 1156))
+    first = scipy.io.loadmat(path)["S_GT"][..., 0]
+    assert np.corrcoef(stack.values[60].ravel(), first.ravel())[0, 1] > 0.8
 
 
 def test_matlab_without_images_is_refused(tmp_path):

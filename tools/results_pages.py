@@ -27,6 +27,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from _chemistry_tables import coverage_table, missing_table, plain_table
 from _common import RESULTS, print_table
 from _random_tables import tables as random_tables
+from _scene_tables import crop_table, holdout_table, scene_table
 from _show import show_by_sigma, whole_chain
 from chemistry_maps import summary as maps_summary
 from chemistry_particles import tables as particle_tables
@@ -892,6 +893,15 @@ TABLES = {
     },
     "rivals": Table(rivals, ("rivals",)),
     "rivals sources": Table(rivals_sources, ("rivals",)),
+    **{
+        f"hyperspectral {part}{scene}": chemistry(partial(make, scene=scene), "hyperspectral")
+        for scene in ("Samson", "Jasper Ridge")
+        for part, make in {"": scene_table, "part ": crop_table}.items()
+    },
+    **{
+        f"holdout {scan}": chemistry(partial(holdout_table, scan=scan), "holdout")
+        for scan in ("ALS, rows", "ALS, frames", "HXN, rows", "SSRL, exposures")
+    },
     "jitter": Table(partial(jitter, "jitter"), ("jitter",)),
     "jitter rivals": Table(partial(jitter_rivals, "jitter"), ("jitter",)),
     **{

@@ -13,6 +13,8 @@ import numpy as np
 
 Array = Any  # this file is read by interpreters that may have another NumPy
 SUBSPACE = 10  # components of FastHyDe, by its default
+FULL_SIGNAL = 255.0
+OUTLIER = 0.05  # part of full signal by which an outlier differs from its median, by the default of L1HyMixDe
 NMF_STEPS = 1000
 NMF_CHANGE = 1e-6  # at which it ends; by its default, 1e-4, it ends after a few steps
 
@@ -40,6 +42,17 @@ def fasthyde(stack: Array, rank: int, seed: int) -> Array:
     return np.moveaxis(cleaned.numpy(), -1, 0)
 
 
+def l1hymixde(stack: Array, rank: int, seed: int) -> Array:
+    """L1HyMixDe with the components of FastHyDe; bands are not normalized, for the same reason."""
+    import torch
+    from hyde import L1HyMixDe
+
+    cube = torch.from_numpy(np.moveaxis(stack / FULL_SIGNAL, 0, -1).astype(np.float64))
+    components = min(SUBSPACE, len(stack))
+    cleaned = L1HyMixDe()(cube, k_subspace=components, p=OUTLIER, normalize=False)
+    return np.moveaxis(cleaned.numpy(), -1, 0) * FULL_SIGNAL
+
+
 def nmf(stack: Array, rank: int, seed: int) -> Array:
     """Non-negative factors; the stack is lifted to 0 first, for which there is one component more."""
     from sklearn.decomposition import NMF
@@ -54,6 +67,7 @@ def nmf(stack: Array, rank: int, seed: int) -> Array:
 PROGRAMS: dict[str, Callable[[Array, int, int], Array]] = {
     "hyperspy": hyperspy_pca,
     "fasthyde": fasthyde,
+    "l1hymixde": l1hymixde,
     "nmf": nmf,
 }
 

@@ -18,7 +18,7 @@ import numpy as np
 from rivals.rival import Stack, UnavailableError
 from rivals.singular_values import n_above_noise
 
-__all__ = ["ENVIRONMENTS", "VARIABLE", "fasthyde", "hyperspy_pca", "nmf"]
+__all__ = ["ENVIRONMENTS", "VARIABLE", "fasthyde", "hyperspy_pca", "l1hymixde", "nmf"]
 
 VARIABLE = "XANESUM_RIVALS"
 ENVIRONMENTS = {  # folder: packages
@@ -56,6 +56,19 @@ def fasthyde(stack: Stack, sigma: float, rng: np.random.Generator) -> Stack:
     package", WHISPERS 2022.
     """
     return _run("fasthyde", "hyde", stack, sigma, rng)
+
+
+def l1hymixde(stack: Stack, sigma: float, rng: np.random.Generator) -> Stack:
+    """L1HyMixDe as in HyDe: FastHyDe for noise that also has outliers, by the L1 norm.
+
+    It estimates the noise for itself.  Noise without outliers is not what it was made for.
+
+    References
+    ----------
+    L. Zhuang, M. K. Ng, "Hyperspectral mixed noise removal by L1-norm-based subspace representation", IEEE J.
+    Sel. Top. Appl. Earth Obs. Remote Sens. 13 (2020) 1143-1157.
+    """
+    return _run("l1hymixde", "hyde", stack, sigma, rng)
 
 
 def nmf(stack: Stack, sigma: float, rng: np.random.Generator) -> Stack:

@@ -9,7 +9,8 @@ from rivals.blind_spot import UDVD_BUDGET, udvd
 from rivals.fine_tuning import FINE_TUNING, frame_to_frame, restore_from_restored
 from rivals.framewise import bm4d_stack, framewise_bm3d, framewise_network
 from rivals.layering import reld
-from rivals.own_environment import fasthyde, hyperspy_pca, nmf
+from rivals.non_local import ngmeet
+from rivals.own_environment import fasthyde, hyperspy_pca, l1hymixde, nmf
 from rivals.rival import Rival, Stack
 from rivals.singular_values import optimal_shrinkage, svd_hard, svd_soft
 
@@ -134,6 +135,24 @@ _ALL = (
         f"GPL-2 (FastHyDe), BSD-3-Clause (HyDe); bm3d: {TAMPERE}",
         "own environment",
         note="10 components, bands not normalized",
+        cost="large",
+    ),
+    Rival(
+        "L1HyMixDe",
+        l1hymixde,
+        "Zhuang and Ng, IEEE J. Sel. Top. Appl. Earth Obs. Remote Sens. 13 (2020) 1143",
+        f"GPL-2 (FastHyDe), BSD-3-Clause (HyDe); bm3d: {TAMPERE}",
+        "own environment",
+        note="10 components, bands not normalized; made for outliers beside white noise",
+        cost="large",
+    ),
+    Rival(
+        "NGMeet",
+        ngmeet,
+        "He et al., CVPR 2019",
+        OWN,
+        "in process",
+        note="settings of the authors' program for the noise level and the number of energies",
         cost="large",
     ),
     Rival(

@@ -24,6 +24,7 @@ __all__ = ["FORMAT"]
 HDF5_HEAD, OLD_HEAD = b"MATLAB 7.3 MAT-file", b"MATLAB 5.0 MAT-file"
 MAX_RATIO = 1100  # no array of an earlier version is compressed more than this
 ITEM_BYTES = 8  # of a value, at most
+SIDES = (("lines", "cols"), ("nRow", "nCol"))  # names of the sides of an image whose pixels are listed
 NUMBERS = ("double", "single", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 
 
@@ -33,6 +34,7 @@ class _Contents:
 
     stacks: dict[str, tuple[int, ...]]  # arrays with three axes or more, and their shapes
     vectors: dict[str, NDArray[np.float64]]
+    listed: frozenset[str] = frozenset()  # stacks (energy, y, x) whose pixels are listed column by column
 
 
 def _open(path: Path, choice: Choice = NO_CHOICE) -> Scan:
@@ -42,15 +44,19 @@ def _open(path: Path, choice: Choice = NO_CHOICE) -> Scan:
         name = _chosen(path, contents, choice.data)
         shape = contents.stacks[name]
         energy = _energies(contents, shape)
-        kinds = ("y", "x", "energy") if energy is None and len(shape) == 3 else ()  # as MATLAB users have it
+        guessed = energy is None and len(shape) == 3 and name not in contents.listed
+        kinds = ("y", "x", "energy") if guessed else ()  # as MATLAB users have it
+        if name in contents.listed:
+            kinds = ("energy", "y", "x")
         n_energies = None if energy is None else energy.size
         order = order_of(shape, kinds, n_energies=n_energies, index=choice.index)
         others = tuple(quoted(each) for each in contents.stacks if each != name)
         longer = tuple(f"0 to {shape[a] - 1} along axis {a + 1}" for a, _ in order.fixed if shape[a] > 1)
-        assumed = f"axes {shape} of {quoted(name)} were taken as (y, x, energy)" if kinds else ""
+        assumed = f"axes {shape} of {quoted(name)} were taken as (y, x, energy)" if guessed else ""
         notes = [note for note in (order.note, assumed) if note]
         axes = order.in_words()
-        found = _hdf5_array(path, name, order) if is_hdf5 else _old_array(path, name, order)
+        is_listed = name in contents.listed
+        found = _hdf5_array(path, name, order) if is_hdf5 else _old_array(path, name, order, is_listed)
         return Scan(
             shape=order.stack_shape,
             dtype=found[0],
@@ -82,13 +88,28 @@ def _contents_of_hdf5(path: Path) -> _Contents:
 def _contents_of_old(path: Path) -> _Contents:
     listed = [(name, shape) for name, shape, kind in scipy.io.whosmat(path) if kind in NUMBERS]
     stacks = {name: tuple(map(int, shape)) for name, shape in listed if len(shape) > 2 and min(shape) > 0}
+    flat = [name for name, shape in listed if len(shape) == 2 and min(shape) == 1 and max(shape) < 2**20]
+    values = scipy.io.loadmat(path, variable_names=flat) if flat else {}
+    vectors = {name: np.asarray(values[name], np.float64).ravel() for name in flat}
+    of_pixels = _lists_of_pixels([(name, shape) for name, shape in listed if len(shape) == 2], vectors)
+    stacks |= of_pixels
     for name, shape in stacks.items():
         n_bytes = math.prod(shape)  # at least one byte for a value
         if n_bytes > MAX_RATIO * path.stat().st_size:
             raise ReadError(f"{path}: {quoted(name)} declares {n_bytes} values, more than the file can hold")
-    flat = [name for name, shape in listed if len(shape) == 2 and min(shape) == 1 and max(shape) < 2**20]
-    values = scipy.io.loadmat(path, variable_names=flat) if flat else {}
-    return _Contents(stacks, {name: np.asarray(values[name], np.float64).ravel() for name in flat})
+    return _Contents(stacks, vectors, frozenset(of_pixels))
+
+
+def _lists_of_pixels(
+    matrices: list[tuple[str, tuple[int, ...]]], vectors: dict[str, NDArray[np.float64]]
+) -> dict[str, tuple[int, ...]]:
+    """Return the shape (energy, y, x) of each matrix (E, P) whose P pixels fill an image of known sides."""
+    for names in SIDES:
+        sides = [vectors[name] for name in names if name in vectors and vectors[name].size == 1]
+        if len(sides) == 2 and all(1 <= side[0] < 2**31 and side[0] == int(side[0]) for side in sides):
+            n_y, n_x = (int(side[0]) for side in sides)
+            return {name: (int(n), n_y, n_x) for name, (n, p) in matrices if n > 1 and p == n_y * n_x}
+    return {}
 
 
 def _chosen(path: Path, contents: _Contents, wanted: str | None) -> str:
@@ -128,8 +149,8 @@ def _hdf5_array(path: Path, name: str, order: Order) -> tuple[np.dtype[Any], Any
         return dataset.dtype, reader(path, name, stored), stored.chunks(dataset.chunks)
 
 
-def _old_array(path: Path, name: str, order: Order) -> tuple[np.dtype[Any], Any, None]:
-    """Return dtype and reader of an array that is read as a whole."""
+def _old_array(path: Path, name: str, order: Order, is_listed: bool) -> tuple[np.dtype[Any], Any, None]:
+    """Return dtype and reader of an array that is read as a whole; `is_listed`: a matrix (E, pixels)."""
     n_bytes = math.prod(order.shape) * ITEM_BYTES
     if n_bytes > available_memory():
         raise ReadError(
@@ -137,6 +158,8 @@ def _old_array(path: Path, name: str, order: Order) -> tuple[np.dtype[Any], Any,
             "is read as a whole; save it with -v7.3"
         )
     values = np.asarray(scipy.io.loadmat(path, variable_names=[name])[name])
+    if is_listed and values.shape == (order.shape[0], math.prod(order.shape[1:])):
+        values = values.reshape(order.shape, order="F")
     if values.shape != order.shape or values.dtype.kind not in "iufb":
         raise ReadError(
             f"{path}: {quoted(name)} holds {values.dtype} of shape {values.shape}, expected numbers"
