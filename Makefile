@@ -6,7 +6,6 @@ BIN := $(VENV)/bin
 PACKAGE := $(VENV)/.installed-package
 DEVELOP := $(VENV)/.installed-develop
 DOCUMENT := $(VENV)/.installed-docs
-RELEASE := $(VENV)/.installed-release
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
 # One process a core is enough.  It is set here, since plug-ins of pytest load numpy before any code of a test.
@@ -46,7 +45,7 @@ docs: $(DOCUMENT) ## write the documentation site; prints where it is
 	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs build/site
 	@echo "site: $(CURDIR)/build/site/index.html"
 
-dist: $(RELEASE) ## build wheel and source archive; install the wheel in an empty environment, run the demo there
+dist: $(DEVELOP) ## build wheel and source archive; install the wheel in an empty environment, run the demo there
 	$(BIN)/python tools/release.py
 
 mutants: $(DEVELOP) ## plant faults in a copy, one at a time: each must fail a test
@@ -74,7 +73,3 @@ $(DEVELOP): $(SOURCES) | $(BIN)/python
 $(DOCUMENT): $(SOURCES) | $(BIN)/python
 	$(INSTALL) --editable '.[docs]'
 	@touch $(PACKAGE) $@
-
-$(RELEASE): $(SOURCES) | $(BIN)/python
-	$(INSTALL) hatchling
-	@touch $@
