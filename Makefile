@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGE := $(VENV)/.installed-package
 DEVELOP := $(VENV)/.installed-develop
+DOCUMENT := $(VENV)/.installed-docs
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
 # One process a core is enough.  It is set here, since plug-ins of pytest load numpy before any code of a test.
@@ -12,7 +13,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench mutants
+.PHONY: help demo test check bench mutants docs dist
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +41,13 @@ bench: $(DEVELOP) ## run every benchmark in order; BENCH=--quick for small scans
 		echo "== $$script $(BENCH)"; $(BIN)/python "$$script" $(BENCH); \
 	done
 
+docs: $(DOCUMENT) ## write the documentation site; prints where it is
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs build/site
+	@echo "site: $(CURDIR)/build/site/index.html"
+
+dist: $(DEVELOP) ## build wheel and source archive; install the wheel in an empty environment, run the demo there
+	$(BIN)/python tools/release.py
+
 mutants: $(DEVELOP) ## plant faults in a copy, one at a time: each must fail a test
 	$(BIN)/python tools/mutants.py
 
@@ -61,4 +69,8 @@ $(DEVELOP): $(SOURCES) | $(BIN)/python
 	@$(INSTALL) --editable '.[cluster]' || echo 'dask cannot be installed here; its tests will be skipped'
 	@$(INSTALL) --editable '.[hdf5plugin,codecs]' || echo 'codecs cannot be installed here; their tests will be skipped'
 	@$(INSTALL) --editable '.[browser]' || echo 'playwright cannot be installed here; tests in a browser will be skipped'
+	@touch $(PACKAGE) $@
+
+$(DOCUMENT): $(SOURCES) | $(BIN)/python
+	$(INSTALL) --editable '.[docs]'
 	@touch $(PACKAGE) $@

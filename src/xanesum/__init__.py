@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from xanesum.io import read_stack, write_stack
     from xanesum.method.denoising import denoise
     from xanesum.phantom import simulate
+    from xanesum.phantom.example import example_scan
     from xanesum.result import Denoised, load_result
     from xanesum.stack import make_stack
     from xanesum.viewer import view, write_explorer
@@ -35,6 +36,7 @@ _HOME = {
     "chemical_map": "xanes",
     "denoise": "method.denoising",
     "estimate_shifts": "align",
+    "example_scan": "phantom.example",
     "half_step_energy": "xanes",
     "load_result": "result",
     "make_stack": "stack",
@@ -59,6 +61,7 @@ __all__ = [
     "chemical_map",
     "denoise",
     "estimate_shifts",
+    "example_scan",
     "half_step_energy",
     "load_result",
     "make_stack",

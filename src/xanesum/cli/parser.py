@@ -7,7 +7,14 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
-from xanesum.cli import verbs, verbs_composition, verbs_particles, verbs_references, verbs_view
+from xanesum.cli import (
+    verbs,
+    verbs_composition,
+    verbs_example,
+    verbs_particles,
+    verbs_references,
+    verbs_view,
+)
 from xanesum.cli.option_values import count, number, size
 from xanesum.cli.options import (
     ALIGN,
@@ -57,6 +64,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_view(group)
     _add_references(group)
     _add_simulate(group)
+    text = "write the small scan that comes with the package, to try things out"
+    _add_output(_add_verb(group, "example", verbs_example.example, text), "FILE (.h5)")
     demo = _add_verb(group, "demo", verbs.demo, "simulate a scan and run everything on it")
     _add_output(demo, "FOLDER")
     demo.add_argument(

@@ -1,0 +1,1 @@
+"""What the site does that Sphinx has no extension for."""
