@@ -3,19 +3,32 @@
 import base64
 import io
 import re
+from dataclasses import replace
+from xml.etree import ElementTree
 
+import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 from scans import add_noise, edge_stack
+from skimage.color import rgb2lab
 
 from xanesum.diagnostics.residual import examine_residual
 from xanesum.errors import WriteError
 from xanesum.method.denoising import denoise
-from xanesum.report import drawing, figures, texts
+from xanesum.report import drawing, figures, summary, texts
 from xanesum.report import figures as report
-from xanesum.report.drawing import axes_of_image, size_of_pixel
+from xanesum.report.colours import INK, SIGNED
+from xanesum.report.drawing import (
+    axes_of_image,
+    bar_length_nm,
+    image_drawing,
+    mark_scale,
+    ratio_of,
+    save_figure,
+    size_of_pixel,
+)
 from xanesum.report.numbers import chance_text, error_text, plain, times
 from xanesum.report.page import Sections, write_report
 from xanesum.report.particle_figures import write_particle_figures
@@ -37,6 +50,7 @@ SECTIONS = [
     "components",
     "risk",
     "noise",
+    "numbers",
     "counted",
     "history",
     "options",
@@ -81,15 +95,33 @@ def table(page, name):
     return [re.findall(r"<td>(.*?)</td>", row) for row in rows if "<td>" in row]
 
 
+def answers_of(page):
+    """Questions of the first screen, and their answers."""
+    cards = re.findall(r'<div class="card"><h3>(.*?)</h3><ul>(.*?)</ul>', page, re.DOTALL)
+    return {question: re.sub(r"<[^>]*>|&nbsp;|\u2192", "", text) for question, text in cards}
+
+
 def headline(page):
     return dict(re.findall(r"<div><dt>(.*?)</dt><dd>(.*?)</dd></div>", page))
 
 
 def pictures(page):
-    """Captions and grey values of the figures."""
-    found = re.findall(r'src="data:image/png;base64,([^"]*)"[^>]*alt="([^"]+)"', page)
-    opened = [(name, Image.open(io.BytesIO(base64.b64decode(data)))) for data, name in found]
-    return [(name, np.asarray(image.convert("L")).astype(float)) for name, image in opened]
+    """Captions and SVGs of the figures that have a caption of their own."""
+    found = re.findall(r'src="data:image/svg\+xml;base64,([^"]*)"[^>]*alt="([^"]+)"', page)
+    return [(name, base64.b64decode(data).decode()) for data, name in found]
+
+
+def svg_of(picture):
+    return base64.b64decode(picture.source.partition("base64,")[2]).decode()
+
+
+def ink(svg):
+    """How much a figure shows: grey levels of its images, or characters that describe lines and markers."""
+    images = re.findall(r'href="data:image/png;base64,([^"]+)"', svg)
+    shown = [np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("L")) for data in images]
+    inside = re.findall(r'<path d="([^"]*)" clip-path', svg)  # axes and their marks are not clipped
+    inside += re.findall(r'<g clip-path="[^"]*">(.*?)</g>', svg, re.DOTALL)
+    return max([float(each.std()) for each in shown] + [sum(map(len, inside)) / 10], default=0.0)
 
 
 def differs(text, value, digits):
@@ -155,20 +187,67 @@ def test_every_section_is_there_in_order(page):
 def test_every_figure_shows_something(page):
     shown = pictures(page)
 
-    assert len(shown) == page.count("<img")
-    for name, values in shown:
-        assert min(values.shape) > 100, name
-        assert values.std() > 5, name  # grey levels of 255; an empty square has 0
+    assert len(shown) == page.count("<img") - page.count('alt=""')
+    for name, svg in shown:
+        assert ink(svg) > 5, name
 
 
 def test_a_blank_figure_would_be_noticed():
     def draw(figure, axes):
         axes.set_axis_off()
 
-    blank = report.make_picture(draw, "blank")
+    assert ink(svg_of(report.make_picture(draw, "blank"))) == 0
 
-    ((_, values),) = pictures(f'<img src="{blank.source}" alt="blank">')
-    assert values.std() == 0
+
+def test_pictures_follow_the_theme_of_the_reader(page):
+    for name, svg in pictures(page):
+        ElementTree.fromstring(svg)
+        assert "prefers-color-scheme:dark" in svg, name
+        assert "currentColor" in svg, name
+        assert INK not in svg.partition("</style>")[2], name
+        assert "<text" in svg, name  # text, no outlines
+    assert "@media (prefers-color-scheme: dark)" in page
+    assert "@media print" in page
+
+
+def test_drawing_leaves_the_settings_of_matplotlib_as_they_are():
+    before = dict(matplotlib.rcParams)
+    report.make_picture(lambda figure, axes: axes.plot([0, 1]), "line")
+
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_signed_colours_are_perceptually_even():
+    lab = rgb2lab(SIGNED.colors[None])[0]
+    steps = np.linalg.norm(np.diff(lab, axis=0), axis=1)
+
+    for side in (steps[:128], steps[128:]):
+        assert side.std() < 0.02 * side.mean()  # lab2rgb rounds nothing, and no colour leaves the gamut
+    assert np.argmax(lab[:, 0]) == 128
+    assert lab[128, 0] == pytest.approx(96, abs=0.1)
+    assert lab[0, 0] == pytest.approx(lab[-1, 0], abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("width_nm", "length_nm"), [(6300.0, 1000.0), (34 * 40.0, 200.0), (20000.0, 5000.0), (90.0, 20.0)]
+)
+def test_a_scale_bar_has_a_round_length(width_nm, length_nm):
+    assert bar_length_nm(width_nm) == length_nm
+
+
+@pytest.mark.parametrize(("pixel_nm", "text"), [(40.0, "200 nm"), (400.0, "2 \u00b5m"), (None, None)])
+def test_a_scale_bar_is_drawn_where_the_size_of_a_pixel_is_known(pixel_nm, text):
+    axes = Figure().add_subplot()
+    axes.imshow(np.zeros((30, 34)))
+    mark_scale(axes, 34, pixel_nm)
+
+    assert [each.get_text() for each in axes.texts] == ([] if text is None else [text])
+    if text is None:
+        assert axes.get_xlabel() == "x (px)"
+    else:
+        (bar,) = axes.patches
+        length = float(text.split()[0]) * (1 if text.endswith("nm") else 1000)
+        assert bar.get_width() * 34 * pixel_nm == pytest.approx(length)
 
 
 def test_figures_of_all_kinds_are_there(page, result, maps):
@@ -225,6 +304,56 @@ def test_the_headline_is_that_of_the_result(page, result, maps):
     assert not differs(facts["Exposure gained, for the map"], gain, 2)
     assert facts["Signal in the residual"] == "none found"
     assert facts["Time"] == "1.2 s"
+
+
+def test_the_first_screen_answers_six_questions(page, result, maps):
+    found = answers_of(page)
+    values = maps["half_step_energy_ev"].values[maps["mask"].values]
+    sigma = maps["half_step_sigma_ev"].values[maps["mask"].values]
+    low, middle, high = np.percentile(values, (5, 50, 95))
+
+    assert list(found) == [
+        "What did you give me?",
+        "Is it any good?",
+        "What did I do?",
+        "What did I find?",
+        "How sure am I?",
+        "What should you look at?",
+    ]
+    assert "60 images from 8240.0 to 8500.0 eV" in found["What did you give me?"]
+    assert "30 x 34 pixels (y x x) whose size is not known" in found["What did you give me?"]
+    assert f"The noise of one value (sigma) is {plain(result.sigma)}" in found["Is it any good?"]
+    step = np.median(maps["edge_step"].values[maps["mask"].values])
+    assert (
+        f"{plain(step)} (median), {plain(step / result.sigma, 2)} times the noise" in found["Is it any good?"]
+    )
+    assert "2 components" in found["What did I do?"]
+    assert f"median {middle:.2f} eV; 90\u00a0%" in found["What did I find?"]
+    assert f"between {low:.2f} eV and {high:.2f} eV" in found["What did I find?"]
+    assert f"standard error of {plain(np.median(sigma[np.isfinite(sigma)]), 2)} eV" in found["How sure am I?"]
+    assert "One note about the scan." in found["What should you look at?"]
+    assert '<p class="verdict good">No test speaks against this result.</p>' in page
+
+
+def test_every_link_of_the_first_screen_leads_to_a_part_of_the_page(page):
+    targets = re.findall(r'href="#(\w+)"', page)
+
+    assert len(targets) > 8
+    assert set(targets) <= set(re.findall(r'id="(\w+)"', page))
+
+
+def test_the_verdict_says_what_speaks_against_the_result(result, maps, trust):
+    lost = replace(trust, lost=replace(trust.lost, p_values={"spot": 1e-9}))
+    doubted = replace(trust, reasons=("the light changed",))
+
+    assert lost.lost.found
+    assert "Signal of the sample" in summary.verdict(lost, FACTS, maps).text
+    assert "may be too small" in summary.verdict(doubted, FACTS, maps).text
+    nothing = summary.verdict(trust, replace(FACTS, map_problem="no edge was found"), None)
+    assert nothing.text.endswith("there is no map: no edge was found")
+    assert (
+        {summary.verdict(each, FACTS, maps).kind for each in (lost, doubted)} == {nothing.kind} == {"careful"}
+    )
 
 
 def test_the_tests_of_the_residual_are_those_of_its_report(page, trust):
@@ -371,9 +500,10 @@ def test_axes_of_averages_count_pixels_of_the_image(monkeypatch, px):
 @pytest.mark.parametrize("shape", [(20, 200), (200, 20), (60, 60)])
 def test_no_label_of_a_picture_is_cut_off(shape):
     image = np.linspace(8342.1, 8342.9, shape[0] * shape[1]).reshape(shape)
-    picture = report.draw_image(image, "map", "half-step energy (eV)", limits=(8342.1, 8342.9))
-    encoded = picture.source.removeprefix("data:image/png;base64,")
-    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("L"))
+    draw = image_drawing(image, "half-step energy (eV)", limits=(8342.1, 8342.9))
+    drawn = io.BytesIO()
+    save_figure(draw, {"png": drawn}, width_in=3.6, ratio=ratio_of(image, None))
+    pixels = np.asarray(Image.open(drawn).convert("L"))
     for border in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
         assert border.min() == 255  # white
 
@@ -381,7 +511,7 @@ def test_no_label_of_a_picture_is_cut_off(shape):
 def test_no_frame_is_shown_twice(tmp_path):
     two = NOISY[[5, 50]]
     result = denoise(two, rank=1)
-    pictures = figures.frame_pictures(two, result.reconstruct(), None)
+    pictures = figures.frame_pictures(two, result.reconstruct(), None, result)
 
     assert [picture.caption.split(":")[0] for picture in pictures[::3]] == [
         f"{two.energy.values[0]:.1f} eV (first)",
@@ -389,17 +519,18 @@ def test_no_frame_is_shown_twice(tmp_path):
     ]
 
 
-def test_a_residual_has_a_scale_of_its_own_and_axes_have_lengths(monkeypatch):
+def test_a_residual_has_a_scale_of_its_own_in_units_of_its_noise(monkeypatch, result):
     shown = []
-    monkeypatch.setattr(figures, "draw_image", lambda *_, **options: shown.append(options))
+    monkeypatch.setattr(figures, "draw_image", lambda image, *_, **options: shown.append((image, options)))
     sized = NOISY.assign_attrs(pixel_size_nm=40.0)
-    clean = CLEAN.copy()
-    figures.frame_pictures(sized, clean, None)
+    figures.frame_pictures(sized, result.reconstruct(), None, result)
 
-    assert {options["pixel_nm"] for options in shown} == {40.0}
-    half = shown[2]["limits"][1]
-    assert half == pytest.approx(2.8 * 0.05, rel=0.1)  # 99.5 % of normal values lie within 2.8 sigma
-    assert shown[0]["limits"][1] > 4 * half
+    assert {options["pixel_nm"] for _, options in shown} == {40.0}
+    residual, options = shown[2]
+    assert residual.std() == pytest.approx(1, rel=0.1)  # 1020 pixels: 2 %, and K of E energies are kept
+    assert options["limits"] == (-3.0, 3.0)
+    figures.frame_pictures(sized, result.reconstruct() + 1.0, None, result)
+    assert shown[-1][1]["limits"][1] == pytest.approx(1 / result.sigma, rel=0.2)
 
 
 def test_axes_in_micrometres():
@@ -429,9 +560,8 @@ def test_particles_and_regions_have_sections(result, maps, trust, tmp_path):
     assert not differs(rows[1][3], float(measured.particles["state"][1]), 7)
     assert len(pictures(section(text, "particles"))) == 4
     assert "rim (30 px)" in section(text, "regions")
-    assert all(
-        image.std() > 5 for _, image in pictures(section(text, "particles") + section(text, "regions"))
-    )
+    assert all(ink(svg) > 5 for _, svg in pictures(section(text, "particles") + section(text, "regions")))
+    assert "2 particles were measured." in answers_of(text)["What did I find?"]
 
 
 def test_without_particles_the_reason_is_shown(result, maps, trust, tmp_path):

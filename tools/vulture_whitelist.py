@@ -3,12 +3,14 @@
 A name that a benchmark uses needs no line here.  Everything below is public: a page or a docstring shows it.
 """
 
+import argparse
 import http.server
 
 import xanesum
 from xanesum.align import Shifts
 from xanesum.denoisers.bm3d import BM3DDenoiser
 from xanesum.preprocess import PreprocessReport
+from xanesum.report.summary import Answer
 from xanesum.result import Denoised
 from xanesum.workflow.incremental import IncrementalScan
 from xanesum.xanes.larch_normalization import Normalization, NormalizedSpectrum
@@ -43,8 +45,16 @@ Shifts.write_shifts
 # The spectrum of one pixel with its error; docs/particles.md shows it.
 Denoised.spectrum
 
+# The template of the report reads it.
+Answer.question
+
 # What notebooks show of a result.
 Denoised._repr_html_
+
+# Where shtab looks for the kind of names that a shell completes, and what argparse calls for the help.
+ACTION, HELP = argparse.Action, argparse.HelpFormatter
+ACTION.complete  # type: ignore[attr-defined]
+HELP._fill_text
 
 # The normalization of Larch for programs of their own: its matrices, and its lines in a plot.
 Normalization.operators

@@ -56,6 +56,13 @@ def region(text: str) -> tuple[int, ...]:
     return y0, y1, x0, x1
 
 
+@_expecting("a pixel Y,X")
+def pixel(text: str) -> tuple[int, int]:
+    """Return row and column of ``Y,X``."""
+    y, x = (int(part) for part in text.split(","))
+    return y, x
+
+
 @_expecting("a size YxX")
 def size(text: str) -> tuple[int, int]:
     """Return rows and columns of ``YxX``."""

@@ -36,6 +36,15 @@ __all__ = [
     "with_flag",
 ]
 
+TITLES = {  # of the sections, in the help
+    "input": "how the scan is read",
+    "align": "motion of the sample",
+    "denoise": "denoising",
+    "map": "the map",
+    "normalization": "lines of the spectra",
+    "particles": "particles",
+    "compute": "resources",
+}
 # flag; section and name in the recipe; settings for argparse
 OptionTable = tuple[tuple[str, str, dict[str, Any]], ...]
 VALUES: OptionTable = (
@@ -339,9 +348,13 @@ def add_options(parser: argparse.ArgumentParser, options: OptionTable, **others:
 
     The verb also gets `flags`, the flag of each parameter, with the `others` that it has besides the table.
     """
+    groups: dict[str, Any] = {}
     for flag, target, settings in options:
+        section = target.partition(".")[0]
+        if section not in groups:
+            groups[section] = parser.add_argument_group(TITLES[section])
         settings = {"type": PARSERS[target], **settings} if target in PARSERS else settings
-        parser.add_argument(flag, dest=target, default=argparse.SUPPRESS, **settings)
+        groups[section].add_argument(flag, dest=target, default=argparse.SUPPRESS, **settings)
     parser.set_defaults(flags={target.partition(".")[2]: flag for flag, target, _ in options} | others)
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
+import platform
 import sys
 import time
 import unicodedata
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +28,28 @@ from xanesum.report.texts import Motion
 from xanesum.result import Denoised
 from xanesum.workflow.motion import MOTION_LINE
 from xanesum.workflow.notes import hear_notes
-from xanesum.workflow.pipeline import RunResult
+from xanesum.workflow.pipeline import VERSIONS_OF, RunResult
 from xanesum.workflow.plan import UNCERTAIN, Plan
 from xanesum.xanes import KINDS
 
 __all__ = [
+    "end_line",
     "info_lines",
     "map_notes",
     "map_sentence",
+    "motion_lines",
     "one_line",
     "plan_lines",
-    "print_end",
+    "preprocessing_lines",
     "print_error",
-    "print_preprocessing",
-    "print_run",
+    "print_memory",
+    "print_versions",
     "printable",
     "printed_notes",
     "progress_bar",
     "result_sentence",
+    "run_lines",
+    "tell_no_map",
     "verdict_lines",
 ]
 
@@ -74,11 +83,19 @@ VERDICT_TEXTS = {
 
 
 @contextmanager
-def progress_bar() -> Iterator[Callable[[str, float], None]]:
-    """Give a function that shows a step and the share of it that is done; silent outside a terminal."""
+def progress_bar(arguments: argparse.Namespace) -> Iterator[Callable[[str, float], None]]:
+    """Give a function that shows a step and the share of it that is done.
+
+    With ``--verbose`` every step is a line with the time since the start; otherwise there is a bar, in a
+    terminal only, and nothing with ``--quiet``.
+    """
+    if arguments.verbose:
+        yield _printed_steps()
+        return
     console = Console(stderr=True)
+    is_shown = console.is_terminal and not arguments.quiet
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    with Progress(*columns, console=console, disable=not is_shown, transient=True) as bar:
         task = bar.add_task("", total=1.0)
 
         def show(step: str, share: float) -> None:
@@ -87,19 +104,50 @@ def progress_bar() -> Iterator[Callable[[str, float], None]]:
         yield show
 
 
+def _printed_steps() -> Callable[[str, float], None]:
+    started, shown = time.perf_counter(), ""
+
+    def show(step: str, share: float) -> None:
+        nonlocal shown
+        if step != shown:
+            shown = step
+            print(f"{time.perf_counter() - started:8.1f} s  {STEPS.get(step, step)}", file=sys.stderr)
+
+    return show
+
+
+def print_versions() -> None:
+    """Print the versions that the work depends on, to the error stream."""
+    packages = ", ".join(f"{name} {version(name)}" for name in ("xanesum", *VERSIONS_OF))
+    print(f"{packages}, Python {platform.python_version()}", file=sys.stderr)
+
+
+def print_memory() -> None:
+    """Print the largest memory of the process so far, to the error stream, where the system tells it."""
+    if find_spec("resource") is not None:
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024  # bytes, or KiB
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        print(f"memory: {peak / GB:.2f} GB at most", file=sys.stderr)
+
+
 @contextmanager
-def printed_notes(flags: Mapping[str, str]) -> Iterator[None]:
-    """Print every XanesumWarning once, as one line; `flags` are those of the verb, by parameter."""
-    printed: set[str] = set()
+def printed_notes(flags: Mapping[str, str]) -> Iterator[list[str]]:
+    """Print every XanesumWarning once, as one line; `flags` are those of the verb, by parameter.
+
+    Gives the list of the notes that were printed so far.
+    """
+    printed: list[str] = []
 
     def print_note(note: XanesumWarning) -> None:
         text = one_line(with_flag(note, flags))
         if text not in printed:
-            printed.add(text)
+            printed.append(text)
             print(f"note: {text}", file=sys.stderr)
 
     with hear_notes(print_note, pass_on=False):
-        yield
+        yield printed
 
 
 def print_error(message: str) -> None:
@@ -232,34 +280,38 @@ def map_notes(maps: xr.Dataset) -> list[str]:
     return [*notes, *(f"errors may not hold: {reason}" for reason in maps.attrs["reasons"])]
 
 
-def print_preprocessing(changes: Sequence[str]) -> None:
-    """Print what preprocessing changed and left out."""
-    for line in changes:
-        print(f"preprocessing: {printable(line)}")
+def preprocessing_lines(changes: Sequence[str]) -> list[str]:
+    """Return what preprocessing changed and left out, a line each."""
+    return [f"preprocessing: {line}" for line in changes]
 
 
-def print_motion(motion: Motion | None) -> None:
-    """Print what was found about the motion of the sample; nothing where nobody looked."""
-    if motion is not None:
-        print(f"{MOTION_LINE} {motion.text}")
+def motion_lines(motion: Motion | None) -> list[str]:
+    """Return what was found about the motion of the sample; nothing where nobody looked."""
+    return [] if motion is None else [f"{MOTION_LINE} {motion.text}"]
 
 
-def print_run(done: RunResult, folder: Path, seconds: float, flags: Mapping[str, str]) -> None:
-    """Print what a run found, and where its results are; `flags` are those of the verb, by parameter."""
-    print_preprocessing(done.counted)
-    print(result_sentence(done.result))
+def tell_no_map(done: RunResult) -> None:
+    """Give a note where a run has no map."""
     if done.map_error is not None:
-        print(f"note: no map: {one_line(with_flag(done.map_error, flags))}", file=sys.stderr)
-    if done.maps is not None:
-        print(map_sentence(done.maps))
-    print(f"{seconds:.1f} s; results in {printable(folder)}")
+        error = done.map_error
+        note = XanesumWarning(f"no map: {error.message}", parameter=error.parameter)
+        warnings.warn(note, stacklevel=2)
+
+
+def run_lines(done: RunResult, folder: Path, seconds: float) -> list[str]:
+    """Return what a run found, and where its results are, a line each."""
     page = 'none, it needs pip install "xanesum[viewer]"'
     if done.explorer is not None:
-        page = printable(folder / done.explorer.name)
-    print(f"report: {printable(folder / 'report.html')}; interactive page: {page}")
+        page = str(folder / done.explorer.name)
+    return [
+        *preprocessing_lines(done.counted),
+        result_sentence(done.result),
+        *([] if done.maps is None else [map_sentence(done.maps)]),
+        f"{seconds:.1f} s; results in {folder}",
+        f"report: {folder / 'report.html'}; interactive page: {page}",
+    ]
 
 
-def print_end(started: float, name: str, *files: str | Path) -> None:
-    """Print the time since `started`, and the files that were written."""
-    named = ", ".join(printable(file) for file in files)
-    print(f"{time.perf_counter() - started:.1f} s; {name}: {named}")
+def end_line(started: float, name: str, *files: str | Path) -> str:
+    """Return the time since `started`, and the files that were written."""
+    return f"{time.perf_counter() - started:.1f} s; {name}: {', '.join(map(str, files))}"

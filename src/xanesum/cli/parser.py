@@ -15,6 +15,9 @@ from xanesum.cli import (
     verbs_references,
     verbs_view,
 )
+from xanesum.cli.completion import SHELLS, complete
+from xanesum.cli.default_names import ENDINGS
+from xanesum.cli.examples import epilog_of
 from xanesum.cli.option_values import count, number, size
 from xanesum.cli.options import (
     ALIGN,
@@ -42,6 +45,7 @@ __all__ = ["build_parser"]
 
 SIMULATED_ENERGIES = 117  # energies of a simulated scan, unless --n-energies is given
 SIMULATED_SIGMA = 60.0  # its noise level, unless --sigma is given; the clean stack reaches 255
+FIGURES_HELP = "also write figures for a paper: SVG and PNG, 85 and 170 mm wide"
 OF_WHOLE_SCANS = {"--energies", "--i0", "--data", *(option[0] for option in COMPUTE)}  # not for `watch`
 
 Verb = Callable[[argparse.Namespace], None]
@@ -52,9 +56,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="xanesum",
         description="Denoise TXM-XANES scans and map their chemistry; there is nothing to tune.",
+        epilog=epilog_of(),
+        formatter_class=_Help,
     )
     parser.add_argument("--version", action="version", version=f"xanesum {version('xanesum')}")
-    group = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    group = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="command")
     _add_judging(group)
     _add_convert(group)
     _add_working(group)
@@ -65,9 +71,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_references(group)
     _add_simulate(group)
     text = "write the small scan that comes with the package, to try things out"
-    _add_output(_add_verb(group, "example", verbs_example.example, text), "FILE (.h5)")
+    _add_output(_add_verb(group, "example", verbs_example.example, text), "FILE (.h5)", "example.h5")
     demo = _add_verb(group, "demo", verbs.demo, "simulate a scan and run everything on it")
-    _add_output(demo, "FOLDER")
+    _add_output(demo, "FOLDER", "demo")
     demo.add_argument(
         "--seed",
         type=count,
@@ -75,7 +81,17 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="seed of scene and noise (default: %(default)s)",
     )
+    _add_completion(group)
     return parser
+
+
+class _Help(argparse.HelpFormatter):
+    """Help whose examples keep their lines."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if text.startswith("examples:"):
+            return text
+        return super()._fill_text(text, width, indent)
 
 
 def _add_judging(group: Any) -> None:
@@ -87,8 +103,6 @@ def _add_judging(group: Any) -> None:
     _add_scan(check, (*INPUT, *PARTS, *edge, MEMORY))
     plan = _add_verb(group, "plan", verbs.plan, "predict time, memory and disk space of a run")
     _add_scan(plan, (*INPUT, *PARTS, *ALIGN, *DENOISE, *COMPUTE))
-    for parser, what in ((info, "content"), (check, "verdict"), (plan, "plan")):
-        parser.add_argument("--json", action="store_true", help=f"print the {what} as JSON")
 
 
 def _add_convert(group: Any) -> None:
@@ -98,7 +112,10 @@ def _add_convert(group: Any) -> None:
     parts = tuple(option for option in PARTS if option[0] != "--allow-missing")
     _add_scan(parser, (*INPUT, *parts), format="--to", overwrite="--overwrite")
     parser.add_argument(
-        "output", metavar="OUTPUT", help=f"file to write ({', '.join(STACK_SUFFIXES)}), or folder"
+        "output",
+        metavar="OUTPUT",
+        nargs="?",
+        help=f"file to write ({', '.join(STACK_SUFFIXES)}), or folder (default: by the scan and --to)",
     )
     parser.add_argument(
         "--to",
@@ -106,7 +123,9 @@ def _add_convert(group: Any) -> None:
         choices=FORMAT_NAMES,
         help="format (default: that of the suffix); pyxas and txm-wizard are only written if named",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace the file if it is there already")
+    parser.add_argument(
+        "--overwrite", "--force", action="store_true", help="replace the file if it is there already"
+    )
 
 
 def _add_working(group: Any) -> None:
@@ -114,11 +133,11 @@ def _add_working(group: Any) -> None:
     to_denoise = (*INPUT, *PARTS, *ALIGN, *DENOISE, *COMPUTE)
     align = _add_verb(group, "align", verbs.align, "write the scan with its frames moved back")
     _add_scan(align, (*INPUT, *PARTS, *ALIGN_ALONE, MEMORY))
-    _add_output(align, "FILE (.h5, .tif, .zarr, .hspy)")
+    _add_output(align, "FILE (.h5, .tif, .zarr, .hspy)", "SCAN_aligned.h5")
     align.add_argument("--shifts", dest="table", metavar="FILE", help="table of shifts to write (.csv)")
     denoise = _add_verb(group, "denoise", verbs.denoise, "write the clean stack")
     _add_scan(denoise, to_denoise)
-    _add_output(denoise, "FILE (.h5, .tif, .zarr, .hspy)")
+    _add_output(denoise, "FILE (.h5, .tif, .zarr, .hspy)", "SCAN_clean.h5")
     text = "write the chemical map of a scan, which is denoised first, or of a saved result (result.sum.h5)"
     mapping = _add_verb(group, "map", verbs.map_, text)
     _add_scan(mapping, (*to_denoise, *MAP))
@@ -126,11 +145,12 @@ def _add_working(group: Any) -> None:
     mapping.add_argument(
         "--kind", dest="map.kind", choices=MAP_KINDS, metavar="KIND", default=argparse.SUPPRESS, help=text
     )
-    _add_output(mapping, "FILE (.tif, .h5)")
+    _add_output(mapping, "FILE (.tif, .h5)", "SCAN_map.tif")
     mapping.add_argument("--as-is", action="store_true", help="map the scan without denoising it")
     run = _add_verb(group, "run", verbs.run, "denoise, map, and write a report")
     _add_scan(run, (*to_denoise, *MAP))
-    _add_output(run, "FOLDER")
+    _add_output(run, "FOLDER", "SCAN_results")
+    run.add_argument("--figures", action="store_true", help=FIGURES_HELP)
 
 
 def _add_composition(group: Any) -> None:
@@ -149,7 +169,7 @@ def _add_composition(group: Any) -> None:
         parser = _add_verb(group, name, verb, f"{text}, of a scan or of a saved result (result.sum.h5)")
         flags = add(parser)
         _add_scan(parser, to_denoise, **flags)
-        _add_output(parser, "FOLDER")
+        _add_output(parser, "FOLDER", f"SCAN{ENDINGS[name]}")
         parser.add_argument("--as-is", action="store_true", help="use the scan without denoising it")
 
 
@@ -160,11 +180,11 @@ def _add_measuring(group: Any) -> None:
     text = "measure the state of each particle of a scan, which is denoised first, or of a saved result"
     particles = _add_verb(group, "particles", verbs_particles.particles, text)
     _add_scan(particles, (*to_denoise, *mapping, *PARTICLES))
-    _add_output(particles, "FOLDER")
+    _add_output(particles, "FOLDER", "SCAN_particles")
     text = "write mean spectra of regions, with errors, before and after denoising"
     regions = _add_verb(group, "regions", verbs_particles.regions, text)
     _add_scan(regions, to_denoise, where="--where", regions="--where")
-    _add_output(regions, "FOLDER")
+    _add_output(regions, "FOLDER", "SCAN_regions")
     regions.add_argument(
         "--where",
         action="append",
@@ -178,7 +198,7 @@ def _add_watch(group: Any) -> None:
     parser = _add_verb(group, "watch", verbs.watch, text)
     options = tuple(option for option in (*VALUES, *PARTS, *DENOISE, *MAP) if option[0] not in OF_WHOLE_SCANS)
     _add_scan(parser, options, n_frames="--frames", every="--every")
-    _add_output(parser, "FOLDER")
+    _add_output(parser, "FOLDER", "SCAN_live")
     parser.add_argument(
         "--frames", type=count, metavar="N", help="number of frames of the whole scan (default: until Ctrl-C)"
     )
@@ -197,6 +217,11 @@ def _add_view(group: Any) -> None:
     flags = verbs_view.add_view_options(parser)
     mapping = tuple(option for option in MAP if option[0] != "--bootstrap")
     add_options(parser, (*INPUT, *PARTS, *mapping, MEMORY), **flags)
+    text = "write figures for a paper of a saved result: map, error, histogram, spectra"
+    figures = _add_verb(group, "figures", verbs_view.draw_figures, text)
+    flags = verbs_view.add_figure_options(figures)
+    add_options(figures, (*INPUT, *PARTS, *mapping, MEMORY), **flags)
+    _add_output(figures, "FOLDER", "RESULT_figures")
 
 
 def _add_references(group: Any) -> None:
@@ -222,7 +247,6 @@ def _add_references(group: Any) -> None:
         "--channel", choices=CHANNELS, help="which spectrum to read of files that hold several"
     )
     parser.add_argument("--plot", metavar="FILE", help="figure to write (.png, .pdf, .svg)")
-    parser.add_argument("--json", action="store_true", help="print all as JSON")
     edge = tuple(option for option in MAP if option[0] == "--e0")
     flags = {name: f"--{name}" for name in ("scan", "area", "channel")}
     add_options(parser, (*INPUT, *PARTS, *edge, *NORMALIZATION), **flags)
@@ -231,7 +255,7 @@ def _add_references(group: Any) -> None:
 def _add_simulate(group: Any) -> None:
     parser = _add_verb(group, "simulate", verbs.simulate_scan, "write a simulated scan")
     parser.add_argument("kind", metavar="KIND", choices=KINDS, help=", ".join(KINDS))
-    _add_output(parser, "FILE (.h5, .tif, .zarr, .hspy)")
+    _add_output(parser, "FILE (.h5, .tif, .zarr, .hspy)", "KIND.h5")
     parser.add_argument(
         "--shape", type=size, metavar="YxX", help="size of the images (default: each kind has its own)"
     )
@@ -253,10 +277,25 @@ def _add_simulate(group: Any) -> None:
     parser.set_defaults(flags={"sigma": "--sigma", "shape": "--shape", "n_energies": "--n-energies"})
 
 
+def _add_completion(group: Any) -> None:
+    parser = _add_verb(group, "completion", complete, "print a script with which a shell completes xanesum")
+    parser.add_argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS))
+    parser.set_defaults(build_parser=build_parser)
+
+
 def _add_verb(group: Any, name: str, verb: Verb, text: str) -> argparse.ArgumentParser:
     description = text[:1].upper() + text[1:] + "."
-    parser: argparse.ArgumentParser = group.add_parser(name, help=text, description=description)
+    parser: argparse.ArgumentParser = group.add_parser(
+        name, help=text, description=description, epilog=epilog_of(name), formatter_class=_Help
+    )
     parser.set_defaults(verb=verb, flags={})
+    screen = parser.add_argument_group("what is printed")
+    how_much = screen.add_mutually_exclusive_group()
+    how_much.add_argument("-q", "--quiet", action="store_true", help="print notes and errors only")
+    how_much.add_argument(
+        "-v", "--verbose", action="store_true", help="print versions, each step with its time, and the memory"
+    )
+    screen.add_argument("--json", action="store_true", help="print the answer as one JSON document")
     return parser
 
 
@@ -270,6 +309,11 @@ def _add_scan(parser: argparse.ArgumentParser, options: OptionTable, **other_fla
     add_options(parser, options, **other_flags)
 
 
-def _add_output(parser: argparse.ArgumentParser, form: str) -> None:
+def _add_output(parser: argparse.ArgumentParser, form: str, default: str) -> None:
     """Add the output; `form` begins with FILE or FOLDER."""
-    parser.add_argument("-o", "--output", required=True, metavar=form.split()[0], help=f"{form} to write")
+    kind = form.split()[0]
+    parser.add_argument("-o", "--output", metavar=kind, help=f"{form} to write (default: {default})")
+    what = "write into a folder that holds files of others"
+    if kind != "FOLDER":
+        what = "replace a file of the default name, if it is there already"
+    parser.add_argument("--force", action="store_true", help=what)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from xanesum.cli.answers import answer, dataset_facts, result_facts
 from xanesum.cli.option_values import count, number, range_of
 from xanesum.cli.options import recipe_of, scan_options_in
-from xanesum.cli.output import one_line, print_end, progress_bar, result_sentence
+from xanesum.cli.output import end_line, one_line, progress_bar, result_sentence
 from xanesum.report.composition_texts import cluster_lines, fraction_lines
 from xanesum.result import Denoised
 from xanesum.workflow import loading
@@ -127,14 +129,12 @@ def fit(arguments: argparse.Namespace) -> None:
         )
 
     data, fitted, files, started = _done(arguments, work, write_fractions, FRACTION_FILES)
-    if isinstance(data, Denoised):
-        print(result_sentence(data))
+    lines = [] if fitted.choice is None else list(choice_lines(fitted.choice))
+    lines += [*fraction_lines(fitted.maps), end_line(started, "fractions", *files)]
+    facts: dict[str, Any] = {"fractions": dataset_facts(fitted.maps)}
     if fitted.choice is not None:
-        for line in choice_lines(fitted.choice):
-            print(one_line(line))
-    for line in fraction_lines(fitted.maps):
-        print(one_line(line))
-    print_end(started, "fractions", *files)
+        facts["ranking"] = [asdict(subset) for subset in fitted.choice.ranking]
+    _answer(arguments, data, facts, lines, files)
 
 
 def cluster(arguments: argparse.Namespace) -> None:
@@ -146,11 +146,21 @@ def cluster(arguments: argparse.Namespace) -> None:
         return find_clusters(data, method=arguments.cluster_method, rng=rng, **options)
 
     data, maps, files, started = _done(arguments, work, write_clusters, CLUSTER_FILES)
+    lines = [*cluster_lines(maps), end_line(started, "clusters", *files)]
+    _answer(arguments, data, {"clusters": dataset_facts(maps)}, lines, files)
+
+
+def _answer(
+    arguments: argparse.Namespace,
+    data: Denoised | xr.DataArray,
+    facts: dict[str, Any],
+    lines: list[str],
+    files: tuple[Path, ...],
+) -> None:
+    facts["files"] = list(map(str, files))
     if isinstance(data, Denoised):
-        print(result_sentence(data))
-    for line in cluster_lines(maps):
-        print(one_line(line))
-    print_end(started, "clusters", *files)
+        facts, lines = {**result_facts(data), **facts}, [result_sentence(data), *lines]
+    answer(arguments, facts, map(one_line, lines))
 
 
 def _options_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -170,7 +180,7 @@ def _done(
     check_output(arguments.output, inputs=inputs, is_folder=True)
     for name in names:
         check_output(folder / name, inputs=inputs) if folder.is_dir() else None
-    with progress_bar() as progress, allocate(recipe.compute, beside=folder) as resources:
+    with progress_bar(arguments) as progress, allocate(recipe.compute, beside=folder) as resources:
         data = load_result_or_scan(
             arguments.scan,
             recipe,

@@ -7,12 +7,14 @@ import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from xanesum.cli.answers import answer, dataset_facts, result_facts
 from xanesum.cli.options import recipe_of
-from xanesum.cli.output import one_line, print_end, progress_bar, result_sentence
+from xanesum.cli.output import end_line, one_line, progress_bar, result_sentence
 from xanesum.errors import EdgeError, RecipeError, StackError, XanesumWarning
 from xanesum.report.numbers import plain
 from xanesum.storage.atomic import staged_folder
@@ -35,11 +37,12 @@ __all__ = ["particles", "regions"]
 def particles(arguments: argparse.Namespace) -> None:
     """Measure the particles of a scan or of a saved result."""
     recipe = replace(wanted_labels(recipe_of(arguments)), regions=RegionOptions())
-    found = _measured(arguments, recipe)
+    found, facts, lines = _measured(arguments, recipe)
     if found.particles is None:
         raise EdgeError(found.particle_problem)
-    print(particle_sentence(found.particles))
     tell_doubts(found.particles)
+    facts["particles"] = dataset_facts(found.particles)
+    answer(arguments, facts, [*lines, particle_sentence(found.particles)])
 
 
 def regions(arguments: argparse.Namespace) -> None:
@@ -55,12 +58,14 @@ def regions(arguments: argparse.Namespace) -> None:
             "no region is named; name one in the section [regions] of the recipe, or as NAME=FILE",
             parameter="where",
         )
-    found = _measured(arguments, recipe).regions
+    measured, facts, lines = _measured(arguments, recipe)
+    found = measured.regions
     if found is None:
         raise StackError("no region is named", parameter="where")
-    for name, count in zip(found["region"].values, found["n_pixels"].values, strict=True):
-        print(f"region {one_line(str(name))}: {int(count)} pixels")
     tell_doubts(found)
+    counts = zip(found["region"].values, found["n_pixels"].values, strict=True)
+    lines += [f"region {one_line(str(name))}: {int(count)} pixels" for name, count in counts]
+    answer(arguments, {**facts, "regions": dataset_facts(found)}, lines)
 
 
 def named_region(text: str) -> tuple[str, str | list[list[float]]]:
@@ -109,11 +114,11 @@ def _number(value: float, unit: str) -> str:
     return f"{value:.2f}{unit}" if unit else plain(float(value), 4)
 
 
-def _measured(arguments: argparse.Namespace, recipe: Recipe) -> Measured:
-    """Denoise where that is needed, measure, and write the files."""
+def _measured(arguments: argparse.Namespace, recipe: Recipe) -> tuple[Measured, dict[str, Any], list[str]]:
+    """Denoise where that is needed, measure, and write the files; return facts and lines about it too."""
     started, folder = time.perf_counter(), Path(arguments.output)
     check_output(folder, inputs=loading.input_files(arguments.scan, recipe), is_folder=True)
-    with progress_bar() as progress, allocate(recipe.compute, beside=folder) as resources:
+    with progress_bar(arguments) as progress, allocate(recipe.compute, beside=folder) as resources:
         data, stack = pipeline.load_result_and_scan(
             arguments.scan,
             recipe,
@@ -127,6 +132,5 @@ def _measured(arguments: argparse.Namespace, recipe: Recipe) -> Measured:
         progress("write", 0.0)
         with staged_folder(folder, own=measured_files(recipe)) as temporary:
             write_measured(temporary, found, data, recipe)
-    print(result_sentence(data))
-    print_end(started, "results", folder)
-    return found
+    facts = {**result_facts(data), "folder": str(folder)}
+    return found, facts, [result_sentence(data), end_line(started, "results", folder)]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from xanesum.cli.answers import answer
 from xanesum.cli.options import recipe_of
-from xanesum.cli.output import printable, progress_bar
+from xanesum.cli.output import progress_bar
 from xanesum.errors import EdgeError, RecipeError
 from xanesum.report.references import write_references_figure
 from xanesum.result import Denoised
@@ -47,12 +47,9 @@ def references(arguments: argparse.Namespace) -> None:
         problem = error.message
     if arguments.plot is not None:
         write_references_figure(arguments.plot, surveyed, data, normalization=normalization)
-    if arguments.json:
-        print(json.dumps(_facts(surveyed, alike, check, problem), indent=1, allow_nan=False))
-    else:
-        figure = [] if arguments.plot is None else [f"figure: {arguments.plot}"]
-        for line in (*_lines(surveyed, alike), *_check_lines(check), *figure):
-            print(printable(line))
+    figure = [] if arguments.plot is None else [f"figure: {arguments.plot}"]
+    lines = (*_lines(surveyed, alike), *_check_lines(check), *figure)
+    answer(arguments, _facts(surveyed, alike, check, problem), lines)
     if problem:
         raise EdgeError(problem)
 
@@ -60,7 +57,7 @@ def references(arguments: argparse.Namespace) -> None:
 def _scan(arguments: argparse.Namespace, recipe: Recipe) -> Denoised | xr.DataArray | None:
     """Return the scan or result that references are compared with, if one was named."""
     if arguments.scan is not None:
-        with progress_bar() as progress:
+        with progress_bar(arguments) as progress:
             return load_result_or_scan(arguments.scan, recipe, as_is=True, progress=progress)
     if arguments.area:
         raise RecipeError("an area is a part of a scan; name the scan, too", parameter="scan")

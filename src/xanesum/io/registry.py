@@ -21,7 +21,7 @@ from xanesum.io.formats import FORMATS
 from xanesum.io.hdf5_file import following_links
 from xanesum.io.hdf5_images import names_of_stacks
 from xanesum.io.references import Files, with_references
-from xanesum.io.scan import NO_CHOICE, Choice, Format, Scan, float_dtype, read_bytes
+from xanesum.io.scan import NO_CHOICE, Choice, Format, Scan, float_dtype, local_path, read_bytes
 from xanesum.io.text import i0_at, interpolate_i0
 from xanesum.stack import KEV_LIMIT, QUANTITIES, make_stack
 from xanesum.storage.memory import LAZY_BYTES
@@ -103,7 +103,7 @@ def read_stack(
         If `i0`, `flat` or `dark` are given for a scan that is neither counts nor fluorescence, or their size
         does not fit.
     """
-    path = Path(path)
+    path = local_path(path)
     choice = _choice(data, entry, detector, region, index, follow_links=follow_links)
     scan = _with_quantity(_open(path, choice)[1], quantity)
     return _stack_of(path, scan, energies, i0, flat=flat, dark=dark)
@@ -205,7 +205,7 @@ def describe(
     ReadError, EnergyError
         As `read_stack`.
     """
-    path = Path(path)
+    path = local_path(path)
     choice = _choice(data, entry, detector, region, index, follow_links=follow_links)
     found, scan = _open(path, choice)
     scan = _with_quantity(scan, quantity)

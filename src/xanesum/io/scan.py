@@ -29,6 +29,8 @@ __all__ = [
     "Scan",
     "float_dtype",
     "frame_reader",
+    "is_address",
+    "local_path",
     "read_bytes",
     "reading",
 ]
@@ -234,6 +236,24 @@ def reading(path: Path) -> Iterator[None]:
         ) from error
 
 
+def is_address(text: object) -> bool:
+    """Return whether a text is an address in a network, as of a web page, in place of a path."""
+    return isinstance(text, str) and ADDRESS.match(text) is not None
+
+
+def local_path(path: str | Path) -> Path:
+    """Return a path.
+
+    Raises
+    ------
+    ReadError
+        If it is an address.
+    """
+    if is_address(path):
+        raise ReadError(f"{path}: is an address, not a file; download the file, and give its path")
+    return Path(path)
+
+
 def read_bytes(path: Path, count: int = -1) -> bytes:
     """Return the first `count` bytes of a file (all of them by default).
 
@@ -255,6 +275,7 @@ def read_bytes(path: Path, count: int = -1) -> bytes:
         raise ReadError(f"{path}: cannot be opened ({error.strerror})") from error
 
 
+ADDRESS = re.compile(r"(https?|ftp|sftp|s3|gs|ssh|file)://", re.IGNORECASE)
 _KINDS = {  # what waits for ever when it is read, or has no end
     stat.S_IFIFO: "a pipe (FIFO)",
     stat.S_IFCHR: "a device",

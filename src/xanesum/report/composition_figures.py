@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from xanesum.report.drawing import Picture, axes_of_image, draw_image, make_picture
+from xanesum.report.drawing import Picture, axes_of_image, draw_image, make_picture, mark_scale
 from xanesum.xanes.composition.composite import COLOURS, cluster_image, colour_composite
 from xanesum.xanes.composition.fractions import map_names
 
@@ -47,18 +47,18 @@ def cluster_pictures(maps: xr.Dataset, *, pixel_nm: float | None = None) -> list
         for k, (mean, sigma) in enumerate(zip(means, sigmas, strict=True)):
             axes.plot(energy_ev, mean, color=colours[k], lw=1.2, label=str(k + 1))
             axes.fill_between(energy_ev, mean - sigma, mean + sigma, color=colours[k], alpha=0.3, lw=0)
-        axes.set(xlabel="energy (eV)", ylabel="mean spectrum")
-        axes.legend(title="cluster", fontsize=7)
+        axes.set(xlabel="photon energy (eV)", ylabel="mean spectrum")
+        axes.legend(title="cluster")
 
     return [image, make_picture(draw, "Mean spectra of the clusters; bands are standard errors")]
 
 
 def _coloured(image: NDArray[np.uint8], caption: str, pixel_nm: float | None) -> Picture:
     height, width = image.shape[:2]
-    extent, unit = axes_of_image(height, width, 1, pixel_nm)
+    extent, _ = axes_of_image(height, width, 1, None)
 
     def draw(_: Figure, axes: Axes) -> None:
         axes.imshow(image, extent=extent)
-        axes.set(xlabel=f"x ({unit})", ylabel=f"y ({unit})")
+        mark_scale(axes, width, pixel_nm)
 
     return make_picture(draw, caption, ratio=float(np.clip(0.85 * height / width, LOWEST, 1.2)))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -12,12 +15,16 @@ from numpy.typing import NDArray
 from xanesum.align import Shifts
 from xanesum.align.shifts import ALIGNED, LEFT_OUT
 from xanesum.diagnostics.residual import ResidualReport
+from xanesum.report.colours import ERRORS, IMAGES, INK, LINES, MAPS, MISSING, SIGNED
 from xanesum.report.drawing import (
+    Draw,
     Picture,
     axes_of_image,
     draw_image,
     limits_of,
     make_picture,
+    mark_scale,
+    ratio_of,
     size_of_pixel,
 )
 from xanesum.report.texts import MAP_LABELS, MAX_COMPONENTS, Motion, unit_of
@@ -29,9 +36,12 @@ __all__ = [
     "choose_pixels",
     "component_pictures",
     "frame_pictures",
+    "histogram_drawing",
     "lost_pictures",
     "map_pictures",
     "motion_pictures",
+    "noise_of",
+    "places_drawing",
     "residual_pictures",
     "risk_picture",
     "sigma_picture",
@@ -39,35 +49,42 @@ __all__ = [
 ]
 
 Image = NDArray[np.floating]
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # Okabe-Ito, for colour-blind readers too
 N_PIXELS = 5  # pixels whose spectra are shown
-SMALLEST = 1e-30  # half of the scale of a residual that is 0 everywhere
+LEAST_SCALE = 3.0  # half of the scale of a residual, in units of its noise
 MAX_RESIDUAL_FRAMES = 100  # energies at which the residual of every pixel is summed
 
 
-def frame_pictures(stack: xr.DataArray, clean: xr.DataArray, maps: xr.Dataset | None) -> list[Picture]:
-    """Show three energies: each before denoising, after it, and the residual."""
+def frame_pictures(
+    stack: xr.DataArray, clean: xr.DataArray, maps: xr.Dataset | None, result: Denoised
+) -> list[Picture]:
+    """Show three energies: each before denoising, after it, and the residual in units of its noise."""
     chosen = _choose_energies(stack, maps)
     noisy = [_masked(stack, stack[e].values) for _, e in chosen]
     after = [_masked(stack, clean[e].values) for _, e in chosen]
-    low, high = limits_of(np.array(after))
-    left = np.abs(np.array(noisy) - np.array(after))
-    half, unit, pixel_nm = (
-        max(limits_of(left)[1], SMALLEST),
-        unit_of(stack),
-        size_of_pixel(stack),
-    )
+    limits = limits_of(np.array(after))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        left = [
+            (raw - smooth) / noise_of(result, e)
+            for (_, e), raw, smooth in zip(chosen, noisy, after, strict=True)
+        ]
+    half = max(limits_of(np.abs(np.array(left)))[1], LEAST_SCALE)
+    kept: dict[str, Any] = {"limits": limits, "extend": "both", "pixel_nm": size_of_pixel(stack)}
+    of_left: dict[str, Any] = {**kept, "limits": (-half, half), "cmap": SIGNED}
     pictures = []
-    for (name, e), raw, smooth in zip(chosen, noisy, after, strict=True):
+    for (name, e), raw, smooth, rest in zip(chosen, noisy, after, left, strict=True):
         at = f"{stack.energy.values[e]:.1f} eV ({name})"
         pictures += [
-            draw_image(raw, f"{at}: before", unit, limits=(low, high), extend="both", pixel_nm=pixel_nm),
-            draw_image(smooth, f"{at}: after", unit, limits=(low, high), extend="both", pixel_nm=pixel_nm),
-            draw_image(
-                raw - smooth, f"{at}: residual", unit, limits=(-half, half), extend="both", pixel_nm=pixel_nm
-            ),
+            draw_image(raw, f"{at}: before", unit_of(stack), **kept),
+            draw_image(smooth, f"{at}: after", unit_of(stack), **kept),
+            draw_image(rest, f"{at}: residual", "residual / noise level", **of_left),
         ]
     return pictures
+
+
+def noise_of(result: Denoised, e: int) -> Image:
+    """Return the noise level of every pixel (Y, X) at the energy of index `e`; NaN where it is 0."""
+    sigma = result.sigma_used[e] * result.sigma_pixel.values
+    return np.where(sigma > 0, sigma, np.nan)
 
 
 def _choose_energies(stack: xr.DataArray, maps: xr.Dataset | None) -> list[tuple[str, int]]:
@@ -94,65 +111,55 @@ def _masked(stack: xr.DataArray, frame: Image) -> Image:
 
 
 def map_pictures(maps: xr.Dataset, *, pixel_nm: float | None = None) -> list[Picture]:
-    """Show the map, its histogram, the edge step, and the standard error if there is one."""
-    name, error, label = MAP_LABELS[maps.attrs["kind"]]
-    unit = KINDS[maps.attrs["kind"]].unit
+    """Show the map, its histogram, its standard error if there is one, and the edge step."""
+    kind = maps.attrs["kind"]
+    name, error, label = MAP_LABELS[kind]
     mask = maps["mask"].values
-    energy = np.where(mask, maps[name].values, np.nan)
-    step, sigma = maps["edge_step"].values, np.where(mask, maps[error].values, np.nan)
-    limits = limits_of(energy, 2, 98)
+    values, sigma = (np.where(mask, maps[each].values, np.nan) for each in (name, error))
+    kept: dict[str, Any] = {"extend": "both", "pixel_nm": pixel_nm}
     pictures = []
     if mask.any():
-        pictures = [
-            draw_image(
-                energy,
-                f"Map: {label}",
-                label,
-                limits=limits,
-                cmap="viridis",
-                extend="both",
-                pixel_nm=pixel_nm,
+        limits = limits_of(values, 2, 98)
+        counted = f"Histogram of the map, {np.isfinite(values).sum()} pixels"
+        pictures += [
+            draw_image(values, f"Map: {label}", label, limits=limits, cmap=MAPS, **kept),
+            make_picture(
+                histogram_drawing(values[mask], label, limits),
+                counted,
+                ratio=max(ratio_of(values, pixel_nm), 0.6),
             ),
-            _histogram(energy[mask], label, limits),
         ]
-    if name != "edge_step" or not mask.any():
-        shown = limits_of(step, 1, 99)
-        pictures.append(
-            draw_image(
-                step,
-                "Edge step",
-                "edge step (unit of the scan)",
-                limits=shown,
-                extend="both",
-                pixel_nm=pixel_nm,
-            )
-        )
     if np.isfinite(sigma).any():
-        top = limits_of(sigma, 0, 95)[1]
+        unit = KINDS[kind].unit
         holds = maps.attrs["intervals_hold"]
         title = "Standard error of the map" if holds else "Stated error of the map, which does not hold"
-        cmap = "cividis" if holds else "gray"
-        pictures.append(
-            draw_image(
-                sigma,
-                title,
-                " ".join(("standard error", f"({unit})" if unit else "")).strip(),
-                limits=(0, top),
-                cmap=cmap,
-                extend="max",
-            )
-        )
+        text = " ".join(("standard error", f"({unit})" if unit else "")).strip()
+        limits = (0.0, limits_of(sigma, 0, 95)[1])
+        options = {**kept, "extend": "max", "cmap": ERRORS if holds else IMAGES}
+        pictures.append(draw_image(sigma, title, text, limits=limits, **options))
+    if name != "edge_step" or not mask.any():
+        step = maps["edge_step"].values
+        text = "edge step (unit of the scan)"
+        pictures.append(draw_image(step, "Edge step", text, limits=limits_of(step, 1, 99), **kept))
     return pictures
 
 
-def _histogram(values: Image, label: str, limits: tuple[float, float]) -> Picture:
+def histogram_drawing(values: Image, label: str, limits: tuple[float, float]) -> Draw:
+    """Return what draws a histogram of a map, in the colours of the map, with its median."""
     margin = 0.25 * (limits[1] - limits[0])
+    middle = float(np.median(values[np.isfinite(values)]))
 
     def draw(figure: Figure, axes: Axes) -> None:
-        axes.hist(values, bins=60, range=(limits[0] - margin, limits[1] + margin), color=COLORS[0])
+        ends = (limits[0] - margin, limits[1] + margin)
+        _, edges, bars = axes.hist(values, bins=60, range=ends)
+        shares = (edges[:-1] + np.diff(edges) / 2 - limits[0]) / (limits[1] - limits[0])
+        for bar, color in zip(bars, colormaps[MAPS](np.clip(shares, 0, 1)), strict=True):  # type: ignore[arg-type]
+            bar.set_facecolor(color)
+        axes.axvline(middle, color=INK, lw=0.9, ls="--")
         axes.set(xlabel=label, ylabel="pixels")
+        axes.ticklabel_format(axis="x", useOffset=False, style="plain")
 
-    return make_picture(draw, f"Histogram of the map: {label}")
+    return draw
 
 
 # --- motion
@@ -190,15 +197,15 @@ def _shift_picture(shifts: Shifts) -> Picture:
     def draw(figure: Figure, axes: Axes) -> None:
         for axis, name in enumerate(("y", "x")):
             shift, error = shifts.shifts_px[:, axis], shifts.sigma_px[:, axis]
-            for which, fill in ((own, COLORS[axis]), (used & ~own, "none")):
+            for which, fill in ((own, LINES[axis]), (used & ~own, "none")):
                 axes.errorbar(
                     shifts.energy_ev[which], shift[which], error[which], fmt="o", ms=3, lw=0.8,
-                    color=COLORS[axis], mfc=fill, label=f"along {name}" if fill != "none" else None,
+                    color=LINES[axis], mfc=fill, label=f"along {name}" if fill != "none" else None,
                 )  # fmt: skip
         spread = np.abs(shifts.shifts_px[own if own.any() else used]).max()
         axes.set_ylim(-1.5 * spread - 0.1, 1.5 * spread + 0.1)
         axes.set(xlabel="photon energy (eV)", ylabel="shift (px)")
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend()
 
     caption = "Shift of each frame with its standard error; open: placed between its neighbours"
     return make_picture(draw, caption)
@@ -245,48 +252,58 @@ def _brightness(result: Denoised, shape: tuple[int, ...]) -> Image:
     return np.abs(np.tensordot(weights, result.coefficients.values, axes=1))
 
 
-def spectrum_pictures(
-    stack: xr.DataArray, clean: xr.DataArray, pixels: list[tuple[int, int]]
-) -> list[Picture]:
-    """Show where the pixels (y, x) are, and their spectra before and after denoising."""
+def spectrum_pictures(stack: xr.DataArray, result: Denoised, pixels: list[tuple[int, int]]) -> list[Picture]:
+    """Show where the pixels (y, x) are, and their spectra before and after denoising, with errors."""
     used = usable_weight(stack)
-    energy = stack.energy.values
+    frame = _masked(stack, result.reconstruct()[int(np.flatnonzero(used)[-1])].values)
+    height, width = frame.shape
+    ratio = float(np.clip(0.85 * height / width + 0.1, 0.35, 1.2))
+    places = make_picture(
+        places_drawing(frame, pixels, IMAGES, size_of_pixel(stack)), "Where the pixels are", ratio=ratio
+    )
+    energy = stack.energy.values[used]
 
     def one(number: int, y: int, x: int) -> Picture:
+        found = result.spectrum(y, x)
+        mean, sigma = (found[name].values[used] for name in ("spectrum", "sigma"))
+
         def draw(figure: Figure, axes: Axes) -> None:
-            axes.plot(energy[used], stack[:, y, x].values[used], ".", color="0.55", ms=4, label="before")
-            axes.plot(energy, clean[:, y, x].values, color=COLORS[number - 1], lw=1.8, label="after")
+            axes.plot(energy, stack[:, y, x].values[used], ".", color="0.55", ms=4, label="before")
+            axes.plot(energy, mean, color=LINES[number - 1], lw=1.6, label="after")
+            axes.fill_between(
+                energy, mean - 2 * sigma, mean + 2 * sigma, color=LINES[number - 1], alpha=0.3, lw=0,
+                label="two standard errors",
+            )  # fmt: skip
             axes.set(xlabel="photon energy (eV)", ylabel=unit_of(stack))
-            axes.legend(frameon=False, fontsize=8)
+            axes.legend()
 
         return make_picture(draw, f"Pixel {number}: y = {y}, x = {x}")
 
-    spectra = [one(number, y, x) for number, (y, x) in enumerate(pixels, start=1)]
-    return [_pixels_picture(stack, clean, pixels), *spectra]
+    return [places, *(one(number, y, x) for number, (y, x) in enumerate(pixels, start=1))]
 
 
-def _pixels_picture(stack: xr.DataArray, clean: xr.DataArray, pixels: list[tuple[int, int]]) -> Picture:
-    frame = _masked(stack, clean[int(np.flatnonzero(usable_weight(stack))[-1])].values)
-    limits, pixel_nm = limits_of(frame), size_of_pixel(stack)
-    extent, unit = axes_of_image(frame.shape[0], frame.shape[1], 1, pixel_nm)
-    size_um = (pixel_nm or 0.0) / 1000
+def places_drawing(
+    image: Image, pixels: list[tuple[int, int]], cmap: str, pixel_nm: float | None, *, size: float = 9.0
+) -> Draw:
+    """Return what draws an image on which pixels (y, x) are numbered; `size` is that of a circle, points."""
+    limits = limits_of(image, 2, 98) if cmap == MAPS else limits_of(image)
+    height, width = image.shape
 
     def draw(figure: Figure, axes: Axes) -> None:
-        axes.imshow(frame, cmap="gray", vmin=limits[0], vmax=limits[1], extent=extent)
-        for number, (row, column) in enumerate(pixels, start=1):
-            y, x = (row, column) if unit == "px" else ((row + 0.5) * size_um, (column + 0.5) * size_um)
-            axes.plot(x, y, "o", ms=9, mfc="none", mec="white", mew=3)
-            axes.plot(x, y, "o", ms=9, mfc="none", mec=COLORS[number - 1], mew=1.8)
+        extent, _ = axes_of_image(height, width, 1, None)
+        shown = axes.imshow(image, vmin=limits[0], vmax=limits[1], extent=extent)
+        shown.set_cmap(colormaps[cmap].with_extremes(bad=MISSING))
+        for number, (y, x) in enumerate(pixels, start=1):
+            color = LINES[(number - 1) % len(LINES)]
+            axes.plot(x, y, "o", ms=size, mfc="none", mec="white", mew=size / 3)
+            axes.plot(x, y, "o", ms=size, mfc="none", mec=color, mew=size / 5)
             axes.annotate(
-                str(number), (x, y), (7, 5), textcoords="offset points", color="white", weight="bold",
-                bbox={"boxstyle": "round,pad=0.15", "fc": COLORS[number - 1], "ec": "none"},
+                str(number), (x, y), (0.8 * size, 0.5 * size), textcoords="offset points", color="white",
+                weight="bold", bbox={"boxstyle": "round,pad=0.15", "fc": color, "ec": "none"},
             )  # fmt: skip
-        axes.set(xlabel=f"x ({unit})", ylabel=f"y ({unit})")
+        mark_scale(axes, width, pixel_nm)
 
-    height, width = frame.shape
-    return make_picture(
-        draw, "Where the pixels are", ratio=float(np.clip(0.85 * height / width + 0.1, 0.35, 1.2))
-    )
+    return draw
 
 
 def component_pictures(result: Denoised) -> list[Picture]:
@@ -315,7 +332,7 @@ def component_pictures(result: Denoised) -> list[Picture]:
 
 def _line(energy: NDArray[np.float64], values: Image, caption: str, label: str) -> Picture:
     def draw(figure: Figure, axes: Axes) -> None:
-        axes.plot(energy, values, ".-", color=COLORS[0], lw=1.2, ms=3)
+        axes.plot(energy, values, ".-", color=LINES[0], lw=1.2, ms=3)
         axes.set(xlabel="photon energy (eV)", ylabel=label)
 
     return make_picture(draw, caption)
@@ -330,12 +347,12 @@ def risk_picture(result: Denoised) -> Picture:
 
     def draw(figure: Figure, axes: Axes) -> None:
         axes.set_yscale("symlog", linthresh=linear, linscale=0.5)
-        axes.errorbar(ranks, above, error, fmt="o-", ms=4, color=COLORS[0], capsize=3)
-        axes.plot(ranks[chosen], above[chosen], "o", ms=12, mfc="none", mec=COLORS[1], mew=2, label="chosen")
+        axes.errorbar(ranks, above, error, fmt="o-", ms=4, color=LINES[0], capsize=3)
+        axes.plot(ranks[chosen], above[chosen], "o", ms=12, mfc="none", mec=LINES[1], mew=2, label="chosen")
         axes.set(xlabel="number of components K", ylabel="squared error above the least")
         axes.set_ylim(-linear, None)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(frameon=False)
+        axes.legend()
 
     return make_picture(draw, "Estimated squared error minus the least one; bars are one standard error")
 
@@ -345,11 +362,11 @@ def sigma_picture(result: Denoised) -> Picture:
     energy, sigma = result.sigma_energy.energy.values, result.sigma_energy.values
 
     def draw(figure: Figure, axes: Axes) -> None:
-        axes.plot(energy, sigma, ".", color=COLORS[0], label="each energy")
-        axes.axhline(result.sigma, color=COLORS[1], label="used for all")
+        axes.plot(energy, sigma, ".", color=LINES[0], label="each energy")
+        axes.axhline(result.sigma, color=LINES[1], label="used for all")
         axes.set(xlabel="photon energy (eV)", ylabel="sigma (unit of the scan)")
         axes.set_ylim(0, 1.2 * np.nanmax([*sigma, result.sigma]))
-        axes.legend(frameon=False)
+        axes.legend()
 
     return make_picture(draw, "Noise level at each energy")
 
@@ -360,8 +377,7 @@ def residual_pictures(stack: xr.DataArray, clean: xr.DataArray, result: Denoised
     sampled = used[np.unique(np.linspace(0, len(used) - 1, MAX_RESIDUAL_FRAMES).astype(int))]
     total, squares, count = (np.zeros(stack.shape[1:]) for _ in range(3))
     for e in sampled:
-        sigma = result.sigma_used[e] * result.sigma_pixel.values
-        residual = (_masked(stack, stack[e].values) - clean[e].values) / sigma
+        residual = (_masked(stack, stack[e].values) - clean[e].values) / noise_of(result, e)
         known = np.isfinite(residual)
         total += np.where(known, residual, 0)
         squares += np.where(known, residual, 0) ** 2
@@ -376,16 +392,18 @@ def residual_pictures(stack: xr.DataArray, clean: xr.DataArray, result: Denoised
         draw_image(
             size,
             f"Root mean square of the residual over {many}; white noise gives 1 everywhere",
-            "residual / sigma",
+            "residual / noise level",
             limits=(0.0, top),
+            cmap=ERRORS,
             extend="max",
             pixel_nm=size_of_pixel(stack),
         ),
         draw_image(
             lean,
-            f"Sum of the residual over {many}; white noise stays between -3 and 3",
-            "sum / (sigma sqrt(energies))",
+            f"Mean of the residual over {many}; white noise stays between -3 and 3",
+            "mean / its standard error",
             limits=(-4, 4),
+            cmap=SIGNED,
             extend="both",
             pixel_nm=size_of_pixel(stack),
         ),
@@ -402,7 +420,7 @@ def lost_pictures(stack: xr.DataArray, trust: ResidualReport) -> list[Picture]:
             f"Where signal was lost: averages over {lost.scale_px} x {lost.scale_px} px",
             "standard deviations of noise",
             limits=(-most, most),
-            cmap="RdBu_r",
+            cmap=SIGNED,
             px=lost.scale_px,
             pixel_nm=size_of_pixel(stack),
         ),

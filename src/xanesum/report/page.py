@@ -16,6 +16,7 @@ from xanesum.report import (
     figures,
     measured_texts,
     particle_figures,
+    summary,
     texts,
 )
 from xanesum.report.drawing import size_of_pixel
@@ -76,13 +77,31 @@ def write_report(
         loader=PackageLoader("xanesum.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     page = environment.get_template("report.html").render(
-        _content(stack, result, maps, trust, facts)
+        _content(stack, result, maps, trust, facts, _besides(measured or Sections()))
         | _measured(measured or Sections())
         | _composition(measured or Sections(), size_of_pixel(stack))
     )
     with atomic_path(path) as temporary:
         temporary.write_text(page, "utf-8", errors="backslashreplace")
     return Path(path)
+
+
+def _besides(sections: Sections) -> tuple[tuple[str, str], ...]:
+    """Return what was found besides the map, a sentence and a section each."""
+    found = []
+    if sections.particles is not None:
+        found.append((f"{sections.particles.sizes['particle']} particles were measured.", "particles"))
+    if sections.regions is not None:
+        found.append((f"Mean spectra of {sections.regions.sizes['region']} regions.", "regions"))
+    if sections.fractions is not None:
+        names = ", ".join(map(str, sections.fractions.attrs["references"]))
+        found.append((f"Fractions of {names}.", "composition"))
+    if sections.clusters is not None:
+        found.append((f"{len(sections.clusters['n_pixels'])} chemical states.", "composition"))
+    problems = [sections.particle_problem, *sections.composition_problems]
+    found += [(f"Not found: {problem}", "particles") for problem in problems[:1] if problem]
+    found += [(f"Not found: {problem}", "composition") for problem in problems[1:]]
+    return tuple(found)
 
 
 def _measured(sections: Sections) -> dict[str, Any]:
@@ -116,22 +135,35 @@ def _composition(sections: Sections, pixel_nm: float | None) -> dict[str, Any]:
 
 
 def _content(
-    stack: xr.DataArray, result: Denoised, maps: xr.Dataset | None, trust: ResidualReport, facts: texts.Facts
+    stack: xr.DataArray,
+    result: Denoised,
+    maps: xr.Dataset | None,
+    trust: ResidualReport,
+    facts: texts.Facts,
+    besides: tuple[tuple[str, str], ...],
 ) -> dict[str, Any]:
     """Return everything that the template needs."""
     clean = result.reconstruct()
     pixels = figures.choose_pixels(result, maps, usable_mask(stack))
+    frames = figures.frame_pictures(stack, clean, maps, result)
+    shown = [] if maps is None else figures.map_pictures(maps, pixel_nm=size_of_pixel(stack))
     return {
         "title": f"xanesum report: {facts.source}",
+        "source": facts.source,
+        "version": result.provenance.get("xanesum", ""),
+        "verdict": summary.verdict(trust, facts, maps),
+        "answers": summary.answers(stack, result, maps, trust, facts, besides),
+        "hints": summary.hints(stack, result, maps, trust, facts),
+        "hero": [*frames[len(frames) // 3 // 2 * 3 :][:2], *shown[:2]],
         "notes": facts.notes,
         "facts": texts.headline(stack, result, maps, trust, facts),
-        "frames": figures.frame_pictures(stack, clean, maps),
+        "frames": frames,
         "map_problem": facts.map_problem if maps is None else "",
         "map_text": "" if maps is None else texts.map_text(maps),
-        "maps": [] if maps is None else figures.map_pictures(maps, pixel_nm=size_of_pixel(stack)),
+        "maps": shown,
         "motion_text": "" if facts.motion is None else facts.motion.text,
         "motion": [] if facts.motion is None else figures.motion_pictures(facts.motion, stack),
-        "spectra": figures.spectrum_pictures(stack, clean, pixels),
+        "spectra": figures.spectrum_pictures(stack, result, pixels),
         "components_text": texts.components_text(result),
         "components": figures.component_pictures(result),
         "component_rows": texts.component_rows(result),

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from xanesum.report.drawing import Picture, axes_of_image, limits_of, make_picture, size_of_pixel
+from xanesum.report.colours import INK, LINES, MAPS, MISSING
+from xanesum.report.drawing import (
+    Draw,
+    Picture,
+    axes_of_image,
+    limits_of,
+    make_picture,
+    mark_scale,
+    save_figure,
+    size_of_pixel,
+)
 from xanesum.report.texts import MAP_LABELS, UNITS
-from xanesum.storage.atomic import atomic_path
+from xanesum.storage.atomic import atomic_paths
 
 __all__ = ["particle_pictures", "region_pictures", "write_particle_figures", "write_region_figures"]
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe-Ito
+COLORS = (*LINES, "#56B4E9", INK)
 SIZE_IN, RATIO = 4.2, 0.75  # width, a little more than a column of a journal, and height over width
 DPI = 300
 SUFFIXES = (".png", ".svg")
 MOST_NUMBERS = 60  # particles that get a number in the image
-Draw = Callable[[Figure, Axes], None]
 
 
 def particle_pictures(particles: xr.Dataset) -> list[Picture]:
@@ -59,17 +67,12 @@ def write_region_figures(folder: Path, regions: xr.Dataset) -> tuple[Path, ...]:
     return tuple(_save(folder, "regions", draw, RATIO))
 
 
-def _save(folder: Path, name: str, draw: Draw, ratio: float) -> Iterator[Path]:
-    figure = Figure(figsize=(SIZE_IN, SIZE_IN * ratio), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    draw(figure, figure.add_subplot())
-    figure.draw_without_rendering()  # the layout is right only once the tick labels are known
-    for suffix in SUFFIXES:
-        path = folder / f"{name}{suffix}"
-        metadata: dict[str, Any] = {"Date": None} if suffix == ".svg" else {}
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, format=suffix[1:], metadata=metadata)
-        yield path
+def _save(folder: Path, name: str, draw: Draw, ratio: float) -> tuple[Path, ...]:
+    paths = [folder / f"{name}{suffix}" for suffix in SUFFIXES]
+    with atomic_paths(*paths) as temporaries:
+        targets = dict(zip(("png", "svg"), temporaries, strict=True))
+        save_figure(draw, targets, width_in=SIZE_IN, ratio=ratio, dpi=DPI)
+    return tuple(paths)
 
 
 def _figures(particles: xr.Dataset) -> Iterator[tuple[str, Draw, str, float]]:
@@ -96,36 +99,26 @@ def _label(particles: xr.Dataset) -> str:
 
 def _map(particles: xr.Dataset, label: str) -> Draw:
     values, labels = particles["map"].values, particles["labels"].values
-    pixel_nm = size_of_pixel(particles)
-    extent, unit = axes_of_image(values.shape[0], values.shape[1], 1, pixel_nm)
-    size = 1.0 if pixel_nm is None else pixel_nm / 1000
-    offset = 0.0 if pixel_nm is None else 0.5
+    height, width = values.shape
+    extent, _ = axes_of_image(height, width, 1, None)
     dense = np.searchsorted(np.unique(labels[labels > 0]), labels) + 1
     dense = np.where(labels > 0, dense, 0)
     low, high = limits_of(values[labels > 0] if (labels > 0).any() else values, 1, 99)
 
     def draw(figure: Figure, axes: Axes) -> None:
-        shown = axes.imshow(values, cmap="viridis", vmin=low, vmax=high, extent=extent, interpolation="none")
-        shown.set_cmap(shown.get_cmap().with_extremes(bad="#d9d9d9"))
+        shown = axes.imshow(values, cmap=MAPS, vmin=low, vmax=high, extent=extent)
+        shown.set_cmap(shown.get_cmap().with_extremes(bad=MISSING))
         for number, box in enumerate(ndimage.find_objects(dense), start=1):
             if box is not None:
                 rows, columns = (np.arange(side.start - 1, side.stop + 1) for side in box)
                 own = np.pad(dense[box] == number, 1).astype(float)
-                axes.contour(
-                    (columns + offset) * size,
-                    (rows + offset) * size,
-                    own,
-                    [0.5],
-                    colors="white",
-                    linewidths=0.7,
-                )
+                axes.contour(columns, rows, own, [0.5], colors="white", linewidths=0.7)
         if particles.sizes["particle"] <= MOST_NUMBERS:
             for number, y, x in zip(
                 *(particles[k].values for k in ("particle", "y_px", "x_px")), strict=True
             ):
-                place = ((x + offset) * size, (y + offset) * size)
-                axes.annotate(str(number), place, color="white", fontsize=5, ha="center", va="center")
-        axes.set(xlabel=f"x ({unit})", ylabel=f"y ({unit})")
+                axes.annotate(str(number), (x, y), color="white", fontsize=5, ha="center", va="center")
+        mark_scale(axes, width, size_of_pixel(particles))
         bar = figure.colorbar(shown, ax=axes, label=label, extend="both")
         bar.formatter.set_useOffset(False)  # type: ignore[attr-defined]
 
@@ -223,13 +216,12 @@ def _region_figures(regions: xr.Dataset) -> Iterator[tuple[str, Draw, str]]:
 
     def places(figure: Figure, axes: Axes) -> None:
         masks = regions["masks"].values
-        extent, side = axes_of_image(masks.shape[1], masks.shape[2], 1, size_of_pixel(regions))
+        extent, _ = axes_of_image(masks.shape[1], masks.shape[2], 1, None)
         image = np.ones((*masks.shape[1:], 3))
         for r, mask in enumerate(masks):
-            rgb = [int(COLORS[r % len(COLORS)][i : i + 2], 16) / 255 for i in (1, 3, 5)]
-            image[mask] *= np.array(rgb) * 0.8 + 0.2
+            image[mask] *= np.array(to_rgb(COLORS[r % len(COLORS)])) * 0.8 + 0.2
         axes.imshow(image, extent=extent, interpolation="none")
-        axes.set(xlabel=f"x ({side})", ylabel=f"y ({side})")
+        mark_scale(axes, masks.shape[2], size_of_pixel(regions))
 
     yield "spectra", spectra, "Mean spectra: measured (dots), denoised (line) with two standard errors (band)"
     yield "places", places, "Where the regions are"

@@ -23,9 +23,11 @@ __all__ = [
     "Motion",
     "component_rows",
     "components_text",
+    "exposure_gain",
     "headline",
     "left_out",
     "map_text",
+    "noise_reduction",
     "risk_rows",
     "risk_text",
     "trust_lines",
@@ -113,9 +115,15 @@ def _evenness(result: Denoised) -> list[tuple[str, str]]:
 
 
 def _reduction(result: Denoised) -> str:
-    """Return by which factor the noise was reduced, from the estimated errors of the images."""
+    """Return by which factor the noise was reduced, in words."""
+    factor = noise_reduction(result)
+    return "cannot be estimated" if factor is None else f"{times(factor)} less"
+
+
+def noise_reduction(result: Denoised) -> float | None:
+    """Return by which factor the noise was reduced, from the estimated errors of the images, where known."""
     left = float(result.components["risk"].values[: result.rank].sum()) / result.spectra.sizes["energy"]
-    return f"{times(float(result.sigma / np.sqrt(left)))} less" if left > 0 else "cannot be estimated"
+    return float(result.sigma / np.sqrt(left)) if left > 0 and result.sigma > 0 else None
 
 
 def unit_of(stack: xr.DataArray) -> str:
@@ -233,7 +241,7 @@ def risk_rows(result: Denoised) -> list[dict[str, object]]:
 
 def _exposure(maps: xr.Dataset | None) -> list[tuple[str, str]]:
     """Return the exposure that single pixels would need for the same map; nothing without a map."""
-    gain = _median_gain(maps)
+    gain = exposure_gain(maps)
     return [] if gain is None else [("Exposure gained, for the map", times(gain))]
 
 
@@ -255,7 +263,8 @@ def _bootstrap_line(maps: xr.Dataset | None) -> str | None:
     )
 
 
-def _median_gain(maps: xr.Dataset | None) -> float | None:
+def exposure_gain(maps: xr.Dataset | None) -> float | None:
+    """Return the factor of exposure for the same map without denoising, its median; None if not known."""
     if maps is None or not maps["mask"].values.any():
         return None
     gain = maps["exposure_gain"].values[maps["mask"].values]
@@ -282,7 +291,7 @@ def trust_lines(trust: ResidualReport, maps: xr.Dataset | None) -> list[tuple[bo
         lines.append((False, "The residual is white: neighbours are not correlated."))
     if (line := _bootstrap_line(maps)) is not None:
         lines.append((False, line))
-    gain = _median_gain(maps)
+    gain = exposure_gain(maps)
     if gain is not None:
         lines.append(
             (

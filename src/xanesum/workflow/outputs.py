@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import h5py
 import xarray as xr
 
 from xanesum.diagnostics.residual import ResidualReport
 from xanesum.errors import WriteError
 from xanesum.io import write_map_tiff, write_stack
+from xanesum.io.hdf5_file import scalar_text
 from xanesum.io.maps import step_path, write_map
 from xanesum.io.tiff import SUFFIXES as TIFF_SUFFIXES
 from xanesum.io.tiff import energies_path
@@ -26,11 +28,14 @@ __all__ = [
     "SHIFTS_FILE",
     "beside_of",
     "check_output",
+    "is_own_folder",
     "write_results",
 ]
 
 RESULT_FILE, RECIPE_FILE = "result.sum.h5", "recipe.toml"
 EXPLORER_FILE = "explore.html"  # written where its toolkit is installed
+
+MARKS = (RESULT_FILE, "fractions.h5", "clusters.h5", "particles.h5", "regions.h5")  # one is in each folder
 
 OWN_FILES = (  # files of a run; they are replaced if they exist, all others are left alone
     "clean.h5",
@@ -110,6 +115,22 @@ def write_results(
             definition = str(maps.attrs.get("definition", ""))
             write_map_tiff(maps[name].where(maps["mask"]), folder / "map.tif", definition=definition)
         write_map_tiff(maps["edge_step"], folder / "edge_step.tif")
+
+
+def is_own_folder(folder: Path) -> bool:
+    """Return whether a folder is empty, or holds results of xanesum; hidden files do not count."""
+    if not any(not path.name.startswith(".") for path in folder.iterdir()):
+        return True
+    return any(_is_own_result(folder / name) for name in MARKS)
+
+
+def _is_own_result(path: Path) -> bool:
+    """Return whether a file says that it holds a result, maps or tables of xanesum."""
+    try:
+        with h5py.File(path, "r") as file:
+            return scalar_text(file["entry/definition"][()]).startswith("xanesum_")
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError):
+        return False
 
 
 def beside_of(path: Path) -> tuple[Path, ...]:

@@ -25,6 +25,7 @@ from xanesum.method.options import Options
 from xanesum.method.problem import Progress
 from xanesum.preprocess import prepare, settle_quantity
 from xanesum.report.page import Sections, write_report
+from xanesum.report.paper_figures import FIGURE_FILES, write_figures
 from xanesum.report.texts import Facts
 from xanesum.result import Denoised, holds_result, load_result
 from xanesum.storage.atomic import staged_folder
@@ -45,6 +46,7 @@ from xanesum.xanes import MAP_KINDS, chemical_map
 from xanesum.xanes.references.spectra import read_references
 
 __all__ = [
+    "VERSIONS_OF",
     "RunResult",
     "check",
     "correct_scan",
@@ -96,7 +98,12 @@ class RunResult:
 
 
 def run(
-    source: str | Path, out_dir: str | Path, *, recipe: Recipe = DEFAULT_RECIPE, progress: Progress = _silent
+    source: str | Path,
+    out_dir: str | Path,
+    *,
+    recipe: Recipe = DEFAULT_RECIPE,
+    figures: bool = False,
+    progress: Progress = _silent,
 ) -> RunResult:
     """Do the whole job: read, prepare, denoise, map; write the results and a report into one folder.
 
@@ -111,6 +118,8 @@ def run(
         Folder for the results; made if missing, within a folder that exists.
     recipe : Recipe
         Everything that can be chosen.
+    figures : bool
+        Whether figures for a paper are written too; see `xanesum.report.paper_figures.write_figures`.
     progress : callable
         Called with a step's name and the share of it that is done.
 
@@ -124,10 +133,12 @@ def run(
     source, folder = Path(source), Path(out_dir)
     check_output(out_dir, inputs=input_files(source, recipe), is_folder=True)
     with allocate(recipe.compute, beside=folder) as resources:
-        return _run(source, folder, recipe, resources, progress)
+        return _run(source, folder, recipe, resources, progress, figures=figures)
 
 
-def _run(source: Path, folder: Path, recipe: Recipe, resources: Resources, progress: Progress) -> RunResult:
+def _run(
+    source: Path, folder: Path, recipe: Recipe, resources: Resources, progress: Progress, *, figures: bool
+) -> RunResult:
     started = time.perf_counter()
     progress("read", 0.0)
     notes: list[str] = []
@@ -161,7 +172,7 @@ def _run(source: Path, folder: Path, recipe: Recipe, resources: Resources, progr
     said = tuple(dict.fromkeys(notes))
     facts = Facts(source.name, seconds, counted, problem, effective, motion=motion, notes=said)
     progress("write", 0.0)
-    own = (*OWN_FILES, SHIFTS_FILE, *measured_files(recipe), *COMPOSED_FILES)
+    own = (*OWN_FILES, SHIFTS_FILE, *measured_files(recipe), *COMPOSED_FILES, *FIGURE_FILES)
     with staged_folder(folder, own=own) as temporary:
         write_results(temporary, result, maps, trust, facts.recipe)
         write_measured(temporary, measured, result, recipe)
@@ -182,6 +193,8 @@ def _run(source: Path, folder: Path, recipe: Recipe, resources: Resources, progr
             write_explorer(
                 result, temporary / EXPLORER_FILE, maps=maps, title=source.name, map_problem=problem
             )
+        if figures:
+            write_figures(temporary, result, maps, stack=stack)
         names = sorted(path.name for path in temporary.iterdir())
     files = tuple(folder / name for name in names)
     return RunResult(folder, files, result, trust, maps, map_error, counted, time.perf_counter() - started)
