@@ -91,20 +91,20 @@ def test_the_command_copies_it(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("options", "said"),
     [
-        ("there.h5", "there.h5: is there already, and is not replaced"),
-        ("scan.tif", "use one of .h5, .hdf5"),
-        ("nowhere/scan.h5", "nowhere"),
+        ([], "example.h5: is there already; name another output"),
+        (["-o", "scan.tif"], "use one of .h5, .hdf5"),
+        (["-o", "nowhere/scan.h5"], "nowhere"),
     ],
 )
-def test_the_command_refuses_in_one_line(name, said, tmp_path, capsys, monkeypatch):
+def test_the_command_refuses_in_one_line(options, said, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("there.h5").write_text("mine", "utf-8")
+    Path("example.h5").write_text("mine", "utf-8")
 
-    assert main(["example", "-o", name]) == 1
+    assert main(["example", *options]) == 1
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
-    assert Path("there.h5").read_text("utf-8") == "mine"
-    assert [path.name for path in tmp_path.iterdir()] == ["there.h5"]
+    assert Path("example.h5").read_text("utf-8") == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["example.h5"]
