@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from _common import RESULTS
@@ -29,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the parts that are asked for, and write the page."""
     options = parser().parse_args(arguments)
     size = QUICK if options.quick else FULL
+    size = replace(size, seeds=tuple(options.seeds) or size.seeds)
     suffix = ("reduced" if options.record else "quick") if options.quick else ""
     folder = RESULTS / "paper-quick" if suffix == "quick" else DOCS
     wanted = PARTS if options.part == "all" else (options.part,) if options.part else ()
@@ -78,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--quick", action="store_true", help="small scans, one seed")
     made.add_argument("--random", action="store_true", help="scans drawn at random, instead of all")
+    made.add_argument("--seeds", nargs="+", type=int, default=[], metavar="SEED", help="0 1 2 by default")
     made.add_argument("--scans", type=int, help="number of scans drawn at random")
     made.add_argument("--record", action="store_true", help="keep --quick in the files that are committed")
     made.add_argument("--fresh", action="store_true", help="measure again what was measured before")
