@@ -149,8 +149,8 @@ def _random(rows: list[Row]) -> list[str]:
     scans = len({row["index"] for row in rows})
     text = (
         f"{scans} scans: size, texture, chemistry, spectra and noise were drawn, with a seed from the\n"
-        f"commit ({rows[0]['base']}). The noise is white, and there are no defects. A scan of one state has no "
-        "correlation.\nBoth worst and median are over all scans."
+        f"commit ({rows[0]['base']}). The noise is white, and there are no defects.\n"
+        "A scan of one state has no correlation. Medians and worst cases are over all scans."
     )
     return [text, _markdown(tables.random_table(rows))]
 

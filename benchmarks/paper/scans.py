@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 import xarray as xr
-from _metrics import frame_psnr, map_correlation, map_rmse_ev, spectrum_psnr
+from _metrics import map_correlation, map_rmse_ev, psnr_of
 from numpy.typing import NDArray
 
 from paper.store import Row
@@ -102,14 +102,25 @@ class Case:
         """Score a result of these pixels: frames, spectra and map."""
         truth, mask = self.truth.half_step_energy_ev.values[area], np.asarray(self.phantom.mask[area])
         values = self.map_of(found)
-        row: Row = {
-            "PSNR (dB)": round(frame_psnr(frames(found), self.clean_frames(area)), 3),
-            "spectrum PSNR (dB)": round(spectrum_psnr(frames(found), self.clean_frames(area)), 3),
-        }
+        row: Row = self.psnrs(found, area)
         if values is None:
             return row | {"correlation": 0.0, "map RMSE (eV)": None}
         rmse = map_rmse_ev(values, truth, mask)
         return row | {"correlation": self.correlation(values, area), "map RMSE (eV)": round(rmse, 4)}
+
+    def psnrs(self, found: Found, area: Area) -> Row:
+        """Return the PSNR of frames and of spectra; see `_metrics`."""
+        squares = np.zeros(self.phantom.mask[area].shape)
+        by_frame = []
+        for frame, clean in zip(frames(found), self.clean_frames(area), strict=True):
+            error = (frame - clean) ** 2
+            squares += error
+            by_frame.append(psnr_of(np.mean(error, dtype=np.float64)))
+        of_spectra = psnr_of(squares / len(by_frame))
+        return {
+            "PSNR (dB)": round(float(np.mean(by_frame)), 3),
+            "spectrum PSNR (dB)": round(float(np.mean(of_spectra)), 3),
+        }
 
     def correlation(self, values: NDArray[np.floating], area: Area = WHOLE) -> float:
         """Return the correlation of a map of these pixels with the true one, within the sample."""
