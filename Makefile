@@ -39,6 +39,7 @@ bench: $(DEVELOP) ## run every benchmark in order; BENCH=--quick for small scans
 	@set -e; for script in benchmarks/[!_]*.py; do test -e "$$script" || continue; \
 		echo "== $$script $(BENCH)"; $(BIN)/python "$$script" $(BENCH); \
 	done
+	$(BIN)/python -m benchmarks.paper $(BENCH)
 
 mutants: $(DEVELOP) ## plant faults in a copy, one at a time: each must fail a test
 	$(BIN)/python tools/mutants.py

@@ -303,6 +303,21 @@ def test_the_command_runs_from_the_folder_of_the_repository():
     assert "--quick" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        ("", command.PARTS),
+        ("--quick", command.PARTS),
+        ("fig3", ("fig3",)),
+        ("--random", ()),
+        ("table2 --random", ("table2",)),
+        ("page", ()),
+    ],
+)
+def test_the_words_of_the_command_choose_its_parts(words, parts):
+    assert command.parts_of(command.parser().parse_args(words.split())) == parts
+
+
 def test_a_quick_run_writes_its_page_beside_the_results(results):
     chosen = ["--phantoms", "round", "--methods", "noisy", "SVD, SURE, hard"]
     assert command.main(["table1", "--quick", *chosen]) == 0
@@ -322,7 +337,9 @@ def test_the_page_is_what_the_files_of_results_say():
         )
 
 
-def test_prose_of_the_page_is_not_too_wide():
-    for path in (command.DOCS / "README.md", *page.TEXTS.glob("*.md")):
-        lines = path.read_text("utf-8").splitlines()
-        assert [line for line in lines if len(line) > 130 and not line.startswith(("|", "!", "-"))] == []
+def test_long_sentences_are_broken_into_lines():
+    rows = [row("noisy", 30.0, 0.5), row("sum+", 29.0, 0.4)]
+    texts = page._bullets(verdicts.sentences(verdicts.compared(tables.Cells(rows))))
+
+    assert len(texts.splitlines()) > 2
+    assert max(map(len, texts.splitlines())) <= 128

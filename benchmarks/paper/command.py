@@ -33,9 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     size = replace(size, seeds=tuple(options.seeds) or size.seeds)
     suffix = ("reduced" if options.record else "quick") if options.quick else ""
     folder = RESULTS / "paper-quick" if suffix == "quick" else DOCS
-    wanted = PARTS if options.part == "all" else (options.part,) if options.part else ()
-    wanted = () if options.random and options.part == "all" else wanted
-    for part in wanted:
+    for part in parts_of(options):
         run_part(part, size, suffix, folder, options)
     if options.random:
         store = Store("random", suffix, fresh=options.fresh)
@@ -43,6 +41,13 @@ def main(arguments: list[str] | None = None) -> int:
     written = page.write(folder, ("quick",) if suffix == "quick" else ("", "reduced"))
     print(f"written: {written}")
     return 0
+
+
+def parts_of(options: argparse.Namespace) -> tuple[str, ...]:
+    """Return the parts that are run; `--random` alone runs none of them."""
+    if options.part == "page" or (options.random and options.part == "all"):
+        return ()
+    return PARTS if options.part == "all" else (options.part,)
 
 
 def run_part(part: str, size: Size, suffix: str, folder: Path, options: argparse.Namespace) -> None:

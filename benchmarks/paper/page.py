@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import textwrap
 from pathlib import Path
 
 from _common import RESULTS, load
@@ -33,6 +34,9 @@ TITLES = {
     "reduced": "Reduced size (`--quick`)",
     "quick": "Reduced size (`--quick`)",
 }
+WIDTH = 128  # of lines of prose
+UNBROKEN = {"break_long_words": False, "break_on_hyphens": False}
+LAST = ("commit", "processor", "load")
 OF_THE_PAPER = "the sizes of the paper, but *inclusions* 600 x 600 pixels in place of 1193 x 1193"
 TEXTS = Path(__file__).parent / "page_texts"
 BESIDE = {"hyperspectral.md": "hyperspectral images", "holdout.md": "real scans, without truth"}
@@ -198,7 +202,7 @@ def _source(part: str, suffix: str) -> str:
 
 
 def _bullets(lines: list[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
+    return "\n".join(textwrap.fill(f"- {line}", WIDTH, subsequent_indent="  ", **UNBROKEN) for line in lines)
 
 
 def _markdown(rows: list[Row]) -> str:
@@ -212,8 +216,9 @@ def _markdown(rows: list[Row]) -> str:
 
 
 def as_csv(rows: list[Row]) -> str:
-    """Return rows as a CSV table, with a column for every key."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    """Return rows as a CSV table, with a column for every key; those of the run come last."""
+    names = list(dict.fromkeys(name for row in rows for name in row if name not in LAST))
+    names += [name for name in LAST if any(name in row for row in rows)]
     out = io.StringIO()
     writer = csv.DictWriter(out, names, lineterminator="\n", restval="")
     writer.writeheader()
