@@ -25,7 +25,7 @@ __all__ = ["DENOISERS", "figure_3", "figure_5", "figure_6", "save_figure"]
 FIG3_SIGMA, MOST = 60.0, 10  # components
 FIG5_SIGMAS = (10.0, 30.0, 60.0, 90.0, 120.0, 150.0)
 DENOISERS = ("network", "bm3d", "wavelet")
-SHARES, DRAWS, FIRST_DRAW = (0.1, 0.25, 0.5, 0.75, 1.0), 5, 5000
+SHARES, DRAWS, FIRST_DRAW = (0.1, 0.25, 0.5, 0.75, 1.0), 3, 5000
 COLORS = {"network": "C3", "bm3d": "C0", "wavelet": "C2", "sum+": "C3", "sum": "0.3"}
 
 

@@ -97,7 +97,7 @@ def figure_9(size: Size, folder: Path, suffix: str) -> None:
 
 def phantoms(size: Size, folder: Path, suffix: str) -> None:
     """Show thickness and chemical states of the six phantoms."""
-    figure = Figure(figsize=(14, 5.2), layout="constrained")
+    figure = Figure(figsize=(14, 4.6), layout="constrained")
     axes = figure.subplots(2, len(KINDS))
     for column, kind in enumerate(KINDS):
         phantom = Case.draw(kind, 0.0, 0, size).phantom

@@ -41,13 +41,14 @@ def run(store: Store, size: Size, *, only: tuple[str, ...] = (), kinds: tuple[st
         Methods and phantoms; all by default.
     """
     every = [method for method in methods(size).values() if not only or method.name in only]
-    for kind, sigma, seed in cells(size, kinds):
-        key: Row = {"phantom": kind, "sigma": sigma, "seed": seed}
-        chosen = [method for method in every if _is_run(method, kind, sigma, size)]
-        missing = [method for method in chosen if store.find(key | {"method": method.name}) is None]
-        case = Case.draw(kind, sigma, seed, size) if missing else None
-        for method in missing:
-            store.cell(key | {"method": method.name}, partial(measured, method, case, store.name))
+    for slow in (False, True):  # what takes long comes last
+        for kind, sigma, seed in cells(size, kinds):
+            key: Row = {"phantom": kind, "sigma": sigma, "seed": seed}
+            chosen = [m for m in every if m.on_crop is slow and _is_run(m, kind, sigma, size)]
+            missing = [method for method in chosen if store.find(key | {"method": method.name}) is None]
+            case = Case.draw(kind, sigma, seed, size) if missing else None
+            for method in missing:
+                store.cell(key | {"method": method.name}, partial(measured, method, case, store.name))
 
 
 def cells(size: Size, kinds: tuple[str, ...] = KINDS) -> Iterator[tuple[str, float, int]]:
