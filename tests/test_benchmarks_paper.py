@@ -11,7 +11,7 @@ import _common
 import _metrics
 import numpy as np
 import pytest
-from paper import command, page, random_scans, store, table1, table2, tables, verdicts
+from paper import command, curves, page, pictures, random_scans, store, table1, table2, tables, verdicts
 from paper.methods import FAST, Method, methods
 from paper.published import COLUMNS, SIGMAS, TABLE_1, TABLE_2, TABLE_3, table_1_cell
 from paper.scans import QUICK, Case, Size, cut, middle
@@ -207,6 +207,63 @@ def test_alignment_repairs_the_map_of_a_sample_that_jitters():
     assert scan.error_px(0 * true) > 1
     assert moved.shape == still.shape
     assert scan.map_correlation(still) > scan.map_correlation(moved) + 0.1
+
+
+# --- figures
+
+
+@pytest.fixture
+def drawn(results, monkeypatch):
+    """Figures by their names, in place of files."""
+    figures = {}
+    for module in (curves, pictures):
+        monkeypatch.setattr(
+            module, "save_figure", lambda figure, folder, name, suffix: figures.update({name: figure})
+        )
+    return figures
+
+
+def test_fig_3_compares_an_estimate_with_the_true_error(results, drawn, monkeypatch):
+    monkeypatch.setattr(curves, "MOST", 2)
+    kept = Store("fig3", "quick")
+    curves.figure_3(kept, TINY, results, "quick")
+
+    for axes, method in zip(drawn["fig3"].axes, ("SVD", "sum"), strict=False):
+        rows = [each for each in kept.rows if each["method"] == method]
+        best = min(rows, key=lambda each: each["estimated"])
+        assert len(rows) == 3
+        assert best["true"] < 1.3 * min(each["true"] for each in rows)
+        # The estimate subtracts the expected power of the noise, not that of the noise that was drawn.
+        chance = 3 * 60.0**2 * np.sqrt(2 / (30 * 40 * 48))
+        assert all(abs(each["estimated"] - each["true"]) < chance for each in rows)
+        shown = {line.get_label(): line.get_ydata() for line in axes.lines}
+        np.testing.assert_allclose(shown["true error"], [each["true"] for each in rows], atol=1e-4)
+
+
+def test_pictures_show_what_was_kept_and_say_what_was_not_run(results, drawn):
+    def run(stack, sigma, rng):
+        return stack
+
+    kept = Store("table1", "quick")
+    for sigma in SIGMAS:
+        key = {"phantom": "particle", "sigma": sigma, "seed": 0, "method": "noisy"}
+        cell = Case.draw("particle", sigma, 0, TINY)
+        kept.cell(key, partial(table1.measured, Method("noisy", run), cell, kept.name))
+    pictures.figure_7(kept, TINY, results, "quick")
+    pictures.figure_8(kept, TINY, results, "quick")
+    pictures.phantoms(TINY, results, "quick")
+
+    titles = [axes.get_title() for axes in drawn["fig7"].axes[:9]]
+    said = [[text.get_text() for text in axes.texts] for axes in drawn["fig7"].axes[:9]]
+    assert titles == ["truth", *pictures.SHOWN]
+    assert said == [[], [], *[["not run"]] * 7]
+    last = cut(cell.noisy, cell.crop).values[table1.frame_of(cell)]
+    np.testing.assert_array_equal(drawn["fig7"].axes[4 * 9 + 1].images[0].get_array(), last)
+    below = [row["middle: correlation"] for row in kept.rows]
+    assert [float(drawn["fig8"].axes[9 * k + 1].get_xlabel()) for k in range(3)] == pytest.approx(
+        below, abs=0.006
+    )
+    assert len(drawn["suppl-a"].axes) == 12
 
 
 # --- tables and sentences

@@ -23,7 +23,8 @@ from xanesum.denoisers import available_denoisers
 __all__ = ["DENOISERS", "figure_3", "figure_5", "figure_6", "save_figure"]
 
 FIG3_SIGMA, MOST = 60.0, 10  # components
-FIG5_SIGMAS = (10.0, 30.0, 60.0, 90.0, 120.0, 150.0)
+PIXELS_AT_A_TIME = 16_384
+FIG5_SIGMAS, FIG5_QUICK, FIG5_MOST = (10.0, 30.0, 60.0, 90.0, 120.0, 150.0), (10.0, 60.0, 150.0), 4
 DENOISERS = ("network", "bm3d", "wavelet")
 SHARES, DRAWS, FIRST_DRAW = (0.1, 0.25, 0.5, 0.75, 1.0), 3, 5000
 COLORS = {"network": "C3", "bm3d": "C0", "wavelet": "C2", "sum+": "C3", "sum": "0.3"}
@@ -58,15 +59,24 @@ def figure_3(store: Store, size: Size, folder: Path, suffix: str) -> None:
 
 def _svd_risk(case: Case) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the estimated and the true mean squared error of keeping 0, 1 ... singular values."""
-    flat = case.noisy.values.reshape(len(case.noisy), -1).astype(np.float64)
-    spectra, values, _ = np.linalg.svd(flat @ flat.T)
-    values, longer = np.sqrt(values), max(flat.shape)
-    if flat.shape[0] > flat.shape[1]:
-        raise ValueError("a scan needs more pixels than energies")
+    flat = case.noisy.values.reshape(len(case.noisy), -1)
+    spectra, values = _svd(case)
+    longer = max(flat.shape)
     estimated = risks(values, longer, case.sigma, np.zeros(len(values) + 1))[: MOST + 1] / flat.size
     clean = case.phantom.clean().values.reshape(flat.shape)
     true = [np.mean((spectra[:, :k] @ (spectra[:, :k].T @ flat) - clean) ** 2) for k in range(MOST + 1)]
     return estimated, np.array(true)
+
+
+def _svd(case: Case) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return left singular vectors and singular values of a stack of more pixels than energies."""
+    flat = case.noisy.values.reshape(len(case.noisy), -1)
+    squares = np.zeros((len(flat), len(flat)))
+    for start in range(0, flat.shape[1], PIXELS_AT_A_TIME):
+        part = flat[:, start : start + PIXELS_AT_A_TIME].astype(np.float64)
+        squares += part @ part.T
+    spectra, values, _ = np.linalg.svd(squares)
+    return spectra, np.sqrt(values)
 
 
 def _sum_risk(case: Case, fit: Denoised) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -87,6 +97,8 @@ def _spectra_of_ranks(axes: Axes, case: Case, fit: Denoised, best: int) -> None:
     energy = case.phantom.energy_ev
     axes.plot(energy, case.noisy.values[:, y, x], color="0.85", lw=0.7, label="noisy")
     axes.plot(energy, case.phantom.clean().values[:, y, x], color="k", lw=1.5, label="true")
+    many = _svd(case)[0][:, :MOST]
+    axes.plot(energy, many @ (many.T @ case.noisy.values[:, y, x]), "C1", lw=0.8, label=f"SVD, K = {MOST}")
     for k, color in dict.fromkeys([(1, "C0"), (best, "C3")]):
         spectrum = [frame[y, x] for frame in frames(fit.truncated(k))]
         axes.plot(energy, spectrum, color=color, lw=1, label=f"sum, K = {k}")
@@ -99,7 +111,8 @@ def figure_5(store: Store, size: Size, folder: Path, suffix: str) -> None:
     """Compare denoisers within `sum`: frames, spectra, map and time."""
     there = [name for name in DENOISERS if available_denoisers()[name].installed]
     case: Case | None = None
-    for sigma in FIG5_SIGMAS:
+    sigmas = FIG5_SIGMAS if size.slow_everywhere else FIG5_QUICK
+    for sigma in sigmas:
         for name in there:
             key: Row = {"sigma": sigma, "denoiser": name}
             if store.find(key) is None:
@@ -111,7 +124,7 @@ def figure_5(store: Store, size: Size, folder: Path, suffix: str) -> None:
         figure.subplots(1, 4), ("PSNR (dB)", "spectrum PSNR (dB)", "correlation", "seconds"), strict=True
     ):
         for name in there:
-            rows = [row for sigma in FIG5_SIGMAS if (row := store.find({"sigma": sigma, "denoiser": name}))]
+            rows = [row for sigma in sigmas if (row := store.find({"sigma": sigma, "denoiser": name}))]
             values = [row[quantity] for row in rows]
             axes.plot([row["sigma"] for row in rows], values, "o-", color=COLORS[name], label=name)
         axes.set(xlabel="sigma of the noise", ylabel=quantity)
@@ -123,7 +136,7 @@ def figure_5(store: Store, size: Size, folder: Path, suffix: str) -> None:
 
 def _with_denoiser(case: Case, name: str) -> Row:
     start = time.perf_counter()
-    result = denoise(case.noisy, method="sum", denoiser=name, sigma=case.sigma, n_probes=2)
+    result = denoise(case.noisy, method="sum", denoiser=name, sigma=case.sigma, rank=FIG5_MOST, n_probes=1)
     seconds = time.perf_counter() - start
     return case.scores(result) | {"K": result.rank, "seconds": round(seconds, 2)}
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from paper.curves import save_figure
 from paper.methods import methods
 from paper.published import SIGMAS
-from paper.scans import KINDS, Case, Size, cut
+from paper.scans import KINDS, WHOLE, Case, Size, cut
 from paper.store import Store
 from paper.table1 import RIVAL_SEED, frame_of, keep_picture, picture_file, pixel_of
 from paper.table2 import Moving, rigid_shifts
@@ -62,7 +62,7 @@ def figure_8(store: Store, size: Size, folder: Path, suffix: str) -> None:
         for column, name in enumerate(SHOWN, 1):
             pictures, title = _picture(store, case, name), name if row == 0 else ""
             if pictures is None:
-                _say(axes[row, column], title, "not run")
+                _say(axes[row, column], title, mask.shape)
                 continue
             _draw_map(axes[row, column], title, pictures["map"], mask, limits)
             axes[row, column].set_xlabel(f"{case.correlation(pictures['map'], case.crop):.2f}")
@@ -73,19 +73,21 @@ def figure_8(store: Store, size: Size, folder: Path, suffix: str) -> None:
 
 def figure_9(size: Size, folder: Path, suffix: str) -> None:
     """Show the mean of all frames of a sample that jitters: as it is, and after each way of correction."""
-    figure = Figure(figsize=(14, 5.6), layout="constrained")
-    axes = figure.subplots(len(FIG9_SIGMAS), 5)
+    figure = Figure(figsize=(16, 4.6), layout="constrained")
+    axes = figure.subplots(len(FIG9_SIGMAS), 6)
     ours = methods(size, slow=False)["sum+"]
     for row, sigma in enumerate(FIG9_SIGMAS):
         scan = Moving.draw(KIND, FIG9_JITTER_PX, sigma, 0, size)
-        found = ours.run(scan.stack, sigma, np.random.default_rng(0)).reconstruct()  # type: ignore[union-attr]
+        rng, aligned = np.random.default_rng(0), scan.before["xanesum, before denoising"][0]
+        found = cut(ours.run(scan.stack, sigma, rng), WHOLE)
         after = scan.resampled(found, rigid_shifts(found.values))
         shown = {
             "sample at rest": scan.phantom.at_rest.clean()[:, *scan.seen],
             "noisy, not corrected": scan.cropped(scan.stack),
             "noisy, rigid correction": scan.before["rigid, before denoising"][0],
             "sum+, then rigid correction": after,
-            "aligned by xanesum, not denoised": scan.before["xanesum, before denoising"][0],
+            "aligned by xanesum": aligned,
+            "aligned by xanesum, then sum+": cut(ours.run(aligned, sigma, rng), WHOLE),
         }
         for column, (name, stack) in enumerate(shown.items()):
             image = stack.values.mean(axis=0)
@@ -122,7 +124,7 @@ def _picture(store: Store, case: Case, name: str) -> Pictures | None:
         method, rng = methods(case.size)[name], np.random.default_rng(RIVAL_SEED)
         stack = cut(case.noisy, case.crop) if method.on_crop else case.noisy
         found = method.run(stack, case.sigma, rng)
-        part = cut(found, (slice(None), slice(None)) if method.on_crop else case.crop)
+        part = cut(found, WHOLE if method.on_crop else case.crop)
         keep_picture(method, case, part, store.name)
     with np.load(path, allow_pickle=False) as file:
         return {key: file[key] for key in ("frame", "map", "spectrum")}
@@ -132,7 +134,7 @@ def _draw_frame(
     axes: Axes, title: str, pictures: Pictures | None, clean: NDArray[np.float32], place: tuple[int, int]
 ) -> None:
     if pictures is None:
-        _say(axes, title, "not run")
+        _say(axes, title, clean.shape)
         return
     axes.imshow(pictures["frame"], cmap="gray", vmin=0, vmax=float(clean.max()))
     axes.plot(place[1], place[0], "o", color="C1", ms=4)
@@ -164,7 +166,9 @@ def _bare(axes: Axes, title: str) -> None:
     axes.set_title(title, fontsize=9)
 
 
-def _say(axes: Axes, title: str, text: str) -> None:
-    axes.text(0.5, 0.5, text, ha="center", va="center", color="0.5", transform=axes.transAxes)
+def _say(axes: Axes, title: str, shape: tuple[int, ...]) -> None:
+    """Say that a method was not run, in the place of an image of this shape."""
+    axes.imshow(np.full(shape, np.nan))
+    axes.text(0.5, 0.5, "not run", ha="center", va="center", color="0.5", transform=axes.transAxes)
     axes.set(frame_on=False)
     _bare(axes, title)

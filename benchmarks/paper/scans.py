@@ -22,7 +22,7 @@ from xanesum.errors import XanesumError, XanesumWarning
 from xanesum.phantom import Phantom
 from xanesum.stack import make_stack
 
-__all__ = ["FULL", "KINDS", "QUICK", "Area", "Case", "Found", "Size", "middle"]
+__all__ = ["FULL", "KINDS", "QUICK", "WHOLE", "Area", "Case", "Found", "Size", "cut", "frames", "middle"]
 
 KINDS = ("particle", "inclusions", "catalyst", "round", "electrode", "brine")
 SMALLER = {"inclusions": (600, 600)}  # not 1193 x 1193, of which a stack and a result need 11 GB
