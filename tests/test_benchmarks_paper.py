@@ -382,6 +382,7 @@ def test_a_quick_run_writes_its_page_beside_the_results(results):
     text = (results / "paper-quick" / "README.md").read_text("utf-8")
     assert "28.13 / 0." in text  # the noisy row at sigma 10
     assert "Table 1, sum+: 0 of 18 cells were run." in text
+    assert "Table 1, BM4D: 0 of 4 cells were run." in text
     lines = (results / "paper-quick" / "table1-quick.csv").read_text("utf-8").splitlines()
     assert len(lines) == 1 + 2 * 3
     assert lines[0].startswith("phantom,sigma,seed,method,")

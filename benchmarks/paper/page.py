@@ -11,10 +11,12 @@ from pathlib import Path
 from _common import RESULTS, load
 
 from paper import tables, verdicts
+from paper.methods import SLOW_CELLS, methods
 from paper.published import PHANTOMS
-from paper.scans import FULL, KINDS, QUICK, Size
+from paper.scans import FULL, QUICK, Size
 from paper.store import Row
 from paper.table1 import cells as table1_cells
+from paper.table1 import is_run
 from paper.table3 import TIMED
 
 __all__ = ["PARTS", "files", "texts", "write"]
@@ -112,8 +114,9 @@ def _section(suffix: str, folder: Path) -> list[str]:
 def _sizes(size: Size) -> str:
     crop, jitter = (" x ".join(map(str, each)) for each in (size.crop_px, size.jitter_shape))
     scans = " x ".join(map(str, size.shape)) + " pixels" if size.shape else OF_THE_PAPER
+    few = "" if size.slow_everywhere else f", in {len(SLOW_CELLS)} cells"
     return (
-        f"Scans: {scans}, {size.n_energies} energies; slow methods get the middle {crop} pixels.\n"
+        f"Scans: {scans}, {size.n_energies} energies. Slow methods get the middle {crop} pixels{few}.\n"
         f"Scans that jitter: {jitter} pixels, {size.jitter_energies} energies."
     )
 
@@ -121,12 +124,10 @@ def _sizes(size: Size) -> str:
 def _table1(cells: tables.Cells, suffix: str) -> list[str]:
     whole, middle = verdicts.compared(cells), verdicts.compared(cells, "middle: ")
     parts = ["### Where ours wins, and where not", "Whole scans, against methods that can take them:"]
-    parts += [
-        _bullets(verdicts.sentences(whole)),
-        "The middle of the scans, against all methods that were run:",
-    ]
-    parts += [_bullets(verdicts.sentences(middle)), _markdown(verdicts.goals(cells))]
-    parts += ["### Table 1: frames and maps"]
+    parts += [_bullets(verdicts.sentences(whole)), "The middle of scans, against all methods that were run:"]
+    parts += [_bullets(verdicts.sentences(middle)), "" if suffix else _markdown(verdicts.goals(cells))]
+    seeds = ", ".join(sorted({str(row["seed"]) for row in cells.rows}))
+    parts += ["### Table 1: frames and maps", f"Seeds of scene and noise: {seeds}."]
     for kind in cells.kinds():
         role = f", in the role of the paper's *{PHANTOMS[kind]}*" if kind in PHANTOMS else ""
         parts += [f"*{kind}*{role}, whole scan:", _markdown(tables.phantom_table(cells, kind))]
@@ -134,10 +135,7 @@ def _table1(cells: tables.Cells, suffix: str) -> list[str]:
             parts += [f"*{kind}*, the middle:", _markdown(rows)]
     parts += ["Best rival of each cell:", _markdown(verdicts.best_rows([*whole, *middle]))]
     if rows := tables.gains(cells):
-        parts += [
-            "Gain over the noisy scan, and in brackets the gain that the paper reports:",
-            _markdown(rows),
-        ]
+        parts += ["Gain over the noisy scan, in brackets that which the paper reports:", _markdown(rows)]
     parts += [_bullets([f"{name} was not run: {why}." for name, why in cells.refused.items()])]
     return [*parts, _source("table1", suffix)]
 
@@ -173,11 +171,11 @@ def _not_run(size: Size, suffix: str) -> list[str]:
     cells = tables.Cells(load(_file("table1", suffix)))
     there = {(row["phantom"], row["sigma"], row["seed"], row["method"]) for row in cells.rows}
     missing = []
-    for name in tables.PAPER_COLUMN:
-        done = sum((*cell, name) in there for cell in table1_cells(size))
-        every = len(size.seeds) * len(KINDS) * 3
-        if done < every:
-            missing.append(f"Table 1, {name}: {done} of {every} cells were run.")
+    for name, method in methods(size).items():
+        planned = [cell for cell in table1_cells(size) if is_run(method, *cell[:2], size)]
+        done = sum((*cell, name) in there for cell in planned)
+        if done < len(planned):
+            missing.append(f"Table 1, {name}: {done} of {len(planned)} cells were run.")
     timed = {(row["phantom"], row["method"]) for row in load(_file("table3", suffix)) if "why not" not in row}
     for kind in PHANTOMS:
         if absent := [name for name in TIMED if (kind, name) not in timed]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from subprocess import TimeoutExpired
 from typing import Any
 
 from _common import RESULTS, commit, load, processor, save
@@ -51,7 +52,7 @@ class Store:
         taken: Row = {"commit": commit(), "processor": processor(), "load": round(os.getloadavg()[0], 1)}
         try:
             row = key | measure() | taken
-        except UnavailableError as error:
+        except (UnavailableError, TimeoutExpired) as error:
             row = key | {"why not": _without_paths(str(error))} | taken
         self.rows = [each for each in self.rows if not key.items() <= each.items()] + [row]
         save(self.name, self.rows)

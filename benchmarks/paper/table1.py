@@ -21,7 +21,17 @@ from paper.published import SIGMAS
 from paper.scans import KINDS, Case, Size, cut
 from paper.store import Row, Store
 
-__all__ = ["PICTURED", "cells", "frame_of", "keep_picture", "measured", "picture_file", "pixel_of", "run"]
+__all__ = [
+    "PICTURED",
+    "cells",
+    "frame_of",
+    "is_run",
+    "keep_picture",
+    "measured",
+    "picture_file",
+    "pixel_of",
+    "run",
+]
 
 RIVAL_SEED = 0
 PICTURED = ("particle", "inclusions")
@@ -44,7 +54,7 @@ def run(store: Store, size: Size, *, only: tuple[str, ...] = (), kinds: tuple[st
     for slow in (False, True):  # what takes long comes last
         for kind, sigma, seed in cells(size, kinds):
             key: Row = {"phantom": kind, "sigma": sigma, "seed": seed}
-            chosen = [m for m in every if m.on_crop is slow and _is_run(m, kind, sigma, size)]
+            chosen = [m for m in every if m.on_crop is slow and is_run(m, kind, sigma, size)]
             missing = [method for method in chosen if store.find(key | {"method": method.name}) is None]
             case = Case.draw(kind, sigma, seed, size) if missing else None
             for method in missing:
@@ -109,7 +119,8 @@ def picture_file(name: str, kind: str, sigma: float, method: str) -> Path:
     return RESULTS / "paper-pictures" / f"{name}-{kind}-{sigma:g}-{slug}.npz"
 
 
-def _is_run(method: Method, kind: str, sigma: float, size: Size) -> bool:
+def is_run(method: Method, kind: str, sigma: float, size: Size) -> bool:
+    """Whether a method is run in this cell: slow ones in few cells of small scans."""
     if method.name in FAST or method.name in (*OURS, "noisy") or size.slow_everywhere:
         return True
     return (kind, sigma) in SLOW_CELLS
