@@ -299,6 +299,15 @@ def test_ours_is_best_or_the_page_says_where_it_is_not():
     assert set(reached.values()) == {"no"}
 
 
+def test_a_goal_for_every_cell_stays_open_while_cells_are_missing():
+    rows = [row(name, psnr, 0.9, sigma=10.0) for name, psnr in (("sum+", 40.0), ("noisy", 28.1))]
+    (goal,) = verdicts.goals(tables.Cells(rows))
+
+    assert goal["measured"] == "1 of 1 cells that were run, of 18"
+    assert goal["reached"] == "open"
+    assert "+11.90 dB ahead" in verdicts.sentences(verdicts.compared(tables.Cells(rows)))[0]
+
+
 def test_a_frame_that_is_best_does_not_hide_a_map_that_is_not():
     rows = [row("sum+", 40.0, 0.80), row("3-D median", 30.0, 0.81)]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from _common import RESULTS, load
 
-from paper import tables, verdicts
+from paper import random_scans, tables, verdicts
 from paper.methods import SLOW_CELLS, methods
 from paper.published import PHANTOMS
 from paper.scans import FULL, QUICK, Size
@@ -23,12 +23,12 @@ __all__ = ["PARTS", "files", "texts", "write"]
 
 PARTS = ("table1", "table2", "table3", "fig3", "fig5", "fig6", "random")
 FIGURES = {
-    "fig3": "Fig. 3. Estimated and true error against the number of components; spectrum of one pixel.",
-    "fig5": "Fig. 5. Denoisers within `sum`: frames, spectra, map and time.",
-    "fig6": "Fig. 6. Correlation of the map against the share of the energies that are kept.",
-    "fig7": "Fig. 7. A frame on the white line, and the spectrum of the marked pixel (red; black: true).",
-    "fig8": "Fig. 8. Maps of the half-step energy, and their correlation with the true map.",
-    "fig9": "Fig. 9. Mean of all frames of a sample that jitters by 6 px.",
+    "fig3": "Figure 3. Estimated and true error against the number of components; spectrum of one pixel.",
+    "fig5": "Figure 5. Denoisers within `sum`: frames, spectra, map and time.",
+    "fig6": "Figure 6. Correlation of the map against the share of the energies that are kept.",
+    "fig7": "Figure 7. A frame on the white line, and the spectrum of the marked pixel (red; black: true).",
+    "fig8": "Figure 8. Maps of the half-step energy, and their correlation with the true map.",
+    "fig9": "Figure 9. Mean of all frames of a sample that jitters by 6 px.",
     "suppl-a": "Supplement A. The six phantoms: thickness and chemical states.",
 }
 TITLES = {
@@ -37,7 +37,6 @@ TITLES = {
     "quick": "Reduced size (`--quick`)",
 }
 WIDTH = 128  # of lines of prose
-UNBROKEN = {"break_long_words": False, "break_on_hyphens": False}
 LAST = ("commit", "processor", "load")
 OF_THE_PAPER = "the sizes of the paper, but *inclusions* 600 x 600 pixels in place of 1193 x 1193"
 TEXTS = Path(__file__).parent / "page_texts"
@@ -106,7 +105,7 @@ def _section(suffix: str, folder: Path) -> list[str]:
             _source("table3", suffix),
         ]
     if rows := load(_file("random", suffix)):
-        parts += ["### Scans drawn at random", *_random(rows), _source("random", suffix)]
+        parts += ["### Scans drawn at random", *_random(rows, suffix), _source("random", suffix)]
     parts += _figures(suffix, folder)
     return [*parts, *_not_run(size, suffix)]
 
@@ -115,8 +114,8 @@ def _sizes(size: Size) -> str:
     crop, jitter = (" x ".join(map(str, each)) for each in (size.crop_px, size.jitter_shape))
     scans = " x ".join(map(str, size.shape)) + " pixels" if size.shape else OF_THE_PAPER
     few = "" if size.slow_everywhere else f", in {len(SLOW_CELLS)} cells"
-    return (
-        f"Scans: {scans}, {size.n_energies} energies. Slow methods get the middle {crop} pixels{few}.\n"
+    return _prose(
+        f"Scans: {scans}, {size.n_energies} energies. Slow methods get the middle {crop} pixels{few}. "
         f"Scans that jitter: {jitter} pixels, {size.jitter_energies} energies."
     )
 
@@ -147,12 +146,15 @@ def _table2(rows: list[Row], suffix: str) -> list[str]:
     return [*parts, _source("table2", suffix)]
 
 
-def _random(rows: list[Row]) -> list[str]:
+def _random(rows: list[Row], suffix: str) -> list[str]:
     scans = len({row["index"] for row in rows})
-    text = (
-        f"{scans} scans: size, texture, chemistry, spectra and noise were drawn, with a seed from the\n"
-        f"commit ({rows[0]['base']}). The noise is white, and there are no defects.\n"
-        "A scan of one state has no correlation. Medians and worst cases are over all scans."
+    asked = "" if suffix else f" of {random_scans.N_SCANS}"
+    size = f"up to {random_scans.LARGEST / 1e6:g} million values"
+    text = _prose(
+        f"{scans}{asked} scans: size ({size}), texture, chemistry, spectra and noise were drawn, with a seed "
+        f"from the commit ({rows[0]['base']}). The noise is white, and there are no defects. A scan of one "
+        "state has no correlation. Worst cases are over all scans; in some of them no method finds the "
+        "chemistry, and correlations differ by chance."
     )
     return [text, _markdown(tables.random_table(rows))]
 
@@ -162,7 +164,8 @@ def _figures(suffix: str, folder: Path) -> list[str]:
     for name, text in FIGURES.items():
         file = f"{_named(name, suffix)}.png"
         if (folder / file).exists():
-            shown += [f"![{text}]({file})", text]
+            measured = " The rows are those of [another page](../energies.md)." if file == "fig6.png" else ""
+            shown += [f"![{text.partition('.')[0]}]({file})", text + measured]
     return ["### Figures", *shown] if shown else []
 
 
@@ -191,16 +194,23 @@ def _source(part: str, suffix: str) -> str:
     commits = " and ".join(sorted({row["commit"].replace("-dirty", " (with local changes)") for row in rows}))
     loads = [row["load"] for row in rows if "load" in row]
     versions = ", ".join(f"{key} {saved[key]}" for key in ("python", "numpy", "scipy"))
-    hours = sum(row.get("seconds") or 0 for row in rows) / 3600
-    return (
-        f"Source: `{name}.json`, measured at commit {commits}.\n"
-        f"{saved['processor']}, {saved['cores']} cores, {versions};\n"
-        f"load of the machine {min(loads):g} to {max(loads):g}; {hours:.2f} h of measured time."
+    seconds = sum(row.get("seconds") or 0 for row in rows)
+    time = f"; {seconds / 3600:.2f} h of measured time" if seconds else ""
+    return _prose(
+        f"Source: `{name}.json`, measured at commit {commits}. {saved['processor']}, {saved['cores']} cores, "
+        f"{versions}; load of the machine {min(loads):g} to {max(loads):g}{time}."
+    )
+
+
+def _prose(text: str, indent: str = "") -> str:
+    """Return text in lines that are not too long."""
+    return textwrap.fill(
+        text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
 
 
 def _bullets(lines: list[str]) -> str:
-    return "\n".join(textwrap.fill(f"- {line}", WIDTH, subsequent_indent="  ", **UNBROKEN) for line in lines)
+    return "\n".join(_prose(f"- {line}", indent="  ") for line in lines)
 
 
 def _markdown(rows: list[Row]) -> str:

@@ -7,6 +7,7 @@ so nothing can be tuned to it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
@@ -24,7 +25,7 @@ from xanesum import half_step_energy
 from xanesum.errors import XanesumError
 from xanesum.stack import make_stack
 
-__all__ = ["N_QUICK", "N_SCANS", "TRIED", "labels", "run"]
+__all__ = ["LARGEST", "N_QUICK", "N_SCANS", "TRIED", "labels", "run"]
 
 N_SCANS, N_QUICK = 200, 12
 LARGEST, LARGEST_QUICK = 1.5e6, 3e5  # values of a scan
@@ -81,11 +82,13 @@ class RandomScan:
 
     def measured(self, method: Method) -> Row:
         """Return the scores of a method."""
+        start = time.perf_counter()
         found = method.run(self.noisy, self.sigma, np.random.default_rng(0))
+        seconds = round(time.perf_counter() - start, 2)
         stack = found if isinstance(found, xr.DataArray) else found.reconstruct()
         psnr = frame_psnr(stack.values, self.clean.values)
         row: Row = {"scan": describe(self.label), "sigma": round(self.sigma, 2), "PSNR (dB)": round(psnr, 3)}
-        return row | {"correlation": self.correlation(stack)}
+        return row | {"correlation": self.correlation(stack), "seconds": seconds}
 
     def correlation(self, stack: xr.DataArray) -> float | None:
         """Return the correlation of the map; None where the sample has one state, or no usable edge."""
