@@ -23,7 +23,7 @@ from xanesum.stack import make_stack
 
 REPO = Path(__file__).resolve().parents[1]
 PAPER = REPO.parent / "shared" / "docs" / "paper.txt"
-TINY = Size((40, 48), 30, (16, 20), (0,), (48, 64), 24, False, 1.0)
+TINY = Size((40, 48), 30, (16, 20), (0,), (48, 64), 24, False, 0.1)
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_methods_are_all_rivals_and_ours():
     assert list(every)[-2:] == ["sum", "sum+"]
     assert len(every) == 17
     assert not any(every[name].on_crop for name in (*FAST, "noisy", "sum", "sum+"))
-    assert "here 15 s" in every["UDVD"].note
+    assert "here 150 steps" in every["UDVD"].note
     assert list(methods(QUICK, slow=False)) == ["noisy", *FAST, "sum", "sum+"]
 
 

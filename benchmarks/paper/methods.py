@@ -55,8 +55,8 @@ def _of_rival(rival: Rival, size: Size) -> Method:
     run, note = rival.denoise, rival.note
     if rival.name in LEARNED:
         function, budget = LEARNED[rival.name]
-        budget = replace(budget, seconds=min(budget.seconds, size.training_s))
-        run, note = partial(function, budget=budget), f"{rival.note}; here {budget.seconds:g} s"
+        budget = replace(budget, iterations=round(size.training * budget.iterations))
+        run, note = partial(function, budget=budget), f"{rival.note}; here {budget.iterations} steps"
 
     def denoised(stack: xr.DataArray, sigma: float, rng: np.random.Generator) -> xr.DataArray:
         return make_stack(run(stack.values, sigma, rng), stack.energy.values)

@@ -43,11 +43,11 @@ class Size:
     jitter_shape: tuple[int, int]
     jitter_energies: int
     slow_everywhere: bool  # or in few cells only
-    training_s: float  # of a network that learns from the scan, at most
+    training: float  # share of the steps with which networks learn from a scan
 
 
-QUICK = Size((96, 128), 60, (32, 40), (0,), (96, 128), 60, False, 15.0)
-FULL = Size(None, 969, (64, 80), (0, 1, 2), (256, 320), 150, True, 900.0)
+QUICK = Size((96, 128), 60, (32, 40), (0,), (96, 128), 60, False, 0.25)
+FULL = Size(None, 969, (64, 80), (0, 1, 2), (256, 320), 150, True, 1.0)
 
 
 @dataclass(frozen=True)

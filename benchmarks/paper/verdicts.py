@@ -134,6 +134,7 @@ def goals(cells: Cells) -> list[Row]:
 def _goal(what: str, measured: str, met: bool, *, complete: bool = True) -> Row:
     """Return a row; what is good so far is open as long as cells are missing."""
     so_far = "yes" if complete else "open"
+    so_far = "yes" if complete else "open"
     return {"goal": what, "measured": measured, "reached": so_far if met else "no"}
 
 
