@@ -40,6 +40,7 @@ bench: $(DEVELOP) ## run every benchmark in order; BENCH=--quick for small scans
 	@set -e; for script in benchmarks/[!_]*.py; do test -e "$$script" || continue; \
 		echo "== $$script $(BENCH)"; $(BIN)/python "$$script" $(BENCH); \
 	done
+	$(BIN)/python -m benchmarks.paper $(BENCH)
 
 docs: $(DOCUMENT) ## write the documentation site; prints where it is
 	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs build/site

@@ -11,6 +11,7 @@ __all__ = [
     "frame_psnr",
     "map_correlation",
     "map_rmse_ev",
+    "psnr_of",
     "spectrum_psnr",
 ]
 
@@ -30,7 +31,7 @@ def frame_psnr(
     peak : float
         The value that counts as full signal.
     """
-    return float(np.mean([_psnr(_mean_square(e, t), peak) for e, t in zip(estimate, truth, strict=True)]))
+    return float(np.mean([psnr_of(_mean_square(e, t), peak) for e, t in zip(estimate, truth, strict=True)]))
 
 
 def spectrum_psnr(
@@ -42,7 +43,7 @@ def spectrum_psnr(
     for e, t in zip(estimate, truth, strict=True):
         total = total + (np.asarray(e, np.float64) - t) ** 2
         n_frames += 1
-    return float(np.mean(_psnr(total / n_frames, peak)))
+    return float(np.mean(psnr_of(total / n_frames, peak)))
 
 
 def map_correlation(
@@ -77,6 +78,7 @@ def _mean_square(estimate: NDArray[np.floating], truth: NDArray[np.floating]) ->
     return np.float64(np.mean((np.asarray(estimate, np.float64) - truth) ** 2))
 
 
-def _psnr(mean_square: NDArray[np.float64] | np.float64, peak: float) -> NDArray[np.float64]:
+def psnr_of(mean_square: NDArray[np.float64] | np.float64, peak: float = PEAK) -> NDArray[np.float64]:
+    """Return the PSNR in dB of mean squared errors, capped at 100 dB each."""
     floor = peak**2 * 10 ** (-CAP_DB / 10)
     return np.asarray(10 * np.log10(peak**2 / np.maximum(mean_square, floor)))

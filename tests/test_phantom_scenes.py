@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from xanesum.errors import RecipeError
 from xanesum.phantom._drawing import Sketch, assign_states, nearest_two, random_field
 from xanesum.phantom.parameters import MASK_THICKNESS
-from xanesum.phantom.scenes import DEFAULT_SHAPES, KINDS, draw_scene
+from xanesum.phantom.scenes import ALL_KINDS, DEFAULT_SHAPES, draw_scene
 
 PROJECTIONS = ("particle", "catalyst", "round")
 SHAPES = [(16, 16), (61, 43), (96, 120)]
@@ -36,7 +36,7 @@ def roughness(image):
 
 @settings(deadline=None, max_examples=30)
 @given(
-    kind=st.sampled_from(KINDS),
+    kind=st.sampled_from(ALL_KINDS),
     shape=st.tuples(st.integers(16, 60), st.integers(16, 60)),
     n_states=st.integers(1, 6),
     seed=st.integers(0, 2**32 - 1),
@@ -54,7 +54,7 @@ def test_any_scene_has_the_promised_form(kind, shape, n_states, seed):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_every_state_holds_its_share_of_the_sample(kind, shape):
     for seed in range(3):
         drawn = scene(kind, shape, seed)
@@ -65,7 +65,7 @@ def test_every_state_holds_its_share_of_the_sample(kind, shape):
         assert shares(drawn.regions, drawn.thickness > 0).min() > 0.05
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_states_form_regions_not_pixel_noise(kind):
     for seed in range(3):
         drawn = scene(kind, (128, 160), seed)
@@ -81,7 +81,7 @@ def test_regions_are_wide_enough_to_be_seen_at_the_size_of_the_paper():
     assert 0.9 < neighbours_agree(drawn.regions, drawn.thickness >= MASK_THICKNESS) < 0.97
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_region_borders_partly_follow_structure(kind):
     """Thickness jumps more across region borders than elsewhere, yet regions are not the thickness levels."""
     across, within = [], []
@@ -113,7 +113,18 @@ def test_particles_fill_about_half_the_field_with_a_broad_range_of_thickness():
         assert high - low > 0.2
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def test_inclusions_set_the_scale_of_a_wedge_of_half_its_brightness():
+    for seed in range(4):
+        plain, with_spots = (scene(kind, (96, 120), seed).thickness for kind in ("wedge", "inclusions"))
+        bright = with_spots > 0.5
+        assert 0 < bright.mean() < 0.05
+        np.testing.assert_allclose(with_spots[~bright].max(), 0.48, atol=0.02)  # of the brightest matter
+        assert (
+            0.8 < np.median(with_spots[plain > MASK_THICKNESS]) / np.median(0.48 * plain[plain > 0.2]) < 1.1
+        )
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_details_are_fine_but_not_noise(kind):
     """Neighbouring pixels differ, by far less than pixels in random order would."""
     thickness = scene(kind, (128, 160)).thickness
@@ -122,7 +133,7 @@ def test_details_are_fine_but_not_noise(kind):
     assert 0 < roughness(thickness) < 0.5 * roughness(shuffled)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_features_grow_with_the_shape(kind):
     """Three times as many pixels each way: regions three times as wide, about a third of the borders."""
     borders = [
@@ -134,7 +145,7 @@ def test_features_grow_with_the_shape(kind):
     assert 2 < borders[0] / borders[1] < 3.3
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_same_generator_state_gives_the_same_scene_and_another_seed_another(kind):
     first, again, other = scene(kind, seed=7), scene(kind, seed=7), scene(kind, seed=8)
 
@@ -145,7 +156,7 @@ def test_same_generator_state_gives_the_same_scene_and_another_seed_another(kind
 
 
 def test_every_kind_has_a_shape_of_its_own_and_uses_it():
-    assert set(DEFAULT_SHAPES) == set(KINDS)
+    assert set(DEFAULT_SHAPES) == set(ALL_KINDS)
     assert DEFAULT_SHAPES["particle"] == (379, 520)
     assert DEFAULT_SHAPES["wedge"] == (1193, 1193)
     assert draw_scene("round", rng=np.random.default_rng(0)).thickness.shape == DEFAULT_SHAPES["round"]

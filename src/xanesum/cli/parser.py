@@ -36,7 +36,7 @@ from xanesum.cli.options import (
 )
 from xanesum.io.spectrum import KINDS as CHANNELS
 from xanesum.io.writers import FORMAT_NAMES, STACK_SUFFIXES
-from xanesum.phantom import KINDS
+from xanesum.phantom import ALL_KINDS
 from xanesum.phantom.demo import DEMO_SEED
 from xanesum.workflow.live import EVERY
 from xanesum.xanes import MAP_KINDS
@@ -254,7 +254,7 @@ def _add_references(group: Any) -> None:
 
 def _add_simulate(group: Any) -> None:
     parser = _add_verb(group, "simulate", verbs.simulate_scan, "write a simulated scan")
-    parser.add_argument("kind", metavar="KIND", choices=KINDS, help=", ".join(KINDS))
+    parser.add_argument("kind", metavar="KIND", choices=ALL_KINDS, help=", ".join(ALL_KINDS))
     _add_output(parser, "FILE (.h5, .tif, .zarr, .hspy)", "KIND.h5")
     parser.add_argument(
         "--shape", type=size, metavar="YxX", help="size of the images (default: each kind has its own)"

@@ -1,4 +1,4 @@
-"""Six kinds of scene: a thickness image, and the chemical state of each region."""
+"""Kinds of scene: a thickness image, and the chemical state of each region."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from xanesum.errors import RecipeError
 from xanesum.phantom import parameters as p
-from xanesum.phantom._bodies import brine, catalyst, wedge
+from xanesum.phantom._bodies import brine, catalyst, inclusions, wedge
 from xanesum.phantom._drawing import assign_states
 from xanesum.phantom._particles import electrode, particle, round_
 
-__all__ = ["DEFAULT_SHAPES", "KINDS", "Scene", "draw_scene"]
+__all__ = ["ALL_KINDS", "DEFAULT_SHAPES", "KINDS", "Scene", "draw_scene"]
 
 KINDS: Final = ("particle", "catalyst", "round", "electrode", "wedge", "brine")
+ALL_KINDS: Final = (*KINDS, "inclusions")  # the last is *wedge* with bright spots
 DEFAULT_SHAPES: Final = {  # pixels (y, x)
     "particle": (379, 520),
     "catalyst": (420, 560),
@@ -24,6 +25,7 @@ DEFAULT_SHAPES: Final = {  # pixels (y, x)
     "electrode": (640, 640),
     "wedge": (1193, 1193),
     "brine": (800, 800),
+    "inclusions": (1193, 1193),
 }
 _DRAWERS: Final = {
     "particle": particle,
@@ -32,6 +34,7 @@ _DRAWERS: Final = {
     "electrode": electrode,
     "wedge": wedge,
     "brine": brine,
+    "inclusions": inclusions,
 }
 _SMALLEST_PX: Final = 16  # least size of an image in each direction
 _MOST_STATES: Final = 16
@@ -54,7 +57,7 @@ def draw_scene(
 
     Parameters
     ----------
-    kind : {"particle", "catalyst", "round", "electrode", "wedge", "brine"}
+    kind : {"particle", "catalyst", "round", "electrode", "wedge", "brine", "inclusions"}
         The first three look like projections, with nothing around the sample.  The others look like
         reconstructed slices.
     shape : (int, int), optional
@@ -69,8 +72,8 @@ def draw_scene(
     RecipeError
         If `kind` is unknown, `shape` too small, or `n_states` out of range.
     """
-    if kind not in KINDS:
-        raise RecipeError(f"unknown kind of phantom {kind!r}; choose one of {', '.join(KINDS)}")
+    if kind not in ALL_KINDS:
+        raise RecipeError(f"unknown kind of phantom {kind!r}; choose one of {', '.join(ALL_KINDS)}")
     shape = DEFAULT_SHAPES[kind] if shape is None else shape
     if len(shape) != 2 or min(shape) < _SMALLEST_PX:
         raise RecipeError(

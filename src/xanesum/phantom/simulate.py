@@ -84,7 +84,7 @@ def simulate(
 
     Parameters
     ----------
-    kind : {"particle", "catalyst", "round", "electrode", "wedge", "brine"}
+    kind : {"particle", "catalyst", "round", "electrode", "wedge", "brine", "inclusions"}
         The first three look like projections, the others look like reconstructed slices.
     shape : (int, int), optional
         Y and X in pixels; by default that of the kind in `DEFAULT_SHAPES`.

@@ -1,0 +1,126 @@
+"""Table 1: frame PSNR and correlation of the map, by every method, on six phantoms at three noise levels.
+
+Slow methods get the middle of each scan.  The others are scored on the whole scan, and on the same middle, so
+that all can be compared.  Frame, map and a spectrum of the middle are kept for Figs. 7 and 8.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from _common import RESULTS
+
+from paper.methods import FAST, OURS, SLOW_CELLS, Method, methods
+from paper.published import SIGMAS
+from paper.scans import KINDS, Case, Size, cut
+from paper.store import Row, Store
+
+__all__ = [
+    "PICTURED",
+    "cells",
+    "frame_of",
+    "is_run",
+    "keep_picture",
+    "measured",
+    "picture_file",
+    "pixel_of",
+    "run",
+]
+
+RIVAL_SEED = 0
+PICTURED = ("particle", "inclusions")
+FRAME_EV = 8348.0  # of Fig. 7, on the white line
+
+
+def run(store: Store, size: Size, *, only: tuple[str, ...] = (), kinds: tuple[str, ...] = KINDS) -> None:
+    """Measure what is missing.
+
+    Parameters
+    ----------
+    store : Store
+        Where rows are kept.
+    size : Size
+        Of the scans.
+    only, kinds : tuple of str
+        Methods and phantoms; all by default.
+    """
+    every = [method for method in methods(size).values() if not only or method.name in only]
+    for slow in (False, True):  # what takes long comes last
+        for kind, sigma, seed in cells(size, kinds):
+            key: Row = {"phantom": kind, "sigma": sigma, "seed": seed}
+            chosen = [m for m in every if m.on_crop is slow and is_run(m, kind, sigma, size)]
+            missing = [method for method in chosen if store.find(key | {"method": method.name}) is None]
+            case = Case.draw(kind, sigma, seed, size) if missing else None
+            for method in missing:
+                store.cell(key | {"method": method.name}, partial(measured, method, case, store.name))
+
+
+def cells(size: Size, kinds: tuple[str, ...] = KINDS) -> Iterator[tuple[str, float, int]]:
+    """Yield phantom, sigma and seed; the first seed of everything comes first."""
+    for seed in size.seeds:
+        for kind in kinds:
+            for sigma in SIGMAS:
+                yield kind, sigma, seed
+
+
+def measured(method: Method, case: Case, name: str) -> Row:
+    """Return the scores of a method in one cell, and keep its pictures."""
+    area = case.crop
+    stack = cut(case.noisy, area) if method.on_crop else case.noisy
+    rng = np.random.default_rng(RIVAL_SEED)
+    start = time.perf_counter()
+    found = method.run(stack, case.sigma, rng)
+    seconds = time.perf_counter() - start
+    part = found if method.on_crop else cut(found, area)
+    row: Row = {} if method.on_crop else case.scores(found)
+    row |= {f"middle: {key}": value for key, value in case.scores(part, area).items()}
+    row |= {"energies": stack.sizes["energy"], "pixels": " x ".join(map(str, case.phantom.mask.shape))}
+    row |= {"middle": " x ".join(map(str, part.shape[1:])), "seconds": round(seconds, 2), "note": method.note}
+    if case.kind in PICTURED and case.seed == 0:
+        keep_picture(method, case, part, name)
+    return row
+
+
+def keep_picture(method: Method, case: Case, part: xr.DataArray, name: str) -> None:
+    """Save a frame, the map and a spectrum of the middle."""
+    values = case.map_of(part)
+    pictured = {
+        "frame": part.values[frame_of(case)],
+        "map": np.full(part.shape[1:], np.nan) if values is None else values,
+        "spectrum": part.values[:, *pixel_of(case)],
+    }
+    path = picture_file(name, case.kind, case.sigma, method.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        np.savez_compressed(file, **pictured)
+
+
+def frame_of(case: Case) -> int:
+    """Return the number of the frame that is shown."""
+    return int(np.argmin(np.abs(case.phantom.energy_ev - FRAME_EV)))
+
+
+def pixel_of(case: Case) -> tuple[int, int]:
+    """Return the pixel of the middle that is shown: in the sample, and of typical brightness."""
+    image = np.where(case.phantom.mask, case.phantom.images.sum(axis=0), 0)[case.crop]
+    y, x = np.unravel_index(np.argmin(np.abs(image - np.median(image[image > 0]))), image.shape)
+    return int(y), int(x)
+
+
+def picture_file(name: str, kind: str, sigma: float, method: str) -> Path:
+    """Return the file for the pictures of one cell; they are not committed."""
+    slug = re.sub(r"\W+", "-", method.replace("+", "-plus")).strip("-")
+    return RESULTS / "paper-pictures" / f"{name}-{kind}-{sigma:g}-{slug}.npz"
+
+
+def is_run(method: Method, kind: str, sigma: float, size: Size) -> bool:
+    """Whether a method is run in this cell: slow ones in few cells of small scans."""
+    if method.name in FAST or method.name in (*OURS, "noisy") or size.slow_everywhere:
+        return True
+    return (kind, sigma) in SLOW_CELLS

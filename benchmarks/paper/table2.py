@@ -1,0 +1,189 @@
+"""Table 2: correlation of the map where the sample jitters, by method and by way of correction.
+
+The paper denoises the moving stack and corrects the motion of the result, by NoRMCorre.  Here this is done as
+well, by `rigid_shifts`; and also the other way round, where motion is corrected before denoising, by
+`rigid_shifts` and by the alignment of this project.  All frames are resampled in the same way.  The same
+pixels, which all frames have seen, are compared.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from _metrics import map_correlation
+from jitter import squared_slopes
+from numpy.typing import NDArray
+from skimage.registration import phase_cross_correlation
+
+from paper.methods import Method, methods
+from paper.scans import Found, Size
+from paper.store import Row, Store
+from xanesum import Shifts, align, estimate_shifts, half_step_energy
+from xanesum.errors import XanesumError, XanesumWarning
+from xanesum.phantom import MovingPhantom, draw_motion, energy_grid_ev, moving
+from xanesum.stack import make_stack
+
+__all__ = ["CORRECTIONS", "JITTERS", "SIGMAS", "TRIED", "Moving", "rigid_shifts", "run"]
+
+JITTERS, SIGMAS = (2.0, 4.0, 6.0), (10.0, 150.0)
+NOT, AFTER = "no correction", "rigid, after denoising"  # the last is the paper's way
+BEFORE, OURS = "rigid, before denoising", "xanesum, before denoising"
+CORRECTIONS = (NOT, AFTER, BEFORE, OURS)
+TRIED = ("noisy", "3-D median", "SVD, SURE, hard", "ReLD", "BM4D", "sum", "sum+")
+KINDS = ("particle", "inclusions")
+NOISE_SEED = 1000  # added to the seed of the scene
+ROUNDS, UPSAMPLING, FARTHEST_PX = 3, 20, 15  # of the rigid correction
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Moving:
+    """A scan that jitters."""
+
+    phantom: MovingPhantom
+    stack: xr.DataArray
+    jitter_px: float
+    sigma: float
+
+    @classmethod
+    def draw(cls, kind: str, jitter_px: float, sigma: float, seed: int, size: Size) -> Moving:
+        """Simulate it."""
+        rng = np.random.default_rng(seed)
+        motion = draw_motion(energy_grid_ev(size.jitter_energies), jitter_px=jitter_px, rng=rng)
+        phantom = moving(kind, motion, shape=size.jitter_shape, rng=np.random.default_rng(seed))
+        stack = phantom.noisy(sigma, rng=np.random.default_rng(NOISE_SEED + seed))
+        return cls(phantom, stack, jitter_px, sigma)
+
+    @property
+    def seen(self) -> tuple[slice, slice]:
+        """Pixels that every frame has seen, and a small margin less."""
+        margin = int(np.ceil(np.abs(self.phantom.motion.shifts_px).max())) + 2
+        return slice(margin, -margin), slice(margin, -margin)
+
+    @cached_property
+    def weight(self) -> Array:
+        """How much each frame tells of shifts (E,)."""
+        return np.array([sum(squared_slopes(frame)) for frame in self.phantom.clean().values])
+
+    @cached_property
+    def truth(self) -> xr.Dataset:
+        """The map of the sample at rest, without noise."""
+        return half_step_energy(self.phantom.at_rest.clean())
+
+    def shifts(self, found: Array) -> Shifts:
+        """Return shifts whose mean is right: no method can know a common shift of all frames."""
+        true, n = self.phantom.motion.shifts_px, len(self.stack)
+        common = self.weight @ (true - found) / self.weight.sum()
+        flag, energy_ev = np.full(n, "aligned"), self.stack.energy.values
+        nothing: Array = np.zeros((n, 2, 2))
+        return Shifts(energy_ev, found + common, nothing, flag, ("",) * n, 0, np.ones(n), float("nan"))
+
+    def error_px(self, found: Array) -> float:
+        """Return the root mean square error of shifts, over frames that tell something of them."""
+        error = self.shifts(found).shifts_px - self.phantom.motion.shifts_px
+        return float(np.sqrt(np.mean(error[self.weight > 0.04 * self.weight.max()] ** 2)))
+
+    def resampled(self, stack: xr.DataArray, found: Array) -> xr.DataArray:
+        """Return the frames moved back, the pixels that all have seen only."""
+        return self.cropped(align(stack, self.shifts(found)))
+
+    def cropped(self, stack: xr.DataArray) -> xr.DataArray:
+        """Return the pixels that all frames have seen."""
+        values = np.ascontiguousarray(stack.values[:, *self.seen])
+        return make_stack(np.nan_to_num(values), self.stack.energy.values)
+
+    @cached_property
+    def before(self) -> dict[str, tuple[xr.DataArray, Array]]:
+        """The noisy stack with its motion corrected, and the shifts, by way of correction."""
+        found = {NOT: np.zeros((len(self.stack), 2)), BEFORE: rigid_shifts(self.stack.values)}
+        found[OURS] = estimate_shifts(self.stack).shifts_px
+        return {way: (self.resampled(self.stack, shifts), shifts) for way, shifts in found.items()}
+
+    def map_correlation(self, found: Found) -> float:
+        """Return the correlation of the map with that of the sample at rest."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", XanesumWarning)
+                made = half_step_energy(found, e0_ev=self.truth.attrs["e0_ev"]).half_step_energy_ev.values
+        except XanesumError:
+            return 0.0
+        truth = self.truth.half_step_energy_ev.values[self.seen]
+        return round(map_correlation(made, truth, self.phantom.at_rest.mask[self.seen]), 4)
+
+
+def rigid_shifts(values: NDArray[np.floating]) -> Array:
+    """Return the shift (E, 2) of each frame by cross-correlation with a template, as NoRMCorre does it.
+
+    The template is the mean of the frames, and is made again from the corrected frames, three times.  Shifts
+    are found to a twentieth of a pixel, and may not be larger than 15 px.
+
+    References
+    ----------
+    E. A. Pnevmatikakis, A. Giovannucci, "NoRMCorre: An online algorithm for piecewise rigid motion correction
+    of calcium imaging data", J. Neurosci. Methods 291 (2017) 83-94.
+    M. Guizar-Sicairos, S. T. Thurman, J. R. Fienup, "Efficient subpixel image registration algorithms", Opt.
+    Lett. 33 (2008) 156-158.
+    """
+    centred = values - values.mean(axis=(1, 2), keepdims=True)
+    shifts: Array = np.zeros((len(values), 2))
+    waves = np.fft.fft2(centred)
+    f_y, f_x = np.fft.fftfreq(values.shape[1])[:, None], np.fft.fftfreq(values.shape[2])
+    for _ in range(ROUNDS):
+        turned = (
+            w * np.exp(2j * np.pi * (f_y * dy + f_x * dx)) for w, (dy, dx) in zip(waves, shifts, strict=True)
+        )
+        template = sum(turned) / len(values)
+        for e, wave in enumerate(waves):
+            back, _, _ = phase_cross_correlation(
+                template, wave, upsample_factor=UPSAMPLING, space="fourier", normalization=None
+            )
+            shifts[e] = -np.clip(back, -FARTHEST_PX, FARTHEST_PX)
+    return shifts
+
+
+def run(store: Store, size: Size, *, only: tuple[str, ...] = ()) -> None:
+    """Measure what is missing."""
+    names = only or (TRIED if size.slow_everywhere else tuple(n for n in TRIED if n not in ("ReLD", "BM4D")))
+    every = methods(size)
+    for seed in size.seeds:
+        for kind in KINDS:
+            for jitter_px in JITTERS:
+                for sigma in SIGMAS:
+                    key: Row = {"phantom": kind, "sigma": sigma, "jitter": jitter_px, "seed": seed}
+                    _cells(store, key, [every[name] for name in names], size)
+
+
+def _cells(store: Store, key: Row, tried: list[Method], size: Size) -> None:
+    scan: Moving | None = None
+    for method in tried:
+        for way in CORRECTIONS:
+            cell = key | {"method": method.name, "correction": way}
+            if store.find(cell) is None:
+                if scan is None:
+                    scan = Moving.draw(key["phantom"], key["jitter"], key["sigma"], key["seed"], size)
+                store.cell(cell, partial(_measured, scan, method, way))
+
+
+def _measured(scan: Moving, method: Method, way: str) -> dict[str, Any]:
+    rng, start = np.random.default_rng(0), time.perf_counter()
+    if way == AFTER:
+        found = method.run(scan.stack, scan.sigma, rng)
+        stack = found if isinstance(found, xr.DataArray) else found.reconstruct()
+        shifts = rigid_shifts(stack.values)
+        result: Found = scan.resampled(stack, shifts)
+    else:
+        stack, shifts = scan.before[way]
+        result = method.run(stack, scan.sigma, rng)
+    return {
+        "correlation": scan.map_correlation(result),
+        "error of shifts (px)": round(scan.error_px(shifts), 4),
+        "seconds": round(time.perf_counter() - start, 2),
+        "pixels": " x ".join(map(str, scan.stack.shape[1:])),
+        "energies": len(scan.stack),
+    }
