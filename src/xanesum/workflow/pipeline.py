@@ -180,19 +180,11 @@ def _run(
         if motion is not None and motion.is_removed and motion.shifts is not None:
             motion.shifts.write_shifts(temporary / SHIFTS_FILE)
         progress("report", 0.0)
-        write_report(
-            temporary / "report.html",
-            stack,
-            result,
-            maps,
-            trust,
-            facts=facts,
-            measured=_sections(measured, composed),
-        )
+        shown = _sections(measured, composed)
+        write_report(temporary / "report.html", stack, result, maps, trust, facts=facts, measured=shown)
         if has_toolkit():
-            write_explorer(
-                result, temporary / EXPLORER_FILE, maps=maps, title=source.name, map_problem=problem
-            )
+            page = temporary / EXPLORER_FILE
+            write_explorer(result, page, maps=maps, title=source.name, map_problem=problem)
         if figures:
             write_figures(temporary, result, maps, stack=stack)
         names = sorted(path.name for path in temporary.iterdir())
