@@ -77,6 +77,44 @@ def test_fit_writes_fractions_with_errors(result, capsys):
     np.testing.assert_allclose(table["energy_ev"], ENERGY)
 
 
+def fitted(capsys, *options):
+    status, said = call(
+        "fit", "result.sum.h5", "--references", "ref0.txt", "ref1.txt", *options, "-o", "o", capsys=capsys
+    )
+    assert status == 0, said.err
+    with h5py.File("o/fractions.h5") as file:
+        group = file["entry/data"]
+        names = ("fraction_ref0", "amount_ref0", "mask")
+        facts = {name: group[name][()] for name in names} | {"definition": str(group.attrs["definition"])}
+    shutil.rmtree("o")
+    return facts
+
+
+def test_fit_moves_references_on_request(result, capsys):
+    """References that are 3 eV too low fit as well as the right ones if 3 eV are added to their energies."""
+    as_they_are = fitted(capsys)
+    for k in (0, 1):
+        energy_ev, mu = np.loadtxt(f"ref{k}.txt").T
+        np.savetxt(f"ref{k}.txt", np.column_stack([energy_ev - 3.0, mu]))
+    moved = fitted(capsys, "--shift", "3")
+
+    mask = as_they_are["mask"]
+    np.testing.assert_allclose(moved["fraction_ref0"][mask], as_they_are["fraction_ref0"][mask], atol=2e-3)
+    assert "moved by +3 eV" in moved["definition"]
+
+
+def test_fit_normalizes_references_as_larch_does_on_request(result, capsys):
+    """A degree of the post-edge line makes another edge step, and so other amounts, of the same spectrum."""
+    for k in (0, 1):  # a spectrum that is normalized already would stay as it is
+        energy_ev, mu = np.loadtxt(f"ref{k}.txt").T
+        np.savetxt(f"ref{k}.txt", np.column_stack([energy_ev, 0.5 + 2 * mu - 1e-3 * (energy_ev - 8330.0)]))
+    larch = ("--normalization", "larch", "--nnorm")
+    line, constant = (fitted(capsys, *larch, degree) for degree in ("1", "0"))
+
+    assert "as in Larch" in line["definition"]
+    assert not np.allclose(line["amount_ref0"], constant["amount_ref0"], rtol=1e-3)
+
+
 def test_fit_chooses_the_right_references(result, capsys):
     files = ["ref0.txt", "ref1.txt", "ref2.txt"]
     status, said = call(
@@ -133,6 +171,11 @@ def test_cluster_writes_regions_and_spectra(result, capsys):
         (["fit", "result.sum.h5", "--references", "ref0.txt", "--at-most", "0"], "--at-most"),
         (["fit", "result.sum.h5", "--references", "ref0.txt", "--range", "9000:9100"], "(--range)"),
         (["fit", "result.sum.h5", "--references", "far.txt"], "far"),
+        (
+            ["fit", "result.sum.h5", "--unmix", "2", "--shift", "1"],
+            "neither normalized as in Larch nor shifted",
+        ),
+        (["fit", "result.sum.h5", "--references", "ref0.txt", "--shift", "nan"], "must be a number in eV"),
         (["fit", "result.sum.h5", "--unmix", "70"], "cannot be told apart in 2 components"),
         (["cluster", "result.sum.h5", "--clusters", "0"], "1 or more, got 0 (--clusters)"),
         (["cluster", "result.sum.h5", "--rank", "2"], "--rank"),

@@ -42,6 +42,29 @@ def test_references_are_listed(capsys):
     assert lines[-2:] == ["Ni K, absorption: 2 spectra", "Fe K, absorption: 1 spectrum"]
 
 
+def test_the_spectra_of_a_folder_are_listed(capsys, tmp_path):
+    (tmp_path / "library").mkdir()
+    for name in ("low.txt", "high.txt", "iron.txt"):
+        (tmp_path / name).rename(tmp_path / "library" / name)
+    (tmp_path / "library" / "notes.md").write_text("measured in May\n")
+    (tmp_path / "library" / ".hidden").write_text("nothing\n")
+    status, out, _ = call(capsys, "library")
+
+    assert status == 0
+    listed = [line.split()[0] for line in out.splitlines() if "by its energy" in line]
+    assert listed == ["high", "iron", "low"]
+    assert "notes.md" in next(line for line in out.splitlines() if line.startswith("no spectrum:"))
+    assert ".hidden" not in out
+
+
+def test_a_folder_without_spectra_is_refused(capsys, tmp_path):
+    (tmp_path / "empty").mkdir()
+    status, _, err = call(capsys, "empty")
+
+    assert status == 1
+    assert "empty: none of the 0 files in this folder holds spectra" in err
+
+
 def test_references_against_a_scan(capsys):
     status, out, _ = call(capsys, "low.txt", "high.txt", "--scan", "scan.h5", "--json")
 

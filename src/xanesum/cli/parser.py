@@ -168,7 +168,8 @@ def _add_composition(group: Any) -> None:
     for name, verb, add, text in verbs_of:
         parser = _add_verb(group, name, verb, f"{text}, of a scan or of a saved result (result.sum.h5)")
         flags = add(parser)
-        _add_scan(parser, to_denoise, **flags)
+        lines = NORMALIZATION if name == "fit" else ()
+        _add_scan(parser, (*to_denoise, *lines), **flags)
         _add_output(parser, "FOLDER", f"SCAN{ENDINGS[name]}")
         parser.add_argument("--as-is", action="store_true", help="use the scan without denoising it")
 
@@ -231,7 +232,7 @@ def _add_references(group: Any) -> None:
         "files",
         metavar="FILE",
         nargs="*",
-        help="XDI, Athena project (.prj), text in columns, or a saved result (result.sum.h5)",
+        help="XDI, Athena project (.prj), text in columns, saved result (result.sum.h5), or a folder",
     )
     parser.add_argument("--scan", metavar="SCAN", help="scan, or saved result, that they are compared with")
     parser.add_argument(

@@ -66,12 +66,21 @@ def add_fit_options(parser: argparse.ArgumentParser) -> dict[str, str]:
         "--sum-to-one", action="store_true", help="let the amounts of a pixel add up to its edge step"
     )
     parser.add_argument("--allow-negative", action="store_true", help="let amounts be below 0")
+    parser.add_argument(
+        "--shift",
+        dest="shift_ev",
+        type=number,
+        default=0.0,
+        metavar="EV",
+        help="shift to add to the energies of the references, eV",
+    )
     _add_fitted_part(parser)
     return {
         "references": "--references",
         "at_most": "--at-most",
         "n_spectra": "--unmix",
         "sum_to_one": "--sum-to-one",
+        "shift_ev": "--shift",
         **_FITTED_PART,
     }
 
@@ -120,6 +129,8 @@ def fit(arguments: argparse.Namespace) -> None:
     options = {
         "non_negative": not arguments.allow_negative,
         "sum_to_one": arguments.sum_to_one,
+        "shift_ev": arguments.shift_ev,
+        "normalization": recipe_of(arguments).normalization.normalization,
         **_options_of(arguments),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,13 @@ from xanesum.result import Denoised
 from xanesum.workflow.outputs import check_output
 from xanesum.workflow.pipeline import load_result_or_scan
 from xanesum.workflow.recipe import Recipe
-from xanesum.xanes.references.spectra import Reference, read_references, region_references
+from xanesum.xanes.references.spectra import (
+    Reference,
+    read_folder,
+    read_references,
+    region_references,
+    with_own_names,
+)
 from xanesum.xanes.references.survey import ScanCheck, SurveyedReference, against_scan, pairs_alike, survey
 
 __all__ = ["references"]
@@ -31,7 +38,7 @@ def references(arguments: argparse.Namespace) -> None:
     recipe = recipe_of(arguments)
     if arguments.plot is not None:
         check_output(arguments.plot, inputs=[*arguments.files, arguments.scan], suffixes=PLOT_SUFFIXES)
-    found = read_references(*arguments.files, channel=arguments.channel)
+    found, others = _read(arguments.files, arguments.channel)
     data = _scan(arguments, recipe)
     if data is not None:
         found += region_references(data, dict(_area(text, data) for text in arguments.area or ()))
@@ -48,10 +55,24 @@ def references(arguments: argparse.Namespace) -> None:
     if arguments.plot is not None:
         write_references_figure(arguments.plot, surveyed, data, normalization=normalization)
     figure = [] if arguments.plot is None else [f"figure: {arguments.plot}"]
-    lines = (*_lines(surveyed, alike), *_check_lines(check), *figure)
+    left_out = [f"no spectrum: {reason}" for reason in others]
+    lines = (*_lines(surveyed, alike), *left_out, *_check_lines(check), *figure)
     answer(arguments, _facts(surveyed, alike, check, problem), lines)
     if problem:
         raise EdgeError(problem)
+
+
+def _read(paths: Sequence[str], channel: str | None) -> tuple[list[Reference], tuple[str, ...]]:
+    """Return the references in files and folders, and why other files in folders hold none."""
+    found: list[Reference] = []
+    others: tuple[str, ...] = ()
+    for path in paths:
+        if Path(path).is_dir():
+            inside, without = read_folder(path, channel)
+            found, others = found + inside, others + without
+        else:
+            found += read_references(path, channel=channel)
+    return with_own_names(found), others
 
 
 def _scan(arguments: argparse.Namespace, recipe: Recipe) -> Denoised | xr.DataArray | None:

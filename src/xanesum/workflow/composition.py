@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from xanesum.xanes.composition.composite import COLOURS, cluster_image, colour_c
 from xanesum.xanes.composition.fractions import fit_fractions, map_names
 from xanesum.xanes.composition.subsets import Choice, choose_references
 from xanesum.xanes.composition.unmixing import unmix
+from xanesum.xanes.larch_normalization import Normalization
 from xanesum.xanes.pixel_spectra import pixel_spectra_of
 from xanesum.xanes.references.energy_shift import fit_energy_shift
 from xanesum.xanes.references.spectra import read_references, reference_spectra
@@ -72,7 +73,8 @@ def compose(result: Denoised, recipe: Recipe, *, rng: np.random.Generator) -> Co
     if given.references:
         options = {name: value for name, value in asdict(given).items() if name != "references"}
         try:
-            fractions = fit_scan(result, given.references, e0_ev=e0_ev, **options)
+            lines = recipe.normalization.normalization
+            fractions = fit_scan(result, given.references, normalization=lines, e0_ev=e0_ev, **options)
         except XanesumError as error:
             problems.append(f"no fractions: {error.message}")
     wanted = recipe.clusters
@@ -105,6 +107,8 @@ def fit_scan(
     *,
     at_most: int | None = None,
     n_spectra: int | None = None,
+    normalization: Normalization | None = None,
+    shift_ev: float = 0.0,
     **options: Any,
 ) -> Fitted:
     """Fit a scan by references from files, by the best few of them, or by spectra that are found in it.
@@ -118,6 +122,10 @@ def fit_scan(
         Take the best subset of at most so many (`choose_references`).
     n_spectra : int, optional
         Number of spectra to find, where there are no references.
+    normalization : Normalization, optional
+        Lines as in Larch that make the edge step of a reference 1; automatic lines by default.
+    shift_ev : float
+        Is added to the energies of the references.
     **options
         Of `fit_fractions`.
 
@@ -134,11 +142,21 @@ def fit_scan(
         raise RecipeError(
             "give references, or the number of spectra to find without them, not both", parameter="references"
         )
+    if not np.isfinite(shift_ev):
+        raise RecipeError(f"the shift must be a number in eV, got {shift_ev}", parameter="shift_ev")
+    if n_spectra is not None and (normalization is not None or shift_ev):
+        raise RecipeError(
+            "spectra that are found in the scan are neither normalized as in Larch nor shifted; leave these "
+            "options out",
+            parameter="shift_ev" if shift_ev else "lines",
+        )
     if n_spectra is not None:
         return Fitted(unmix(data, n_spectra, sigma=options.get("sigma")), None)
-    read = read_references(*paths)
+    read = [replace(each, energy_ev=each.energy_ev + shift_ev) for each in read_references(*paths)]
     energy_ev = pixel_spectra_of(data).energy_ev
-    references = reference_spectra(read, energy_ev, overlap=True, allow_alike=at_most is not None)
+    references = reference_spectra(
+        read, energy_ev, normalization, overlap=True, allow_alike=at_most is not None
+    )
     choice = None
     if at_most is not None:
         kept = ("background", "range_ev", "e0_ev", "sigma")
@@ -147,22 +165,31 @@ def fit_scan(
         references = references.sel(reference=list(choice.best.names))
         read = [each for each in read if each.name in choice.best.names]
     maps = fit_fractions(data, references, **options)
-    doubts = (*(() if choice is None else choice.reasons), *_shift_doubt(data, read, options.get("e0_ev")))
+    doubts = (
+        *(() if choice is None else choice.reasons),
+        *_shift_doubt(data, read, normalization, options.get("e0_ev")),
+    )
     if doubts:
         maps.attrs |= {"intervals_hold": False, "reasons": [*maps.attrs["reasons"], *doubts]}
     maps["spectra"] = references
+    maps.attrs["definition"] += f"; {references.attrs['definition']}"
+    if shift_ev:
+        maps.attrs["definition"] += f", and moved by {shift_ev:+g} eV"
     return Fitted(maps, choice)
 
 
 def _shift_doubt(
-    data: Denoised | xr.DataArray, references: Sequence[Reference], e0_ev: float | None
+    data: Denoised | xr.DataArray,
+    references: Sequence[Reference],
+    normalization: Normalization | None,
+    e0_ev: float | None,
 ) -> tuple[str, ...]:
     """Return a sentence if the references are surely shifted in energy against the scan, or nothing.
 
     Nothing, too, where a shift cannot be fitted: with too few energies near the edge, or no overlap there.
     """
     try:
-        shift = fit_energy_shift(data, references, e0_ev=e0_ev)
+        shift = fit_energy_shift(data, references, normalization=normalization, e0_ev=e0_ev)
     except EdgeError:
         return ()
     return (shift.sentence,) if shift.is_there else ()

@@ -251,6 +251,7 @@ class FractionOptions(Checked):
     sum_to_one: bool = False
     background: str = "auto"
     range_ev: Range | None = None
+    shift_ev: float = 0.0  # added to the energies of the references
 
     def __post_init__(self) -> None:
         Checked.__post_init__(self)

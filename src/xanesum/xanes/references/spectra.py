@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xanesum.errors import EdgeError
+from xanesum.errors import EdgeError, ReadError, XanesumError
 from xanesum.io.spectra import read_spectra
 from xanesum.io.spectrum import ABSORPTION, Reference
 from xanesum.result import Denoised, holds_result, load_result
@@ -31,7 +31,15 @@ from xanesum.xanes.references.edges import (
     steepest_of,
 )
 
-__all__ = ["ALIKE", "Reference", "read_references", "reference_spectra", "region_references"]
+__all__ = [
+    "ALIKE",
+    "Reference",
+    "read_folder",
+    "read_references",
+    "reference_spectra",
+    "region_references",
+    "with_own_names",
+]
 
 ALIKE = (
     1e4  # condition number from which spectra are all alike: repeated scans of one sample have 100 to 3000
@@ -67,7 +75,40 @@ def read_references(*paths: str | Path, channel: str | None = None) -> list[Refe
             found += region_references(load_result(path), {path.name.partition(".")[0]: None})
         else:
             found += map(_judged, read_spectra(path, channel))
-    return _with_own_names(found)
+    return with_own_names(found)
+
+
+def read_folder(folder: str | Path, channel: str | None = None) -> tuple[list[Reference], tuple[str, ...]]:
+    """Read the spectra of all files in a folder, but not of folders in it.
+
+    Hidden files are left out.
+
+    Returns
+    -------
+    references : list of Reference
+        By the names of their files.
+    others : tuple of str
+        Why the other files hold no spectra, a sentence each.
+
+    Raises
+    ------
+    ReadError
+        If the folder cannot be read, or no file in it holds spectra.
+    """
+    try:
+        paths = sorted(path for path in Path(folder).iterdir() if path.is_file() and path.name[:1] != ".")
+    except OSError as error:
+        raise ReadError(f"{folder}: the folder cannot be read: {error.strerror}") from error
+    found: list[Reference] = []
+    others = []
+    for path in paths:
+        try:
+            found += read_references(path, channel=channel)
+        except XanesumError as error:
+            others.append(error.message)
+    if not found:
+        raise ReadError(f"{folder}: none of the {len(paths)} files in this folder holds spectra")
+    return found, tuple(others)
 
 
 def region_references(
@@ -217,7 +258,7 @@ def _judged(reference: Reference) -> Reference:
     return replace(reference, normalized=True, notes=(*reference.notes, note))
 
 
-def _with_own_names(references: list[Reference]) -> list[Reference]:
+def with_own_names(references: list[Reference]) -> list[Reference]:
     """Return references in which a name that is there already has a number behind it."""
     seen: set[str] = set()
     found = []
