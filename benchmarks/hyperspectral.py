@@ -26,6 +26,7 @@ import scipy.io
 from _band_metrics import band_ssim, spectral_angle_deg
 from _common import commit, load, print_table, processor, save
 from _metrics import frame_psnr
+from _pictures import save_small
 from _random_samples import DATA
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -255,7 +256,7 @@ def draw(folder: Path) -> None:
     axes[1, 0].set_visible(False)
     figure.colorbar(shown, ax=axes[1], shrink=0.8)
     figure.suptitle(f"{scene}, band {band + 1} of {len(clean)}, noise {sigma:g} of 255", fontsize=11)
-    figure.savefig(PICTURE, dpi=80)
+    save_small(figure, PICTURE)
     print(f"wrote {PICTURE}")
 
 
