@@ -105,6 +105,7 @@ def files(tmp_path_factory):
     return folder
 
 
+@pytest.mark.filterwarnings("ignore:Creating legend")  # of Matplotlib, on a slow machine
 @pytest.mark.parametrize("page", pages_with_code(), ids=lambda page: page.relative_to(REPO).as_posix())
 def test_code_of_a_page_runs(page, files, tmp_path, monkeypatch, capsys):
     name = page.relative_to(REPO).as_posix()

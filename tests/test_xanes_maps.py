@@ -11,7 +11,7 @@ from scans import add_noise, edge_spectrum
 from scipy.integrate import trapezoid
 
 from xanesum.cli import main as cli
-from xanesum.errors import EdgeError
+from xanesum.errors import EdgeError, StackError
 from xanesum.io import write_stack
 from xanesum.linalg.covariance import low_rank
 from xanesum.method.denoising import denoise
@@ -504,3 +504,14 @@ def test_the_error_of_a_line_of_valence_is_that_of_repeated_points():
 
     again = 2.0 + (energies - drawn[:, :1]) / (drawn[:, 1:] - drawn[:, :1])
     np.testing.assert_allclose(stated, again.std(axis=0), rtol=0.05)
+
+
+@pytest.mark.parametrize("quantity", ["counts", "transmission"])
+def test_transmitted_light_is_not_mapped(quantity):
+    energy_ev = np.linspace(8300, 8400, 40)
+    light = np.exp(-edge_spectrum(energy_ev, 8350.0))[:, None, None] * np.ones((1, 4, 5))
+
+    with pytest.raises(
+        StackError, match=rf"the values are {quantity}, .* xanesum.preprocess.prepare\(stack\)"
+    ):
+        chemical_map(make_stack(light, energy_ev, quantity=quantity))

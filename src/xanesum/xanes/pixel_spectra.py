@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xanesum.errors import EdgeError
+from xanesum.errors import EdgeError, StackError
 from xanesum.linalg.covariance import Covariance, NoiseCovariance, SummedCovariance, white
 from xanesum.result import Denoised
 from xanesum.result.spectrum_errors import SpectrumError, spectrum_errors
@@ -17,6 +17,7 @@ from xanesum.stack import load_stack, usable_mask, usable_weight
 
 __all__ = ["PixelSpectra", "RowErrors", "SpectrumError", "WeightedRow", "pixel_spectra_of"]
 
+TRANSMITTED = ("counts", "transmission")  # quantities of light that comes through the sample
 ROWS = 256  # rows of which errors of the mean are computed together
 
 # for each pixel, the index of a row of an operator, and the weight of that row
@@ -200,10 +201,16 @@ def pixel_spectra_of(data: Denoised | xr.DataArray | PixelSpectra) -> PixelSpect
     EdgeError
         If the result has no component.
     StackError
-        If a stack breaks the rules.
+        If a stack breaks the rules, or the values are transmitted light, which falls at an edge.
     """
     if isinstance(data, PixelSpectra):
         return data
+    quantity = data.attrs.get("quantity")
+    if quantity in TRANSMITTED:
+        raise StackError(
+            f"the values are {quantity}, which fall at an edge; make optical density of them first: "
+            "stack, changes = xanesum.preprocess.prepare(stack)"
+        )
     return _of_result(data) if isinstance(data, Denoised) else _of_stack(data)
 
 
