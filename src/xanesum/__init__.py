@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from xanesum.result import Denoised, load_result
     from xanesum.stack import make_stack
     from xanesum.viewer import view, write_explorer
+    from xanesum.viewer.napari_layers import to_napari
     from xanesum.workflow.pipeline import run
     from xanesum.workflow.recipe import Recipe
     from xanesum.xanes import chemical_map, half_step_energy, white_line
@@ -42,6 +43,7 @@ _HOME = {
     "read_stack": "io",
     "run": "workflow.pipeline",
     "simulate": "phantom",
+    "to_napari": "viewer.napari_layers",
     "view": "viewer",
     "white_line": "xanes",
     "write_explorer": "viewer",
@@ -66,6 +68,7 @@ __all__ = [
     "read_stack",
     "run",
     "simulate",
+    "to_napari",
     "view",
     "white_line",
     "write_explorer",
