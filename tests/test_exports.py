@@ -10,7 +10,8 @@ import xanesum
 PUBLIC = {
     "Denoised", "Recipe", "Shifts", "XanesumError", "XanesumWarning", "__version__", "align", "chemical_map",
     "denoise", "estimate_shifts", "example_scan", "half_step_energy", "load_result", "make_stack",
-    "read_shifts", "read_stack", "run", "simulate", "view", "white_line", "write_explorer", "write_stack",
+    "read_shifts", "read_stack", "run", "simulate", "to_napari", "view", "white_line", "write_explorer",
+    "write_stack",
 }  # fmt: skip
 
 

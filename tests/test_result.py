@@ -1,6 +1,7 @@
-"""A saved result is whole or refused; it is shown in a line, and by a table in notebooks."""
+"""A saved result is whole or refused; it is shown in ten lines, and by a table in notebooks."""
 
 import json
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -93,12 +94,24 @@ def test_other_parts_that_were_changed(saved):
         load_result(saved)
 
 
-def test_a_result_is_shown_in_one_line_and_in_a_table():
-    assert repr(RESULT).startswith(f"<Denoised: 24 x 32 px, 40 energies, {RESULT.rank} components, sigma ")
-    assert len(repr(RESULT)) < 120
+def test_a_result_is_shown_in_ten_lines_and_in_a_table():
+    lines = repr(RESULT).splitlines()
     table = RESULT._repr_html_()
-    assert "<th>components</th>" in table
+
+    assert len(lines) == 10
+    assert lines[1].split(maxsplit=1) == ["images", "24 x 32 px (y x x)"]
+    assert f"sigma {RESULT.sigma:.4g}, the same everywhere" in lines[4]
+    left = np.sqrt(float(RESULT.components["risk"].values[: RESULT.rank].sum()) / 40)
+    assert f"{left:.3g} (estimated), {RESULT.sigma / left:.2g} times less" in lines[6]
+    assert "hold as far as tests tell" in lines[8]
+    assert max(map(len, lines)) < 110
+    assert "components</th>" in table
     assert "hold as far as tests tell" in table
+    doubted = replace(RESULT, reasons=("the <light> changed and " + "on " * 40, "another"))
+    assert "may not hold: the <light> changed" in repr(doubted)
+    assert repr(doubted).splitlines()[8].endswith(" ..., and 1 more (.reasons)")
+    assert len(repr(doubted).splitlines()) == 10
+    assert "the &lt;light&gt; changed" in doubted._repr_html_()
 
 
 def test_a_seed_may_stand_for_the_generator():

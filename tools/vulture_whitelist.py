@@ -7,6 +7,7 @@ import argparse
 import http.server
 
 import xanesum
+import xanesum.viewer.napari_layers
 from xanesum.align import Shifts
 from xanesum.denoisers.bm3d import BM3DDenoiser
 from xanesum.preprocess import PreprocessReport
@@ -44,6 +45,11 @@ Shifts.write_shifts
 
 # The spectrum of one pixel with its error; docs/particles.md shows it.
 Denoised.spectrum
+
+# The clean stack for HyperSpy, and the viewer napari; docs/explore.md shows them.  napari calls the reader.
+Denoised.to_hyperspy
+xanesum.viewer.napari_layers.to_napari
+xanesum.viewer.napari_layers.get_reader
 
 # The template of the report reads it.
 Answer.question

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from xanesum.result import Denoised, load_result
     from xanesum.stack import make_stack
     from xanesum.viewer import view, write_explorer
+    from xanesum.viewer.napari_layers import to_napari
     from xanesum.workflow.pipeline import run
     from xanesum.workflow.recipe import Recipe
     from xanesum.xanes import chemical_map, half_step_energy, white_line
@@ -44,6 +45,7 @@ _HOME = {
     "read_stack": "io",
     "run": "workflow.pipeline",
     "simulate": "phantom",
+    "to_napari": "viewer.napari_layers",
     "view": "viewer",
     "white_line": "xanes",
     "write_explorer": "viewer",
@@ -69,6 +71,7 @@ __all__ = [
     "read_stack",
     "run",
     "simulate",
+    "to_napari",
     "view",
     "white_line",
     "write_explorer",

@@ -62,8 +62,8 @@ FAULTS = (
     Fault(
         "report: the verdict is good where signal was lost",
         "report/summary.py",
-        "    if trust.lost.found:\n        return",
-        "    if False:\n        return",
+        "    if trust.lost.found:\n        return Verdict",
+        "    if False:\n        return Verdict",
         "tests/test_report.py",
     ),
 )

@@ -39,4 +39,18 @@ FAULTS = (
         "(values - clean)",
         SERVER,
     ),
+    Fault(
+        "viewer: maps in napari have values outside the mask",
+        "viewer/napari_layers.py",
+        'if "mask" not in maps or name.startswith("edge_step"):',
+        "if True:",
+        "tests/test_viewer_napari.py",
+    ),
+    Fault(
+        "viewer: napari is told the size of a pixel in no axis",
+        "viewer/napari_layers.py",
+        "(size,) * len(IMAGE),",
+        "(1.0,) * len(IMAGE),",
+        "tests/test_viewer_napari.py",
+    ),
 )

@@ -22,6 +22,7 @@ from xanesum.io.scan import reading
 __all__ = [
     "RESULT",
     "children",
+    "definition_of",
     "find",
     "following_links",
     "has_keys",
@@ -93,6 +94,18 @@ def is_result(file: h5py.File) -> bool:
     """Return whether a file is a saved result of xanesum."""
     item = find(file, "entry/definition")
     return isinstance(item, h5py.Dataset) and not item.shape and scalar_text(stored_text(item)) == RESULT
+
+
+def definition_of(path: str | Path) -> str:
+    """Return what a file of xanesum says that it holds, as ``xanesum_result``; empty for any other file."""
+    try:
+        with opened(Path(path)) as file:
+            item = find(file, "entry/definition")
+            is_text = isinstance(item, h5py.Dataset) and not item.shape
+            text = scalar_text(stored_text(item)) if is_text else ""
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError):
+        return ""
+    return text if text.startswith("xanesum_") else ""
 
 
 def has_keys(path: Path, head: bytes, *keys: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,8 @@ from numpy.typing import NDArray
 from xanesum.errors import RankError, ReadError, StackError
 from xanesum.io.hdf5_file import RESULT, is_result, scalar_text
 from xanesum.io.hdf5_text import stored_text
+from xanesum.result.display import Shown
+from xanesum.result.hyperspy_signal import signal_of
 from xanesum.result.mean_spectra import MeanSpectra
 from xanesum.result.spectrum_errors import filled_spectra
 from xanesum.stack import DIMS, QUANTITIES, add_history
@@ -76,7 +77,7 @@ ARRAYS = (
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Denoised(MeanSpectra):
+class Denoised(MeanSpectra, Shown):
     """A clean stack as factors: ``spectra`` times ``coefficients``."""
 
     spectra: xr.DataArray  # (component, energy), orthonormal rows; 0 at energies of weight 0
@@ -100,14 +101,6 @@ class Denoised(MeanSpectra):
     attrs: dict[str, Any]  # of the stack: quantity, pixel_size_nm, history
     provenance: dict[str, Any]  # method, options, versions, hash of the input, seconds
     reasons: tuple[str, ...] = ()  # why the stated errors may not hold, as far as it is known
-
-    def __repr__(self) -> str:
-        """Return one line: sizes, noise and components."""
-        return _line_of(self)
-
-    def _repr_html_(self) -> str:
-        """Return a small table for notebooks."""
-        return _table_of(self)
 
     @property
     def rank(self) -> int:
@@ -189,6 +182,20 @@ class Denoised(MeanSpectra):
         stack.attrs.pop("missing_values", None)
         return add_history(stack, f"denoised by xanesum {self.provenance.get('xanesum')}, rank {self.rank}")
 
+    def to_hyperspy(self) -> Any:
+        """Return the clean stack as a `hyperspy.signals.Signal1D`: spectra at positions (y, x), float32.
+
+        Its metadata hold, under `xanesum`, sigma, rank, and why errors may not hold.  The whole clean stack
+        is in memory, of four bytes for each value.  `xanesum.write_stack` writes ``.hspy`` without HyperSpy.
+
+        Raises
+        ------
+        MissingExtraError
+            If HyperSpy is not installed.
+        """
+        facts = {"sigma": self.sigma, "rank": self.rank, "reasons": list(self.reasons)}
+        return signal_of(self.reconstruct(), facts)
+
     def save(self, path: str | Path) -> Path:
         """Write the result to one HDF5 file, completely or not at all; `load_result` reads it.
 
@@ -215,35 +222,6 @@ class Denoised(MeanSpectra):
             process["provenance"] = json.dumps(self.provenance, default=_plain)
             process["reasons"] = json.dumps(self.reasons)
         return Path(path)
-
-
-def _line_of(result: Denoised) -> str:
-    """Return a result in one line."""
-    n_energies, n_y, n_x = result.shape
-    return (
-        f"<Denoised: {n_y} x {n_x} px, {n_energies} energies, {result.rank} components, "
-        f"sigma {result.sigma:.4g} ({result.attrs.get('quantity', 'unit not known')})>"
-    )
-
-
-def _table_of(result: Denoised) -> str:
-    """Return a result as a small HTML table."""
-    n_energies, n_y, n_x = result.shape
-    energy_ev = result.spectra["energy"].values
-    holds = "hold as far as tests tell" if result.intervals_hold else "; ".join(result.reasons)
-    rows = {
-        "image (y x x)": f"{n_y} x {n_x} px",
-        "energies": f"{n_energies} from {energy_ev[0]:.1f} to {energy_ev[-1]:.1f} eV",
-        "quantity": str(result.attrs.get("quantity", "not known")).replace("_", " "),
-        "noise level (sigma)": f"{result.sigma:.4g}",
-        "components": str(result.rank),
-        "denoiser": str(result.provenance.get("denoiser", "not known")),
-        "stated errors": holds,
-    }
-    cells = "".join(
-        f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows.items()
-    )
-    return f"<table><caption>xanesum.Denoised</caption>{cells}</table>"
 
 
 def load_result(path: str | Path) -> Denoised:

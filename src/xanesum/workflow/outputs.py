@@ -6,13 +6,12 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import h5py
 import xarray as xr
 
 from xanesum.diagnostics.residual import ResidualReport
 from xanesum.errors import WriteError
 from xanesum.io import write_map_tiff, write_stack
-from xanesum.io.hdf5_file import scalar_text
+from xanesum.io.hdf5_file import definition_of
 from xanesum.io.maps import step_path, write_map
 from xanesum.io.tiff import SUFFIXES as TIFF_SUFFIXES
 from xanesum.io.tiff import energies_path
@@ -121,16 +120,7 @@ def is_own_folder(folder: Path) -> bool:
     """Return whether a folder is empty, or holds results of xanesum; hidden files do not count."""
     if not any(not path.name.startswith(".") for path in folder.iterdir()):
         return True
-    return any(_is_own_result(folder / name) for name in MARKS)
-
-
-def _is_own_result(path: Path) -> bool:
-    """Return whether a file says that it holds a result, maps or tables of xanesum."""
-    try:
-        with h5py.File(path, "r") as file:
-            return scalar_text(file["entry/definition"][()]).startswith("xanesum_")
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError):
-        return False
+    return any(definition_of(folder / name) for name in MARKS)
 
 
 def beside_of(path: Path) -> tuple[Path, ...]:

@@ -160,11 +160,9 @@ def _run(
         composed = compose(result, recipe, rng=np.random.default_rng(recipe.denoise.seed))
         measured = measure(result, stack, recipe, named, progress=progress)
         if measured.particle_problem:
-            warnings.warn(f"no particles: {measured.particle_problem}", XanesumWarning, stacklevel=3)
-        for problem in composed.problems:
-            warnings.warn(problem, XanesumWarning, stacklevel=3)
-    for note in trust.notes:  # the report shows them in a section of their own
-        warnings.warn(note, XanesumWarning, stacklevel=3)
+            _tell(f"no particles: {measured.particle_problem}")
+        _tell(*composed.problems)
+    _tell(*trust.notes)  # the report shows them in a section of their own
     seconds = time.perf_counter() - started
     effective = _effective_recipe(recipe, source.name, result)
     counted += corrected if motion is None else (f"{MOTION_LINE} {motion.text}", *corrected)
@@ -190,6 +188,11 @@ def _run(
         names = sorted(path.name for path in temporary.iterdir())
     files = tuple(folder / name for name in names)
     return RunResult(folder, files, result, trust, maps, map_error, counted, time.perf_counter() - started)
+
+
+def _tell(*notes: str) -> None:
+    for note in notes:
+        warnings.warn(note, XanesumWarning, stacklevel=4)
 
 
 def _sections(measured: Measured, composed: Composed) -> Sections:
