@@ -91,8 +91,8 @@ def sentences(comparisons: list[Comparison]) -> list[str]:
     leads_db, leads = [c.lead_db for c in comparisons], [c.lead for c in comparisons]
     won, all_cells = len(comparisons) - len(lost), len(comparisons)
     said = [
-        f"`sum+` is best, or within {CLOSE_DB:g} dB and {CLOSE_CORRELATION:g}, in {won} of {all_cells} cells. "
-        f"Its frames are {_span(leads_db, '.2f')} dB ahead of the best rival of the cell, the correlation of "
+        f"`sum+` is best, or within {CLOSE_DB:g} dB and {CLOSE_CORRELATION:g}, in {won} of {all_cells} cells."
+        f" Its frames are {_span(leads_db, '.2f')} dB ahead of the best rival of the cell, the correlation of "
         f"its map {_span(leads, '.4f')}."
     ]
     for each in lost:
