@@ -89,10 +89,11 @@ def sentences(comparisons: list[Comparison]) -> list[str]:
         return []
     lost = [each for each in comparisons if not each.best]
     leads_db, leads = [c.lead_db for c in comparisons], [c.lead for c in comparisons]
+    won, close = len(comparisons) - len(lost), f"{CLOSE_DB:g} dB and {CLOSE_CORRELATION:g}"
     said = [
-        f"`sum+` is best, or within {CLOSE_DB:g} dB and {CLOSE_CORRELATION:g}, in "
-        f"{len(comparisons) - len(lost)} of {len(comparisons)} cells. Its frames are "
-        f"{_span(leads_db, '.2f')} dB ahead of the best rival of the cell, the correlation of its map {_span(leads, '.4f')}."
+        f"`sum+` is best, or within {close}, in {won} of {len(comparisons)} cells. Its frames are "
+        f"{_span(leads_db, '.2f')} dB ahead of the best rival of the cell, the correlation of its map "
+        f"{_span(leads, '.4f')}."
     ]
     for each in lost:
         parts = []

@@ -118,7 +118,7 @@ FAULTS = (
     Fault(
         "paper: slow methods are named as if they had run everywhere",
         "benchmarks/paper/page.py",
-        "        if done < every:",
+        "        if done < len(planned):",
         "        if done < 0:",
         "tests/test_benchmarks_paper.py::test_a_quick_run_writes_its_page_beside_the_results",
     ),
