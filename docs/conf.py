@@ -1,4 +1,4 @@
-"""Settings of the documentation site; `make docs` builds it.  See decision 20."""
+"""Settings of the documentation site; `make docs` builds it.  See decision 18."""
 
 import sys
 from pathlib import Path

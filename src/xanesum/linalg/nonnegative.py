@@ -131,7 +131,7 @@ def _negative(values: NDArray[np.float64], bound: float) -> NDArray[np.uint8]:
     return code
 
 
-@lru_cache(maxsize=2**FEWER)  # all blocks of pixels have the same
+@lru_cache(maxsize=1 << FEWER)  # all blocks of pixels have the same
 def _signs_operator(gram: bytes, free: bytes) -> NDArray[np.float64]:
     """Return the matrix (M, M) from right-hand side to the free unknowns, and to the slopes of the others."""
     chosen = np.frombuffer(free, bool)
