@@ -38,7 +38,7 @@ from random_motion import summary as motion_summary
 REPO = Path(__file__).resolve().parents[1]
 PAGES = REPO / "docs" / "results"
 MARKED = re.compile(r"<!-- table: ([^>\n]+) -->\n(.*?)<!-- end -->", re.DOTALL)
-FRACTIONS = ("exact", "speed", "dose", "subsets")  # parts whose rows are shown as they are
+FRACTIONS = ("exact", "speed", "dose", "usual", "subsets")  # parts whose rows are shown as they are
 METHODS = ("noisy", "3-D median", "SVD")  # first in this order, then the others as they are saved
 PHANTOMS = ("particle", "catalyst", "round", "electrode", "wedge", "brine", "particle, full size")
 Row = dict[str, Any]
