@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -87,8 +88,8 @@ def make_picture(draw: Draw, caption: str, *, ratio: float = 0.72) -> Picture:
     buffer = io.BytesIO()
     save_figure(draw, {"svg": buffer}, width_in=WIDTH_IN, ratio=ratio, style={})
     svg = buffer.getvalue().decode("utf-8").replace(INK, "currentColor")
-    start = svg.index(">", svg.index("<svg ")) + 1
-    encoded = base64.b64encode(f"{svg[:start]}{THEME}{svg[start:]}".encode()).decode("ascii")
+    themed = re.sub(r"(<svg [^>]*>)", rf"\1{THEME}", svg, count=1)
+    encoded = base64.b64encode(themed.encode()).decode("ascii")
     return Picture(f"data:image/svg+xml;base64,{encoded}", caption)
 
 
