@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -15,7 +16,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from xanesum.report.colours import IMAGES, INK, MISSING
@@ -87,8 +87,8 @@ def make_picture(draw: Draw, caption: str, *, ratio: float = 0.72) -> Picture:
     buffer = io.BytesIO()
     save_figure(draw, {"svg": buffer}, width_in=WIDTH_IN, ratio=ratio, style={})
     svg = buffer.getvalue().decode("utf-8").replace(INK, "currentColor")
-    start = svg.index(">", svg.index("<svg ")) + 1
-    encoded = base64.b64encode(f"{svg[:start]}{THEME}{svg[start:]}".encode()).decode("ascii")
+    themed = re.sub(r"(<svg [^>]*>)", rf"\1{THEME}", svg, count=1)
+    encoded = base64.b64encode(themed.encode()).decode("ascii")
     return Picture(f"data:image/svg+xml;base64,{encoded}", caption)
 
 
@@ -177,12 +177,11 @@ def mark_scale(axes: Axes, width_px: float, pixel_nm: float | None) -> None:
     length_nm = bar_length_nm(width_px * pixel_nm)
     text = f"{length_nm:g} nm" if length_nm < 1000 else f"{length_nm / 1000:g} \u00b5m"
     share = length_nm / pixel_nm / width_px
-    outline = [withStroke(linewidth=2.2, foreground="black")]
-    bar = Rectangle((0.04, 0.035), share, 0.016, transform=axes.transAxes, fc="white", ec="black", lw=0.6)
+    bar = Rectangle((0.04, 0.035), share, 0.018, transform=axes.transAxes, fc="white", ec="black", lw=0.6)
     axes.add_patch(bar)
     axes.text(
-        0.04 + share / 2, 0.065, text, transform=axes.transAxes, color="white", ha="center", va="bottom",
-        fontweight="bold", path_effects=outline,
+        0.04 + share / 2, 0.075, text, transform=axes.transAxes, color="white", ha="center", va="bottom",
+        fontweight="bold", bbox={"boxstyle": "round,pad=0.15", "fc": (0, 0, 0, 0.6), "ec": "none"},
     )  # fmt: skip
 
 

@@ -41,9 +41,7 @@ def verdict(trust: ResidualReport, facts: Facts, maps: xr.Dataset | None) -> Ver
     if not trust.is_tested:
         return Verdict(CAREFUL, "The result could not be tested. Confirm it by other means.")
     if trust.lost.found:
-        return Verdict(
-            CAREFUL, "Signal of the sample was removed as noise. Look at it before you use the map."
-        )
+        return Verdict(CAREFUL, "Signal of the sample was removed as noise. Look at it before using the map.")
     if not trust.intervals_hold or (maps is not None and not maps.attrs["intervals_hold"]):
         return Verdict(CAREFUL, "The stated errors may be too small. Read why before you use them.")
     if maps is None:

@@ -15,6 +15,7 @@ from xanesum.io.hdf5_file import definition_of
 from xanesum.io.maps import step_path, write_map
 from xanesum.io.tiff import SUFFIXES as TIFF_SUFFIXES
 from xanesum.io.tiff import energies_path
+from xanesum.report.paper_figures import FIGURE_FILES
 from xanesum.result import Denoised
 from xanesum.storage.atomic import new_folder
 from xanesum.xanes import MAP_NAMES
@@ -117,10 +118,12 @@ def write_results(
 
 
 def is_own_folder(folder: Path) -> bool:
-    """Return whether a folder is empty, or holds results of xanesum; hidden files do not count."""
-    if not any(not path.name.startswith(".") for path in folder.iterdir()):
-        return True
-    return any(definition_of(folder / name) for name in MARKS)
+    """Return whether a folder is empty, holds results of xanesum, or nothing but its figures.
+
+    Hidden files do not count.
+    """
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    return names <= set(FIGURE_FILES) or any(definition_of(folder / name) for name in MARKS)
 
 
 def beside_of(path: Path) -> tuple[Path, ...]:
