@@ -26,7 +26,7 @@ FIG3_SIGMA, MOST = 60.0, 10  # components
 PIXELS_AT_A_TIME = 16_384
 FIG5_SIGMAS, FIG5_QUICK, FIG5_MOST = (10.0, 30.0, 60.0, 90.0, 120.0, 150.0), (10.0, 60.0, 150.0), 4
 DENOISERS = ("network", "bm3d", "wavelet")
-SHARES, DRAWS, FIRST_DRAW = (0.1, 0.25, 0.5, 0.75, 1.0), 3, 5000
+SHARES, DRAWS, FIRST_DRAW = (0.1, 0.25, 0.5, 0.75, 1.0), 2, 5000
 COLORS = {"network": "C3", "bm3d": "C0", "wavelet": "C2", "sum+": "C3", "sum": "0.3"}
 
 

@@ -10,14 +10,13 @@ from pathlib import Path
 
 from _common import RESULTS, load
 
-from paper import random_scans, tables, verdicts
+from paper import random_scans, table3, tables, verdicts
 from paper.methods import SLOW_CELLS, methods
 from paper.published import PHANTOMS
 from paper.scans import FULL, QUICK, Size
 from paper.store import Row
 from paper.table1 import cells as table1_cells
 from paper.table1 import is_run
-from paper.table3 import TIMED
 
 __all__ = ["PARTS", "files", "texts", "write"]
 
@@ -180,8 +179,8 @@ def _not_run(size: Size, suffix: str) -> list[str]:
         if done < len(planned):
             missing.append(f"Table 1, {name}: {done} of {len(planned)} cells were run.")
     timed = {(row["phantom"], row["method"]) for row in load(_file("table3", suffix)) if "why not" not in row}
-    for kind in PHANTOMS:
-        if absent := [name for name in TIMED if (kind, name) not in timed]:
+    for kind in table3.KINDS if size.slow_everywhere else table3.KINDS[:1]:
+        if absent := [name for name in table3.TIMED if (kind, name) not in timed]:
             missing.append(f"Table 3, *{kind}*: not timed: {', '.join(absent)}.")
     return ["### What was not run", _bullets(missing)] if missing else []
 

@@ -28,7 +28,7 @@ KINDS = ("particle", "inclusions")
 def run(store: Store, size: Size, *, only: tuple[str, ...] = (), kinds: tuple[str, ...] = KINDS) -> None:
     """Time what is missing."""
     every = methods(size)
-    for kind in kinds:
+    for kind in kinds if size.slow_everywhere else kinds[:1]:
         chosen = [every[name] for name in TIMED if not only or name in only]
         keys = {method.name: {"phantom": kind, "method": method.name} for method in chosen}
         missing = [method for method in chosen if store.find(keys[method.name]) is None]
