@@ -16,7 +16,7 @@ from paper.methods import FAST, Method, methods
 from paper.published import COLUMNS, SIGMAS, TABLE_1, TABLE_2, TABLE_3, table_1_cell
 from paper.scans import QUICK, Case, Size, cut, middle
 from paper.store import Store
-from rivals import UnavailableError
+from rivals import RIVALS, UnavailableError
 from scipy import ndimage
 
 from xanesum.stack import make_stack
@@ -117,7 +117,7 @@ def test_methods_are_all_rivals_and_ours():
 
     assert next(iter(every)) == "noisy"
     assert list(every)[-2:] == ["sum", "sum+"]
-    assert len(every) == 17
+    assert len(every) == len(RIVALS) + 3
     assert not any(every[name].on_crop for name in (*FAST, "noisy", "sum", "sum+"))
     assert "here 150 steps" in every["UDVD"].note
     assert list(methods(QUICK, slow=False)) == ["noisy", *FAST, "sum", "sum+"]
