@@ -251,8 +251,8 @@ FAULTS = (
     Fault(
         "fractions: misfit that errors do not make is left out of the errors",
         "xanes/composition/fractions.py",
-        "sigma = np.sqrt(by_noise + by_misfit) / np.abs(total)",
-        "sigma = np.sqrt(by_noise) / np.abs(total)",
+        "variance = by_noise + by_misfit",
+        "variance = by_noise + 0 * by_misfit",
         "tests/test_xanes_fractions.py",
     ),
     Fault(
@@ -265,15 +265,15 @@ FAULTS = (
     Fault(
         "fractions: intervals at bounds are symmetric",
         "xanes/composition/limits.py",
-        "np.interp(distance, measured, true)) * sigma",
-        "distance - 1) * sigma",
+        "inner[near] = np.interp(as_noise, measured, true) * sigma[near]",
+        "inner[near] = (as_noise - 1) * sigma[near]",
         "tests/test_xanes_fractions.py",
     ),
     Fault(
         "fractions: the error of the total is left out of that of a share",
         "xanes/composition/errors.py",
-        "variance = np.diag(covariance)[:, None] - 2 * shares * along + shares**2 * covariance.sum()",
-        "variance = np.diag(covariance)[:, None] + 0 * shares * along",
+        "variance -= 2 * with_total",
+        "variance -= 0 * with_total",
         "tests/test_xanes_fractions.py",
     ),
     Fault(
