@@ -252,7 +252,7 @@ FAULTS = (
         "fractions: misfit that errors do not make is left out of the errors",
         "xanes/composition/fractions.py",
         "variance = by_noise + by_misfit",
-        "variance = by_noise",
+        "variance = by_noise + 0 * by_misfit",
         "tests/test_xanes_fractions.py",
     ),
     Fault(
@@ -266,14 +266,14 @@ FAULTS = (
         "fractions: intervals at bounds are symmetric",
         "xanes/composition/limits.py",
         "inner[near] = np.interp(as_noise, measured, true) * sigma[near]",
-        "inner[near] = (distance[near] - 1) * sigma[near]",
+        "inner[near] = (as_noise - 1) * sigma[near]",
         "tests/test_xanes_fractions.py",
     ),
     Fault(
         "fractions: the error of the total is left out of that of a share",
         "xanes/composition/errors.py",
-        "variance = shares * self.moments[-1]",
-        "variance = 0 * shares",
+        "variance -= 2 * with_total",
+        "variance -= 0 * with_total",
         "tests/test_xanes_fractions.py",
     ),
     Fault(

@@ -13,7 +13,7 @@ __all__ = ["groups_of", "nonnegative_solutions", "solution_operator"]
 FULL_EXCHANGES = 3  # rounds without progress in which all wrong unknowns change sides, before only one does
 TOLERANCE = 1e-12  # of a sign, relative to the right-hand side ...
 FEW = 16  # unknowns, of which all sets are counted
-FEWER = 8  # unknowns, of which a set is the bits of one byte ...
+FEWER, N_SETS = 8, 256  # unknowns, of which a set is the bits of one byte, and the number of these ...
 QUICK_ROUNDS = 3  # ... and rounds in which all wrong unknowns change sides at once, in columns sorted by set
 ROUNDS_OF_TOLERANCE = (
     40  # ... and ten times as much after each of these, so that rounding cannot make a circle
@@ -131,7 +131,7 @@ def _negative(values: NDArray[np.float64], bound: float) -> NDArray[np.uint8]:
     return code
 
 
-@lru_cache(maxsize=1 << FEWER)  # all blocks of pixels have the same
+@lru_cache(maxsize=N_SETS)  # all blocks of pixels have the same
 def _signs_operator(gram: bytes, free: bytes) -> NDArray[np.float64]:
     """Return the matrix (M, M) from right-hand side to the free unknowns, and to the slopes of the others."""
     chosen = np.frombuffer(free, bool)
