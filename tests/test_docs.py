@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import xanesum
+from xanesum.cli.examples import EXAMPLES, EXIT_CODES
 from xanesum.cli.main import main
 from xanesum.io import write_stack
 from xanesum.phantom import simulate
@@ -209,3 +210,10 @@ def test_constraints_are_names_and_versions_only():
 def test_every_kind_of_map_is_in_the_page_of_maps():
     page = (REPO / "docs" / "maps.md").read_text("utf-8")
     assert [kind for kind in MAP_KINDS if f"`{kind}`" not in page] == []
+
+
+def test_the_page_of_the_command_line_has_every_command_and_exit_code():
+    page = (REPO / "docs" / "command-line.md").read_text("utf-8")
+
+    assert [verb for verb in EXAMPLES if f"`{verb}`" not in page] == []
+    assert [code for code, meaning in EXIT_CODES.items() if f"| {code} | {meaning} |" not in page] == []

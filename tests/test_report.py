@@ -442,6 +442,9 @@ def test_white_residual_is_called_white_and_striped_noise_is_not(page, tmp_path)
     rows = np.random.default_rng(3).standard_normal((60, 30, 1)).astype(np.float32)
     striped = page_of(NOISY + 0.1 * rows, tmp_path / "striped.html")
 
+    (why,) = re.findall(r'<ul class="why">(.*?)</ul>', striped, re.DOTALL)
+    assert "orrelated from neighbour to neighbour" in why or "esidual" in why
+    assert 'class="why"' not in page
     assert "The residual is white" in page
     assert "correlated from neighbour to neighbour" in striped
 

@@ -152,6 +152,7 @@ def _content(
         "source": facts.source,
         "version": result.provenance.get("xanesum", ""),
         "verdict": summary.verdict(trust, facts, maps),
+        "reasons": dict.fromkeys([*trust.reasons, *(() if maps is None else maps.attrs["reasons"])]),
         "answers": summary.answers(stack, result, maps, trust, facts, besides),
         "hints": summary.hints(stack, result, maps, trust, facts),
         "hero": [*frames[len(frames) // 3 // 2 * 3 :][:2], *shown[:2]],

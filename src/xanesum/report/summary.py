@@ -156,12 +156,13 @@ def _sureness(maps: xr.Dataset | None, trust: ResidualReport) -> tuple[tuple[str
             unit = f" {KINDS[kind].unit}" if KINDS[kind].unit == "eV" else ""
             error = f"{plain(float(np.median(sigma)), 2)}{unit}"
             sentences.append((f"One pixel of the map has a standard error of {error} (median).", "map"))
-    if trust.intervals_hold:
+    doubts = dict.fromkeys([*trust.reasons, *(() if maps is None else maps.attrs["reasons"])])
+    if not doubts:
         sentences.append(("No test speaks against the stated errors.", "trust"))
     else:
-        n = len(trust.reasons)
+        n = len(doubts)
         why = "one reason" if n == 1 else f"{n} reasons"
-        sentences.append((f"The stated errors may not hold, for {why} given below.", "trust"))
+        sentences.insert(0, (f"The stated errors may not hold, for {why} given above.", "trust"))
     gain = exposure_gain(maps)
     if gain is not None:
         sentences.append((f"Without denoising, the same map needs {times(gain)} the exposure.", "trust"))
