@@ -38,7 +38,7 @@ CORRECTIONS = (NOT, AFTER, BEFORE, OURS)
 TRIED = ("noisy", "3-D median", "SVD, SURE, hard", "ReLD", "BM4D", "sum", "sum+")
 KINDS = ("particle", "inclusions")
 NOISE_SEED = 1000  # added to the seed of the scene
-ROUNDS, UPSAMPLING, FARTHEST_PX = 3, 20, 15  # of the rigid correction
+ROUNDS, SETTLED_PX, UPSAMPLING, FARTHEST_PX = 25, 0.05, 20, 15  # of the rigid correction
 Array = NDArray[np.float64]
 
 
@@ -120,8 +120,9 @@ class Moving:
 def rigid_shifts(values: NDArray[np.floating]) -> Array:
     """Return the shift (E, 2) of each frame by cross-correlation with a template, as NoRMCorre does it.
 
-    The template is the mean of the frames, and is made again from the corrected frames, three times.  Shifts
-    are found to a twentieth of a pixel, and may not be larger than 15 px.
+    The template is the mean of the frames, and is made again from the corrected frames until no shift changes
+    by more than 0.05 px, 25 times at most.  Shifts are found to a twentieth of a pixel, and may not be larger
+    than 15 px.
 
     References
     ----------
@@ -139,11 +140,14 @@ def rigid_shifts(values: NDArray[np.floating]) -> Array:
             w * np.exp(2j * np.pi * (f_y * dy + f_x * dx)) for w, (dy, dx) in zip(waves, shifts, strict=True)
         )
         template = sum(turned) / len(values)
+        earlier = shifts.copy()
         for e, wave in enumerate(waves):
             back, _, _ = phase_cross_correlation(
                 template, wave, upsample_factor=UPSAMPLING, space="fourier", normalization=None
             )
             shifts[e] = -np.clip(back, -FARTHEST_PX, FARTHEST_PX)
+        if np.abs(shifts - earlier).max() <= SETTLED_PX:
+            break
     return shifts
 
 
