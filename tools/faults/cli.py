@@ -24,4 +24,11 @@ FAULTS = (
         "if False:",
         "tests/test_cli_bad_input.py",
     ),
+    Fault(
+        "cli: the example replaces a file that is there",
+        "cli/verbs_example.py",
+        "if path.exists():",
+        "if False:",
+        "tests/test_phantom_example.py",
+    ),
 )
