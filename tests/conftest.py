@@ -1,7 +1,6 @@
 """Fixtures that several test files share."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -27,7 +26,7 @@ def without_imagecodecs(monkeypatch):
         for code in (tifffile.COMPRESSION.NONE, tifffile.COMPRESSION.DEFLATE)
     }
     monkeypatch.setattr(tifffile.TIFF, "DECOMPRESSORS", own)
-    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    monkeypatch.setattr("xanesum.io.tiff_pages._has_imagecodecs", lambda: False)
 
 
 @pytest.fixture(autouse=True)

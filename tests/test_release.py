@@ -61,7 +61,7 @@ def normal(name):
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_the_lowest_versions_are_those_that_were_tested():
+def test_lower_bounds_are_the_versions_to_test_with():
     lines = (REPO / "constraints-lowest.txt").read_text("utf-8").split()
     tested = {normal(name): version for name, version in (line.split("==") for line in lines)}
     bounds = names_and_bounds(PROJECT["dependencies"])

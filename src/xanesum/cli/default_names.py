@@ -48,7 +48,7 @@ def settle_output(arguments: argparse.Namespace) -> None:
         path = Path(arguments.output)
         if verb not in FOLDERS and path.exists() and not arguments.force:
             raise WriteError(f"{path}: is there already; name another output (-o), or replace it (--force)")
-    if verb in FOLDERS and not arguments.force:
+    if verb in FOLDERS and arguments.output and not arguments.force:  # an empty name is refused elsewhere
         _require_own(Path(arguments.output), getattr(arguments, "scan", None))
 
 
