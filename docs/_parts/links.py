@@ -15,8 +15,6 @@ PLACES = {
     "docs/decisions": "decisions.md",
 }
 
-PAGES_OF_FOLDER = "\n```{toctree}\n:glob:\n:hidden:\n\n*\n```\n"
-
 
 def relink(text: str, file: Path, page: Path, docs: Path) -> str:
     """Return the text of a `file` with links that are right on a `page` of the site."""
@@ -34,12 +32,21 @@ def relink(text: str, file: Path, page: Path, docs: Path) -> str:
     return LINK.sub(changed, text)
 
 
+def pages_below(readme: Path) -> str:
+    """Return a list of the other pages of a folder, and of the first page of each folder in it."""
+    others = [*readme.parent.glob("*.md"), *readme.parent.glob("*/README.md")]
+    names = sorted(
+        page.relative_to(readme.parent).with_suffix("").as_posix() for page in others if page != readme
+    )
+    return "\n".join(["\n```{toctree}", ":hidden:", "", *names, "```\n"]) if names else ""
+
+
 def on_source_read(app: Sphinx, docname: str, source: list[str]) -> None:
     docs = Path(app.srcdir).resolve()
     page = docs / f"{docname}.md"
     source[0] = relink(source[0], page, page, docs)
-    if page.name == "README.md":  # the other pages of its folder are below it
-        source[0] += PAGES_OF_FOLDER
+    if page.name == "README.md":
+        source[0] += pages_below(page)
 
 
 def on_include(app: Sphinx, path: Path, parent: str, source: list[str]) -> None:
