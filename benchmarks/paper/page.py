@@ -164,7 +164,7 @@ def _figures(suffix: str, folder: Path) -> list[str]:
         file = f"{_named(name, suffix)}.png"
         if (folder / file).exists():
             measured = " The rows are those of [another page](../energies.md)." if file == "fig6.png" else ""
-            shown += [f"![{text.partition('.')[0]}]({file})", text + measured]
+            shown += [f"![{text.partition('.')[0]}]({file})", _prose(text + measured)]
     return ["### Figures", *shown] if shown else []
 
 
