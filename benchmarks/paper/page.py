@@ -10,7 +10,7 @@ from pathlib import Path
 
 from _common import RESULTS, load
 
-from paper import random_scans, table3, tables, verdicts
+from paper import random_scans, table2, table3, tables, verdicts
 from paper.methods import SLOW_CELLS, methods
 from paper.published import PHANTOMS
 from paper.scans import FULL, QUICK, Size
@@ -178,6 +178,10 @@ def _not_run(size: Size, suffix: str) -> list[str]:
         done = sum((*cell, name) in there for cell in planned)
         if done < len(planned):
             missing.append(f"Table 1, {name}: {done} of {len(planned)} cells were run.")
+    moved = len([row for row in load(_file("table2", suffix)) if "why not" not in row])
+    every = len(size.seeds) * len(table2.kinds_of(size)) * len(table2.planned(size)) * table2.CELLS
+    if moved < every:
+        missing.append(f"Table 2: {moved} of {every} cells were run.")
     timed = {(row["phantom"], row["method"]) for row in load(_file("table3", suffix)) if "why not" not in row}
     for kind in table3.KINDS if size.slow_everywhere else table3.KINDS[:1]:
         if absent := [name for name in table3.TIMED if (kind, name) not in timed]:

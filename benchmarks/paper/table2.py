@@ -29,7 +29,17 @@ from xanesum.errors import XanesumError, XanesumWarning
 from xanesum.phantom import MovingPhantom, draw_motion, energy_grid_ev, moving
 from xanesum.stack import make_stack
 
-__all__ = ["CORRECTIONS", "JITTERS", "SIGMAS", "TRIED", "Moving", "rigid_shifts", "run"]
+__all__ = [
+    "CORRECTIONS",
+    "JITTERS",
+    "SIGMAS",
+    "TRIED",
+    "Moving",
+    "kinds_of",
+    "planned",
+    "rigid_shifts",
+    "run",
+]
 
 JITTERS, SIGMAS = (2.0, 4.0, 6.0), (10.0, 150.0)
 NOT, AFTER = "no correction", "rigid, after denoising"  # the last is the paper's way
@@ -37,6 +47,7 @@ BEFORE, OURS = "rigid, before denoising", "xanesum, before denoising"
 CORRECTIONS = (NOT, AFTER, BEFORE, OURS)
 TRIED = ("noisy", "3-D median", "SVD, SURE, hard", "ReLD", "BM4D", "sum", "sum+")
 KINDS = ("particle", "inclusions")
+CELLS = len(JITTERS) * len(SIGMAS) * len(CORRECTIONS)  # of a method on one phantom
 NOISE_SEED = 1000  # added to the seed of the scene
 ROUNDS, SETTLED_PX, UPSAMPLING, FARTHEST_PX = 25, 0.05, 20, 15  # of the rigid correction
 Array = NDArray[np.float64]
@@ -151,12 +162,21 @@ def rigid_shifts(values: NDArray[np.floating]) -> Array:
     return shifts
 
 
+def planned(size: Size) -> tuple[str, ...]:
+    """Return the methods that are tried: on small scans only those that take a whole scan."""
+    return TRIED if size.slow_everywhere else tuple(name for name in TRIED if name not in ("ReLD", "BM4D"))
+
+
+def kinds_of(size: Size) -> tuple[str, ...]:
+    """Return the phantoms that are moved."""
+    return KINDS if size.slow_everywhere else KINDS[:1]
+
+
 def run(store: Store, size: Size, *, only: tuple[str, ...] = ()) -> None:
     """Measure what is missing."""
-    names = only or (TRIED if size.slow_everywhere else tuple(n for n in TRIED if n not in ("ReLD", "BM4D")))
-    every = methods(size)
+    names, every = only or planned(size), methods(size)
     for seed in size.seeds:
-        for kind in KINDS if size.slow_everywhere else KINDS[:1]:
+        for kind in kinds_of(size):
             for jitter_px in JITTERS:
                 for sigma in SIGMAS:
                     key: Row = {"phantom": kind, "sigma": sigma, "jitter": jitter_px, "seed": seed}
