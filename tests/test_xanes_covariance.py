@@ -112,7 +112,8 @@ def test_a_map_of_many_energies_computes_the_errors_of_the_rows_that_are_used(ki
     states = np.stack([rise, np.gradient(rise, energy)])
     if kind == "white_line":  # two maxima as high as each other, within errors
         low, high = (np.exp(-(((energy - at) / 1.5) ** 2)) for at in (8340, 8349))
-        states = np.stack([rise + low + high, 0.02 * (low - high)])
+        step = 1 / (1 + np.exp(8334 - energy))
+        states = np.stack([step + low + high, 0.02 * (low - high)])
     amounts = np.stack([np.ones((6, 7)), np.linspace(-0.8, 0.8, 42).reshape(6, 7)])
     amounts[:, ::3] *= kind == "white_line"
     clean = np.tensordot(states, amounts, (0, 0))
