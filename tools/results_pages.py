@@ -31,6 +31,7 @@ from _scene_tables import crop_table, holdout_table, scene_table
 from _show import show_by_sigma, whole_chain
 from chemistry_maps import summary as maps_summary
 from chemistry_particles import tables as particle_tables
+from chemistry_profiles import table as profile_table
 from jitter import METHODS as JITTER_METHODS
 from jitter import summary as jitter_summary
 from random_motion import summary as motion_summary
@@ -891,6 +892,8 @@ TABLES = {
         name: Table(partial(particles, f"chemistry-particles-{file}"), (f"chemistry-particles-{file}",))
         for name, file in {"particles": "report", "particles before": "before"}.items()
     },
+    "particle profiles": chemistry(profile_table, "chemistry-profiles-report"),
+    "maps soft": chemistry(plain_table, "chemistry-soft"),
     "rivals": Table(rivals, ("rivals",)),
     "rivals sources": Table(rivals_sources, ("rivals",)),
     **{

@@ -4,6 +4,13 @@ from faults import Fault
 
 FAULTS = (
     Fault(
+        "particles: the error of a spread leaves out the detail that the denoiser removed",
+        "xanes/particles/states.py",
+        "of_spread = np.hypot(of_spread, np.sqrt(most) - spread)",
+        "of_spread = np.hypot(of_spread, 0 * spread)",
+        "tests/test_xanes_particles.py",
+    ),
+    Fault(
         "xanes: of many rows, those of places that compete are taken for others",
         "xanes/pixel_spectra.py",
         "first = int(np.searchsorted(self.used, first))",
