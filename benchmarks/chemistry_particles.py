@@ -61,6 +61,12 @@ def main() -> None:
 
 def phantoms(n: int, base: int) -> Iterator[list[Row]]:
     """Yield the rows of n phantoms."""
+    for text, stack, result, clean in denoised_phantoms(n, base):
+        yield judged("phantoms", text, stack, result, clean)
+
+
+def denoised_phantoms(n: int, base: int) -> Iterator[tuple[str, xr.DataArray, Denoised, xr.DataArray]]:
+    """Yield a description, the scan, its result, and the scan without noise, of n phantoms."""
     for index in range(n):
         rng = np.random.default_rng([base, index])
         kind, sigma = KINDS[index % len(KINDS)], float(np.exp(rng.uniform(*np.log(SIGMAS))))
@@ -72,7 +78,7 @@ def phantoms(n: int, base: int) -> Iterator[list[Row]]:
             result = denoise(stack)
             result = replace(result, reasons=examine_residual(stack, result).reasons)
         text = f"{kind}, {shape[0]} x {shape[1]} px, {len(stack)} energies, sigma {sigma:.0f}"
-        yield judged("phantoms", text, stack, result, phantom.clean())
+        yield text, stack, result, phantom.clean()
 
 
 def random_scans(n: int, base: int) -> Iterator[list[Row]]:

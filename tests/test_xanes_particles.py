@@ -257,6 +257,26 @@ def test_particles_of_one_state_have_no_sure_spread(result, stack):
     assert np.median(found["spread"].values) < 0.3 * np.median(scatter)
 
 
+def test_the_limits_of_a_spread_hold_where_a_denoiser_removes_the_detail():
+    """States of single pixels are detail that a denoiser takes for noise."""
+    labels = discs((30, 34, 14))
+    rng = np.random.default_rng(8)
+    states = 8341.5 + gaussian_filter(rng.standard_normal(SHAPE), 1.0) * 2.5
+    stack = edge_stack(states, thickness=np.where(labels, 1.0, 0.01), n_energies=50)
+    noisy_stack = noisy(20, stack)
+
+    result = denoise(noisy_stack, rank=3, denoiser="wavelet")
+    found = measure_particles(
+        result, check_labels(labels, SHAPE), stack=noisy_stack, mapped=half_step_energy, n_draws=20
+    )
+
+    true = float(np.std(half_step_energy(stack)["half_step_energy_ev"].values[labels > 0]))
+    spread, upper, error = (float(found[name][0]) for name in ("spread", "spread_upper", "spread_sigma"))
+    assert spread < 0.8 * true  # it is a lower limit
+    assert 0.95 * true < upper < 1.5 * true  # the errors of pixels are themselves off by some percent
+    assert abs(spread - true) < 2 * error
+
+
 def test_a_particle_at_the_border_has_no_profile():
     labels = discs((30, 0, 12), (30, 40, 12))
     stack = edge_stack(np.full(SHAPE, 8341.0), thickness=np.where(labels, 1.0, 0.01), n_energies=40)

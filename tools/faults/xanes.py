@@ -4,6 +4,34 @@ from faults import Fault
 
 FAULTS = (
     Fault(
+        "particles: the error of a spread leaves out the detail that the denoiser removed",
+        "xanes/particles/states.py",
+        "of_spread = np.hypot(of_spread, np.sqrt(most) - spread)",
+        "of_spread = np.hypot(of_spread, 0 * spread)",
+        "tests/test_xanes_particles.py",
+    ),
+    Fault(
+        "xanes: of many rows, those of places that compete are taken for others",
+        "xanes/pixel_spectra.py",
+        "first = int(np.searchsorted(self.used, first))",
+        "first = 0",
+        "tests/test_xanes_covariance.py",
+    ),
+    Fault(
+        "xanes: of many rows, the last one of a value is not looked at",
+        "xanes/measuring.py",
+        "for index, _ in found.rows:\n            is_used[index] = True",
+        "for index, _ in found.rows:\n            is_used[np.maximum(index - 1, 0)] = True",
+        "tests/test_xanes_covariance.py",
+    ),
+    Fault(
+        "xanes: the second block of rows has the covariance of the first",
+        "linalg/covariance.py",
+        "found[some] = self._with_alike(scaled[some]) @ scaled.T",
+        "found[some] = self._with_alike(scaled[: len(scaled[some])]) @ scaled.T",
+        "tests/test_xanes_covariance.py",
+    ),
+    Fault(
         "xanes: drawn spectra have half of the error that smoothing left",
         "linalg/covariance.py",
         "[place - 0.5, place + 0.5]",

@@ -7,6 +7,7 @@ from functools import partial
 from _chemistry_tables import coverage_table, missing_table, plain_table
 from chemistry_maps import summary as maps_summary
 from chemistry_particles import tables as particle_tables
+from chemistry_profiles import table as profile_table
 
 from result_tables.cells import (
     Row,
@@ -83,6 +84,8 @@ TABLES = {
         name: Table(partial(particles, f"chemistry-particles-{file}"), (f"chemistry-particles-{file}",))
         for name, file in {"particles": "report", "particles before": "before"}.items()
     },
+    "particle profiles": of_rows(profile_table, "chemistry-profiles-report"),
+    "maps soft": of_rows(plain_table, "chemistry-soft"),
     "references larch": Table(references_larch, ("chemistry-larch",)),
     "references half step": Table(references_half_step, ("chemistry-larch",)),
     "references shift": Table(references_shift, ("chemistry-shift",)),

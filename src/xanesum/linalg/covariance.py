@@ -18,6 +18,8 @@ __all__ = [
     "white",
 ]
 
+ROWS = 64  # rows that are summed up together: they stay in the processor's cache
+
 
 class Covariance(Protocol):
     """Covariance (E, E) of a random spectrum."""
@@ -74,7 +76,11 @@ class SmoothedCovariance:
     def of(self, operator: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the covariance (W, W) of ``operator @ spectrum``; operator (W, E)."""
         scaled = operator * (self.error * np.sqrt(self.freedom))
-        return np.asarray(self._with_alike(scaled) @ scaled.T)
+        found = np.empty((len(scaled), len(scaled)))
+        for start in range(0, len(scaled), ROWS):
+            some = slice(start, start + ROWS)
+            found[some] = self._with_alike(scaled[some]) @ scaled.T
+        return found
 
     def drawn(self, n_draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """Return normal spectra (n_draws, E) of mean 0 and this covariance.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
@@ -23,11 +25,18 @@ def particle_text(particles: xr.Dataset) -> str:
         f"within that errors do not explain. Definition: {particles.attrs['definition']}. The error of a "
         "state holds what all particles share, such as the error of the edge energy; the error among each "
         "other leaves this out. The spread is what is left of the scatter within a particle without what "
-        f"errors explain; detail that the denoiser removed is not in it.{shown}"
+        "errors explain; detail that the denoiser removed is not in it. With all of that detail it would be "
+        f"the second number.{shown}"
     )
     if not particles.attrs["intervals_hold"]:
         text += " The stated errors may not hold: " + "; ".join(particles.attrs["reasons"]) + "."
     return text
+
+
+def _spread(value: dict[str, Any]) -> str:
+    """Return the limits of the spread within a particle."""
+    text = f"{_known(value['spread'])} to {_known(value['spread_upper'])}"
+    return text if value["spread_is_real"] else f"{text} (not sure)"
 
 
 def particle_titles(particles: xr.Dataset) -> list[str]:
@@ -66,7 +75,7 @@ def particle_rows(particles: xr.Dataset) -> list[list[str]]:
                 _state(value["state"]),
                 _known(value["state_sigma"]),
                 _known(value["state_sigma_relative"]),
-                f"{_known(value['spread'])}{'' if value['spread_is_real'] else ' (not sure)'}",
+                _spread(value),
                 f"{_known(value['thickness'], 3)} \u00b1 {_known(value['thickness_sigma'])}",
             ]
         )

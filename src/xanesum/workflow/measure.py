@@ -49,6 +49,7 @@ PARTICLE_COLUMNS = {  # of the table of particles -> name of the variable
     "state_error_relative": "state_sigma_relative",
     "spread": "spread",
     "spread_error": "spread_sigma",
+    "spread_upper": "spread_upper",
     "spread_is_real": "spread_is_real",
     "edge_step": "thickness",
     "edge_step_error": "thickness_sigma",

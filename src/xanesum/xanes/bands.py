@@ -71,7 +71,7 @@ def band_ratio(
         return Ratio.of(spectra, *flattened(np.stack(bands), energy_ev, above_pre))
 
     search = search_of(ranges)
-    below = measure(spectra, Linear.of(spectra, search.operator[1]))
+    below = measure(spectra, Linear.of(spectra, search.operator[np.array([1])][0]))
     by_e0 = error_by_e0(spectra, edge, search_of)
     definition = (
         f"mean of the frames from {range_text(band_ev)}, over the mean of those from {range_text(over_ev)}; "

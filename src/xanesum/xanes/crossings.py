@@ -13,7 +13,42 @@ from xanesum.xanes.normalization import EdgeRanges, flattening_operator, step_op
 from xanesum.xanes.peaks import Peaks, window_of
 from xanesum.xanes.pixel_spectra import PixelSpectra
 
-__all__ = ["HalfSteps", "HalfWhiteLines"]
+__all__ = ["FlattenedRows", "HalfSteps", "HalfWhiteLines"]
+
+ROWS = 256  # rows that are made together
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FlattenedRows:
+    """Rows of a matrix that flattens spectra, less one row, and others after them.
+
+    At ten thousand energies the matrix would take hundreds of MB, so that rows are made where they are used.
+    """
+
+    energy_ev: NDArray[np.float64]  # (E,)
+    ranges: EdgeRanges
+    window: NDArray[np.intp]  # (W,), the energies at which the spectrum is flattened, increasing
+    less: NDArray[np.float64]  # (E,), taken from each of these rows
+    more: NDArray[np.float64]  # (J, E), rows after them
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """W + J and E."""
+        return len(self.window) + len(self.more), len(self.energy_ev)
+
+    def __getitem__(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return the rows (n, E) of these indices (n,), which increase."""
+        n_flattened = len(self.window)
+        window = np.zeros(len(self.energy_ev), bool)
+        window[self.window[rows[rows < n_flattened]]] = True
+        made = flattening_operator(self.energy_ev, self.ranges, window) - self.less
+        more = self.more[rows[rows >= n_flattened] - n_flattened]
+        return np.vstack([made, more]) if len(more) else made
+
+    def from_images(self, spectra: PixelSpectra) -> NDArray[np.float32]:
+        """Return the matrix (K, W) that takes images to the flattened spectrum."""
+        blocks = np.split(np.arange(len(self.window)), range(ROWS, len(self.window), ROWS))
+        return np.ascontiguousarray(np.vstack([spectra.apply(self[rows]) for rows in blocks]).T)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,7 +56,7 @@ class HalfSteps:
     """The search for the last upward crossing of half of the step before the maximum, with given ranges."""
 
     energies: NDArray[np.float64]  # (W,), of the window between the lines, eV
-    operator: NDArray[np.float64]  # (W, E), from a spectrum to its flattened form less half of its step
+    operator: FlattenedRows  # (W, E), from a spectrum to its flattened form less half of its step
     to_excess: NDArray[np.float32]  # (K, W), the same from the images
 
     @classmethod
@@ -34,9 +69,10 @@ class HalfSteps:
             If there is no pre- or post-edge range, or no energy between them.
         """
         energy_ev = spectra.energy_ev
-        window = _between_lines(energy_ev, ranges)
-        operator = flattening_operator(energy_ev, ranges, window) - 0.5 * step_operator(energy_ev, ranges)
-        return cls(energy_ev[window], operator, np.ascontiguousarray(spectra.apply(operator).T))
+        window = np.flatnonzero(_between_lines(energy_ev, ranges))
+        less, more = 0.5 * step_operator(energy_ev, ranges), np.zeros((0, len(energy_ev)))
+        rows = FlattenedRows(energy_ev, ranges, window, less, more)
+        return cls(energy_ev[window], rows, rows.from_images(spectra))
 
     def find(self, images: NDArray[np.float32]) -> Found:
         """Return the crossings in the pixels of `images` (K, p)."""
@@ -54,7 +90,7 @@ class HalfWhiteLines:
 
     energies: NDArray[np.float64]  # (W,), from the pre-edge range to the end of that of the white line, eV
     peaks: Peaks
-    operator: NDArray[np.float64]  # (W + J, E): the spectrum less its pre-edge line, and the same smoothed
+    operator: FlattenedRows  # (W + J, E): the spectrum less its pre-edge line, and the same smoothed
     to_excess: NDArray[np.float32]  # (K, W)
 
     @classmethod
@@ -75,14 +111,9 @@ class HalfWhiteLines:
             )
         above_pre = replace(ranges, post_ev=None)
         peaks = Peaks.of(spectra, above_pre)
-        window = (energy_ev >= ranges.pre_ev[1]) & (energy_ev <= peaks.places_ev[-1])
-        rows = flattening_operator(energy_ev, above_pre, window)
-        return cls(
-            energy_ev[window],
-            peaks,
-            np.vstack([rows, peaks.values]),
-            np.ascontiguousarray(spectra.apply(rows).T),
-        )
+        window = np.flatnonzero((energy_ev >= ranges.pre_ev[1]) & (energy_ev <= peaks.places_ev[-1]))
+        rows = FlattenedRows(energy_ev, above_pre, window, np.zeros(len(energy_ev)), peaks.values)
+        return cls(energy_ev[window], peaks, rows, rows.from_images(spectra))
 
     def find(self, images: NDArray[np.float32]) -> Found:
         """Return the crossings in the pixels of `images` (K, p)."""

@@ -20,6 +20,7 @@ __all__ = [
     "Measured",
     "Ratio",
     "Rivals",
+    "Rows",
     "Search",
     "in_blocks",
     "measure",
@@ -30,6 +31,20 @@ COMPETE_SIGMAS = (
     1.96  # a place competes if it is not lower by this many standard errors of the difference ...
 )
 OWN_SIGMAS = 6.0  # ... and farther away than this many standard errors of the value
+FEW_ROWS = 512  # up to here all rows have errors; of more, which are used is looked at first
+
+
+class Rows(Protocol):
+    """Rows (W, E) of a matrix, some of which can be had without the others; an array is one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """W and E."""
+        ...
+
+    def __getitem__(self, rows: NDArray[np.intp], /) -> NDArray[np.float64]:
+        """Return the rows (n, E) of these indices (n,), which increase."""
+        ...
 
 
 class Rivals(NamedTuple):
@@ -56,7 +71,7 @@ class Search(Protocol):
     """A measurement on spectra: the rows of a matrix act on each spectrum, and the rest follows from them."""
 
     @property
-    def operator(self) -> NDArray[np.float64]:
+    def operator(self) -> Rows:
         """The matrix (W, E) whose rows act on the spectrum of every pixel."""
 
     def find(self, images: NDArray[np.float32]) -> Found:
@@ -81,7 +96,8 @@ def measure(spectra: PixelSpectra, search: Search) -> Measured:
     added to the error, in quadrature.  So a flat top has an error as large as it is wide.
     """
     n_pixels = spectra.mask.size
-    errors = spectra.row_errors(search.operator)
+    used = _used_rows(spectra, search)
+    errors = spectra.row_errors(search.operator[used], used)
     value, error, gain = np.full((3, n_pixels), np.nan)
     found = Measured(value, error, gain, np.zeros(n_pixels, np.float32))
 
@@ -100,6 +116,28 @@ def measure(spectra: PixelSpectra, search: Search) -> Measured:
 
     in_blocks(n_pixels, fill)
     return found
+
+
+def _used_rows(spectra: PixelSpectra, search: Search) -> NDArray[np.intp]:
+    """Return the rows of a search that a value of any pixel follows from, increasing; all if they are few.
+
+    A scan of thousands of energies has thousands of rows, and the covariance of all would take minutes.  The
+    edge of its pixels moves over a few hundred of them.
+    """
+    n_rows = search.operator.shape[0]
+    if n_rows <= FEW_ROWS:
+        return np.arange(n_rows)
+    is_used = np.zeros(n_rows, bool)
+
+    def look(pixels: slice) -> None:  # threads only ever set values to True
+        found = search.find(spectra.images[:, pixels])
+        for index, _ in found.rows:
+            is_used[index] = True
+        if found.rivals is not None:
+            is_used[found.rivals.first : found.rivals.first + found.rivals.away.shape[1]] = True
+
+    in_blocks(spectra.mask.size, look)
+    return np.flatnonzero(is_used)
 
 
 def _away(

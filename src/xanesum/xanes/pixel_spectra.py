@@ -38,6 +38,7 @@ class RowErrors:
     shared: NDArray[np.float32]  # (W, W, N), covariance of the rows by each of N errors of the spectra
     sizes: tuple[NDArray[np.float32], ...]  # N of (P,)
     noise: NDArray[np.float32]  # (W, W), covariance of the rows before denoising, in a pixel of mean noise
+    used: NDArray[np.intp]  # (W,), indices of these rows in the operator, increasing; others have no errors
 
     def of(self, rows: Sequence[WeightedRow], pixels: slice) -> NDArray[np.float64]:
         """Return the standard error of the sum of some weighted rows, (p,); NaN where it is not known.
@@ -45,12 +46,13 @@ class RowErrors:
         Parameters
         ----------
         rows : sequence of (ndarray, ndarray), each of shape (p,)
-            Index of the row, and its weight, for each of `pixels`.
+            Index of the row in the operator, one of `used`, and its weight, for each of `pixels`.
         pixels : slice
             The p pixels that are meant.
         """
         if self.sources is None:
             return np.full(len(rows[0][0]), np.nan)
+        rows = self._among_used(rows)
         mixed = np.zeros((len(rows[0][0]), self.sources.shape[1]), np.float32)
         for index, weight in rows:
             mixed += _times(weight, self.sources[index])
@@ -68,7 +70,7 @@ class RowErrors:
         Parameters
         ----------
         first, n_rows : int
-            The rows begin there, and are so many.
+            The rows begin there in the operator, and are so many; all of them are among `used`.
         from_row : ndarray, shape (p,)
             Which of them is subtracted, counted from `first`.
         pixels : slice
@@ -76,6 +78,7 @@ class RowErrors:
         """
         if self.sources is None:
             return np.full((len(from_row), n_rows), np.nan, np.float32)
+        first = int(np.searchsorted(self.used, first))
         here, variance = slice(first, first + n_rows), np.empty((len(from_row), n_rows), np.float32)
         errors = np.square(self.errors[:, pixels]).T
         sizes = [np.square(size[pixels]) for size in self.sizes]
@@ -91,7 +94,13 @@ class RowErrors:
 
     def before(self, rows: Sequence[WeightedRow]) -> NDArray[np.float64]:
         """Return the variance (p,) of such a sum without denoising, in pixels of mean noise."""
-        return _quadratic(self.noise[..., None], rows)[:, 0].astype(np.float64)
+        return _quadratic(self.noise[..., None], self._among_used(rows))[:, 0].astype(np.float64)
+
+    def _among_used(self, rows: Sequence[WeightedRow]) -> Sequence[WeightedRow]:
+        """Return the same rows by their index among those that are used."""
+        if self.used[-1] == len(self.used) - 1:  # all rows up to the last one
+            return rows
+        return [(np.searchsorted(self.used, index), weight) for index, weight in rows]
 
 
 def _times(weight: NDArray[np.floating], values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -166,16 +175,25 @@ class PixelSpectra:
         of_spectra = ((float(np.mean(part.size[used])), part.covariance) for part in common)
         return SummedCovariance(((of_noise, self.noise), *of_spectra))
 
-    def row_errors(self, operator: NDArray[np.float64]) -> RowErrors:
-        """Return the errors of all rows of ``operator @ spectrum`` together; operator (W, E)."""
+    def row_errors(self, operator: NDArray[np.float64], used: NDArray[np.intp] | None = None) -> RowErrors:
+        """Return the errors of all rows of ``operator @ spectrum`` together.
+
+        Parameters
+        ----------
+        operator : ndarray, shape (W, E)
+        used : ndarray of int, shape (W,), optional
+            Increasing; the rows are these rows of a larger operator.
+        """
+        used = np.arange(len(operator)) if used is None else used
         noise = self.noise.of(operator).astype(np.float32)
         if self.basis is None:
-            return RowErrors(None, self.errors, np.empty((*noise.shape, 0), np.float32), (), noise)
+            return RowErrors(None, self.errors, np.empty((*noise.shape, 0), np.float32), (), noise, used)
         sources = (self._inside(operator) @ self.mixing).astype(np.float32)
         shared = np.empty((*noise.shape, len(self.of_spectra)), np.float32)
         for n, part in enumerate(self.of_spectra):
             shared[..., n] = part.covariance.of(operator)
-        return RowErrors(sources, self.errors, shared, tuple(part.size for part in self.of_spectra), noise)
+        sizes = tuple(part.size for part in self.of_spectra)
+        return RowErrors(sources, self.errors, shared, sizes, noise, used)
 
     def _inside(self, operator: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the operator (..., E) in the basis, (..., K)."""

@@ -147,8 +147,10 @@ def measure_particles(
         Along ``particle``: ``n_pixels``, ``n_mapped`` (pixels with a state), ``area``, ``diameter`` (of the
         circle of this area), ``y``, ``x`` (middle, px), ``is_cut`` (by the border of the image), ``state``,
         ``state_sigma``, ``state_sigma_relative`` (of the difference from the mean of all particles, in which
-        errors that all share cancel), ``spread`` (standard deviation within, beyond what the errors explain),
-        ``spread_sigma``, ``thickness`` (mean edge step), ``thickness_sigma``. Along ``particle`` and
+        errors that all share cancel), ``spread`` (standard deviation within, beyond what the errors explain;
+        a lower limit), ``spread_upper`` (upper limit, as if errors were detail that the denoiser removed),
+        ``spread_sigma`` (holds the distance of both), ``spread_is_real`` (it exceeds what errors explain),
+        ``thickness`` (mean edge step), ``thickness_sigma``. Along ``particle`` and
         ``depth`` (px from the surface, middle of the shell): ``profile``, ``profile_sigma``,
         ``profile_pixels``. Along ``depth``, for all whole particles: ``depth_state``, ``depth_state_sigma``,
         ``depth_difference`` (from the mean of the particle), ``depth_difference_sigma``, ``depth_pixels``,
@@ -329,7 +331,12 @@ def _drawn(
 def _with_errors(
     base: dict[str, Vector], drawn: list[dict[str, Vector]], geometry: _Geometry
 ) -> dict[str, tuple[tuple[str, ...], Vector]]:
-    """Return the statistics and their standard errors, by name."""
+    """Return the statistics and their standard errors, by name.
+
+    Errors of a denoised image are noise that is left, which adds to the variance within a particle, or detail
+    that is lost, which is missing there. Nobody knows how much is which. So the true variance lies between
+    that of the image less that of the errors, and their sum. On phantoms it is near to the sum.
+    """
 
     def sigma(name: str) -> Vector:
         if not drawn:
@@ -340,9 +347,10 @@ def _with_errors(
 
     explained = np.mean([each["error_variance"] for each in drawn], axis=0) if drawn else np.nan
     beyond, of_variance = base["variance"] - explained, sigma("variance")
-    spread = np.sqrt(np.maximum(beyond, 0))
+    spread, most = np.sqrt(np.maximum(beyond, 0)), base["variance"] + explained
     with np.errstate(divide="ignore", invalid="ignore"):
         of_spread = of_variance / (2 * np.maximum(spread, np.sqrt(of_variance)))
+    of_spread = np.hypot(of_spread, np.sqrt(most) - spread)
     single = geometry.n_particles == 1
     by_particle, by_shell, by_depth = ("particle",), ("particle", "depth"), ("depth",)
     return {
@@ -351,6 +359,7 @@ def _with_errors(
         "state_sigma_relative": (by_particle, sigma("relative") * (np.nan if single else 1.0)),
         "spread": (by_particle, spread),
         "spread_sigma": (by_particle, of_spread),
+        "spread_upper": (by_particle, np.sqrt(most + SPREAD_SIGMAS * of_variance)),
         "spread_is_real": (by_particle, beyond > SPREAD_SIGMAS * of_variance),
         "thickness": (by_particle, base["thickness"]),
         "thickness_sigma": (by_particle, sigma("thickness")),
