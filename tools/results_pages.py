@@ -893,6 +893,7 @@ TABLES = {
         for name, file in {"particles": "report", "particles before": "before"}.items()
     },
     "particle profiles": chemistry(profile_table, "chemistry-profiles-report"),
+    "particle profiles before": chemistry(profile_table, "chemistry-profiles-before"),
     "maps soft": chemistry(plain_table, "chemistry-soft"),
     "rivals": Table(rivals, ("rivals",)),
     "rivals sources": Table(rivals_sources, ("rivals",)),
