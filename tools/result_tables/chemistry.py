@@ -85,6 +85,7 @@ TABLES = {
         for name, file in {"particles": "report", "particles before": "before"}.items()
     },
     "particle profiles": of_rows(profile_table, "chemistry-profiles-report"),
+    "particle profiles before": of_rows(profile_table, "chemistry-profiles-before"),
     "maps soft": of_rows(plain_table, "chemistry-soft"),
     "references larch": Table(references_larch, ("chemistry-larch",)),
     "references half step": Table(references_half_step, ("chemistry-larch",)),
