@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV := .venv
+VIEWERS := .venv-viewers
 BIN := $(VENV)/bin
 PACKAGE := $(VENV)/.installed-package
 DEVELOP := $(VENV)/.installed-develop
@@ -13,7 +14,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench mutants docs dist
+.PHONY: help demo test check bench viewers mutants docs dist
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +49,12 @@ docs: $(DOCUMENT) ## write the documentation site; prints where it is
 
 dist: $(DEVELOP) ## build wheel and source archive; install the wheel in an empty environment, run the demo there
 	$(BIN)/python tools/release.py
+
+viewers: ## install napari and HyperSpy beside, for their tests; prints the variables that name them
+	$(PYTHON) -m venv $(VIEWERS)
+	$(VIEWERS)/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt \
+		--editable '.[napari,hyperspy]' PyQt6
+	@echo "XANESUM_NAPARI=$(CURDIR)/$(VIEWERS)/bin/python XANESUM_HYPERSPY=$(CURDIR)/$(VIEWERS)/bin/python"
 
 mutants: $(DEVELOP) ## plant faults in a copy, one at a time: each must fail a test
 	$(BIN)/python tools/mutants.py
