@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scans import edge_spectrum
+from scipy.integrate import trapezoid
 from scipy.stats import binom
 
 from xanesum.linalg.largest_eigenvalue import (
@@ -197,6 +198,6 @@ def test_mean_and_width_are_those_of_the_law():
     tail = np.array([tracy_widom_tail(value) for value in at])
     density = -np.gradient(tail, at)
 
-    mean = np.trapezoid(at * density, at)
+    mean = trapezoid(at * density, at)
     assert mean == pytest.approx(TW_MEAN, abs=2e-3)
-    assert np.sqrt(np.trapezoid((at - mean) ** 2 * density, at)) == pytest.approx(TW_STD, rel=2e-3)
+    assert np.sqrt(trapezoid((at - mean) ** 2 * density, at)) == pytest.approx(TW_STD, rel=2e-3)

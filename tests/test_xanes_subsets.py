@@ -49,7 +49,7 @@ def test_it_is_the_criterion_of_a_plain_fit():
     data = spectrum(0.01)
     choice = choose_references(data, named(LIBRARY), at_most=3, sigma=0.01, background="constant")
     design = np.vstack([LIBRARY[list(RIGHT)], np.ones(len(ENERGY))]).T
-    left = np.linalg.lstsq(design, data.values[:, 0, 0].astype(float))[1][0] / 0.01**2
+    left = np.linalg.lstsq(design, data.values[:, 0, 0].astype(float), rcond=None)[1][0] / 0.01**2
 
     found = next(each for each in choice.ranking if set(each.names) == names_of(RIGHT))
     assert found.reduced_chi_square == pytest.approx(left / (60 - 1 - 3), rel=1e-3)

@@ -79,5 +79,5 @@ def _beyond_chemistry(steps: Array, variance: Array, spectra: Array) -> tuple[fl
     whitening = np.linalg.inv(np.linalg.cholesky(variance))  # (n, 2, 2)
     design = np.einsum("eij,ke->eikj", whitening, shapes).reshape(2 * len(steps), -1)
     target = np.einsum("eij,ej->ei", whitening, steps).ravel()
-    solution, _, rank, _ = np.linalg.lstsq(design, target)
+    solution, _, rank, _ = np.linalg.lstsq(design, target, rcond=None)
     return float(np.sum((target - design @ solution) ** 2)), 2 * len(steps) - int(rank)

@@ -52,7 +52,7 @@ def _beside_line(grown: Refined, known: NDArray[np.bool_], energy_ev: Array) -> 
     sigma = grown.deformation_sigma[known]
     design = _line(energy_ev[known]) / sigma[:, None]
     target = grown.deformation[known] / sigma
-    solution, _, rank, _ = np.linalg.lstsq(design, target)
+    solution, _, rank, _ = np.linalg.lstsq(design, target, rcond=None)
     return float(np.sum((target - design @ solution) ** 2)), int(known.sum()) - int(rank)
 
 
@@ -60,7 +60,7 @@ def _p_value_of_none(angle: Array, sigma: Array, known: NDArray[np.bool_], energ
     """Return the probability of angles as large as these, or of as much trend, where nothing turns."""
     target = angle[known] / sigma[known]
     design = _line(energy_ev[known]) / sigma[known][:, None]
-    solution = np.linalg.lstsq(design, target)[0]
+    solution = np.linalg.lstsq(design, target, rcond=None)[0]
     all_of_it, beside = float(np.sum(target**2)), float(np.sum((target - design @ solution) ** 2))
     by_chance = stats.chi2.sf(all_of_it, known.sum() - 1), stats.chi2.sf(max(all_of_it - beside, 0), 1)
     return float(min(1.0, 2 * min(by_chance)))  # of two tests

@@ -181,7 +181,7 @@ def edge_in_empty(
     sizes, p_values = np.zeros(amounts.shape[1]), np.ones(amounts.shape[1])
     distance = np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
     for k, series in enumerate(amounts.T):
-        left = series - design @ np.linalg.lstsq(design, series)[0]
+        left = series - design @ np.linalg.lstsq(design, series, rcond=None)[0]
         alike = np.mean(left[1:] * left[:-1]) / max(float(np.mean(left**2)), 1e-30)
         memory = np.clip(alike + OF_FIT * design.shape[1] / n, 0, MOST_MEMORY)
         inverse = np.linalg.inv(memory**distance + 1e-9 * np.eye(n))

@@ -70,7 +70,9 @@ class FlatDrift:
     def _shares(self) -> NDArray[np.float64]:
         """Return each field (M, C) as a mixture of the products."""
         products, keep = _products(self.fields.shape[1:]), self.fields.any(axis=0)
-        shares = np.linalg.lstsq(products[:, keep].T, self.fields[:, keep].T.astype(np.float64))[0]
+        shares = np.linalg.lstsq(products[:, keep].T, self.fields[:, keep].T.astype(np.float64), rcond=None)[
+            0
+        ]
         return np.asarray(shares.T)
 
     def _whole(self, scale: int) -> tuple[int, ...]:

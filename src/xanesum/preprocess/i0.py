@@ -144,7 +144,7 @@ def _film(look: Look, empty: NDArray[np.bool_], strong: NDArray[np.bool_], at: i
 
 def _share(light: NDArray[np.float64], columns: list[NDArray[np.float64]]) -> float:
     """Return how much of the first column (n,), with the sign turned, is in `light` beside the others."""
-    return -float(np.linalg.lstsq(np.column_stack(columns), light)[0][0])
+    return -float(np.linalg.lstsq(np.column_stack(columns), light, rcond=None)[0][0])
 
 
 def _noise_of(image: NDArray[np.float64]) -> float:
