@@ -191,7 +191,7 @@ class TestRows:
         """The abundances of the file show the scene in the same orientation."""
         path = real_data / "hyperspectral" / "Samson.mat"
         if not path.exists():
-            pytest.skip(f"no file {path}")
+            pytest.skip(f"no scene {path}; it is not part of the repository")
 
         scene = hyperspectral.read_scene(path)
 

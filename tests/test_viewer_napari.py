@@ -30,6 +30,7 @@ STACK = edge_stack(8340.0 + np.linspace(0, 3, 20)[:, None] + np.zeros(22), n_ene
 STACK = STACK.copy(data=add_noise(STACK.values, 0.02)).assign_attrs(pixel_size_nm=25.0)
 RESULT = denoise(STACK, rank=2, denoiser="none")
 MAPS = half_step_energy(RESULT)
+MAPS["mask"][:4, :6] = False  # there are values outside of the mask
 
 
 @pytest.fixture
