@@ -409,3 +409,25 @@ def test_ranges_that_leave_no_edge_between_them(energies, options, message):
 
     with pytest.raises(EdgeError, match=message):
         half_step_energy(make_stack(values.astype(np.float32), energies), e0_ev=8332.0, **options)
+
+
+def test_a_stack_of_which_all_is_used_is_not_copied():
+    stack = edge_stack(np.full((6, 5), 8340.0), n_energies=90)
+    before = stack.copy(deep=True)
+
+    spectra = pixel_spectra_of(stack)
+    half_step_energy(stack)
+
+    assert np.shares_memory(spectra.images, stack.values)
+    np.testing.assert_array_equal(stack.values, before.values)
+
+
+def test_a_stack_with_a_missing_value_is_left_as_it_is():
+    stack = edge_stack(np.full((6, 5), 8340.0), n_energies=90)
+    stack.values[3, 2, 1] = np.nan
+
+    spectra = pixel_spectra_of(stack.assign_attrs(missing_values=1))
+
+    assert np.isnan(stack.values[3, 2, 1])
+    assert not spectra.mask[2, 1]
+    assert not spectra.images.reshape(90, 6, 5)[:, 2, 1].any()

@@ -207,7 +207,8 @@ class PixelSpectra:
     @property
     def mean_spectrum(self) -> NDArray[np.float64]:
         """Mean over the usable pixels, shape (E,)."""
-        mean = self.images[:, self.mask.ravel()].mean(axis=1, dtype=np.float64)
+        used = self.mask.ravel()
+        mean = (self.images if used.all() else self.images[:, used]).mean(axis=1, dtype=np.float64)
         return np.asarray(mean if self.basis is None else mean @ self.basis)
 
 
@@ -257,8 +258,11 @@ def _of_stack(stack: xr.DataArray) -> PixelSpectra:
     """Take the frames themselves as images; their errors are not known."""
     values = load_stack(stack, allow_missing=True, min_energies=2)
     used = usable_weight(stack)
-    mask = usable_mask(stack) & np.isfinite(values[used]).all(axis=0)
-    images = np.where(mask, values[used], 0).reshape(int(used.sum()), -1)
+    frames = values if used.all() else values[used]
+    mask = usable_mask(stack).copy()
+    for frame in frames:
+        mask &= np.isfinite(frame)
+    images = (frames if mask.all() else np.where(mask, frames, 0)).reshape(len(frames), -1)
     return PixelSpectra(
         energy_ev=stack.energy.values[used],
         basis=None,
