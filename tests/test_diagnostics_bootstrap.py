@@ -21,6 +21,16 @@ pytestmark = pytest.mark.filterwarnings("ignore::xanesum.errors.XanesumWarning")
 QUICK = {"denoiser": "wavelet", "n_probes": 1}
 
 
+@pytest.fixture(scope="module")
+def result():
+    return denoise(STACK, **QUICK)
+
+
+@pytest.fixture(scope="module")
+def maps(result):
+    return half_step_energy(result)
+
+
 def scan(seed, **options):
     options = {"flat_drift": 0.0, "n_flats": 10, **options}
     exposed = expose(PHANTOM, 400.0, rng=np.random.default_rng(seed), **options)
@@ -28,19 +38,17 @@ def scan(seed, **options):
 
 
 STACK = scan(1)
-RESULT = denoise(STACK, **QUICK)
-MAPS = half_step_energy(RESULT)
 
 
 def fresh(seed=0):
     return np.random.default_rng(seed)
 
 
-def test_the_noise_drawn_is_that_of_the_result():
-    drawn = draw_again(RESULT, rng=fresh())
+def test_the_noise_drawn_is_that_of_the_result(result):
+    drawn = draw_again(result, rng=fresh())
 
-    expected = RESULT.sigma_energy.values[:, None, None] * RESULT.sigma_pixel.values
-    scaled = (drawn.values - np.asarray(RESULT.reconstruct())) / expected
+    expected = result.sigma_energy.values[:, None, None] * result.sigma_pixel.values
+    scaled = (drawn.values - np.asarray(result.reconstruct())) / expected
     assert scaled.std() == pytest.approx(1, rel=0.005)
     assert scaled.std(axis=(0, 2)) == pytest.approx(1, abs=0.05)
     assert abs(scaled.mean(axis=0).std() * np.sqrt(60) - 1) < 0.05  # nothing shared
@@ -48,11 +56,11 @@ def test_the_noise_drawn_is_that_of_the_result():
     assert drawn.attrs["quantity"] == "optical_density"
 
 
-def test_noise_that_energies_share_is_shared_again():
-    common = RESULT.sigma_common.copy(data=np.full(60, 0.3))
-    drawn = draw_again(replace(RESULT, sigma_common=common), rng=fresh())
+def test_noise_that_energies_share_is_shared_again(result):
+    common = result.sigma_common.copy(data=np.full(60, 0.3))
+    drawn = draw_again(replace(result, sigma_common=common), rng=fresh())
 
-    mean = (drawn.values - np.asarray(RESULT.reconstruct())).mean(axis=0) / RESULT.sigma_pixel.values
+    mean = (drawn.values - np.asarray(result.reconstruct())).mean(axis=0) / result.sigma_pixel.values
     assert mean.std() == pytest.approx(0.3, rel=0.05)
 
 
@@ -69,26 +77,26 @@ def test_frames_and_pixels_left_out_stay_so():
     assert not found["mask"].values[:4].any()
 
 
-def test_scatter_of_scans_drawn_again_is_that_of_scans_repeated():
+def test_scatter_of_scans_drawn_again_is_that_of_scans_repeated(result, maps):
     """Three repeats of the scan itself, whose scatter the bootstrap is to foretell."""
     n = 8
-    e0_ev = MAPS.attrs["e0_ev"]
+    e0_ev = maps.attrs["e0_ev"]
     repeats = [half_step_energy(denoise(scan(s), **QUICK), e0_ev=e0_ev) for s in range(2, 2 + n)]
     true = np.std([each.half_step_energy_ev for each in repeats], axis=0, ddof=1)
-    found = bootstrap_map(RESULT, MAPS, n_draws=n, denoiser="wavelet", rng=fresh())
-    kept = PHANTOM.mask & MAPS["mask"].values & np.isfinite(true)
+    found = bootstrap_map(result, maps, n_draws=n, denoiser="wavelet", rng=fresh())
+    kept = PHANTOM.mask & maps["mask"].values & np.isfinite(true)
 
     ratio = np.median(found.half_step_bootstrap_sigma_ev.values[kept]) / np.median(true[kept])
 
     assert ratio == pytest.approx(1, abs=0.2)
     assert np.abs(np.median(found.half_step_bootstrap_bias_ev.values[kept])) < np.median(true[kept])
     assert found.attrs["bootstrap_draws"] == n
-    np.testing.assert_array_equal(found.half_step_energy_ev, MAPS.half_step_energy_ev)
+    np.testing.assert_array_equal(found.half_step_energy_ev, maps.half_step_energy_ev)
 
 
-def test_the_same_generator_draws_the_same():
+def test_the_same_generator_draws_the_same(result, maps):
     first, again, other = (
-        bootstrap_map(RESULT, MAPS, n_draws=2, denoiser="wavelet", rng=fresh(s)) for s in (0, 0, 1)
+        bootstrap_map(result, maps, n_draws=2, denoiser="wavelet", rng=fresh(s)) for s in (0, 0, 1)
     )
     assert first.identical(again)
     assert not first.identical(other)
@@ -106,24 +114,24 @@ def test_a_rank_that_was_given_is_that_of_every_draw(monkeypatch):
     assert ranks == [1, 1]
 
 
-def test_a_white_line_has_its_own_names():
-    maps = chemical_map(RESULT, kind="white_line")
-    found = bootstrap_map(RESULT, maps, n_draws=2, denoiser="wavelet")
+def test_a_white_line_has_its_own_names(result):
+    maps = chemical_map(result, kind="white_line")
+    found = bootstrap_map(result, maps, n_draws=2, denoiser="wavelet")
     assert {"white_line_bootstrap_sigma_ev", "white_line_bootstrap_bias_ev"} <= set(found.data_vars)
 
 
-def test_draws_without_an_edge_leave_the_map_without_an_error():
-    faint = replace(RESULT, coefficients=0 * RESULT.coefficients)
-    found = bootstrap_map(faint, MAPS, n_draws=2, denoiser="wavelet")
+def test_draws_without_an_edge_leave_the_map_without_an_error(result, maps):
+    faint = replace(result, coefficients=0 * result.coefficients)
+    found = bootstrap_map(faint, maps, n_draws=2, denoiser="wavelet")
     assert np.isnan(found.half_step_bootstrap_sigma_ev).all()
 
 
 @pytest.mark.parametrize("n", [-1, 1])
-def test_too_few_draws_are_refused_before_anything_is_done(n):
+def test_too_few_draws_are_refused_before_anything_is_done(n, result, maps):
     with pytest.raises(RecipeError, match="bootstrap must be"):
         MapOptions(bootstrap=n)
     with pytest.raises(RecipeError, match="at least 2 draws"):
-        bootstrap_map(RESULT, MAPS, n_draws=n)
+        bootstrap_map(result, maps, n_draws=n)
 
 
 def simulated(path):

@@ -18,7 +18,12 @@ DRIFTING = expose(PHANTOM, 2000.0, flat_drift=0.03, rng=np.random.default_rng(3)
 STEADY = expose(PHANTOM, 2000.0, flat_drift=0.0, rng=np.random.default_rng(3))
 STACK = prepare(DRIFTING.stack)[0]
 QUICK = {"denoiser": "wavelet"}
-CORRECTED, DRIFT = correct_flat_drift(STACK, **QUICK)
+
+
+@pytest.fixture(scope="module")
+def corrected():
+    """The stack without its drift, and the drift."""
+    return correct_flat_drift(STACK, **QUICK)
 
 
 def rms(values):
@@ -30,16 +35,17 @@ def changing(values):
     return values - np.nanmean(values, axis=0)
 
 
-def test_most_of_the_drift_goes():
+def test_most_of_the_drift_goes(corrected):
+    found, drift = corrected
     true = changing(DRIFTING.density + np.log(DRIFTING.illumination.mean(axis=0) / DRIFTING.illumination))
 
-    before, after = (rms(changing(each.values - DRIFTING.density)) for each in (STACK, CORRECTED))
+    before, after = (rms(changing(each.values - DRIFTING.density)) for each in (STACK, found))
 
     noise = rms(changing(prepare(STEADY.stack)[0].values - STEADY.density))
     assert np.sqrt(before**2 - noise**2) == pytest.approx(rms(true - changing(DRIFTING.density)), rel=0.1)
     assert np.sqrt(max(after**2 - noise**2, 0)) < 0.25 * np.sqrt(before**2 - noise**2)
-    assert DRIFT.rms == pytest.approx(0.03, rel=0.25)
-    assert "drift of the illumination removed" in CORRECTED.attrs["history"][-1]
+    assert drift.rms == pytest.approx(0.03, rel=0.25)
+    assert "drift of the illumination removed" in found.attrs["history"][-1]
 
 
 def test_a_steady_illumination_is_left_alone():
@@ -87,13 +93,14 @@ def test_a_badly_known_incident_intensity_is_a_level_in_each_frame():
     assert rms(changing(corrected.values - noisy)) < 0.15 * 0.02
 
 
-def test_the_error_that_is_left_comes_with_the_stack():
-    left = changing(CORRECTED.values - prepare(STEADY.stack)[0].values)  # the noise of counts is alike
-    error = CORRECTED.coords["drift_sigma"]
+def test_the_error_that_is_left_comes_with_the_stack(corrected):
+    found, _ = corrected
+    left = changing(found.values - prepare(STEADY.stack)[0].values)  # the noise of counts is alike
+    error = found.coords["drift_sigma"]
 
     assert error.dims == ("y", "x")
     assert error.dtype == np.float32
-    assert "drift_doubt" not in CORRECTED.attrs
+    assert "drift_doubt" not in found.attrs
     assert "drift_sigma" not in STACK.coords
     assert 0 < float(error.mean()) < rms(left)
 

@@ -16,14 +16,22 @@ from xanesum.result import load_result
 from xanesum.stack import make_stack
 from xanesum.xanes import half_step_energy
 
-pytestmark = pytest.mark.filterwarnings("ignore:component . is close to the limit")
+pytestmark = pytest.mark.filterwarnings("ignore:component .+ is close to the limit")
 
 PHANTOM = simulate("wedge", shape=(96, 128), n_energies=60)
 SCAN = expose(PHANTOM, 400.0, flat_drift=0.0, peak_density=3.0, rng=np.random.default_rng(3))
 STACK = prepare(SCAN.stack)[0]
 QUICK = {"denoiser": "wavelet", "n_probes": 1}
-UNEVEN = denoise(STACK, **QUICK)
-WHITE = denoise(STACK, noise="white", **QUICK)
+
+
+@pytest.fixture(scope="module")
+def uneven():
+    return denoise(STACK, **QUICK)
+
+
+@pytest.fixture(scope="module")
+def white():
+    return denoise(STACK, noise="white", **QUICK)
 
 
 def true_sigma():
@@ -42,41 +50,41 @@ def map_error(result):
     return np.sqrt(np.mean(error[PHANTOM.mask] ** 2)), np.mean(within)
 
 
-def test_the_noise_of_counts_is_seen_and_described():
-    found = UNEVEN.sigma_energy.values[:, None, None] * UNEVEN.sigma_pixel.values
+def test_the_noise_of_counts_is_seen_and_described(uneven):
+    found = uneven.sigma_energy.values[:, None, None] * uneven.sigma_pixel.values
     relative = np.log(found / true_sigma())
 
-    assert "uneven" in UNEVEN.provenance["noise"]
-    assert not UNEVEN.noise_is_even
+    assert "uneven" in uneven.provenance["noise"]
+    assert not uneven.noise_is_even
     assert abs(relative.mean()) < 0.05
     assert relative.std() < 0.7 * np.log(true_sigma()).std()
-    assert np.log(UNEVEN.sigma_pixel.values).mean() == pytest.approx(0, abs=1e-6)
+    assert np.log(uneven.sigma_pixel.values).mean() == pytest.approx(0, abs=1e-6)
 
 
-def test_maps_become_better_and_their_errors_more_honest():
+def test_maps_become_better_and_their_errors_more_honest(uneven, white):
     """Than with noise that is taken as even, with as many components: left alone, it gets some of its own."""
-    even = denoise(STACK, noise="white", rank=UNEVEN.rank, **QUICK)
-    (error, within), (error_white, within_white) = map(map_error, (UNEVEN, even))
+    even = denoise(STACK, noise="white", rank=uneven.rank, **QUICK)
+    (error, within), (error_white, within_white) = map(map_error, (uneven, even))
 
-    assert UNEVEN.rank < WHITE.rank
+    assert uneven.rank < white.rank
     assert error < 0.97 * error_white
     assert within_white + 0.05 < within < 0.72
 
 
-def test_a_pixel_with_twice_the_noise_has_twice_the_error():
+def test_a_pixel_with_twice_the_noise_has_twice_the_error(uneven):
     left = np.where(np.arange(STACK.shape[2]) < 60, 2.0, 1.0)
-    louder = replace(UNEVEN, error_images=UNEVEN.error_images * left)
+    louder = replace(uneven, error_images=uneven.error_images * left)
 
-    here, there = (half_step_energy(result, e0_ev=8341.0) for result in (UNEVEN, louder))
+    here, there = (half_step_energy(result, e0_ev=8341.0) for result in (uneven, louder))
 
     ratio = (there.half_step_sigma_ev / here.half_step_sigma_ev).values
     assert np.nanmedian(ratio[:, :60]) > 1.8
     np.testing.assert_allclose(ratio[:, 60:][np.isfinite(ratio[:, 60:])], 1, rtol=1e-5)
 
 
-def test_spectra_stay_orthonormal():
+def test_spectra_stay_orthonormal(uneven):
     np.testing.assert_allclose(
-        UNEVEN.spectra.values @ UNEVEN.spectra.values.T, np.eye(UNEVEN.rank), atol=1e-6
+        uneven.spectra.values @ uneven.spectra.values.T, np.eye(uneven.rank), atol=1e-6
     )
 
 
@@ -121,16 +129,16 @@ def test_scaling_the_stack_scales_the_result():
     )
 
 
-def test_what_is_known_of_the_noise_is_saved(tmp_path):
-    loaded = load_result(UNEVEN.save(tmp_path / "result.h5"))
+def test_what_is_known_of_the_noise_is_saved(tmp_path, uneven):
+    loaded = load_result(uneven.save(tmp_path / "result.h5"))
 
     for name in ("sigma_pixel", "sigma_energy", "sigma_common", "error_images", "error_mixing"):
-        np.testing.assert_array_equal(getattr(loaded, name).values, getattr(UNEVEN, name).values)
-    assert map_error(loaded) == map_error(UNEVEN)
+        np.testing.assert_array_equal(getattr(loaded, name).values, getattr(uneven, name).values)
+    assert map_error(loaded) == map_error(uneven)
 
 
-def test_exposure_gained_is_the_ratio_of_variances_before_and_after():
-    found = half_step_energy(UNEVEN, e0_ev=8341.0)
+def test_exposure_gained_is_the_ratio_of_variances_before_and_after(uneven):
+    found = half_step_energy(uneven, e0_ev=8341.0)
     true = half_step_energy(make_stack(SCAN.density, PHANTOM.energy_ev), e0_ev=8341.0)
     raw = half_step_energy(STACK, e0_ev=8341.0)
     good = PHANTOM.mask & found["mask"].values & raw["mask"].values
@@ -140,16 +148,16 @@ def test_exposure_gained_is_the_ratio_of_variances_before_and_after():
     assert (found.exposure_gain.values[good] > 1).mean() > 0.95
     quiet = predicted < np.quantile(predicted, 0.5)  # where noise is small enough to be linear
     assert 0.55 < np.mean(before[quiet] < predicted[quiet]) < 0.8
-    thick = UNEVEN.sigma_pixel.values[good] > np.median(UNEVEN.sigma_pixel.values[good])
+    thick = uneven.sigma_pixel.values[good] > np.median(uneven.sigma_pixel.values[good])
     assert 0.5 < np.mean(before[thick] < predicted[thick]) < 0.85
     assert np.isnan(raw.exposure_gain.values).all()
 
 
-def test_fewer_components_have_their_own_errors():
-    fewer = UNEVEN.truncated(1)
+def test_fewer_components_have_their_own_errors(uneven):
+    fewer = uneven.truncated(1)
 
-    assert fewer.error_mixing.shape == (1, UNEVEN.rank)
-    np.testing.assert_array_equal(fewer.error_mixing.values, UNEVEN.error_mixing.values[:1])
+    assert fewer.error_mixing.shape == (1, uneven.rank)
+    np.testing.assert_array_equal(fewer.error_mixing.values, uneven.error_mixing.values[:1])
     half_step_energy(fewer, e0_ev=8341.0)
 
 

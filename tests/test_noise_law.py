@@ -16,7 +16,7 @@ from xanesum.phantom import Detector, expose, simulate
 from xanesum.preprocess import prepare
 from xanesum.stack import make_stack
 
-pytestmark = pytest.mark.filterwarnings("ignore:component . is close to the limit")
+pytestmark = pytest.mark.filterwarnings("ignore:component .+ is close to the limit")
 
 CAMERA = Detector(gain=0.3, read_variance=20.0, offset=50.0)
 SHAPE = (120, 160)
