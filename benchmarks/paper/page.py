@@ -37,7 +37,6 @@ TITLES = {
 }
 WIDTH = 128  # of lines of prose
 LAST = ("commit", "processor", "load")
-OF_THE_PAPER = "the sizes of the paper, but *inclusions* 600 x 600 pixels in place of 1193 x 1193"
 TEXTS = Path(__file__).parent / "page_texts"
 BESIDE = {"hyperspectral.md": "hyperspectral images", "holdout.md": "real scans, without truth"}
 
@@ -111,7 +110,7 @@ def _section(suffix: str, folder: Path) -> list[str]:
 
 def _sizes(size: Size) -> str:
     crop, jitter = (" x ".join(map(str, each)) for each in (size.crop_px, size.jitter_shape))
-    scans = " x ".join(map(str, size.shape)) + " pixels" if size.shape else OF_THE_PAPER
+    scans = " x ".join(map(str, size.shape)) + " pixels" if size.shape else "the sizes of the paper"
     few = "" if size.slow_everywhere else f", in {len(SLOW_CELLS)} cells"
     return _prose(
         f"Scans: {scans}, {size.n_energies} energies. Slow methods get the middle {crop} pixels{few}. "
