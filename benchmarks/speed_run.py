@@ -33,7 +33,7 @@ def main() -> None:
 
 def whole_run(options: argparse.Namespace, folder: Path) -> list[Row]:
     """Run the command on a store of counts; return its time and its peak of memory."""
-    shape, n_energies = ((96, 128), 40) if options.quick else (SIZES["wedge"][:2], N_ENERGIES)
+    shape, n_energies = ((48, 64), 30) if options.quick else (SIZES["wedge"][:2], N_ENERGIES)
     scan = write_counts(folder / "scan.zarr", shape, n_energies)
     memory = "1MB" if options.quick else f"{MEMORY / 1e9:g}GB"
     forget_cached_files()
