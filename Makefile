@@ -25,8 +25,8 @@ demo: $(PACKAGE) ## simulate a noisy scan, clean it, map it; prints where the re
 	test -n "$$report" || { echo 'the demo left no report' >&2; exit 1; }; \
 	echo "report: $$report"
 
-test: $(DEVELOP) ## run all tests on two processes; note the lines they run
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --cov --cov-report= --cov-fail-under=0
+test: $(DEVELOP) ## run all tests on two processes, a file on one of them; note the lines they run
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report= --cov-fail-under=0
 
 check: $(DEVELOP) ## style, types, unused code, layers, documentation, coverage of the tests
 	$(BIN)/ruff check .

@@ -14,7 +14,7 @@ from xanesum.phantom import expose, simulate
 from xanesum.preprocess import prepare
 from xanesum.stack import make_stack
 
-PHANTOM = simulate("brine", shape=(96, 120), n_energies=60)
+PHANTOM = simulate("brine", shape=(72, 88), n_energies=60)
 CLEAN = PHANTOM.clean()
 
 
@@ -85,7 +85,7 @@ def test_energies_that_do_not_suffice():
 def test_what_is_left_out_is_counted():
     weight, mask = np.ones(60), np.ones((48, 60), bool)
     weight[[3, 20]], mask[:5] = 0, False
-    stack = noisy(values=CLEAN.values[:, 24:72, 30:90])
+    stack = noisy(values=CLEAN.values[:, 12:60, 14:74])
     stack = stack.assign_coords(weight=("energy", weight), mask=(("y", "x"), mask))
 
     frames = found(stack)["frames"]
