@@ -58,14 +58,15 @@ def test_a_scan_is_one_image_along_energy(files):
     assert options["axis_labels"] == ("energy", "y", "x")
     assert options["scale"] == (1.0, 25.0, 25.0)
     assert options["units"] == ("pixel", "nm", "nm")
+    assert options["translate"] == (0.0, 0.0, 0.0)
     np.testing.assert_array_equal(options["metadata"]["energy_ev"], STACK.energy.values)
 
 
 def test_a_result_has_the_clean_stack_and_its_components(files):
     layers = read(files["result"])
 
-    assert list(layers) == ["result.sum: clean", "result.sum: components"]
-    clean, components = (data for data, _, _ in layers.values())
+    assert list(layers) == ["result.sum: components", "result.sum: clean"]  # the last one is on top
+    components, clean = (data for data, _, _ in layers.values())
     np.testing.assert_array_equal(np.asarray(clean[7]), RESULT.reconstruct()[7].values)
     np.testing.assert_array_equal(components, RESULT.coefficients.values)
     assert not layers["result.sum: components"][1]["visible"]
@@ -142,7 +143,7 @@ def test_to_napari_gives_all_layers_to_a_viewer():
     viewer = Viewer()
 
     assert xs.to_napari(RESULT, viewer=viewer, name="night") is viewer
-    assert viewer.layers == [((30, 20, 22), "night: clean"), ((2, 20, 22), "night: components")]
+    assert viewer.layers == [((2, 20, 22), "night: components"), ((30, 20, 22), "night: clean")]
     with pytest.raises(StackError, match="napari shows a result, a stack or maps, not list"):
         layers_of([1])
 
@@ -178,6 +179,7 @@ for path in sys.argv[2:]:
 for layer in viewer.layers:
     scale, frame = [float(each) for each in layer.scale], np.asarray(layer.data[1])
     print(layer.name, type(layer).__name__, layer.data.shape, scale, float(np.nanmean(frame)), sep="|")
+print("slider", viewer.dims.axis_labels[0], viewer.dims.range[0].start, viewer.dims.range[0].stop, sep="|")
 print("unit", viewer.dims.axis_labels, viewer.layers[0].units[-1], sep="|")
 """
 
@@ -200,4 +202,5 @@ def test_napari_itself_opens_the_files(files):
     assert float(found["result.sum: clean"][3]) == pytest.approx(clean[1].values.mean(), rel=1e-5)
     assert found["map: half_step_energy_ev"][:2] == ["Image", "(20, 22)"]
     assert found["many: cluster"][0] == "Labels"
+    assert found["slider"] == ["energy", "0.0", "29.0"]  # the frame: energies are not at equal distances
     assert found["unit"][1] == "nanometer"

@@ -142,13 +142,14 @@ def _of_stack(stack: xr.DataArray, name: str) -> list[Layer]:
 
 
 def _of_result(result: Denoised) -> list[Layer]:
-    layers = _of_stack(result.reconstruct(), "clean")
+    """Return the components, and above them the clean stack: napari names its slider by the last layer."""
+    layers: list[Layer] = []
     if result.rank:
         images = result.coefficients.values
         axes = _axes(("component", *IMAGE), size_of_pixel(result))
         options = {"name": "components", "visible": False, "contrast_limits": limits_of(images), **axes}
         layers.append((images, options, "image"))
-    return layers
+    return layers + _of_stack(result.reconstruct(), "clean")
 
 
 def _of_maps(maps: xr.Dataset) -> list[Layer]:
@@ -181,11 +182,15 @@ def _masked(maps: xr.Dataset, name: str) -> NDArray[np.float32]:
 
 
 def _axes(names: tuple[str, ...], pixel_nm: float | None) -> dict[str, Any]:
-    """Return names, scale and units of the axes: nm along y and x where they are known."""
+    """Return names, scale, units and starts of the axes: nm along y and x where they are known.
+
+    A slider counts frames.  Without a start, napari takes that of the energies, in steps of 1 eV.
+    """
     size, unit = (1.0, "pixel") if pixel_nm is None else (pixel_nm, "nm")
     first = len(names) - len(IMAGE)
     return {
         "axis_labels": names,
         "scale": (1.0,) * first + (size,) * len(IMAGE),
         "units": ("pixel",) * first + (unit,) * len(IMAGE),
+        "translate": (0.0,) * len(names),
     }
