@@ -6,30 +6,18 @@ import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
-import matplotlib
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from PIL import Image
 from scans import add_noise, edge_stack
-from skimage.color import rgb2lab
 
 from xanesum.diagnostics.residual import examine_residual
 from xanesum.errors import WriteError
 from xanesum.method.denoising import denoise
-from xanesum.report import drawing, figures, summary, texts
+from xanesum.report import figures, summary, texts
 from xanesum.report import figures as report
-from xanesum.report.colours import INK, SIGNED
-from xanesum.report.drawing import (
-    axes_of_image,
-    bar_length_nm,
-    image_drawing,
-    mark_scale,
-    ratio_of,
-    save_figure,
-    size_of_pixel,
-)
-from xanesum.report.numbers import chance_text, error_text, plain, times
+from xanesum.report.colours import INK
+from xanesum.report.numbers import chance_text, plain
 from xanesum.report.page import Sections, write_report
 from xanesum.report.particle_figures import write_particle_figures
 from xanesum.report.texts import Facts
@@ -210,46 +198,6 @@ def test_pictures_follow_the_theme_of_the_reader(page):
     assert "@media print" in page
 
 
-def test_drawing_leaves_the_settings_of_matplotlib_as_they_are():
-    before = dict(matplotlib.rcParams)
-    report.make_picture(lambda figure, axes: axes.plot([0, 1]), "line")
-
-    assert dict(matplotlib.rcParams) == before
-
-
-def test_signed_colours_are_perceptually_even():
-    lab = rgb2lab(SIGNED.colors[None])[0]
-    steps = np.linalg.norm(np.diff(lab, axis=0), axis=1)
-
-    for side in (steps[:128], steps[128:]):
-        assert side.std() < 0.02 * side.mean()  # lab2rgb rounds nothing, and no colour leaves the gamut
-    assert np.argmax(lab[:, 0]) == 128
-    assert lab[128, 0] == pytest.approx(96, abs=0.1)
-    assert lab[0, 0] == pytest.approx(lab[-1, 0], abs=0.5)
-
-
-@pytest.mark.parametrize(
-    ("width_nm", "length_nm"), [(6300.0, 1000.0), (34 * 40.0, 200.0), (20000.0, 5000.0), (90.0, 20.0)]
-)
-def test_a_scale_bar_has_a_round_length(width_nm, length_nm):
-    assert bar_length_nm(width_nm) == length_nm
-
-
-@pytest.mark.parametrize(("pixel_nm", "text"), [(40.0, "200 nm"), (400.0, "2 \u00b5m"), (None, None)])
-def test_a_scale_bar_is_drawn_where_the_size_of_a_pixel_is_known(pixel_nm, text):
-    axes = Figure().add_subplot()
-    axes.imshow(np.zeros((30, 34)))
-    mark_scale(axes, 34, pixel_nm)
-
-    assert [each.get_text() for each in axes.texts] == ([] if text is None else [text])
-    if text is None:
-        assert axes.get_xlabel() == "x (px)"
-    else:
-        (bar,) = axes.patches
-        length = float(text.split()[0]) * (1 if text.endswith("nm") else 1000)
-        assert bar.get_width() * 34 * pixel_nm == pytest.approx(length)
-
-
 def test_figures_of_all_kinds_are_there(page, result, maps):
     captions = [name for name, _ in pictures(page)]
     energy = NOISY.energy.values
@@ -395,43 +343,6 @@ def fields_of(result):
     return {name: getattr(result, name) for name in result.__dataclass_fields__}
 
 
-@pytest.mark.parametrize(
-    ("value", "digits", "text"),
-    [
-        (450.0, 2, "450"),
-        (447.0, 2, "450"),
-        (1.25e6, 3, "1250000"),
-        (0.0312345, 3, "0.0312"),
-        (3.0, 4, "3"),
-        (-1.499, 2, "-1.5"),
-        (99.97, 3, "100"),
-        (0.0, 3, "0"),
-        (-0.0, 3, "0"),
-        (4.2e-9, 2, "4.2e-09"),
-        (1.2e12, 2, "1.2e+12"),
-        (np.nan, 3, ""),
-        (np.inf, 3, ""),
-    ],
-)
-def test_numbers_are_plain(value, digits, text):
-    assert plain(value, digits) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.42, "0.42"), (1.0, "1"), (0.0312, "0.03"), (0.0031, "0.003"), (1e-5, "< 0.001"), (0, "< 0.001")],
-)
-def test_chances_are_plain(value, text):
-    assert chance_text(value) == text
-
-
-def test_an_empty_chance_stays_empty_and_factors_and_errors_are_words():
-    assert chance_text(np.nan) == ""
-    assert times(453.0) == "450 times"
-    assert error_text(0.25) == "0.25"
-    assert error_text(-1e-9) == error_text(0.0) == "too small to be measured"
-
-
 def test_names_from_outside_are_escaped(page):
     assert "scan&lt;1&gt;.h5" in page
     assert "scan<1>" not in page
@@ -487,30 +398,6 @@ def test_a_scan_whose_components_take_all_its_noise_has_a_report(tmp_path):
     assert "Noise level at each energy" in (tmp_path / "few.html").read_text("utf-8")
 
 
-@pytest.mark.parametrize("px", [1, 32])
-def test_axes_of_averages_count_pixels_of_the_image(monkeypatch, px):
-    drawn = Figure()
-    monkeypatch.setattr(
-        drawing, "make_picture", lambda draw, caption, **size: draw(drawn, drawn.add_subplot())
-    )
-    report.draw_image(np.zeros((5, 7)), "caption", "label", limits=(-1, 1), px=px)
-
-    axes = drawn.axes[0]
-    assert axes.get_xlim() == (-0.5, 7 * px - 0.5)
-    assert axes.get_ylim() == (5 * px - 0.5, -0.5)
-
-
-@pytest.mark.parametrize("shape", [(20, 200), (200, 20), (60, 60)])
-def test_no_label_of_a_picture_is_cut_off(shape):
-    image = np.linspace(8342.1, 8342.9, shape[0] * shape[1]).reshape(shape)
-    draw = image_drawing(image, "half-step energy (eV)", limits=(8342.1, 8342.9))
-    drawn = io.BytesIO()
-    save_figure(draw, {"png": drawn}, width_in=3.6, ratio=ratio_of(image, None))
-    pixels = np.asarray(Image.open(drawn).convert("L"))
-    for border in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
-        assert border.min() == 255  # white
-
-
 def test_no_frame_is_shown_twice(tmp_path):
     two = NOISY[[5, 50]]
     result = denoise(two, rank=1)
@@ -534,13 +421,6 @@ def test_a_residual_has_a_scale_of_its_own_in_units_of_its_noise(monkeypatch, re
     assert options["limits"] == (-3.0, 3.0)
     figures.frame_pictures(sized, result.reconstruct() + 1.0, None, result)
     assert shown[-1][1]["limits"][1] == pytest.approx(1 / result.sigma, rel=0.2)
-
-
-def test_axes_in_micrometres():
-    extent, unit = axes_of_image(30, 34, 1, 40.0)
-    assert extent == pytest.approx((0, 34 * 0.04, 30 * 0.04, 0))
-    assert unit == "\u00b5m"
-    assert size_of_pixel(NOISY) is None
 
 
 # --- particles and regions

@@ -9,7 +9,7 @@ import xarray as xr
 from scans import add_noise, low_rank
 
 from xanesum import denoise, half_step_energy, read_stack, simulate, write_stack
-from xanesum.errors import MissingExtraError, RecipeError, StackError, WriteError
+from xanesum.errors import MissingExtraError, RecipeError, StackError
 from xanesum.flat_field.correct import correct_flat_drift
 from xanesum.linalg.binning import average_pixels, coarse_scale, mean_over_blocks
 from xanesum.linalg.subspace import fit_basis, project
@@ -17,7 +17,6 @@ from xanesum.method.problem import Level, Problem
 from xanesum.method.sum_plus import fit_sum_plus
 from xanesum.method.sure import stack_sum_of_squares
 from xanesum.stack import make_stack
-from xanesum.storage.checkpoint import Checkpoint, digest_of
 from xanesum.storage.lazy import lazy_array
 from xanesum.streaming.blocked_stack import BlockedStack
 from xanesum.streaming.interface import Rescaling
@@ -409,34 +408,6 @@ def test_a_checkpoint_is_not_taken_for_that_of_another_scan(averaged, tmp_path):
 
     assert found.sigma == pytest.approx(30, rel=0.05)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
-
-
-def test_a_damaged_checkpoint_is_made_again(tmp_path):
-    kept = Checkpoint(tmp_path / "kept", "a")
-    first = kept.remember("what", lambda: {"x": np.arange(3.0)})
-    (path,) = kept.folder.iterdir()
-    path.write_bytes(path.read_bytes()[:100])
-
-    again = kept.remember("what", lambda: {"x": np.arange(3.0) + 1})
-
-    np.testing.assert_array_equal(again["x"], first["x"] + 1)
-    np.testing.assert_array_equal(kept.remember("what", dict)["x"], again["x"])
-
-
-def test_checkpoints_that_cannot_be_written_are_one_clear_error(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(WriteError, match="choose another"):
-        Checkpoint(tmp_path / "file" / "kept", "a").remember("what", dict)
-
-
-@pytest.mark.parametrize(
-    "parts",
-    [("ab", "c"), ("a", "bc"), (np.arange(2), np.arange(1)), (np.arange(3),), (np.arange(3.0),), (None,)],
-)
-def test_digests_tell_parts_apart(parts):
-    others = {("ab", "c"), ("a", "bc"), ("abc",)} - {parts if isinstance(parts[0], str) else ()}
-    assert digest_of(*parts) == digest_of(*parts)
-    assert digest_of(*parts) not in {digest_of(*other) for other in others}
 
 
 # --- many workers

@@ -29,7 +29,7 @@ FAULTS = (
         "report/numbers.py",
         'rounded = float(f"{value:.{digits - 1}e}")',
         'rounded = float(f"{value * 0.999:.{digits - 1}e}")',
-        "tests/test_report.py",
+        "tests/test_report.py tests/test_report_numbers.py",
     ),
     Fault(
         "report: noise reduction from images that are still noisy",
@@ -43,7 +43,7 @@ FAULTS = (
         "report/drawing.py",
         "LEAST_RATIO = 0.48",
         "LEAST_RATIO = 0.2",
-        "tests/test_report.py",
+        "tests/test_report_drawing.py",
     ),
     Fault(
         "report: the residual is not in units of its noise",
@@ -57,7 +57,7 @@ FAULTS = (
         "report/drawing.py",
         "share = length_nm / pixel_nm / width_px",
         "share = 2 * length_nm / pixel_nm / width_px",
-        "tests/test_report.py",
+        "tests/test_report_drawing.py",
     ),
     Fault(
         "report: the verdict is good where signal was lost",
