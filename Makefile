@@ -26,7 +26,7 @@ demo: $(PACKAGE) ## simulate a noisy scan, clean it, map it; prints where the re
 	echo "report: $$report"
 
 test: $(DEVELOP) ## run all tests on two processes, a file on one of them; note the lines they run
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report= --cov-fail-under=0
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report= --cov-fail-under=0
 
 check: $(DEVELOP) ## style, types, unused code, layers, documentation, coverage of the tests
 	$(BIN)/ruff check .

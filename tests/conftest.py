@@ -29,9 +29,15 @@ def without_imagecodecs(monkeypatch):
     monkeypatch.setattr("xanesum.io.tiff_pages._has_imagecodecs", lambda: False)
 
 
+@pytest.fixture
+def pictures_unseen(monkeypatch):
+    """Make the pictures of a report, but render none: it takes seconds a report."""
+    for name in ("savefig", "draw_without_rendering"):
+        monkeypatch.setattr(f"matplotlib.figure.Figure.{name}", lambda *_, **__: None)
+
+
 @pytest.fixture(autouse=True)
-def _pictures_unseen(request, monkeypatch):
-    """Make the pictures of a report, but render none where no test looks at them: it takes seconds a run."""
+def _pictures_unseen_elsewhere(request):
+    """Only tests of reports look at pictures."""
     if not request.path.name.startswith("test_report"):
-        for name in ("savefig", "draw_without_rendering"):
-            monkeypatch.setattr(f"matplotlib.figure.Figure.{name}", lambda *_, **__: None)
+        request.getfixturevalue("pictures_unseen")

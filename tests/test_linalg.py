@@ -297,7 +297,9 @@ def test_inner_products_are_those_of_float64(rows, monkeypatch):
 
     sizes = np.linalg.norm(ours, axis=1)[:, None] * np.linalg.norm(flat, axis=1)
     assert products.dtype == np.float64
-    assert (np.abs(products - ours @ flat.T) < 5e-7 * sizes).all()  # how float32 rounds depends on the processor
+    assert (
+        np.abs(products - ours @ flat.T) < 5e-7 * sizes
+    ).all()  # how float32 rounds depends on the processor
 
 
 def test_block_means_leave_out_rows_and_columns_beyond_the_last_block():

@@ -349,6 +349,7 @@ def test_names_from_outside_are_escaped(page):
     assert "a note &amp; more" in page
 
 
+@pytest.mark.usefixtures("pictures_unseen")
 def test_white_residual_is_called_white_and_striped_noise_is_not(page, tmp_path):
     rows = np.random.default_rng(3).standard_normal((60, 30, 1)).astype(np.float32)
     striped = page_of(NOISY + 0.1 * rows, tmp_path / "striped.html")
@@ -360,6 +361,7 @@ def test_white_residual_is_called_white_and_striped_noise_is_not(page, tmp_path)
     assert "correlated from neighbour to neighbour" in striped
 
 
+@pytest.mark.usefixtures("pictures_unseen")
 def test_without_a_map_the_reason_stands_there(tmp_path):
     facts = Facts("scan.h5", 1.0, (), "too few energies", "", ())
 
@@ -369,6 +371,7 @@ def test_without_a_map_the_reason_stands_there(tmp_path):
     assert "(first): before" in text
 
 
+@pytest.mark.usefixtures("pictures_unseen")
 def test_masked_pixels_and_dropped_frames_are_counted(tmp_path):
     mask = np.ones((30, 34), bool)
     mask[:5] = False
@@ -383,11 +386,13 @@ def test_masked_pixels_and_dropped_frames_are_counted(tmp_path):
     assert "Map: white-line position (eV)" in text
 
 
+@pytest.mark.usefixtures("pictures_unseen")
 def test_a_report_that_cannot_be_written_is_one_line(tmp_path):
     with pytest.raises(WriteError, match="report"):
         page_of(NOISY, tmp_path / "missing" / "report.html")
 
 
+@pytest.mark.usefixtures("pictures_unseen")
 def test_a_scan_whose_components_take_all_its_noise_has_a_report(tmp_path):
     clean = CLEAN[::25]
     result = denoise(clean.copy(data=add_noise(clean.values, 0.05)), method="sum", rank=len(clean))
@@ -398,6 +403,7 @@ def test_a_scan_whose_components_take_all_its_noise_has_a_report(tmp_path):
     assert "Noise level at each energy" in (tmp_path / "few.html").read_text("utf-8")
 
 
+@pytest.mark.usefixtures("pictures_unseen")
 def test_no_frame_is_shown_twice(tmp_path):
     two = NOISY[[5, 50]]
     result = denoise(two, rank=1)
@@ -447,6 +453,7 @@ def test_particles_and_regions_have_sections(result, maps, trust, tmp_path):
     assert "2 particles were measured." in answers_of(text)["What did I find?"]
 
 
+@pytest.mark.usefixtures("pictures_unseen")
 def test_without_particles_the_reason_is_shown(result, maps, trust, tmp_path):
     measured = Sections(particle_problem="none is <thick> enough")
     write_report(tmp_path / "r.html", NOISY, result, maps, trust, facts=FACTS, measured=measured)
