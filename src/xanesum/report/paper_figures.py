@@ -149,7 +149,7 @@ def _spectra(
             spectra.plot(energy, mean, color=color, lw=0.9, label=f"{number}: y = {y}, x = {x}")
             spectra.fill_between(energy, mean - 2 * sigma, mean + 2 * sigma, color=color, alpha=0.3, lw=0)
         spectra.set(xlabel="photon energy (eV)", ylabel=unit)
-        spectra.legend()
+        spectra.legend(loc="best")
 
     return draw
 
