@@ -71,8 +71,8 @@ def denoise(
     Parameters
     ----------
     stack : DataArray, dims (energy, y, x)
-        At least two energies.  Its values should be optical density, as `xanesum.preprocess.prepare` makes it,
-        or fluorescence; a `XanesumWarning` says so if ``attrs["quantity"]`` is counts or transmission.
+        At least two energies.  Its values should be optical density, as `xanesum.preprocess.prepare` makes
+        it, or fluorescence; a `XanesumWarning` says so if ``attrs["quantity"]`` is counts or transmission.
     method : {"sum+", "sum"}
         "sum" is the method of the paper [1]_, Fig. 2: spectra by SVD, each coefficient image denoised, the
         number of components of least estimated risk.

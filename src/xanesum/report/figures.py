@@ -158,6 +158,7 @@ def histogram_drawing(values: Image, label: str, limits: tuple[float, float]) ->
         axes.axvline(middle, color=INK, lw=0.9, ls="--")
         axes.set(xlabel=label, ylabel="pixels")
         axes.ticklabel_format(axis="x", useOffset=False, style="plain")
+        axes.locator_params(axis="x", nbins=5)  # labels of energies are long
 
     return draw
 
