@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -188,6 +189,32 @@ def test_a_planted_fault_fails_and_a_good_denoiser_passes(fault, method, argumen
     with pytest.raises((AssertionError, ValueError, pytest.fail.Exception)) as caught:
         run(fault())
     assert not isinstance(caught.value, DenoiserError)
+
+
+@pytest.mark.parametrize(
+    ("denoise", "method", "arguments", "said"),
+    [
+        (
+            lambda images, _: images,
+            "test_error_falls_below_a_limit",
+            {"contrast": 5.0},
+            r"^error (0\.9|1)\S*, at most 0\.35 is allowed \(risk_limits\[5\.0\]\)",  # the noise itself
+        ),
+        (
+            lambda images, _: images[:, :9],
+            "test_any_shape_comes_back_as_finite_float32",
+            {"shape": (13, 1), "n_images": 3},
+            r"^\(3, 13, 1\) came back as \(3, 9, 1\)",
+        ),
+    ],
+    ids=["error", "shape"],
+)
+def test_a_test_that_fails_says_by_how_much(denoise, method, arguments, said):
+    """Pytest does not show the values in an assertion of an installed package."""
+    tests = DenoiserTests()
+    tests.make_denoiser = lambda: SimpleNamespace(denoise=denoise)
+    with pytest.raises(AssertionError, match=said):
+        getattr(tests, method)(**arguments)
 
 
 def test_every_test_of_the_class_has_a_fault_that_fails_it():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scans import add_noise, edge_spectrum, smooth_images
 
+from xanesum.diagnostics import intervals
 from xanesum.diagnostics.intervals import CORRELATED_WORDS, LEAST_FREE, LEAST_SIZE, MOST_SIZE, reasons_against
 from xanesum.diagnostics.lost_signal import PLACES, LostSignal
 from xanesum.diagnostics.residual import ResidualReport, examine_residual
@@ -88,9 +89,18 @@ def test_signal_in_the_residual_is_told_with_its_place(place):
     (found,) = reasons(signal=signal)
 
     assert found.startswith(f"the residual holds something of the sample: {PLACES[place]}")
+    assert found.endswith("and compare with more components")
     assert "over 8 x 8 px" in found
     assert f"{signal.p_value:.1g}" in found
     assert signal.p_value == pytest.approx(len(PLACES) * 1e-6)
+
+
+def test_more_components_are_no_advice_where_the_most_were_tried(monkeypatch):
+    monkeypatch.setattr(intervals, "MAX_RANK", RESULT.rank)
+
+    (found,) = reasons(signal=lost("component"))
+
+    assert found.endswith("see the residual in the report")
 
 
 @pytest.mark.parametrize(("place", "is_said"), [("component", True), ("smoothed", False)])

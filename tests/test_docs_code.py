@@ -101,12 +101,10 @@ def files(tmp_path_factory):
         tifffile.imwrite(folder / name, marked)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XanesumWarning)
-        warnings.filterwarnings("ignore", "Creating legend")  # of Matplotlib, on a slow machine
         xs.run(folder / "small.h5", folder / "results")
     return folder
 
 
-@pytest.mark.filterwarnings("ignore:Creating legend")
 @pytest.mark.parametrize("page", pages_with_code(), ids=lambda page: page.relative_to(REPO).as_posix())
 def test_code_of_a_page_runs(page, files, tmp_path, monkeypatch, capsys):
     name = page.relative_to(REPO).as_posix()

@@ -121,6 +121,48 @@ def test_flats_that_are_not_one_per_energy_are_averaged(tmp_path):
     np.testing.assert_allclose(stack["flat"].values, 1.5)
 
 
+@pytest.mark.parametrize("names", ["energy:y:x", "x:y:energy", "y:energy:x"])
+def test_data_exchange_whose_axes_have_names_is_read_without_a_note(tmp_path, names):
+    order = ["energy", "y", "x"]
+    values = np.ones((4, 5, 4)) * np.arange(4.0)[:, None, None] + VALUES[:, :, :4]  # both ends fit
+    stored = values.transpose([order.index(name) for name in names.split(":")])
+    path = write_h5(
+        tmp_path / "named.h5",
+        **{"exchange/data": (stored, {"axes": names}), "exchange/energy": (EV, {"units": "eV"})},
+    )
+    np.testing.assert_array_equal(read_stack(path).values, values)
+
+
+@pytest.mark.parametrize("names", ["x:y:energy", "energy:y", "energy:y:z"])
+def test_data_exchange_whose_names_of_axes_do_not_fit_says_what_decided(tmp_path, names):
+    path = write_h5(
+        tmp_path / "wrong.h5",
+        **{"exchange/data": (VALUES, {"axes": names}), "exchange/energy": (EV, {"units": "eV"})},
+    )
+    with pytest.warns(XanesumWarning, match=r"were taken as \(energy, y, x\)"):
+        np.testing.assert_array_equal(read_stack(path).values, VALUES)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "unit", "white", "said"),
+    [
+        (np.uint16, "counts", True, True),
+        (np.float32, "counts", True, False),  # may have been divided by the flat
+        (np.uint16, "counts", False, False),  # may be fluorescence
+        (np.uint16, "", True, False),
+    ],
+)
+def test_data_exchange_says_that_it_holds_counts_of_light(tmp_path, dtype, unit, white, said):
+    attrs = {"axes": "energy:y:x", "units": unit}
+    parts = {"exchange/data": (VALUES.astype(dtype), attrs), "exchange/energy": (EV, {"units": "eV"})}
+    if white:
+        parts["exchange/data_white"] = np.ones((2, 5, 7))
+    stack = read_stack(write_h5(tmp_path / "counts.h5", **parts))
+
+    assert stack.attrs["quantity"] == "counts"
+    assert stack.attrs.get("quantity_assumed", False) is not said
+
+
 @pytest.mark.parametrize(
     ("extra", "turned"),
     [({"exchange/x": np.arange(4.0)}, True), ({"exchange/data_white": np.ones((4, 5, 4))}, False)],

@@ -1,5 +1,6 @@
 """denoise: better than the noise, honest about what it did, deaf to what does not count."""
 
+import warnings
 from datetime import datetime
 
 import numpy as np
@@ -17,12 +18,13 @@ from xanesum.errors import (
     SigmaError,
     StackError,
     WriteError,
+    XanesumWarning,
 )
 from xanesum.linalg.subspace import fit_basis, project, reconstruct
 from xanesum.method.denoising import denoise
 from xanesum.method.options import METHODS
 from xanesum.result import load_result
-from xanesum.stack import make_stack
+from xanesum.stack import QUANTITIES, make_stack
 
 ENERGY = np.linspace(8300.0, 8400.0, 30)
 CLEAN = low_rank((40.0, 8.0, 2.0)) + np.float32(3)
@@ -259,6 +261,23 @@ def test_load_refuses_what_is_no_result(tmp_path, content):
 def test_bad_input_says_what_is_wrong(spoil, options, error, message):
     with pytest.raises(error, match=message):
         denoise(spoil(stack_of(NOISY)), **options)
+
+
+@pytest.mark.parametrize("quantity", QUANTITIES)
+def test_transmitted_light_is_denoised_with_a_warning(quantity):
+    stack = stack_of(NOISY, quantity=quantity)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        denoise(stack, rank=2, denoiser="none")
+
+    said = [str(each.message) for each in caught if issubclass(each.category, XanesumWarning)]
+    if quantity in ("counts", "transmission"):
+        assert len(said) == 1
+        assert said[0].startswith(f"the stack holds {quantity}")
+        assert "xanesum.preprocess.prepare(stack)" in said[0]
+        assert {each.filename for each in caught} == {__file__}  # the line of the user
+    else:
+        assert said == []
 
 
 def test_fewer_components_are_the_first_ones():

@@ -243,7 +243,7 @@ def test_the_headline_is_that_of_the_result(page, result, maps):
     left = result.components["risk"].values[: result.rank].sum() / result.spectra.sizes["energy"]
     gain = np.nanmedian(maps["exposure_gain"].values[maps["mask"].values])
 
-    assert facts["Image size (y x x)"] == "30 x 34 px"
+    assert facts["Image size (y, x)"] == "30 x 34 px"
     assert facts["Energies"] == "60 from 8240.0 to 8500.0 eV"
     assert not differs(facts["Noise level (sigma), estimated"], result.sigma, 4)
     assert facts["Noise level (sigma), estimated"].endswith(" optical density")
@@ -269,7 +269,7 @@ def test_the_first_screen_answers_six_questions(page, result, maps):
         "What should you look at?",
     ]
     assert "60 images from 8240.0 to 8500.0 eV" in found["What did you give me?"]
-    assert "30 x 34 pixels (y x x) whose size is not known" in found["What did you give me?"]
+    assert "30 x 34 pixels (y, x) whose size is not known" in found["What did you give me?"]
     assert f"The noise of one value (sigma) is {plain(result.sigma)}" in found["Is it any good?"]
     step = np.median(maps["edge_step"].values[maps["mask"].values])
     assert (
@@ -288,6 +288,15 @@ def test_every_link_of_the_first_screen_leads_to_a_part_of_the_page(page):
 
     assert len(targets) > 8
     assert set(targets) <= set(re.findall(r'id="(\w+)"', page))
+
+
+def test_no_exposure_is_gained_by_errors_that_may_not_hold(result, maps, trust):
+    def sure(trust):
+        found = summary.answers(NOISY, result, maps, trust, FACTS)[4]
+        return " ".join(text for text, _ in found.sentences)
+
+    assert "the same map needs" in sure(trust)
+    assert "the same map needs" not in sure(replace(trust, reasons=("the light changed",)))
 
 
 def test_the_verdict_says_what_speaks_against_the_result(result, maps, trust):
@@ -382,6 +391,7 @@ def test_masked_pixels_and_dropped_frames_are_counted(tmp_path):
     text = page_of(stack, tmp_path / "masked.html", maps=white_line)
 
     assert "170 of 1020 pixels are masked" in text
+    assert "1 of 60 images and 170 of 1020 pixels (red above) are not used" in text
     assert f"1 of 60 frames are left out ({NOISY.energy.values[7]:.1f} eV)" in text
     assert "Map: white-line position (eV)" in text
 

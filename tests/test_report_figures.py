@@ -1,12 +1,15 @@
 """Figures for a paper: their size in millimetres, text that can be read at that size, and what they show."""
 
+import itertools
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from scans import add_noise, edge_stack
 
@@ -15,6 +18,8 @@ from xanesum.errors import StackError
 from xanesum.io import write_stack
 from xanesum.method.denoising import denoise
 from xanesum.report import paper_figures
+from xanesum.report.drawing import save_figure
+from xanesum.report.figures import histogram_drawing, sigma_picture
 from xanesum.report.paper_figures import FIGURE_FILES, write_figures
 from xanesum.workflow import pipeline
 from xanesum.xanes import half_step_energy
@@ -65,6 +70,58 @@ def test_the_same_result_gives_the_same_figures():
     once = [path.read_bytes() for path in write_figures(".", RESULT, MAPS)]
 
     assert [path.read_bytes() for path in write_figures(".", RESULT, MAPS)] == once
+
+
+def test_the_legend_of_spectra_stands_beside_them(monkeypatch):
+    seen = []
+
+    def watched(draw, targets, **options):
+        def drawn(figure, axes):
+            draw(figure, axes)
+            seen.append(figure)
+
+        save_figure(drawn, targets, **options)
+
+    monkeypatch.setattr(paper_figures, "save_figure", watched)
+    write_figures(".", RESULT, MAPS, pixels=[(3, 4), (15, 20), (10, 10), (8, 22), (18, 2)])
+
+    for figure in seen[-2:]:
+        axes = figure.axes[-1]
+        legend = axes.get_legend().get_window_extent()
+        assert len(axes.get_legend().get_texts()) == 5
+        assert legend.y0 >= axes.bbox.y1  # above the spectra ...
+        assert figure.bbox.x0 <= legend.x0  # ... and not cut off
+        assert legend.x1 <= figure.bbox.x1
+        assert legend.y1 <= figure.bbox.y1
+
+
+@pytest.mark.parametrize("middle", [7118.0, 28000.0])
+@pytest.mark.parametrize("width", [0.3, 1.7, 2.4, 40.0])
+def test_energies_below_a_histogram_do_not_run_together(middle, width):
+    figure = Figure(figsize=(3.6, 3.6 * 0.72), dpi=72, layout="constrained")
+    axes = figure.add_subplot()
+    values = middle + width * np.linspace(-0.5, 0.5, 500)
+    histogram_drawing(values, "half-step energy (eV)", (values[10], values[-10]))(figure, axes)
+    figure.draw_without_rendering()
+
+    shown = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
+    shown = [box for box in shown if axes.bbox.x0 - 1 <= (box.x0 + box.x1) / 2 <= axes.bbox.x1 + 1]
+    assert len(shown) >= 2
+    assert all(left.x1 + 2 < right.x0 for left, right in itertools.pairwise(shown))
+
+
+def test_a_legend_names_its_place_so_that_a_busy_machine_brings_no_warning(monkeypatch):
+    clock = SimpleNamespace(perf_counter=itertools.count(0.0, 10.0).__next__)  # 10 s between two looks
+    monkeypatch.setattr("matplotlib.legend.time", clock)
+
+    sigma_picture(RESULT)  # a warning fails the test
+    assert clock.perf_counter() > 10  # there was a legend that looked for its place
+
+    report = Path(paper_figures.__file__).parent
+    lines = [line for path in report.glob("*.py") for line in path.read_text("utf-8").splitlines()]
+    calls = [line for line in lines if ".legend(" in line]
+    assert len(calls) > 5
+    assert [line for line in calls if "loc=" not in line] == []
 
 
 def test_without_a_map_there_are_spectra_only():

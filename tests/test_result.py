@@ -99,7 +99,7 @@ def test_a_result_is_shown_in_ten_lines_and_in_a_table():
     table = RESULT._repr_html_()
 
     assert len(lines) == 10
-    assert lines[1].split(maxsplit=1) == ["images", "24 x 32 px (y x x)"]
+    assert lines[1].split(maxsplit=1) == ["images", "24 x 32 px (y, x)"]
     assert f"sigma {RESULT.sigma:.4g}, the same everywhere" in lines[4]
     left = np.sqrt(float(RESULT.components["risk"].values[: RESULT.rank].sum()) / 40)
     assert f"{left:.3g} (estimated), {RESULT.sigma / left:.2g} times less" in lines[6]

@@ -52,6 +52,7 @@ def write(exposure: Exposure, path: Path) -> None:
                 name, data=whole, chunks=(1, *SHAPE), compression="gzip", compression_opts=9, shuffle=True
             )
             dataset.attrs["units"] = "counts"
+            dataset.attrs["axes"] = "energy:y:x" if name == "data" else "number:y:x"
         exchange["energy"] = exposure.stack.energy.values
         exchange["energy"].attrs["units"] = "eV"
         file["information/detector/pixel_size/horizontal"] = PIXEL_SIZE_NM

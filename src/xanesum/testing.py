@@ -145,9 +145,9 @@ class _ContractTests(_DenoiserCase):
         """Odd sizes and images one pixel wide are allowed."""
         noisy = np.random.default_rng(1).standard_normal((n_images, *shape), dtype=np.float32)
         denoised = self.make_denoiser().denoise(noisy, 1.0)
-        assert denoised.shape == noisy.shape
-        assert denoised.dtype == np.float32
-        assert np.isfinite(denoised).all()
+        assert denoised.shape == noisy.shape, f"{noisy.shape} came back as {denoised.shape}"
+        assert denoised.dtype == np.float32, f"expected float32, got {denoised.dtype}"
+        assert np.isfinite(denoised).all(), "some values are not finite"
 
     def test_layout_in_memory_does_not_matter(self) -> None:
         """A view with strides gives what its contiguous copy gives."""
@@ -228,7 +228,8 @@ class _StatisticsTests(_DenoiserCase):
         """Weak images gain much, strong ones lose nothing: mean squared error over noise power."""
         clean, noisy = self.make_noisy(contrast, n_images=2)
         limit = self.risk_limits[contrast] if self.denoises else 1.05
-        assert mean_square(self.make_denoiser().denoise(noisy, 1.0) - clean) < limit
+        error = mean_square(self.make_denoiser().denoise(noisy, 1.0) - clean)
+        assert error < limit, f"error {error:.3g}, at most {limit:.3g} is allowed (risk_limits[{contrast}])"
 
     @pytest.mark.parametrize("contrast", [0.2, 5.0, 50.0])
     def test_stein_risk_is_the_true_risk(self, contrast: float) -> None:
@@ -245,9 +246,11 @@ class _StatisticsTests(_DenoiserCase):
         ]
         # SURE's variance is at most 6 / N: 2 / N, and 4 D / N for a divergence D <= 1 per pixel.  The
         # probe adds at most as much.  Eight samples know their deviation to 25 %, and 2 is four of these.
-        assert np.std(misses, ddof=1) < 2 * np.sqrt(12 / noisy[0].size)
-        standard_error = np.std(misses, ddof=1) / np.sqrt(len(misses))
-        assert abs(np.mean(misses)) < 0.02 + 4 * standard_error
+        scatter, most = np.std(misses, ddof=1), 2 * np.sqrt(12 / noisy[0].size)
+        advice = "a denoiser that jumps says differentiable = False"
+        assert scatter < most, f"scatters by {scatter:.3g}, at most {most:.3g} is allowed; {advice}"
+        miss, most = abs(np.mean(misses)), 0.02 + 4 * scatter / np.sqrt(len(misses))
+        assert miss < most, f"off by {miss:.3g}, at most {most:.3g} is allowed; {advice}"
 
     def test_what_lies_under_the_mask_does_not_matter(self) -> None:
         """Garbage that is masked, NaN included, changes no pixel that is not."""
@@ -262,7 +265,8 @@ class _StatisticsTests(_DenoiserCase):
         self.assert_same(results[0], results[1])
         self.assert_same(results[0], results[2])
         limit = self.risk_limits[5.0] if self.denoises else 1.05
-        assert mean_square(results[0] - clean[:, mask]) < limit
+        error = mean_square(results[0] - clean[:, mask])
+        assert error < limit, f"error {error:.3g}, at most {limit:.3g} is allowed (risk_limits[5.0])"
 
     def test_takes_sigma_map_tells_the_truth(self) -> None:
         """A map is refused, or works: a constant one like the scalar, a varying one where noise varies."""

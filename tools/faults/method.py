@@ -214,6 +214,13 @@ FAULTS = (
         "tests/test_noise_law.py",
     ),
     Fault(
+        "method: counts are denoised without a word",
+        "method/denoising.py",
+        'if quantity in ("counts", "transmission"):',
+        'if quantity == "transmission":',
+        "tests/test_method_denoising.py",
+    ),
+    Fault(
         "risk: the denoiser as it was given, however coarse",
         "method/denoising.py",
         "denoiser = exact_form(denoiser)  # every",

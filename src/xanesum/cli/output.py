@@ -235,10 +235,11 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     n_energies, n_y, n_x = plan.shape
     steps = ", ".join(f"{name} {value:.0f}" for name, value in plan.seconds.items() if value >= 1)
     free = f"{plan.free_memory / GB:.1f} GB are free"
+    room = free if plan.fits else f"ONLY {free}"
     meanwhile = f", and {plain(plan.meanwhile / GB, 2)} GB meanwhile" if plan.meanwhile else ""
     yield f"scan      {n_energies} energies, {n_y} x {n_x} px (y, x)"
     yield f"time      {_duration(plan.total)}, within a factor of {UNCERTAIN:g} (seconds: {steps})"
-    yield f"memory    {plan.memory / GB:.1f} GB at most; {free if plan.fits else 'ONLY ' + free}"
+    yield f"memory    about {plan.memory / GB:.1f} GB, with the program itself; {room}"
     yield f"disk      {plain(plan.disk / GB, 2)} GB of results{meanwhile}"
     if not plan.in_memory:
         yield "note      the scan does not fit in memory and is read again at every step"

@@ -10,6 +10,7 @@ import xarray as xr
 from xanesum.diagnostics.lost_signal import PLACES, LostSignal
 from xanesum.diagnostics.whiteness import Whiteness
 from xanesum.flat_field.remaining import remaining_drift
+from xanesum.method.fit import MAX_RANK
 from xanesum.result import Denoised
 from xanesum.stack import usable_weight
 
@@ -58,10 +59,11 @@ def reasons_against(
     if lost.found:
         slowly = lost.place == "component" and lost.is_smooth
         source = "the sample, or of illumination that changed" if slowly else "the sample"
+        more = ", and compare with more components" if result.rank < MAX_RANK else ""
         yield (
             f"the residual holds something of {source}: {PLACES[lost.place]} (chance that it is "
             f"noise {lost.p_value:.1g}, over {lost.scale_px} x {lost.scale_px} px); see "
-            "the residual in the report, and compare with more components"
+            f"the residual in the report{more}"
         )
     allowed_for = ("x", "y") if result.provenance.get("noise_reach_px") else ()
     if set(whiteness.correlated_along) - set(allowed_for):

@@ -10,15 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xanesum.errors import EnergyError, ReadError
-from xanesum.io.axes import Order
+from xanesum.io.axes import Order, axis_kind
 from xanesum.io.hdf5 import only_measured, reader, stack_dataset
 from xanesum.io.hdf5_file import has_keys, numbers, open_h5, scalar_text
+from xanesum.io.hdf5_labels import names_of_axes
 from xanesum.io.scan import Format, Scan
 from xanesum.io.text import interpolate_i0
 from xanesum.noise.detector import LAW_EXPOSURES, Coords, law_coords
+from xanesum.stack import DIMS
 
 __all__ = ["FORMAT"]
 
+ENERGY_FIRST, ENERGY_LAST = (0, 1, 2), (2, 1, 0)  # axes for energy, y and x
 # names of datasets
 DATA = "exchange/data"
 PIXEL_SIZE = "information/detector/pixel_size/horizontal"
@@ -37,10 +40,10 @@ def _open(path: Path) -> Scan:
             raise ReadError(
                 f"{path}: {DATA} has shape {dataset.shape}; expected three axes, one image per energy"
             )
-        energy_last, order_note = _axis_order(path, file, dataset, energy)
+        axes, order_note = _axis_order(path, file, dataset, energy)
         energy, unit_note = _in_ev(file, energy)
         i0, i0_note = _i0(path, file, energy)
-        order = Order(dataset.shape, (2, 1, 0) if energy_last else (0, 1, 2))
+        order = Order(dataset.shape, axes)
         shape = order.stack_shape
         scan = Scan(
             shape=shape,
@@ -49,6 +52,7 @@ def _open(path: Path) -> Scan:
             read=reader(path, DATA, order),
             energy=energy,
             quantity="counts",
+            is_declared=_holds_counts(file, dataset),
             pixel_size_nm=_pixel_size_nm(file),
             coords={**i0, **_references(file, shape)},
             history=(f"read {DATA} of {path.name} as counts",),
@@ -60,16 +64,25 @@ def _open(path: Path) -> Scan:
         return only_measured(path, scan)
 
 
+def _holds_counts(file: h5py.File, dataset: h5py.Dataset) -> bool:
+    """Return whether the file itself says that its values are counts of transmitted light."""
+    unit = scalar_text(dataset.attrs.get("units", "")).strip().lower()
+    return unit in ("count", "counts") and dataset.dtype.kind in "iu" and WHITE_IMAGES in file
+
+
 def _axis_order(
     path: Path, file: h5py.File, dataset: h5py.Dataset, energy: NDArray[np.float64] | None
-) -> tuple[bool, str]:
-    """Return whether the energy axis is the last one, and a sentence that tells how this was decided."""
-    if energy is None:
-        return False, "no exchange/energy: the axes of exchange/data were taken as (energy, y, x)"
+) -> tuple[tuple[int, int, int], str]:
+    """Return the axes for energy, y and x, and a sentence that tells how this was decided, if it was."""
     shape = dataset.shape
+    named = _named_axes(dataset)
+    if named is not None and (energy is None or shape[named[0]] == energy.size):
+        return named, ""
+    if energy is None:
+        return ENERGY_FIRST, "no exchange/energy: the axes of exchange/data were taken as (energy, y, x)"
     first, last = shape[0] == energy.size, shape[2] == energy.size
     if not last and dataset.maxshape[0] is None and shape[0] < energy.size:
-        return False, ""  # it grows, and not all of its images are there
+        return ENERGY_FIRST, ""  # it grows, and not all of its images are there
     if not (first or last):
         raise EnergyError(
             f"{path}: {energy.size} energies match neither the first nor the last axis of {DATA} {shape}; "
@@ -84,7 +97,17 @@ def _axis_order(
     else:
         energy_last, reason = last, f"the length of exchange/energy ({energy.size}) decided"
     order = "(x, y, energy)" if energy_last else "(energy, y, x)"
-    return energy_last, f"axes of {DATA} {shape} were taken as {order}: {reason}"
+    axes = ENERGY_LAST if energy_last else ENERGY_FIRST
+    return axes, f"axes of {DATA} {shape} were taken as {order}: {reason}"
+
+
+def _named_axes(dataset: h5py.Dataset) -> tuple[int, int, int] | None:
+    """Return the axes for energy, y and x if the file names all of them, as ``energy:y:x``."""
+    kinds = [axis_kind(name) for name in names_of_axes(dataset)]
+    if sorted(kinds) != sorted(DIMS):
+        return None
+    energy, y, x = (kinds.index(name) for name in DIMS)
+    return energy, y, x
 
 
 def _in_ev(file: h5py.File, energy: NDArray[np.float64] | None) -> tuple[NDArray[np.float64] | None, str]:

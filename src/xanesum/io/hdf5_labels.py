@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from xanesum.io.axes import EV_PER, axis_kind, nm_per
 from xanesum.io.hdf5_file import children, find, numbers, quoted, scalar_text, texts
 
-__all__ = ["Axis", "Labels", "groups_above", "labels_of", "nx_class", "signal_of"]
+__all__ = ["Axis", "Labels", "groups_above", "labels_of", "names_of_axes", "nx_class", "signal_of"]
 
 # datasets in which the energies are looked for, and groups in which a monochromator is
 ENERGY_NAMES = (
@@ -112,6 +112,14 @@ def signal_of(group: h5py.Group) -> h5py.Dataset | None:
     return item if isinstance(item, h5py.Dataset) else None
 
 
+def names_of_axes(item: h5py.Dataset | h5py.Group) -> list[str]:
+    """Return the names in the attribute `axes`, a list or one text as ``energy:y:x``; empty without it."""
+    said = texts(item.attrs["axes"]) if "axes" in item.attrs else []
+    if len(said) == 1:
+        said = [part.strip() for part in re.split(r"[:,\s]+", said[0].strip("[]() "))]
+    return said
+
+
 def _images_last(dataset: h5py.Dataset, group: h5py.Group) -> bool | None:
     """Return whether images are said to be along the last two axes; False if spectra along the last one."""
     said = scalar_text(dataset.attrs.get("interpretation", group.attrs.get("interpretation", ""))).lower()
@@ -144,11 +152,7 @@ def _axes(dataset: h5py.Dataset, group: h5py.Group) -> Iterator[Axis]:
 
 def _names(dataset: h5py.Dataset, group: h5py.Group) -> list[str]:
     """Return the name of each axis, empty where there is none."""
-    said = texts(dataset.attrs["axes"]) if "axes" in dataset.attrs else []
-    if "axes" in group.attrs and not said:
-        said = texts(group.attrs["axes"])
-    if len(said) == 1:
-        said = [part.strip() for part in re.split(r"[:,\s]+", said[0].strip("[]() "))]
+    said = names_of_axes(dataset) or names_of_axes(group)
     names = ["" if name == "." else name for name in said]
     names = [*names, *[""] * dataset.ndim][: dataset.ndim]
     for name, item in children(group):

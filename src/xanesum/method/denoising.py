@@ -71,7 +71,8 @@ def denoise(
     Parameters
     ----------
     stack : DataArray, dims (energy, y, x)
-        At least two energies.
+        At least two energies.  Its values should be optical density, as `xanesum.preprocess.prepare` makes
+        it, or fluorescence; a `XanesumWarning` says so if ``attrs["quantity"]`` is counts or transmission.
     method : {"sum+", "sum"}
         "sum" is the method of the paper [1]_, Fig. 2: spectra by SVD, each coefficient image denoised, the
         number of components of least estimated risk.
@@ -132,10 +133,23 @@ def denoise(
     .. [1] J. Li, B. Chen, G. Zan, G. Qian, P. Pianetta, Y. Liu, "Subspace modeling for fast and
        high-sensitivity X-ray chemical imaging", CVPR Workshops (2022).
     """
+    _warn_of_transmitted_light(stack)
     options = Options(method, rank, sigma, noise, n_probes, without)
     rng = _generator(rng)
     resources = Resources.given(memory, checkpoint, scheduler, device)
     return denoise_with(stack, options, get_denoiser(denoiser), resources, rng=rng, progress=progress)
+
+
+def _warn_of_transmitted_light(stack: xr.DataArray) -> None:
+    """Warn if a stack says of itself that it holds transmitted light, which is no sum of spectra."""
+    quantity = stack.attrs.get("quantity") if isinstance(stack, xr.DataArray) else None
+    if quantity in ("counts", "transmission"):
+        warnings.warn(
+            f"the stack holds {quantity}, which no sum of a few spectra describes; denoise optical density: "
+            "stack, changes = xanesum.preprocess.prepare(stack)",
+            XanesumWarning,
+            stacklevel=3,
+        )
 
 
 def _generator(rng: np.random.Generator | int | None) -> np.random.Generator:

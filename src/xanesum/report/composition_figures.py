@@ -48,7 +48,7 @@ def cluster_pictures(maps: xr.Dataset, *, pixel_nm: float | None = None) -> list
             axes.plot(energy_ev, mean, color=colours[k], lw=1.2, label=str(k + 1))
             axes.fill_between(energy_ev, mean - sigma, mean + sigma, color=colours[k], alpha=0.3, lw=0)
         axes.set(xlabel="photon energy (eV)", ylabel="mean spectrum")
-        axes.legend(title="cluster")
+        axes.legend(loc="best", title="cluster")
 
     return [image, make_picture(draw, "Mean spectra of the clusters; bands are standard errors")]
 

@@ -158,6 +158,7 @@ def histogram_drawing(values: Image, label: str, limits: tuple[float, float]) ->
         axes.axvline(middle, color=INK, lw=0.9, ls="--")
         axes.set(xlabel=label, ylabel="pixels")
         axes.ticklabel_format(axis="x", useOffset=False, style="plain")
+        axes.locator_params(axis="x", nbins=5)  # labels of energies are long
 
     return draw
 
@@ -205,7 +206,7 @@ def _shift_picture(shifts: Shifts) -> Picture:
         spread = np.abs(shifts.shifts_px[own if own.any() else used]).max()
         axes.set_ylim(-1.5 * spread - 0.1, 1.5 * spread + 0.1)
         axes.set(xlabel="photon energy (eV)", ylabel="shift (px)")
-        axes.legend()
+        axes.legend(loc="best")
 
     caption = "Shift of each frame with its standard error; open: placed between its neighbours"
     return make_picture(draw, caption)
@@ -275,7 +276,7 @@ def spectrum_pictures(stack: xr.DataArray, result: Denoised, pixels: list[tuple[
                 label="two standard errors",
             )  # fmt: skip
             axes.set(xlabel="photon energy (eV)", ylabel=unit_of(stack))
-            axes.legend()
+            axes.legend(loc="best")
 
         return make_picture(draw, f"Pixel {number}: y = {y}, x = {x}")
 
@@ -352,7 +353,7 @@ def risk_picture(result: Denoised) -> Picture:
         axes.set(xlabel="number of components K", ylabel="squared error above the least")
         axes.set_ylim(-linear, None)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend()
+        axes.legend(loc="best")
 
     return make_picture(draw, "Estimated squared error minus the least one; bars are one standard error")
 
@@ -366,7 +367,7 @@ def sigma_picture(result: Denoised) -> Picture:
         axes.axhline(result.sigma, color=LINES[1], label="used for all")
         axes.set(xlabel="photon energy (eV)", ylabel="sigma (unit of the scan)")
         axes.set_ylim(0, 1.2 * np.nanmax([*sigma, result.sigma]))
-        axes.legend()
+        axes.legend(loc="best")
 
     return make_picture(draw, "Noise level at each energy")
 

@@ -149,7 +149,8 @@ def _spectra(
             spectra.plot(energy, mean, color=color, lw=0.9, label=f"{number}: y = {y}, x = {x}")
             spectra.fill_between(energy, mean - 2 * sigma, mean + 2 * sigma, color=color, alpha=0.3, lw=0)
         spectra.set(xlabel="photon energy (eV)", ylabel=unit)
-        spectra.legend()
+        # above the spectra, which may leave no room
+        spectra.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, handlelength=1.4)
 
     return draw
 

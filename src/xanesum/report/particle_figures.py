@@ -144,7 +144,7 @@ def _states(particles: xr.Dataset, label: str) -> Draw:
         axes.set(xlabel=f"diameter ({'px' if pixel_nm is None else 'µm'})", ylabel=label)
         _plain_numbers(axes)
         if cut.any():
-            axes.legend(frameon=False, fontsize=7)
+            axes.legend(loc="best", frameon=False, fontsize=7)
 
     return draw
 
@@ -212,7 +212,7 @@ def _region_figures(regions: xr.Dataset) -> Iterator[tuple[str, Draw, str]]:
             )
             axes.fill_between(energy, mean - 2 * error, mean + 2 * error, color=color, alpha=0.25, lw=0)
         axes.set(xlabel="photon energy (eV)", ylabel=unit)
-        axes.legend(frameon=False, fontsize=7)
+        axes.legend(loc="best", frameon=False, fontsize=7)
 
     def places(figure: Figure, axes: Axes) -> None:
         masks = regions["masks"].values

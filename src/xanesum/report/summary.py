@@ -82,7 +82,7 @@ def answers(
 def _given(stack: xr.DataArray, facts: Facts) -> tuple[tuple[str, str], ...]:
     n_energies, n_y, n_x = stack.shape
     energy, size_nm = stack.energy.values, stack.attrs.get("pixel_size_nm")
-    pixels = f"{n_y} x {n_x} pixels (y x x)"
+    pixels = f"{n_y} x {n_x} pixels (y, x)"
     if size_nm:
         height, width = (plain(n * size_nm / 1000) for n in (n_y, n_x))
         pixels += f" of {size_nm:g} nm, a field of {height} x {width} \u00b5m"
@@ -107,7 +107,8 @@ def _quality(stack: xr.DataArray, result: Denoised, maps: xr.Dataset | None) -> 
     mask, weight = usable_mask(stack), usable_weight(stack)
     frames, pixels = int((~weight).sum()), int((~mask).sum())
     if frames or pixels:
-        text = f"{frames} of {weight.size} images and {pixels} of {mask.size} pixels are not used."
+        shown = " (red above)" if pixels else ""
+        text = f"{frames} of {weight.size} images and {pixels} of {mask.size} pixels{shown} are not used."
     else:
         text = "All images and all pixels are used."
     return (*sentences, (text, "counted"))
@@ -164,7 +165,7 @@ def _sureness(maps: xr.Dataset | None, trust: ResidualReport) -> tuple[tuple[str
         why = "one reason" if n == 1 else f"{n} reasons"
         sentences.insert(0, (f"The stated errors may not hold, for {why} given above.", "trust"))
     gain = exposure_gain(maps)
-    if gain is not None:
+    if gain is not None and not doubts:
         sentences.append((f"Without denoising, the same map needs {times(gain)} the exposure.", "trust"))
     return tuple(sentences)
 

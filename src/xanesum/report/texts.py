@@ -35,7 +35,13 @@ __all__ = [
     "unit_of",
 ]
 # quantity of a stack -> unit of its values
-UNITS = {"optical_density": "optical density", "counts": "counts", "transmission": "transmission"}
+UNITS = {
+    "optical_density": "optical density",
+    "counts": "counts",
+    "transmission": "transmission",
+    "fluorescence": "fluorescence",
+    "intensity": "intensity",
+}
 MAP_LABELS = {  # kind of map -> name of the map, name of its standard error, label with its unit
     name: (kind.variable, kind.error, kind.title) for name, kind in KINDS.items()
 }
@@ -73,7 +79,7 @@ def headline(
     energy = stack.energy.values
     size_nm = stack.attrs.get("pixel_size_nm")
     return [
-        ("Image size (y x x)", f"{ny} x {nx} px" + (f", {size_nm:g} nm each" if size_nm else "")),
+        ("Image size (y, x)", f"{ny} x {nx} px" + (f", {size_nm:g} nm each" if size_nm else "")),
         ("Energies", f"{n_energies} from {energy[0]:.1f} to {energy[-1]:.1f} eV"),
         ("Quantity", stack.attrs["quantity"].replace("_", " ")),
         ("Noise level (sigma), estimated", f"{plain(result.sigma, 4)} {unit_of(stack)}"),

@@ -90,7 +90,7 @@ def _facts(result: Result) -> dict[str, str]:
     listed = ", ".join(sizes[:MOST_SIZES]) + (", ..." if len(sizes) > MOST_SIZES else "")
     method = str(result.provenance.get("method", "not known"))
     return {
-        "images": f"{n_y} x {n_x} px (y x x)" + (f", {size_nm:g} nm each" if size_nm else ""),
+        "images": f"{n_y} x {n_x} px (y, x)" + (f", {size_nm:g} nm each" if size_nm else ""),
         "energies": f"{n_energies} from {energy_ev[0]:.1f} to {energy_ev[-1]:.1f} eV",
         "values": quantity,
         "noise": f"sigma {result.sigma:.4g}, {even}",
