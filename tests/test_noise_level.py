@@ -32,6 +32,21 @@ def test_marchenko_pastur_median_matches_a_random_matrix(beta):
     assert marchenko_pastur_median(beta) == pytest.approx(measured, rel=0.02)
 
 
+def test_marchenko_pastur_median_of_a_square_matrix_is_that_of_the_quarter_circle():
+    root = np.sqrt(marchenko_pastur_median(1.0))  # singular values of square noise: a quarter circle, 0 to 2
+
+    below = root * np.sqrt(4 - root**2) / (2 * np.pi) + 2 / np.pi * np.arcsin(root / 2)
+    assert below == pytest.approx(0.5, rel=1e-9)
+
+
+def test_sigma_is_found_where_pixels_are_as_many_as_energies():
+    rng = np.random.default_rng(0)
+    found = [estimate_sigma(rng.standard_normal((40, 1, 40)), rng=fresh()) for _ in range(20)]
+
+    # 200 such scans differ by 4 %, so the mean of 20 does by 1 %; 4 times over
+    assert np.mean(found) == pytest.approx(1.0, rel=0.04)
+
+
 @pytest.mark.parametrize("sigma", [0.01, 1.0, 60.0])
 @pytest.mark.parametrize("n_energies", [14, 60])
 def test_sigma_is_found_beside_strong_components(sigma, n_energies):

@@ -183,7 +183,7 @@ def marchenko_pastur_median(beta: float) -> float:
         # x = mid - half cos(t) removes the square roots at both ends of the density
         mid, half = (low + high) / 2, (high - low) / 2
         density = lambda t: (half * np.sin(t)) ** 2 / (2 * np.pi * beta * (mid - half * np.cos(t)))  # noqa: E731
-        return float(quad(density, 0.0, angle)[0])
+        return float(quad(density, 0.0, angle)[0]) if angle > 0 else 0.0  # at 0 and beta 1 it is 0 / 0
 
     angle = brentq(lambda t: share_below(t) - 0.5 * share_below(np.pi), 0.0, np.pi, xtol=1e-12)
     return float((low + high) / 2 - (high - low) / 2 * np.cos(angle))
