@@ -81,7 +81,7 @@ def monte_carlo_divergence(
     base = function(values)
     found = []
     for _ in range(n_probes):
-        probe = random_signs(values.shape, rng)
+        probe = random_signs(values.shape, rng).astype(values.dtype, copy=False)  # NumPy 1 lets arrays decide
         change = function(values + values.dtype.type(length) * probe) - base
         found.append(float(np.vdot(probe, change.astype(np.float64))) / length)
     return _summary(np.array(found))
