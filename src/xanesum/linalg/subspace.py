@@ -133,8 +133,8 @@ def project(spectra: NDArray[np.floating], stack: NDArray[np.floating] | StackSo
 def inner_products(images: NDArray[np.float32], stack: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the sums over all pixels of images (K, Y, X) times frames (E, Y, X), shape (K, E).
 
-    Products within a block of pixels are in float32, and blocks are summed in float64.  The relative error is
-    about 1e-7 of the largest sum.
+    Products within a block of pixels are in float32, and blocks are summed in float64.  The error is a few
+    1e-7 of the largest sum.
     """
     products = np.zeros((len(images), len(stack)))
     if not products.size:

@@ -107,7 +107,7 @@ class MovingPhantom:
         for spectrum, shift, magnification in motion:
             yield ndimage.affine_transform(
                 np.tensordot(spectrum, images, axes=1),
-                np.eye(2) / magnification,  # not a vector, of which SciPy 1.15 warns
+                np.eye(2) / magnification,  # SciPy 1.15 warns of a vector
                 centre + self.pad_px - (centre + shift) / magnification,
                 tuple(shape),
                 order=SPLINE_ORDER,
