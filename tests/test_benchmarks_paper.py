@@ -16,7 +16,8 @@ from paper.methods import FAST, Method, methods
 from paper.published import COLUMNS, SIGMAS, TABLE_1, TABLE_2, TABLE_3, table_1_cell
 from paper.scans import QUICK, Case, Size, cut, middle
 from paper.store import Store
-from rivals import RIVALS, UnavailableError
+from paper.workers import measure_cells
+from rivals import RIVALS, UnavailableError, own_environment
 from scipy import ndimage
 
 from xanesum.stack import make_stack
@@ -158,6 +159,21 @@ def test_a_method_that_cannot_be_run_says_why_and_is_tried_again(results):
     assert kept.cell({"cell": 1}, missing)["why not"] == "python is missing; install hyperspy"
     assert Store("table1", "").cell({"cell": 1}, lambda: {"value": 3})["value"] == 3
     assert [each.get("value") for each in Store("table1", "").rows] == [3]
+
+
+def test_two_processes_give_the_rows_of_one(results, monkeypatch):
+    monkeypatch.delenv(own_environment.VARIABLE, raising=False)
+    rng = np.random.default_rng(0)
+    missing = partial(own_environment.hyperspy_pca, np.zeros((2, 2, 2), np.float32), 1.0, rng)
+    cells = [({"cell": n}, partial(dict, value=n**2)) for n in range(5)] + [({"cell": 5}, missing)]
+
+    for name, processes in (("one", 1), ("two", 2)):
+        measure_cells(Store(name, ""), cells, processes)
+
+    one, two = ({row["cell"]: row for row in Store(name, "").rows} for name in ("one", "two"))
+    assert [two[n].get("value") for n in range(6)] == [0, 1, 4, 9, 16, None]
+    assert one[5]["why not"] == two[5]["why not"]
+    assert one.keys() == two.keys()
 
 
 def test_table_1_measures_each_cell_once_and_only_few_slow_ones(results, monkeypatch):

@@ -31,6 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     size = QUICK if options.quick else FULL
     size = replace(size, seeds=tuple(options.seeds) or size.seeds)
+    if options.processes is None:
+        options.processes = 2 if options.quick else 1  # two scans of the paper's size may need 20 GB
     suffix = ("reduced" if options.record else "quick") if options.quick else ""
     folder = RESULTS / "paper-quick" if suffix == "quick" else DOCS
     for part in parts_of(options):
@@ -58,9 +60,9 @@ def run_part(part: str, size: Size, suffix: str, folder: Path, options: argparse
         return Store(name, suffix, fresh=options.fresh)
 
     if part == "table1":
-        table1.run(store("table1"), size, only=only, kinds=kinds)
+        table1.run(store("table1"), size, only=only, kinds=kinds, processes=options.processes)
     elif part == "table2":
-        table2.run(store("table2"), size, only=only)
+        table2.run(store("table2"), size, only=only, processes=options.processes)
     elif part == "table3":
         timed = tuple(kind for kind in kinds if kind in table3.KINDS)
         table3.run(store("table3"), size, only=only, kinds=timed)
@@ -87,6 +89,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--random", action="store_true", help="scans drawn at random, instead of all")
     made.add_argument("--seeds", nargs="+", type=int, default=[], metavar="SEED", help="0 1 2 by default")
     made.add_argument("--scans", type=int, help="number of scans drawn at random")
+    made.add_argument(
+        "--processes", type=int, help="cells measured at a time: 2 with --quick, else 1 by default"
+    )
     made.add_argument("--record", action="store_true", help="keep --quick in the files that are committed")
     made.add_argument("--fresh", action="store_true", help="measure again what was measured before")
     made.add_argument(

@@ -20,6 +20,7 @@ from paper.methods import FAST, OURS, SLOW_CELLS, Method, methods
 from paper.published import SIGMAS
 from paper.scans import KINDS, Case, Size, cut
 from paper.store import Row, Store
+from paper.workers import Cell, measure_cells
 
 __all__ = [
     "PICTURED",
@@ -34,11 +35,19 @@ __all__ = [
 ]
 
 RIVAL_SEED = 0
+_DRAWN: dict[tuple[str, float, int, Size], Case] = {}  # the last scan
 PICTURED = ("particle", "inclusions")
 FRAME_EV = 8348.0  # of Fig. 7, on the white line
 
 
-def run(store: Store, size: Size, *, only: tuple[str, ...] = (), kinds: tuple[str, ...] = KINDS) -> None:
+def run(
+    store: Store,
+    size: Size,
+    *,
+    only: tuple[str, ...] = (),
+    kinds: tuple[str, ...] = KINDS,
+    processes: int = 1,
+) -> None:
     """Measure what is missing.
 
     Parameters
@@ -49,16 +58,27 @@ def run(store: Store, size: Size, *, only: tuple[str, ...] = (), kinds: tuple[st
         Of the scans.
     only, kinds : tuple of str
         Methods and phantoms; all by default.
+    processes : int
+        How many cells are measured at a time.
     """
     every = [method for method in methods(size).values() if not only or method.name in only]
+    missing: list[Cell] = []
     for slow in (False, True):  # what takes long comes last
         for kind, sigma, seed in cells(size, kinds):
-            key: Row = {"phantom": kind, "sigma": sigma, "seed": seed}
-            chosen = [m for m in every if m.on_crop is slow and is_run(m, kind, sigma, size)]
-            missing = [method for method in chosen if store.find(key | {"method": method.name}) is None]
-            case = Case.draw(kind, sigma, seed, size) if missing else None
-            for method in missing:
-                store.cell(key | {"method": method.name}, partial(measured, method, case, store.name))
+            for method in every:
+                key: Row = {"phantom": kind, "sigma": sigma, "seed": seed, "method": method.name}
+                if method.on_crop is slow and is_run(method, kind, sigma, size) and store.find(key) is None:
+                    missing.append((key, partial(_cell, kind, sigma, seed, size, method.name, store.name)))
+    measure_cells(store, missing, processes)
+    _DRAWN.clear()
+
+
+def _cell(kind: str, sigma: float, seed: int, size: Size, method: str, name: str) -> Row:
+    """Return the scores of a method in one cell, of which this process has the scan, or draws it."""
+    if (kind, sigma, seed, size) not in _DRAWN:
+        _DRAWN.clear()  # before the next one is drawn: a scan may need 5.5 GB
+        _DRAWN[kind, sigma, seed, size] = Case.draw(kind, sigma, seed, size)
+    return measured(methods(size)[method], _DRAWN[kind, sigma, seed, size], name)
 
 
 def cells(size: Size, kinds: tuple[str, ...] = KINDS) -> Iterator[tuple[str, float, int]]:

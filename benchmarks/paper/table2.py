@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 import warnings
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from skimage.registration import phase_cross_correlation
 from paper.methods import Method, methods
 from paper.scans import Found, Size
 from paper.store import Row, Store
+from paper.workers import Cell, measure_cells
 from xanesum import Shifts, align, estimate_shifts, half_step_energy
 from xanesum.errors import XanesumError, XanesumWarning
 from xanesum.phantom import MovingPhantom, draw_motion, energy_grid_ev, moving
@@ -172,26 +173,31 @@ def kinds_of(size: Size) -> tuple[str, ...]:
     return KINDS if size.slow_everywhere else KINDS[:1]
 
 
-def run(store: Store, size: Size, *, only: tuple[str, ...] = ()) -> None:
+def run(store: Store, size: Size, *, only: tuple[str, ...] = (), processes: int = 1) -> None:
     """Measure what is missing."""
-    names, every = only or planned(size), methods(size)
+    scans = [(k, j, sigma) for k in kinds_of(size) for j in JITTERS for sigma in SIGMAS]
+    missing: list[Cell] = []
     for seed in size.seeds:
-        for kind in kinds_of(size):
-            for jitter_px in JITTERS:
-                for sigma in SIGMAS:
+        for kind, jitter_px, sigma in scans:
+            for name in only or planned(size):
+                for way in CORRECTIONS:
                     key: Row = {"phantom": kind, "sigma": sigma, "jitter": jitter_px, "seed": seed}
-                    _cells(store, key, [every[name] for name in names], size)
+                    key |= {"method": name, "correction": way}
+                    if store.find(key) is None:
+                        missing.append((key, partial(_cell, kind, jitter_px, sigma, seed, size, name, way)))
+    measure_cells(store, missing, processes)
+    _drawn.cache_clear()
 
 
-def _cells(store: Store, key: Row, tried: list[Method], size: Size) -> None:
-    scan: Moving | None = None
-    for method in tried:
-        for way in CORRECTIONS:
-            cell = key | {"method": method.name, "correction": way}
-            if store.find(cell) is None:
-                if scan is None:
-                    scan = Moving.draw(key["phantom"], key["jitter"], key["sigma"], key["seed"], size)
-                store.cell(cell, partial(_measured, scan, method, way))
+def _cell(kind: str, jitter_px: float, sigma: float, seed: int, size: Size, method: str, way: str) -> Row:
+    scan = _drawn(kind, jitter_px, sigma, seed, size)
+    return _measured(scan, methods(size)[method], way)
+
+
+@lru_cache(maxsize=1)
+def _drawn(kind: str, jitter_px: float, sigma: float, seed: int, size: Size) -> Moving:
+    """Return the scan, which the next cells of this process share."""
+    return Moving.draw(kind, jitter_px, sigma, seed, size)
 
 
 def _measured(scan: Moving, method: Method, way: str) -> dict[str, Any]:
