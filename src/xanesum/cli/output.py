@@ -93,9 +93,11 @@ def progress_bar(arguments: argparse.Namespace) -> Iterator[Callable[[str, float
         yield _printed_steps()
         return
     console = Console(stderr=True)
-    is_shown = console.is_terminal and not arguments.quiet
+    if arguments.quiet or not console.is_terminal:  # a bar that is not shown may leave an empty line
+        yield lambda step, share: None
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not is_shown, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=1.0)
 
         def show(step: str, share: float) -> None:
