@@ -192,6 +192,7 @@ def test_few_flats_cost_the_map_little():
     assert (results[1].sigma_common.values == 0).all()
 
 
+@pytest.mark.filterwarnings("ignore:component .+ is close to the limit")
 def test_shared_noise_is_known_from_the_flats():
     stack, _ = scan(400.0)
     thin = 0.144 * 400 + 11

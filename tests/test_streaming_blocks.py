@@ -289,6 +289,7 @@ def test_a_file_is_read_in_blocks(tmp_path, monkeypatch, averaged):
     )
 
 
+@pytest.mark.filterwarnings("ignore:component .+ is close to the limit")  # the third of five
 def test_uneven_noise_is_made_even_on_the_way(averaged):
     """Division in the passes gives what division of a copy gives."""
     clean = PHANTOM.clean()
