@@ -11,7 +11,19 @@ import _common
 import _metrics
 import numpy as np
 import pytest
-from paper import command, curves, page, pictures, random_scans, store, table1, table2, tables, verdicts
+from paper import (
+    command,
+    curves,
+    page,
+    pictures,
+    random_scans,
+    store,
+    table1,
+    table2,
+    table3,
+    tables,
+    verdicts,
+)
 from paper.methods import FAST, Method, methods
 from paper.published import COLUMNS, SIGMAS, TABLE_1, TABLE_2, TABLE_3, table_1_cell
 from paper.scans import QUICK, Case, Size, cut, middle
@@ -200,6 +212,37 @@ def test_table_1_measures_each_cell_once_and_only_few_slow_ones(results, monkeyp
     assert table1.picture_file("paper-table1-quick", "particle", 60.0, "sum+").exists()
 
 
+def test_table_3_times_each_method_and_takes_slow_ones_from_table_1(results, monkeypatch):
+    called = []
+
+    def run(name, stack, sigma, rng):
+        called.append((name, stack.shape))
+        return stack
+
+    some = {
+        name: Method(name, partial(run, name), on_crop=name in table3.SLOW)
+        for name in ("3-D median", "ReLD", "BM4D", "sum+")
+    }
+    monkeypatch.setattr(table3, "methods", lambda size: some)
+    monkeypatch.setattr(table3, "TIMED", tuple(some))
+    earlier = Store("table1", "quick")
+    key = {"phantom": "particle", "sigma": table3.SIGMA, "seed": 0, "method": "ReLD"}
+    earlier.cell(key, lambda: {"seconds": 30.0})
+    kept = Store("table3", "quick")
+    table3.run(kept, TINY, table1=earlier)
+
+    whole = [each for each in called if each[1] == (30, 40, 48)]
+    assert whole == [("3-D median", (30, 40, 48)), ("sum+", (30, 40, 48))] * table3.REPEATS
+    assert not any(name == "ReLD" for name, _ in called)
+    found = {each["method"]: each for each in kept.rows}
+    assert found["ReLD"]["seconds"] == 30.0 * 6  # 40 x 48 pixels are six times the middle
+    assert found["BM4D"]["how"] == "middle of 320 pixels, times 6"
+    assert found["sum+"]["repeats"] == table3.REPEATS
+    monkeypatch.setattr(table3, "LONG_S", 1e-9)
+    table3.run(Store("table3", "quick", fresh=True), TINY, table1=earlier)
+    assert [each["repeats"] for each in Store("table3", "quick").rows] == [1] * 4
+
+
 # --- motion
 
 
@@ -328,6 +371,20 @@ def test_a_frame_that_is_best_does_not_hide_a_map_that_is_not():
     rows = [row("sum+", 40.0, 0.80), row("3-D median", 30.0, 0.81)]
 
     assert not verdicts.compared(tables.Cells(rows))[0].best
+
+
+def test_methods_are_compared_on_the_seeds_that_both_have():
+    ours = [row("sum+", 40.0 + 5 * seed, 0.9 - 0.1 * seed, seed=seed) for seed in range(3)]
+    cells = tables.Cells([*ours, row("BM4D", 39.0, 0.8), row("3-D median", 44.5, 0.6, seed=1)])
+    (found,) = verdicts.compared(cells)
+
+    assert found.psnr == (45.0, 44.5, "3-D median")  # of seed 1: BM4D is 1 dB behind in seed 0
+    assert found.correlation == (0.9, 0.8, "BM4D")
+    assert verdicts.between_seeds(cells) == [
+        "Between seeds, the frames of `sum+` differ by up to 10.00 dB (median of the cells: 10.00), its maps "
+        "by up to 0.200 (0.200)."
+    ]
+    assert verdicts.between_seeds(tables.Cells(ours[:1])) == []
 
 
 def test_a_rival_that_gains_less_than_in_the_paper_is_named():

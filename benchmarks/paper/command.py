@@ -10,6 +10,7 @@ say what to install.
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from _common import RESULTS
 from paper import curves, page, pictures, random_scans, table1, table2, table3
 from paper.scans import FULL, KINDS, QUICK, Size
 from paper.store import Store
+from xanesum.errors import XanesumWarning
 
 __all__ = ["main"]
 
@@ -65,7 +67,7 @@ def run_part(part: str, size: Size, suffix: str, folder: Path, options: argparse
         table2.run(store("table2"), size, only=only, processes=options.processes)
     elif part == "table3":
         timed = tuple(kind for kind in kinds if kind in table3.KINDS)
-        table3.run(store("table3"), size, only=only, kinds=timed)
+        table3.run(store("table3"), size, table1=Store("table1", suffix), only=only, kinds=timed)
     else:
         drawn: dict[str, Callable[[], None]] = {
             "fig3": lambda: curves.figure_3(store("fig3"), size, folder, suffix),
@@ -76,7 +78,9 @@ def run_part(part: str, size: Size, suffix: str, folder: Path, options: argparse
             "fig9": lambda: pictures.figure_9(size, folder, suffix),
             "suppl": lambda: pictures.phantoms(size, folder, suffix),
         }
-        drawn[part]()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", XanesumWarning)  # of components near the limit of detection
+            drawn[part]()
 
 
 def parser() -> argparse.ArgumentParser:

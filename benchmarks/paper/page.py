@@ -121,7 +121,8 @@ def _sizes(size: Size) -> str:
 def _table1(cells: tables.Cells, suffix: str) -> list[str]:
     whole, middle = verdicts.compared(cells), verdicts.compared(cells, "middle: ")
     parts = ["### Where ours wins, and where not", "Whole scans, against methods that can take them:"]
-    parts += [_bullets(verdicts.sentences(whole)), "The middle of scans, against all methods that were run:"]
+    parts += [_bullets(verdicts.sentences(whole) + verdicts.between_seeds(cells))]
+    parts += ["The middle of scans, against all methods that were run:"]
     parts += [_bullets(verdicts.sentences(middle)), "" if suffix else _markdown(verdicts.goals(cells))]
     seeds = ", ".join(sorted({str(row["seed"]) for row in cells.rows}))
     parts += ["### Table 1: frames and maps", f"Seeds of scene and noise: {seeds}."]

@@ -20,6 +20,7 @@ __all__ = ["PAPER_COLUMN", "Cells", "gains", "middles", "phantom_table", "random
 
 PAPER_COLUMN = {"noisy": "Noisy"} | {r.name: r.paper for r in RIVALS.values()} | dict.fromkeys(OURS, "SUM")
 WHOLE = ("noisy", *FAST, "sum", "sum+")
+Pair = tuple[float, float]
 
 
 class Cells:
@@ -29,15 +30,25 @@ class Cells:
         self.rows = [row for row in rows if "why not" not in row]
         self.refused = {row["method"]: row["why not"] for row in rows if "why not" in row}
 
-    def value(self, kind: str, sigma: float, method: str, quantity: str) -> float | None:
-        """Return the median of a quantity over the seeds; None where it was not measured."""
-        found = [
-            row[quantity]
+    def by_seed(self, kind: str, sigma: float, method: str, quantity: str) -> dict[int, float]:
+        """Return a quantity for each seed for which it was measured."""
+        return {
+            row["seed"]: row[quantity]
             for row in self.rows
             if (row["phantom"], row["sigma"], row["method"]) == (kind, sigma, method)
             and row.get(quantity) is not None
-        ]
-        return median(found) if found else None
+        }
+
+    def value(self, kind: str, sigma: float, method: str, quantity: str) -> float | None:
+        """Return the median of a quantity over the seeds; None where it was not measured."""
+        found = self.by_seed(kind, sigma, method, quantity)
+        return median(found.values()) if found else None
+
+    def pair(self, kind: str, sigma: float, names: tuple[str, str], quantity: str) -> Pair | None:
+        """Return the medians of two methods over the seeds for which both were measured."""
+        first, second = (self.by_seed(kind, sigma, name, quantity) for name in names)
+        seeds = first.keys() & second.keys()
+        return (median(first[s] for s in seeds), median(second[s] for s in seeds)) if seeds else None
 
     def methods(self, quantity: str) -> list[str]:
         """Return the methods for which a quantity was measured, in the order of the list of rivals."""
@@ -95,14 +106,14 @@ def gains(cells: Cells) -> list[Row]:
     return table
 
 
-def gain_pair(cells: Cells, kind: str, sigma: float, name: str) -> tuple[float, float] | None:
+def gain_pair(cells: Cells, kind: str, sigma: float, name: str) -> Pair | None:
     """Return a gain here and in the paper, on the whole scan where there is one, else on its middle."""
     theirs = table_1_cell(kind, sigma, PAPER_COLUMN[name])
     for quantity in ("PSNR (dB)", "middle: PSNR (dB)"):
-        ours, noisy = (cells.value(kind, sigma, each, quantity) for each in (name, "noisy"))
-        if ours is not None and noisy is not None and theirs:
+        both = cells.pair(kind, sigma, (name, "noisy"), quantity)
+        if both and theirs:
             base = table_1_cell(kind, sigma, "Noisy")
-            return (ours - noisy, theirs[0] - base[0]) if base else None
+            return (both[0] - both[1], theirs[0] - base[0]) if base else None
     return None
 
 
