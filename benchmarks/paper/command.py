@@ -18,6 +18,7 @@ from pathlib import Path
 from _common import RESULTS
 
 from paper import curves, page, pictures, random_scans, table1, table2, table3
+from paper.published import SIGMAS
 from paper.scans import FULL, KINDS, QUICK, Size
 from paper.store import Store
 from xanesum.errors import XanesumWarning
@@ -62,7 +63,8 @@ def run_part(part: str, size: Size, suffix: str, folder: Path, options: argparse
         return Store(name, suffix, fresh=options.fresh)
 
     if part == "table1":
-        table1.run(store("table1"), size, only=only, kinds=kinds, processes=options.processes)
+        sigmas, processes = tuple(options.sigmas), options.processes
+        table1.run(store("table1"), size, only=only, kinds=kinds, sigmas=sigmas, processes=processes)
     elif part == "table2":
         table2.run(store("table2"), size, only=only, processes=options.processes)
     elif part == "table3":
@@ -102,4 +104,13 @@ def parser() -> argparse.ArgumentParser:
         "--methods", nargs="+", default=[], metavar="NAME", help="of the tables; all by default"
     )
     made.add_argument("--phantoms", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND")
+    made.add_argument(
+        "--sigmas",
+        nargs="+",
+        type=float,
+        choices=SIGMAS,
+        default=list(SIGMAS),
+        metavar="SIGMA",
+        help="of the noise, in Table 1; 10 60 150 by default",
+    )
     return made

@@ -46,6 +46,7 @@ def run(
     *,
     only: tuple[str, ...] = (),
     kinds: tuple[str, ...] = KINDS,
+    sigmas: tuple[float, ...] = SIGMAS,
     processes: int = 1,
 ) -> None:
     """Measure what is missing.
@@ -58,13 +59,15 @@ def run(
         Of the scans.
     only, kinds : tuple of str
         Methods and phantoms; all by default.
+    sigmas : tuple of float
+        Levels of the noise; all by default.
     processes : int
         How many cells are measured at a time.
     """
     every = [method for method in methods(size).values() if not only or method.name in only]
     missing: list[Cell] = []
     for slow in (False, True):  # what takes long comes last
-        for kind, sigma, seed in cells(size, kinds):
+        for kind, sigma, seed in cells(size, kinds, sigmas):
             for method in every:
                 key: Row = {"phantom": kind, "sigma": sigma, "seed": seed, "method": method.name}
                 if method.on_crop is slow and is_run(method, kind, sigma, size) and store.find(key) is None:
@@ -81,11 +84,13 @@ def _cell(kind: str, sigma: float, seed: int, size: Size, method: str, name: str
     return measured(methods(size)[method], _DRAWN[kind, sigma, seed, size], name)
 
 
-def cells(size: Size, kinds: tuple[str, ...] = KINDS) -> Iterator[tuple[str, float, int]]:
+def cells(
+    size: Size, kinds: tuple[str, ...] = KINDS, sigmas: tuple[float, ...] = SIGMAS
+) -> Iterator[tuple[str, float, int]]:
     """Yield phantom, sigma and seed; the first seed of everything comes first."""
     for seed in size.seeds:
         for kind in kinds:
-            for sigma in SIGMAS:
+            for sigma in sigmas:
                 yield kind, sigma, seed
 
 
