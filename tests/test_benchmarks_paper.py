@@ -407,7 +407,12 @@ def test_random_table_has_the_worst_cases_and_how_far_ours_is_ahead():
             rows.append({"index": index, "method": name, "PSNR (dB)": value, "correlation": value / 100})
     rows[0]["correlation"] = None  # no edge in it
     ours, svd = tables.random_table(rows)
+    said = verdicts.random_losses([row | {"correlation": row["correlation"] or 0.1} for row in rows])
 
+    assert "In none of 2 scans" in verdicts.random_losses(rows)
+    assert "In 1 of 3 scans" in said
+    assert "In 1 of these" in said
+    assert said.endswith("The largest loss is 0.100 against 0.300 (SVD, SURE, hard).")
     assert ours["PSNR (dB): median"] == "40.00"
     assert svd["sum+ ahead by (dB): median, worst"] == "9.00, -1.00"
     assert svd["sum+ ahead in correlation: median, worst"] == "0.040, -0.010"

@@ -19,12 +19,14 @@ __all__ = [
     "between_seeds",
     "compared",
     "goals",
+    "random_losses",
     "sentences",
 ]
 
 CLOSE_DB, CLOSE_CORRELATION = 0.1, 0.003  # so close to the best counts as best
 LEAD_DB, STRONG = 3.0, (60.0, 150.0)  # over SUM of the paper, at these sigmas
 LEAST_CORRELATION = 0.95  # at sigma 150
+RANDOM_BEHIND, UNSEEN = 0.02, 0.2  # in the correlation of a map
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,29 @@ def sentences(comparisons: list[Comparison]) -> list[str]:
             parts.append(f"{-each.lead:.4f} behind {name} in the correlation ({each.correlation[0]:.3f})")
         said.append(f"Not so for *{each.kind}*, sigma {each.sigma:g}, {each.where}: {' and '.join(parts)}.")
     return said
+
+
+def random_losses(rows: list[Row]) -> str:
+    """Say in how many scans drawn at random a rival's map is better than that of `sum+`."""
+    scans: dict[int, dict[str, float]] = {}
+    for row in rows:
+        if row["correlation"] is not None:
+            scans.setdefault(row["index"], {})[row["method"]] = row["correlation"]
+    pairs = []
+    for by_method in scans.values():
+        others = [(value, name) for name, value in by_method.items() if name not in OURS]
+        if "sum+" in by_method and others:
+            pairs.append((by_method["sum+"], *max(others)))
+    lost = [pair for pair in pairs if pair[1] - pair[0] > RANDOM_BEHIND]
+    if not lost:
+        return f"In none of {len(pairs)} scans, a rival's map is more than {RANDOM_BEHIND:g} better."
+    unseen = [pair for pair in lost if pair[0] < UNSEEN]
+    most = max(lost, key=lambda pair: pair[1] - pair[0])
+    return (
+        f"In {len(lost)} of {len(pairs)} scans, the correlation of a rival's map is more than "
+        f"{RANDOM_BEHIND:g} above that of `sum+`. In {len(unseen)} of these, `sum+` has less than {UNSEEN:g}: "
+        f"it does not see the chemistry. The largest loss is {most[0]:.3f} against {most[1]:.3f} ({most[2]})."
+    )
 
 
 def _span(values: list[float], form: str) -> str:
