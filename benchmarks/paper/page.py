@@ -196,11 +196,11 @@ def _source(part: str, suffix: str) -> str:
     commits = " and ".join(sorted({row["commit"].replace("-dirty", " (with local changes)") for row in rows}))
     loads = [row["load"] for row in rows if "load" in row]
     versions = ", ".join(f"{key} {saved[key]}" for key in ("python", "numpy", "scipy"))
-    seconds = sum(row.get("seconds") or 0 for row in rows)
-    time = f"; {seconds / 3600:.2f} h of measured time" if seconds else ""
+    timed = [row.get("seconds") for row in rows if "why not" not in row]
+    hours = f"; {sum(timed) / 3600:.2f} h of measured time" if timed and None not in timed else ""
     return _prose(
         f"Source: `{name}.json`, measured at commit {commits}. {saved['processor']}, {saved['cores']} cores, "
-        f"{versions}; load of the machine {min(loads):g} to {max(loads):g}{time}."
+        f"{versions}; load of the machine {min(loads):g} to {max(loads):g}{hours}."
     )
 
 

@@ -156,8 +156,9 @@ def random_losses(rows: list[Row]) -> str:
     most = max(lost, key=lambda pair: pair[1] - pair[0])
     return (
         f"In {len(lost)} of {len(pairs)} scans, the correlation of a rival's map is more than "
-        f"{RANDOM_BEHIND:g} above that of `sum+`. In {len(unseen)} of these, `sum+` has less than {UNSEEN:g}: "
-        f"it does not see the chemistry. The largest loss is {most[0]:.3f} against {most[1]:.3f} ({most[2]})."
+        f"{RANDOM_BEHIND:g} above that of `sum+`. In {len(unseen)} of these, `sum+` has less than "
+        f"{UNSEEN:g}: it does not see the chemistry. The largest loss is {most[0]:.3f} against {most[1]:.3f} "
+        f"({most[2]})."
     )
 
 
