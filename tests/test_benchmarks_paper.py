@@ -131,7 +131,7 @@ def test_methods_are_all_rivals_and_ours():
     assert next(iter(every)) == "noisy"
     assert list(every)[-2:] == ["sum", "sum+"]
     assert len(every) == len(RIVALS) + 3
-    assert not any(every[name].on_crop for name in (*FAST, "noisy", "sum", "sum+"))
+    assert not any(every[name].slow for name in (*FAST, "noisy", "sum", "sum+"))
     assert "here 150 steps" in every["UDVD"].note
     assert list(methods(QUICK, slow=False)) == ["noisy", *FAST, "sum", "sum+"]
 
@@ -196,7 +196,8 @@ def test_table_1_measures_each_cell_once_and_only_few_slow_ones(results, monkeyp
         return stack
 
     some = {
-        name: Method(name, partial(run, name), on_crop=name == "BM4D") for name in ("noisy", "BM4D", "sum+")
+        name: Method(name, partial(run, name), most_values=0 if name == "BM4D" else np.inf)
+        for name in ("noisy", "BM4D", "sum+")
     }
     monkeypatch.setattr(table1, "methods", lambda size: some)
     for _ in range(2):
@@ -220,7 +221,7 @@ def test_table_3_times_each_method_and_takes_slow_ones_from_table_1(results, mon
         return stack
 
     some = {
-        name: Method(name, partial(run, name), on_crop=name in table3.SLOW)
+        name: Method(name, partial(run, name), most_values=0 if name in table3.SLOW else np.inf)
         for name in ("3-D median", "ReLD", "BM4D", "sum+")
     }
     monkeypatch.setattr(table3, "methods", lambda size: some)

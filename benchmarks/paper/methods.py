@@ -13,7 +13,7 @@ from rivals import RIVALS, Rival
 from rivals.blind_spot import UDVD_BUDGET, udvd
 from rivals.fine_tuning import FINE_TUNING, frame_to_frame, restore_from_restored
 
-from paper.scans import Found, Size
+from paper.scans import Case, Found, Size
 from xanesum import denoise
 from xanesum.errors import XanesumWarning
 from xanesum.stack import make_stack
@@ -22,6 +22,8 @@ __all__ = ["FAST", "OURS", "SLOW_CELLS", "Method", "methods"]
 
 OURS = ("sum+", "sum")
 FAST = ("3-D median", "SVD, SURE, hard", "SVD, SURE, soft", "SVD, optimal shrinkage")
+SUBSPACE = ("HyperSpy PCA, Poisson weights", "FastHyDe", "NGMeet", "non-negative factors")
+MOST_VALUES = 5e8  # that their programs, which copy a stack as float64 several times, are given
 SLOW_CELLS = {("particle", 10.0), ("particle", 60.0), ("particle", 150.0), ("inclusions", 60.0)}  # if few
 LEARNED = {  # they learn from the scan, for a time that may be set
     "UDVD": (udvd, UDVD_BUDGET),
@@ -37,8 +39,17 @@ class Method:
     name: str
     run: Callable[[xr.DataArray, float, np.random.Generator], Found]
     paper: str = ""  # name of the column in Table 1 of the paper
-    on_crop: bool = False  # too slow for the whole scan
+    most_values: float = np.inf  # of a scan that is larger, the method gets the middle
     note: str = ""
+
+    @property
+    def slow(self) -> bool:
+        """Whether the method cannot take every scan as a whole."""
+        return self.most_values < np.inf
+
+    def gets_middle(self, case: Case) -> bool:
+        """Whether the whole scan is too much for the method."""
+        return case.phantom.mask.size * len(case.phantom.energy_ev) > self.most_values
 
 
 def methods(size: Size, *, slow: bool = True) -> dict[str, Method]:
@@ -61,7 +72,8 @@ def _of_rival(rival: Rival, size: Size) -> Method:
     def denoised(stack: xr.DataArray, sigma: float, rng: np.random.Generator) -> xr.DataArray:
         return make_stack(run(stack.values, sigma, rng), stack.energy.values)
 
-    return Method(rival.name, denoised, rival.paper, rival.name not in FAST, note)
+    most = np.inf if rival.name in FAST else MOST_VALUES if rival.name in SUBSPACE else 0
+    return Method(rival.name, denoised, rival.paper, most, note)
 
 
 def _ours(name: str, stack: xr.DataArray, sigma: float, rng: np.random.Generator) -> Found:

@@ -122,9 +122,9 @@ def _picture(store: Store, case: Case, name: str) -> Pictures | None:
         if row["seconds"] > QUICKLY_S:
             return None
         method, rng = methods(case.size)[name], np.random.default_rng(RIVAL_SEED)
-        stack = cut(case.noisy, case.crop) if method.on_crop else case.noisy
-        found = method.run(stack, case.sigma, rng)
-        part = cut(found, WHOLE if method.on_crop else case.crop)
+        on_middle = method.gets_middle(case)
+        found = method.run(cut(case.noisy, case.crop) if on_middle else case.noisy, case.sigma, rng)
+        part = cut(found, WHOLE if on_middle else case.crop)
         keep_picture(method, case, part, store.name)
     with np.load(path, allow_pickle=False) as file:
         return {key: file[key] for key in ("frame", "map", "spectrum")}

@@ -1,7 +1,8 @@
 """Table 1: frame PSNR and correlation of the map, by every method, on six phantoms at three noise levels.
 
-Slow methods get the middle of each scan.  The others are scored on the whole scan, and on the same middle, so
-that all can be compared.  Frame, map and a spectrum of the middle are kept for Figs. 7 and 8.
+Slow methods get the middle of each scan, those that look for a subspace only of large scans.  The others are
+scored on the whole scan, and on the same middle, so that all can be compared.  Frame, map and a spectrum of
+the middle are kept for Figs. 7 and 8.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def run(
         for kind, sigma, seed in cells(size, kinds, sigmas):
             for method in every:
                 key: Row = {"phantom": kind, "sigma": sigma, "seed": seed, "method": method.name}
-                if method.on_crop is slow and is_run(method, kind, sigma, size) and store.find(key) is None:
+                if method.slow is slow and is_run(method, kind, sigma, size) and store.find(key) is None:
                     missing.append((key, partial(_cell, kind, sigma, seed, size, method.name, store.name)))
     measure_cells(store, missing, processes)
     _DRAWN.clear()
@@ -97,13 +98,14 @@ def cells(
 def measured(method: Method, case: Case, name: str) -> Row:
     """Return the scores of a method in one cell, and keep its pictures."""
     area = case.crop
-    stack = cut(case.noisy, area) if method.on_crop else case.noisy
+    on_middle = method.gets_middle(case)
+    stack = cut(case.noisy, area) if on_middle else case.noisy
     rng = np.random.default_rng(RIVAL_SEED)
     start = time.perf_counter()
     found = method.run(stack, case.sigma, rng)
     seconds = time.perf_counter() - start
-    part = found if method.on_crop else cut(found, area)
-    row: Row = {} if method.on_crop else case.scores(found)
+    part = found if on_middle else cut(found, area)
+    row: Row = {} if on_middle else case.scores(found)
     row |= {f"middle: {key}": value for key, value in case.scores(part, area).items()}
     row |= {"energies": stack.sizes["energy"], "pixels": " x ".join(map(str, case.phantom.mask.shape))}
     row |= {"middle": " x ".join(map(str, part.shape[1:])), "seconds": round(seconds, 2), "note": method.note}

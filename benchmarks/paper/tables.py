@@ -63,18 +63,19 @@ class Cells:
 
 def phantom_table(cells: Cells, kind: str) -> list[Row]:
     """Return Table 1 for one phantom: frame PSNR / correlation, and in brackets those of the paper."""
-    return _table(cells, kind, "", WHOLE, with_paper=True)
+    more = [name for name in cells.methods("PSNR (dB)") if name not in WHOLE and _any(cells, kind, name, "")]
+    return _table(cells, kind, "", [*WHOLE[:-2], *more, *WHOLE[-2:]], with_paper=True)
 
 
 def middles(cells: Cells, kind: str) -> list[Row]:
     """Return the same in the middle of the scans, where slow methods were run as well."""
     there = cells.methods("middle: PSNR (dB)")
-    slow = [name for name in there if name not in WHOLE and _any(cells, kind, name)]
+    slow = [name for name in there if name not in WHOLE and _any(cells, kind, name, "middle: ")]
     return _table(cells, kind, "middle: ", ["noisy", *slow, "sum", "sum+"], with_paper=False) if slow else []
 
 
-def _any(cells: Cells, kind: str, name: str) -> bool:
-    return any(cells.value(kind, sigma, name, "middle: PSNR (dB)") is not None for sigma in SIGMAS)
+def _any(cells: Cells, kind: str, name: str, prefix: str) -> bool:
+    return any(cells.value(kind, sigma, name, f"{prefix}PSNR (dB)") is not None for sigma in SIGMAS)
 
 
 def _table(cells: Cells, kind: str, prefix: str, names: Iterable[str], *, with_paper: bool) -> list[Row]:
