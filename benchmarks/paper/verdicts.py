@@ -38,6 +38,7 @@ class Comparison:
     where: str  # "whole scan" or "middle"
     psnr: tuple[float, float, str]  # ours, that of the best rival, its name
     correlation: tuple[float, float, str]
+    rivals: int  # with which it was compared, the noisy stack among them
 
     @property
     def lead_db(self) -> float:
@@ -76,7 +77,7 @@ def compared(cells: Cells, prefix: str = "") -> list[Comparison]:
                     best.append(min(pairs, key=lambda pair: pair[0] - pair[1]))
             if len(best) == 2:
                 where = "middle" if prefix else "whole scan"
-                found.append(Comparison(kind, sigma, where, best[0], best[1]))
+                found.append(Comparison(kind, sigma, where, best[0], best[1], len(pairs)))
     return found
 
 
@@ -87,6 +88,7 @@ def best_rows(comparisons: list[Comparison]) -> list[Row]:
             "phantom": each.kind,
             "sigma": f"{each.sigma:g}",
             "pixels": each.where,
+            "compared with": f"{each.rivals} methods",
             "frames of sum+ (dB)": f"{each.psnr[0]:.2f}",
             "best rival (dB)": f"{each.psnr[1]:.2f}, {each.psnr[2]}",
             "ahead (dB)": f"{each.lead_db:+.2f}",
@@ -127,6 +129,13 @@ def sentences(comparisons: list[Comparison]) -> list[str]:
         f"{_span(leads_db, '.2f')} dB ahead of the best rival of the cell, the correlation of its map "
         f"{_span(leads, '.4f')}."
     ]
+    most = max(each.rivals for each in comparisons)
+    if (widest := sum(each.rivals == most for each in comparisons)) < len(comparisons):
+        fewest = min(each.rivals for each in comparisons)
+        said.append(
+            f"In {widest} of these cells it was compared with {most} methods, in the others with at least "
+            f"{fewest}."
+        )
     for each in lost:
         parts = []
         if each.lead_db < -CLOSE_DB:
