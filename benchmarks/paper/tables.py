@@ -44,6 +44,11 @@ class Cells:
         found = self.by_seed(kind, sigma, method, quantity)
         return median(found.values()) if found else None
 
+    def seeds(self, kind: str, method: str, quantity: str) -> str:
+        """Return on how many seeds a method was run, such as "1" or "1 to 3"."""
+        counts = [n for sigma in SIGMAS if (n := len(self.by_seed(kind, sigma, method, quantity)))]
+        return " to ".join(dict.fromkeys(f"{n}" for n in (min(counts), max(counts)))) if counts else ""
+
     def pair(self, kind: str, sigma: float, names: tuple[str, str], quantity: str) -> Pair | None:
         """Return the medians of two methods over the seeds for which both were measured."""
         first, second = (self.by_seed(kind, sigma, name, quantity) for name in names)
@@ -81,7 +86,7 @@ def _any(cells: Cells, kind: str, name: str, prefix: str) -> bool:
 def _table(cells: Cells, kind: str, prefix: str, names: Iterable[str], *, with_paper: bool) -> list[Row]:
     table = []
     for name in names:
-        line: Row = {"method": name}
+        line: Row = {"method": name, "seeds": cells.seeds(kind, name, f"{prefix}PSNR (dB)")}
         for sigma in SIGMAS:
             psnr = cells.value(kind, sigma, name, f"{prefix}PSNR (dB)")
             correlation = cells.value(kind, sigma, name, f"{prefix}correlation")
