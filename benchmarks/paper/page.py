@@ -23,7 +23,7 @@ __all__ = ["PARTS", "files", "texts", "write"]
 PARTS = ("table1", "table2", "table3", "fig3", "fig5", "fig6", "random")
 FIGURES = {
     "fig3": "Figure 3. Estimated and true error against the number of components; spectrum of one pixel. "
-    "All estimates are off by the same amount: the power of the noise that was drawn is not the expected one.",
+    "All estimates are off by the same amount: the power of the noise that was drawn is not that expected.",
     "fig5": "Figure 5. Denoisers within `sum`: frames, spectra, map and time.",
     "fig6": "Figure 6. Correlation of the map against the share of the energies that are kept.",
     "fig7": "Figure 7. A frame on the white line, and the spectrum of the marked pixel (red; black: true).",
