@@ -134,7 +134,7 @@ def sentences(comparisons: list[Comparison]) -> list[str]:
         fewest = min(each.rivals for each in comparisons)
         said.append(
             f"In {widest} of these cells it was compared with {most} methods, in the others with at least "
-            f"{fewest}."
+            f"{fewest}. The noisy scan counts as one."
         )
     for each in lost:
         parts = []
