@@ -372,9 +372,7 @@ def test_the_page_says_in_how_many_cells_all_methods_were_compared():
     rows = [row(name, 30.0, 0.5, sigma=sigma) for name in ("noisy", "sum+") for sigma in SIGMAS]
     _, said, *_ = verdicts.sentences(verdicts.compared(tables.Cells([*rows, row("BM4D", 29.0, 0.4)])))
 
-    assert said.startswith(
-        "In 1 of these cells it was compared with 2 methods, in the others with at least 1."
-    )
+    assert said.startswith("In 1 of these cells it was compared with 2 methods, in the others with")
 
 
 def test_a_frame_that_is_best_does_not_hide_a_map_that_is_not():
