@@ -11,7 +11,7 @@ from pathlib import Path
 from _common import RESULTS, load
 
 from paper import random_scans, table2, table3, tables, verdicts
-from paper.methods import SLOW_CELLS, methods
+from paper.methods import MOST_VALUES, SLOW_CELLS, methods
 from paper.published import PHANTOMS
 from paper.scans import FULL, QUICK, Size
 from paper.store import Row
@@ -115,6 +115,7 @@ def _sizes(size: Size) -> str:
     few = "" if size.slow_everywhere else f", in {len(SLOW_CELLS)} cells"
     return _prose(
         f"Scans: {scans}, {size.n_energies} energies. Slow methods get the middle {crop} pixels{few}. "
+        f"Rivals that look for a subspace get whole scans of up to {MOST_VALUES / 1e6:g} million values. "
         f"Scans that jitter: {jitter} pixels, {size.jitter_energies} energies."
     )
 
